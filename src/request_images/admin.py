@@ -1,0 +1,434 @@
+"""The admin: read-only lists that load no bytes, and the picture on its own page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.template.defaultfilters import filesizeformat
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from .formats import MIME_TYPES
+from .models import RequestImage, RequestLog
+from .serving import original_response, thumbnail_response
+from .stats import failed
+
+if TYPE_CHECKING:
+    AnyAdmin = admin.ModelAdmin[Any]
+else:  # Django 6.1's ModelAdmin cannot be subscripted at run time
+    AnyAdmin = admin.ModelAdmin
+
+DETAILS = (
+    "dimensions",
+    "size",
+    "mime_type",
+    "image_hash",
+    "seen",
+    "source",
+    "capture",
+    "request",
+    "endpoint",
+    "status",
+    "duration",
+    "created_at",
+)
+PICTURE_PERMISSION = "request_images.view_requestimage"
+ORIGINAL_PERMISSION = "request_images.view_image_content"
+
+
+class OutcomeFilter(admin.SimpleListFilter):
+    """Requests by what became of them."""
+
+    title = _("outcome")
+    parameter_name = "outcome"
+    path_to_log = ""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the two outcomes."""
+        return [("failed", _("failed")), ("succeeded", _("succeeded"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows whose request had the chosen outcome."""
+        if self.value() == "failed":
+            return queryset.filter(failed(self.path_to_log))
+        if self.value() == "succeeded":
+            return queryset.exclude(failed(self.path_to_log))
+        return queryset
+
+
+class ImageOutcomeFilter(OutcomeFilter):
+    """Images by what became of their requests."""
+
+    path_to_log = "log__"
+
+
+class ReadOnlyAdmin(AnyAdmin):
+    """Rows that are looked at: only recording writes them and only cleanup deletes."""
+
+    class Media:
+        css: ClassVar[dict[str, tuple[str, ...]]] = {
+            "all": ("request_images/admin.css",)
+        }
+
+    date_hierarchy = "created_at"
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes: an image's bytes may be another request's too."""
+        return False
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Leave out the dates where the database cannot count them."""
+        changelist = super().get_changelist_instance(request)
+        if not _knows_local_days(connections[changelist.queryset.db]):
+            changelist.date_hierarchy = None
+        return changelist
+
+    def url_of(self, page: str, *args: int) -> str:
+        """Return the URL of one of our pages in this admin site."""
+        name = f"admin:request_images_{page}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
+
+    def picture_of(self, image: RequestImage, kind: str) -> SafeString | str:
+        """Return the HTML of an image by its URL; ``kind`` is a template's name."""
+        if image.content_id is None or image.is_expired:
+            return gettext("no picture")
+        image_format = MIME_TYPES.get(image.mime_type)
+        if kind == "original" and not (image_format and image_format.inline):
+            kind = "thumbnail"  # a browser would not show it
+        context = {
+            "url": self.url_of(f"requestimage_{kind}", image.pk),
+            "original_url": self.url_of("requestimage_original", image.pk),
+            "alternative": " ".join(
+                filter(None, (_dimensions(image), image.mime_type))
+            ),
+        }
+        return render_to_string(f"request_images/admin/{kind}.html", context)
+
+
+@admin.register(RequestImage)
+class RequestImageAdmin(ReadOnlyAdmin):
+    """Images, each beside what became of its request."""
+
+    list_display = (
+        "thumbnail",
+        "dimensions",
+        "size",
+        "mime_type",
+        "endpoint",
+        "status",
+        "duration",
+        "capture",
+        "created_at",
+    )
+    list_display_links = ("thumbnail", "dimensions")
+    list_select_related = ("log",)
+    list_filter = (
+        ImageOutcomeFilter,
+        "mime_type",
+        "log__capture_status",
+        "log__status_code",
+        "log__endpoint",
+        "log__error_type",
+    )
+    # `get_search_results` says how; this shows the search box.
+    search_fields = ("image_hash__startswith", "log__request_id__startswith")
+    search_help_text = _("Request id or SHA-256, or the beginning of either")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RequestImage]:
+        """Return the rows without what no list shows."""
+        return super().get_queryset(request).defer("log__metadata")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find by the beginning of a request id or of a hash, by index."""
+        return _search(queryset, search_term, "log__", "")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the two URLs that serve pictures."""
+        view = self.admin_site.admin_view
+        return [
+            path(
+                "<int:pk>/thumbnail/",
+                view(self.thumbnail_view),
+                name="request_images_requestimage_thumbnail",
+            ),
+            path(
+                "<int:pk>/original/",
+                view(self.original_view),
+                name="request_images_requestimage_original",
+            ),
+            *super().get_urls(),
+        ]
+
+    def thumbnail_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        """Serve the thumbnail to whoever may see the list."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        image = self._image(pk)
+        return _or_404(thumbnail_response(image))
+
+    def original_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        """Serve the bytes as received to whoever may see originals, and log it."""
+        if not (self.has_view_permission(request) and _may_see_originals(request)):
+            raise PermissionDenied
+        image = self._image(pk)
+        response = _or_404(original_response(image))
+        self.log_change(request, image, gettext("Looked at the original."))
+        return response
+
+    def _image(self, pk: int) -> RequestImage:
+        image = RequestImage.objects.filter(pk=pk).first()
+        if image is None:
+            raise Http404
+        return image
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show the original to whoever may see it, to others the thumbnail."""
+        return ("original" if _may_see_originals(request) else "thumbnail", *DETAILS)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Everything is only shown."""
+        return self.get_fields(request, obj)
+
+    @admin.display(description=_("image"))
+    def thumbnail(self, image: RequestImage) -> SafeString | str:
+        """Draw the thumbnail by its URL, or say why there is none."""
+        return self.picture_of(image, "thumbnail")
+
+    @admin.display(description=_("original"))
+    def original(self, image: RequestImage) -> SafeString | str:
+        """Draw the original by its URL, or say why there is none."""
+        return self.picture_of(image, "original")
+
+    @admin.display(description=_("dimensions"), ordering="width")
+    def dimensions(self, image: RequestImage) -> str | None:
+        """Width and height in pixels."""
+        return _dimensions(image)
+
+    @admin.display(description=_("size"), ordering="file_size")
+    def size(self, image: RequestImage) -> str | None:
+        """File size in readable units."""
+        return None if image.file_size is None else filesizeformat(image.file_size)
+
+    @admin.display(description=_("endpoint"), ordering="log__endpoint")
+    def endpoint(self, image: RequestImage) -> str:
+        """The log's endpoint."""
+        return image.log.endpoint
+
+    @admin.display(description=_("status"), ordering="log__status_code")
+    def status(self, image: RequestImage) -> str:
+        """What became of the request."""
+        return _status(image.log)
+
+    @admin.display(description=_("duration"), ordering="log__duration_ms")
+    def duration(self, image: RequestImage) -> str:
+        """How long the view took."""
+        return _duration(image.log)
+
+    @admin.display(description=_("kept"), ordering="log__capture_status")
+    def capture(self, image: RequestImage) -> str:
+        """What became of the image."""
+        return _capture(image.log)
+
+    @admin.display(description=_("request"))
+    def request(self, image: RequestImage) -> SafeString:
+        """Link to the log."""
+        url = self.url_of("requestlog_change", image.log_id)
+        return format_html('<a href="{}">{}</a>', url, image.log.request_id)
+
+    @admin.display(description=_("the same image"))
+    def seen(self, image: RequestImage) -> SafeString | str | None:
+        """How often this very image came, and how often it failed."""
+        if not image.image_hash:
+            return None
+        counts = RequestImage.objects.same_image_as(image).aggregate(
+            seen=Count("pk"), failed=Count("pk", filter=failed("log__"))
+        )
+        text = gettext("seen %(seen)d times, failed %(failed)d") % counts
+        url = self.url_of("requestimage_changelist")
+        return format_html('<a href="{}?q={}">{}</a>', url, image.image_hash, text)
+
+
+@admin.register(RequestLog)
+class RequestLogAdmin(ReadOnlyAdmin):
+    """Request logs, each beside its image."""
+
+    list_display = (
+        "created_at",
+        "endpoint",
+        "method",
+        "status",
+        "duration",
+        "error_type",
+        "capture",
+        "picture",
+        "request_id",
+    )
+    list_select_related = ("image",)
+    list_filter = (
+        OutcomeFilter,
+        "endpoint",
+        "method",
+        "status_code",
+        "error_type",
+        "capture_status",
+    )
+    search_fields = ("request_id__startswith", "image__image_hash__startswith")
+    search_help_text = _("Request id or SHA-256, or the beginning of either")
+    fields = (
+        "picture",
+        "request_id",
+        "created_at",
+        "endpoint",
+        "method",
+        "path",
+        "status",
+        "error_type",
+        "error_message",
+        "duration",
+        "upload",
+        "username",
+        "image_count",
+        "capture",
+        "metadata",
+        "linked",
+    )
+    readonly_fields = fields
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Show pictures to whoever may see images."""
+        return _permitted(self.list_display, request)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show the picture to whoever may see images."""
+        return _permitted(self.fields, request)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RequestLog]:
+        """Return the rows without what no list shows."""
+        return super().get_queryset(request).defer("metadata", "error_message")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find by the beginning of a request id or of a hash, by index."""
+        return _search(queryset, search_term, "", "image__")
+
+    @admin.display(description=_("status"), ordering="status_code")
+    def status(self, log: RequestLog) -> str:
+        """What became of the request."""
+        return _status(log)
+
+    @admin.display(description=_("duration"), ordering="duration_ms")
+    def duration(self, log: RequestLog) -> str:
+        """How long the view took."""
+        return _duration(log)
+
+    @admin.display(description=_("upload"))
+    def upload(self, log: RequestLog) -> str | None:
+        """How long the view waited for the client's bytes."""
+        return None if log.upload_ms is None else _milliseconds(log.upload_ms)
+
+    @admin.display(description=_("kept"), ordering="capture_status")
+    def capture(self, log: RequestLog) -> str:
+        """What became of the image."""
+        return _capture(log)
+
+    @admin.display(description=_("image"))
+    def picture(self, log: RequestLog) -> SafeString | str | None:
+        """Draw the thumbnail, linked to the image's page."""
+        image = getattr(log, "image", None)
+        if image is None:
+            return None
+        url = self.url_of("requestimage_change", image.pk)
+        return format_html(
+            '<a href="{}">{}</a>', url, self.picture_of(image, "thumbnail")
+        )
+
+    @admin.display(description=_("linked to"))
+    def linked(self, log: RequestLog) -> str | None:
+        """The row of the project's own that the view named."""
+        return f"{log.link_model} {log.link_pk}" if log.link_model else None
+
+
+def _search(
+    rows: QuerySet[Any], term: str, to_log: str, to_image: str
+) -> tuple[QuerySet[Any], bool]:
+    term = term.strip()
+    if not term:
+        return rows, False
+    found = Q(**{f"{to_log}request_id__startswith": term}) | Q(
+        **{f"{to_image}image_hash__startswith": term.lower()}
+    )
+    return rows.filter(found), False
+
+
+def _knows_local_days(connection: BaseDatabaseWrapper) -> bool:
+    # MySQL and MariaDB convert to no other time zone before their tables are loaded,
+    # and then answer NULL, which Django takes for an error.
+    as_stored = connection.timezone_name == timezone.get_current_timezone_name()
+    return as_stored or connection.features.has_zoneinfo_database
+
+
+def _permitted(names: tuple[str, ...], request: HttpRequest) -> tuple[str, ...]:
+    # To anyone else it would be a broken picture: the thumbnail's view refuses.
+    if request.user.has_perm(PICTURE_PERMISSION):
+        return names
+    return tuple(name for name in names if name != "picture")
+
+
+def _may_see_originals(request: HttpRequest) -> bool:
+    return request.user.has_perm(ORIGINAL_PERMISSION)
+
+
+def _or_404(response: HttpResponseBase | None) -> HttpResponseBase:
+    if response is None:
+        raise Http404(gettext("This image was not kept, or is gone."))
+    return response
+
+
+def _dimensions(image: RequestImage) -> str | None:
+    if image.width is None or image.height is None:
+        return None
+    return f"{image.width} × {image.height}"  # noqa: RUF001  # the sign is meant
+
+
+def _status(log: RequestLog) -> str:
+    status = "?" if log.status_code is None else str(log.status_code)
+    return f"{status} {log.error_type}".strip()
+
+
+def _duration(log: RequestLog) -> str:
+    return _milliseconds(log.duration_ms)
+
+
+def _milliseconds(value: float) -> str:
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{formats.number_format(value, digits)} ms"
+
+
+def _capture(log: RequestLog) -> str:
+    status = log.get_capture_status_display()
+    return f"{status} ({log.capture_detail})" if log.capture_detail else status

@@ -1,0 +1,67 @@
+"""System checks: a wrong setting is told at start-up, with its name and the cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
+
+from .conf import PREFIX, Conf
+from .formats import FORMATS
+
+
+@register(Tags.compatibility)
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """Check every ``REQUEST_IMAGES_*`` setting."""
+    return [*_wrong_values(), *_unknown_formats(), *_retention(), *_unknown_names()]
+
+
+def _wrong_values() -> Iterator[CheckMessage]:
+    for setting in Conf.declarations():
+        if problem := setting.problem(setting.given()):
+            yield Error(
+                problem,
+                hint=f"The default is {setting.default!r}. {setting.meaning}",
+                id=setting.check_id,
+            )
+
+
+def _unknown_formats() -> Iterator[CheckMessage]:
+    names = Conf.ALLOWED_FORMATS.given()
+    if Conf.ALLOWED_FORMATS.problem(names):
+        return
+    for name in sorted(set(names) - set(FORMATS)):
+        yield Error(
+            f"{PREFIX}ALLOWED_FORMATS names {name!r}, which is no known format.",
+            hint=f"Known are {', '.join(FORMATS)}.",
+            id="request_images.E011",
+        )
+
+
+def _retention() -> Iterator[CheckMessage]:
+    images, logs = Conf.RETENTION_DAYS.given(), Conf.LOG_RETENTION_DAYS.given()
+    if Conf.RETENTION_DAYS.problem(images) or Conf.LOG_RETENTION_DAYS.problem(logs):
+        return
+    if logs is not None and (images is None or images > logs):
+        yield CheckWarning(
+            f"{PREFIX}LOG_RETENTION_DAYS ({logs}) is shorter than "
+            f"{PREFIX}RETENTION_DAYS ({images}): an image goes with its log.",
+            hint=f"Keep logs at least as long: raise {PREFIX}LOG_RETENTION_DAYS.",
+            id="request_images.W001",
+        )
+
+
+def _unknown_names() -> Iterator[CheckMessage]:
+    known = [setting.full_name for setting in Conf.declarations()]
+    for name in dir(settings):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            yield CheckWarning(
+                f"{name} is no setting of django-request-images.",
+                hint=f"Did you mean {close[0]}?" if close else "Remove it.",
+                id="request_images.W002",
+            )

@@ -1,0 +1,63 @@
+"""What fits into a column of every supported database."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import suppress
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+MAX_JSON_LENGTH = 65_536
+"""Characters of JSON that one row may hold."""
+
+_encoder = DjangoJSONEncoder()
+
+
+def clean_text(value: object, max_length: int) -> str:
+    """Return ``value`` as text of at most ``max_length`` characters.
+
+    PostgreSQL takes no NUL characters, and no database takes half a surrogate pair. Of
+    a value that cannot be put in words (its ``str`` raises), its type is told.
+    """
+    try:
+        text = str(value).replace("\x00", "")
+    except Exception as error:  # noqa: BLE001  # anyone's code, anything may come out
+        text = f"<{type(value).__name__}: {type(error).__name__}>"
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
+
+
+def clean_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Return ``value`` with what JSON cannot hold turned into text.
+
+    A document of more than `MAX_JSON_LENGTH` characters, one that holds itself, and one
+    with a number of thousands of digits is replaced by a note that it was left out.
+    """
+    try:
+        cleaned: dict[str, Any] = _clean(value)
+        length = len(json.dumps(cleaned))
+    except RecursionError:
+        return {"left_out": "nested too deeply"}
+    except ValueError as error:
+        return {"left_out": clean_text(error, 200)}
+    if length > MAX_JSON_LENGTH:
+        return {"left_out": f"{length} characters of JSON"}
+    return cleaned
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {clean_text(key, 200): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(item) for item in value]
+    if isinstance(value, str):
+        return clean_text(value, MAX_JSON_LENGTH)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    with suppress(TypeError, ValueError):
+        value = _encoder.default(value)
+    return clean_text(value, MAX_JSON_LENGTH)

@@ -1,0 +1,122 @@
+"""`capture_images`: record the requests of a view, and keep their images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+from asgiref.sync import iscoroutinefunction
+
+from . import sources
+from .outcome import http_request
+from .recording import Options, Recording, begin
+from .sources import SourceSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def capture_images(view: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def capture_images(
+    *, source: SourceSpec = None, endpoint: str = ""
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def capture_images(
+    view: Callable[..., Any] | None = None,
+    /,
+    *,
+    source: SourceSpec = None,
+    endpoint: str = "",
+) -> Callable[..., Any]:
+    """Record each request of a view, and keep its image.
+
+    For function views, sync and async, methods of class-based views and viewsets,
+    and, with ``method_decorator``, ``dispatch``. With or without arguments.
+
+    Args:
+        view: The view.
+        source: Where the image is, such as ``"files.photo"`` or ``"json.input.image"``
+            (see `request_images.sources`), or several of these, tried in order. By
+            default, wherever one is found.
+        endpoint: The name to log requests under; by default the name of the URL
+            pattern, or its route.
+
+    Raises:
+        SourceError: ``source`` is none (at import, not in a request).
+        TypeError: What is decorated is a class.
+    """
+    places = sources.parse(source)
+    if view is None:
+        return functools.partial(_decorate, places=places, endpoint=endpoint)
+    return _decorate(view, places=places, endpoint=endpoint)
+
+
+def _decorate(
+    view: Callable[..., Any], *, places: tuple[sources.Source, ...], endpoint: str
+) -> Callable[..., Any]:
+    if isinstance(view, type):
+        raise TypeError(
+            f"capture_images decorates views, and {view.__name__} is a class. Let it "
+            "inherit from request_images.mixins.CaptureImagesMixin instead."
+        )
+    name = getattr(view, "__qualname__", type(view).__name__)
+    options = Options(places, endpoint, name)
+
+    if iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+            recording = begin(_request_in(args, kwargs), options)
+            if recording is None:
+                return await view(*args, **kwargs)
+            return await _recorded(recording, view(*args, **kwargs))
+
+        return async_wrapper
+
+    @functools.wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        recording = begin(_request_in(args, kwargs), options)
+        if recording is None:
+            return view(*args, **kwargs)
+        return call_recorded(recording, lambda: view(*args, **kwargs))
+
+    return wrapper
+
+
+def call_recorded(recording: Recording, view: Callable[[], R]) -> R:
+    """Call a view that takes no more arguments, and tell the recording how it went."""
+    try:
+        response = view()
+    except BaseException as exception:
+        # CancelledError and SystemExit too: the client that left is a request.
+        recording.note(exception)
+        recording.leave()
+        raise
+    if isawaitable(response):
+        # A sync function may still return a coroutine: ``dispatch`` of an async
+        # class-based view does. The view has not even begun.
+        return cast("R", _recorded(recording, response))
+    recording.leave(response)
+    return response
+
+
+async def _recorded(recording: Recording, response: Awaitable[R]) -> R:
+    try:
+        awaited = await response
+    except BaseException as exception:
+        recording.note(exception)
+        recording.leave()
+        raise
+    recording.leave(awaited)
+    return awaited
+
+
+def _request_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    # First for functions, second for methods, behind ``self``.
+    for candidate in (*args[:2], kwargs.get("request")):
+        if http_request(candidate) is not None:
+            return candidate
+    return None

@@ -1,0 +1,29 @@
+"""What this app raises; each error is also the builtin that a caller expects.
+
+Wrong settings raise Django's own ``ImproperlyConfigured`` instead, so that no
+``except RequestImagesError`` swallows them.
+"""
+
+
+class RequestImagesError(Exception):
+    """The base of every error that this app raises."""
+
+
+class SourceError(RequestImagesError, ValueError):
+    """A ``source`` that is no source: the text says which are."""
+
+
+class InspectionError(RequestImagesError, ValueError):
+    """The header of an image could not be read."""
+
+
+class InspectionBudgetExceeded(InspectionError):
+    """Reading the header took more reads, bytes or time than an honest file needs."""
+
+
+class ThumbnailError(RequestImagesError, ValueError):
+    """No thumbnail can be made of these bytes: the text says why."""
+
+
+class RetentionError(RequestImagesError, ValueError):
+    """A retention that cannot be meant, such as zero days."""

@@ -1,0 +1,96 @@
+"""The image formats known here, told from the first bytes and never from the client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEAD_SIZE = 64
+"""How many first bytes `sniff` needs at the most."""
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """One image format.
+
+    Attributes:
+        name: Pillow's name of the format.
+        mime_type: The registered media type.
+        extension: The usual file name extension, with its dot.
+        inline: Whether every current browser shows it without running anything.
+    """
+
+    name: str
+    mime_type: str
+    extension: str
+    inline: bool = False
+
+
+FORMATS = {
+    f.name: f
+    for f in (
+        ImageFormat("AVIF", "image/avif", ".avif", inline=True),
+        ImageFormat("BMP", "image/bmp", ".bmp", inline=True),
+        ImageFormat("DDS", "image/vnd-ms.dds", ".dds"),
+        ImageFormat("GIF", "image/gif", ".gif", inline=True),
+        ImageFormat("HEIF", "image/heif", ".heic"),
+        ImageFormat("ICO", "image/vnd.microsoft.icon", ".ico"),
+        ImageFormat("JPEG", "image/jpeg", ".jpg", inline=True),
+        ImageFormat("JPEG2000", "image/jp2", ".jp2"),
+        ImageFormat("PNG", "image/png", ".png", inline=True),
+        ImageFormat("PPM", "image/x-portable-anymap", ".pnm"),
+        ImageFormat("PSD", "image/vnd.adobe.photoshop", ".psd"),
+        ImageFormat("TIFF", "image/tiff", ".tif"),
+        ImageFormat("WEBP", "image/webp", ".webp", inline=True),
+    )
+}
+MIME_TYPES = {f.mime_type: f for f in FORMATS.values()}
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"8BPS", "PSD"),
+    (b"DDS ", "DDS"),
+    (b"\x00\x00\x01\x00", "ICO"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
+)
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
+
+
+def sniff(head: bytes) -> ImageFormat | None:
+    """Tell an image's format from its first bytes (`HEAD_SIZE` of them suffice).
+
+    The signatures are those of the formats' specifications. HEIF and AVIF share a
+    container (ISO/IEC 14496-12): the brands in its ``ftyp`` box tell them apart.
+    """
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return FORMATS[name]
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return FORMATS["WEBP"]
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
+        return FORMATS["BMP"]
+    if head[4:8] == b"ftyp":
+        return _sniff_brands(head)
+    if head[:1] == b"P" and head[1:2] in b"123456fF" and head[2:3].isspace():
+        return FORMATS["PPM"]
+    return None
+
+
+def _sniff_brands(head: bytes) -> ImageFormat | None:
+    box = head[: int.from_bytes(head[:4], "big")]
+    # The major brand, then (behind the minor version) the compatible ones.
+    brands = [box[8:12], *(box[i : i + 4] for i in range(16, len(box), 4))]
+    if any(brand in _AVIF_BRANDS for brand in brands):
+        return FORMATS["AVIF"]
+    if any(brand in _HEIF_BRANDS for brand in brands):
+        return FORMATS["HEIF"]
+    return None

@@ -1,0 +1,52 @@
+"""`CaptureImagesMixin`: the decorator's work for class-based views."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from . import sources
+from .decorators import call_recorded
+from .recording import Options, begin, recording_of
+
+
+class CaptureImagesMixin:
+    """Record each request of a class-based view, and keep its image.
+
+    For Django's ``View``, sync and async, and for REST framework's ``APIView`` and
+    viewsets. Put it before the view in the list of bases::
+
+        class SolveView(CaptureImagesMixin, View):
+            capture_source = "files.photo"
+
+    Attributes:
+        capture_source: Where the image is; as ``source`` of `capture_images`.
+        capture_endpoint: The name to log requests under; by default the URL's.
+
+    Raises:
+        SourceError: ``capture_source`` is none (when the class is made).
+    """
+
+    capture_source: ClassVar[sources.SourceSpec] = None
+    capture_endpoint: ClassVar[str] = ""
+    _capture_options: ClassVar[Options] = Options()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._capture_options = Options(
+            sources.parse(cls.capture_source), cls.capture_endpoint, cls.__qualname__
+        )
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Dispatch as the view does, recorded."""
+        dispatch = super().dispatch  # type: ignore[misc]  # the view's, behind us
+        recording = begin(request, self._capture_options)
+        if recording is None:
+            return dispatch(request, *args, **kwargs)
+        return call_recorded(recording, lambda: dispatch(request, *args, **kwargs))
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """REST framework's: it turns ``exc`` into a response. Note it first."""
+        recording = recording_of(getattr(self, "request", None))
+        if recording is not None:
+            recording.note(exc)
+        return super().handle_exception(exc)  # type: ignore[misc]  # REST framework's

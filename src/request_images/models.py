@@ -1,0 +1,370 @@
+"""The three tables: what was asked, the image it brought, and the image's bytes."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+
+from django.apps import apps
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, models, router, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .columns import clean_text
+from .conf import conf
+from .exceptions import ThumbnailError
+from .outcome import CaptureStatus
+from .stats import failed
+from .stores import store_of
+from .thumbnails import make_thumbnail
+
+HASH_LENGTH = 64
+
+_one_thumbnail = threading.Lock()
+
+
+def expiry() -> datetime | None:
+    """Return the moment before which images are expired; None when none ever is."""
+    return days_ago(conf.RETENTION_DAYS)
+
+
+def days_ago(days: int | None) -> datetime | None:
+    """Return the moment so many days ago; None for None, or before all dates."""
+    try:
+        return None if days is None else timezone.now() - timedelta(days=days)
+    except OverflowError:
+        return None
+
+
+class RequestLogQuerySet(models.QuerySet["RequestLog"]):
+    """Request logs."""
+
+    def failed(self) -> RequestLogQuerySet:
+        """Those that failed: a status of 400 or more, or an error type."""
+        return self.filter(failed())
+
+    def older_than(self, moment: datetime) -> RequestLogQuerySet:
+        """Those that began before a moment."""
+        return self.filter(created_at__lt=moment)
+
+
+class RequestLog(models.Model):
+    """One handled request: what was asked, what became of it, how long it took."""
+
+    request_id = models.CharField(_("request id"), max_length=64, db_index=True)
+    created_at = models.DateTimeField(_("time"), db_index=True)
+    endpoint = models.CharField(_("endpoint"), max_length=200)
+    method = models.CharField(_("method"), max_length=16)
+    path = models.CharField(_("path"), max_length=1024)
+    status_code = models.PositiveSmallIntegerField(
+        _("status"), null=True, blank=True, db_index=True
+    )
+    duration_ms = models.FloatField(
+        _("duration (ms)"),
+        db_index=True,
+        help_text=_("The view alone, without waiting for the client's bytes."),
+    )
+    duration_bucket = models.SmallIntegerField(editable=False)
+    upload_ms = models.FloatField(
+        _("upload (ms)"),
+        null=True,
+        blank=True,
+        help_text=_("Time that the view waited for the client's bytes."),
+    )
+    error_type = models.CharField(
+        _("error type"), max_length=200, blank=True, db_index=True
+    )
+    error_message = models.TextField(_("error message"), blank=True)
+    # No constraint and no cascade: deleting a user neither fails nor waits for us,
+    # also when users live in another database. The name is kept beside it.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="+",
+    )
+    username = models.CharField(_("user name"), max_length=254, blank=True)
+    metadata = models.JSONField(
+        _("metadata"), default=dict, blank=True, encoder=DjangoJSONEncoder
+    )
+    image_count = models.PositiveIntegerField(
+        _("images"), default=0, help_text=_("How many images the request held.")
+    )
+    capture_status = models.CharField(
+        _("image"), max_length=16, choices=CaptureStatus.choices, db_index=True
+    )
+    capture_detail = models.CharField(_("image detail"), max_length=200, blank=True)
+    link_model = models.CharField(_("linked model"), max_length=100, blank=True)
+    link_pk = models.CharField(_("linked row"), max_length=100, blank=True)
+
+    objects = RequestLogQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("request log")
+        verbose_name_plural = _("request logs")
+        ordering = ("-created_at", "-id")
+        get_latest_by = "created_at"
+        indexes = (
+            models.Index(
+                fields=["endpoint", "created_at"], name="request_log_endpoint_time"
+            ),
+            models.Index(fields=["link_model", "link_pk"], name="request_log_link"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} ({self.request_id})"
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the request failed; the same rule as `RequestLogQuerySet.failed`."""
+        return bool(self.error_type) or (self.status_code or 0) >= 400
+
+    @property
+    def link(self) -> models.Model | None:
+        """The row that `annotate(link=...)` named; None when there is none (any more).
+
+        Raises:
+            LookupError: The model is not installed any more.
+        """
+        if not self.link_model:
+            return None
+        model: type[models.Model] = apps.get_model(self.link_model)
+        return model._base_manager.filter(pk=self.link_pk).first()
+
+
+class ImageContent(models.Model):
+    """The bytes of an image, once for each distinct hash."""
+
+    image_hash = models.CharField(
+        _("SHA-256"), max_length=HASH_LENGTH, unique=True, editable=False
+    )
+    created_at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
+    data = models.BinaryField(_("bytes"), null=True)
+    storage = models.CharField(_("storage alias"), max_length=63, blank=True)
+    encoding = models.CharField(_("encoding"), max_length=32, blank=True)
+    stored_size = models.PositiveBigIntegerField(_("stored size (bytes)"))
+    thumbnail = models.BinaryField(_("thumbnail"), null=True)
+    thumbnail_error = models.CharField(
+        _("why there is no thumbnail"), max_length=200, blank=True
+    )
+
+    class Meta:
+        verbose_name = _("image content")
+        verbose_name_plural = _("image contents")
+
+    def __str__(self) -> str:
+        return self.image_hash
+
+    @classmethod
+    def holding(cls, image_hash: str, data: bytes) -> ImageContent:
+        """Return an unsaved content that holds some bytes."""
+        content = cls(image_hash=image_hash)
+        store_of(content.storage).put(content, data)
+        return content
+
+    def read(self) -> bytes:
+        """Return the bytes as they were received."""
+        return store_of(self.storage).read(self)
+
+    @classmethod
+    def thumbnail_of(cls, pk: int) -> bytes | None:
+        """Return the thumbnail of a content, made now if it never was.
+
+        It is made once: the result is kept, and so is the failure. One at a time in
+        this process (decoding takes memory), outside any transaction of ours (it takes
+        time, and nobody may wait for a lock meanwhile).
+
+        Args:
+            pk: The content's primary key.
+
+        Returns:
+            The bytes of a WebP, or None when no thumbnail can be made.
+
+        Raises:
+            ImageContent.DoesNotExist: The content is gone.
+        """
+        light = cls.objects.defer("data")
+        content = light.get(pk=pk)
+        if content._lacks_thumbnail:
+            with _one_thumbnail:
+                # Another thread may have made it while this one waited.
+                content = light.using(router.db_for_write(cls)).get(pk=pk)
+                if content._lacks_thumbnail:
+                    content._make_thumbnail()
+        return None if content.thumbnail is None else bytes(content.thumbnail)
+
+    @property
+    def _lacks_thumbnail(self) -> bool:
+        return self.thumbnail is None and not self.thumbnail_error
+
+    def _make_thumbnail(self) -> None:
+        try:
+            self.thumbnail = make_thumbnail(
+                self.read(),
+                size=conf.THUMBNAIL_SIZE,
+                max_pixels=conf.THUMBNAIL_MAX_PIXELS,
+            )
+        except ThumbnailError as error:
+            self.thumbnail_error = clean_text(error, 200)
+        # Not `save()`: cleanup may have taken the row meanwhile, which is no error.
+        ImageContent.objects.using(self._state.db).filter(pk=self.pk).update(
+            thumbnail=self.thumbnail, thumbnail_error=self.thumbnail_error
+        )
+
+
+class RequestImageQuerySet(models.QuerySet["RequestImage"]):
+    """Images of requests. None of these verbs loads an image's bytes."""
+
+    def older_than(self, moment: datetime) -> RequestImageQuerySet:
+        """Those whose request began before a moment."""
+        return self.filter(created_at__lt=moment)
+
+    def with_bytes(self) -> RequestImageQuerySet:
+        """Those whose bytes were kept."""
+        return self.filter(content__isnull=False)
+
+    def same_image_as(self, image: RequestImage) -> RequestImageQuerySet:
+        """Those with the very same bytes as ``image``, itself included."""
+        if not image.image_hash:
+            return self.filter(pk=image.pk)
+        return self.filter(image_hash=image.image_hash)
+
+
+class RequestImage(models.Model):
+    """The image of a request, and what is known of it also when it was not kept."""
+
+    log = models.OneToOneField(
+        RequestLog,
+        verbose_name=_("request log"),
+        on_delete=models.CASCADE,
+        related_name="image",
+    )
+    # The log's own, once more: images are listed and pruned by it without a join.
+    created_at = models.DateTimeField(_("time"), db_index=True)
+    image_hash = models.CharField(
+        _("SHA-256"),
+        max_length=HASH_LENGTH,
+        blank=True,
+        db_index=True,
+        help_text=_("Of the bytes as received; empty when they were not seen whole."),
+    )
+    mime_type = models.CharField(
+        _("MIME type"),
+        max_length=64,
+        blank=True,
+        db_index=True,
+        help_text=_("Told from the bytes; empty when they are of no known image."),
+    )
+    file_size = models.PositiveBigIntegerField(
+        _("file size (bytes)"), null=True, blank=True, db_index=True
+    )
+    width = models.PositiveIntegerField(_("width (px)"), null=True, blank=True)
+    height = models.PositiveIntegerField(_("height (px)"), null=True, blank=True)
+    source = models.CharField(
+        _("source"),
+        max_length=200,
+        blank=True,
+        help_text=_("Where in the request the image was."),
+    )
+    # DO_NOTHING: the constraint in the database guards it. Any other choice would
+    # load whole contents, bytes and all, just to delete them.
+    content = models.ForeignKey(
+        ImageContent,
+        verbose_name=_("content"),
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="images",
+    )
+
+    objects = RequestImageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("request image")
+        verbose_name_plural = _("request images")
+        ordering = ("-created_at", "-id")
+        get_latest_by = "created_at"
+        permissions = (("view_image_content", _("Can view the original images")),)
+        indexes = (models.Index(fields=["width", "height"], name="request_image_dims"),)
+
+    def __str__(self) -> str:
+        return self.image_hash[:12] or f"#{self.pk}"
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the retention is over, be the bytes deleted already or not."""
+        moment = expiry()
+        return moment is not None and self.created_at < moment
+
+    @property
+    def image_data(self) -> bytes | None:
+        """The bytes as received; None when they were not kept, or are expired.
+
+        Loaded by each use, from wherever they are kept.
+        """
+        if self.content_id is None or self.is_expired:
+            return None
+        content = ImageContent.objects.filter(pk=self.content_id).defer("thumbnail")
+        found = content.first()
+        return None if found is None else found.read()
+
+
+def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> None:
+    """Write one recorded request, in one transaction of our own.
+
+    An image that is kept already costs one look-up of its hash and no bytes; its log
+    then says ``duplicate``.
+
+    Args:
+        log: The unsaved log.
+        image: Its unsaved image; None when the request brought none.
+        data: The image's bytes when they are to be kept.
+
+    Raises:
+        django.db.Error: Nothing was written.
+    """
+    using = router.db_for_write(RequestLog)
+    for last_try in (False, False, True):
+        try:
+            _save_once(log, image, data, using)
+        except IntegrityError:
+            # Meanwhile another request brought the same image, or cleanup took it
+            # away. Either way the next look finds things as they are.
+            if last_try:
+                raise
+        else:
+            return
+
+
+def _save_once(
+    log: RequestLog, image: RequestImage | None, data: bytes | None, using: str
+) -> None:
+    kept = None
+    if image is not None and data is not None:
+        # Outside the transaction, which must begin with a write: SQLite refuses to
+        # turn a reader into a writer when another has written in between.
+        contents = ImageContent.objects.using(using).filter(image_hash=image.image_hash)
+        kept = contents.only("pk").first()
+        log.capture_status = (
+            CaptureStatus.STORED if kept is None else CaptureStatus.DUPLICATE
+        )
+    with transaction.atomic(using=using):
+        log.pk = None
+        log.save(force_insert=True, using=using)
+        if image is None:
+            return
+        content = kept
+        if data is not None and content is None:
+            content = ImageContent.holding(image.image_hash, data)
+            content.save(force_insert=True, using=using)
+        # Also when it is None: an earlier try may have left one that was rolled back.
+        image.content = content
+        image.pk = None
+        image.log = log
+        image.created_at = log.created_at
+        image.save(force_insert=True, using=using)

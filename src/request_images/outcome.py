@@ -1,0 +1,98 @@
+"""What became of a request: the record that the view may add to with `annotate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Model, TextChoices
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+_ATTRIBUTE = "_request_images_outcome"
+
+
+class CaptureStatus(TextChoices):
+    """What became of a request's image: kept, or the reason why it was not."""
+
+    STORED = "stored", _("stored")
+    DUPLICATE = "duplicate", _("stored before")
+    NO_IMAGE = "no_image", _("no image in the request")
+    UNREAD = "unread", _("not read by the view")
+    TOO_LARGE = "too_large", _("too large")
+    UNSUPPORTED = "unsupported", _("not an image of an allowed format")
+    UNREADABLE = "unreadable", _("unreadable")
+    TRUNCATED = "truncated", _("cut off")
+    SAMPLED_OUT = "sampled_out", _("not in the sample")
+    OPTED_OUT = "opted_out", _("opted out")
+    OVER_BUDGET = "over_budget", _("over budget")
+    STORE_FAILED = "store_failed", _("could not be stored")
+    EXPIRED = "expired", _("expired")
+    ERASED = "erased", _("erased")
+
+
+@dataclass
+class Outcome:
+    """What the view said of its request.
+
+    Attributes:
+        error_type: What went wrong, in the view's own words; empty for nothing.
+        error_message: The same in a sentence.
+        link: A row of the host project that this request belongs to.
+        metadata: Everything else, by name.
+    """
+
+    error_type: str = ""
+    error_message: str = ""
+    link: Model | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def http_request(request: object) -> HttpRequest | None:
+    """Return Django's request, also from within Django REST framework's, else None."""
+    if not isinstance(request, HttpRequest):
+        # Only a real one: a Mock (Ninja's test client) has every attribute.
+        request = getattr(request, "_request", None)
+    return request if isinstance(request, HttpRequest) else None
+
+
+def attach(request: HttpRequest) -> Outcome:
+    """Give a request the record that `annotate` adds to."""
+    outcome = Outcome()
+    setattr(request, _ATTRIBUTE, outcome)
+    return outcome
+
+
+def annotate(
+    request: object,
+    *,
+    error_type: str | None = None,
+    error_message: str | None = None,
+    link: Model | None = None,
+    **metadata: Any,
+) -> None:
+    """Say more about the request that is being recorded.
+
+    Does nothing when the request is not recorded, so that a view need not ask. It may
+    be called several times: a later value replaces an earlier one of the same name.
+
+    Args:
+        request: The view's request; Django's or REST framework's.
+        error_type: What went wrong, such as ``"no_barcode"``. A request with an error
+            type counts as failed, whatever its status.
+        error_message: The same in a sentence.
+        link: A saved row of your own project that this request belongs to.
+        **metadata: Anything that JSON can hold, such as ``confidence=0.93``. What it
+            cannot hold is kept as text.
+    """
+    django_request = http_request(request)
+    outcome = getattr(django_request, _ATTRIBUTE, None)
+    if outcome is None:
+        return
+    if error_type is not None:
+        outcome.error_type = error_type
+    if error_message is not None:
+        outcome.error_message = error_message
+    if link is not None:
+        outcome.link = link
+    outcome.metadata.update(metadata)

@@ -1,0 +1,245 @@
+"""One request's life: what is known of it while its view runs.
+
+Whatever fails in here is counted and logged; the request never hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404, HttpRequest
+from django.http.multipartparser import MultiPartParserError
+from django.utils import timezone
+
+from .columns import clean_json, clean_text
+from .conf import conf
+from .health import report
+from .lifecycle import RequestEnd
+from .models import RequestLog
+from .outcome import attach, http_request
+from .payload import Upload
+from .policy import max_size
+from .sources import Source, upload_rank
+from .stats import bucket_of
+from .taps import Tap
+from .writing import is_image, prepare_connection, write
+
+_ATTRIBUTE = "_request_images_recording"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLIENT_CLOSED_REQUEST = 499  # nginx's; HTTP has no status for a client that left
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a decorated view asks for.
+
+    Attributes:
+        sources: Where its image is, in order; empty for "wherever it fits".
+        endpoint: The name its requests are logged under; empty for the URL's.
+        view_name: The view's own name, for when there is no URL.
+    """
+
+    sources: tuple[Source, ...] = ()
+    endpoint: str = ""
+    view_name: str = ""
+
+
+class Recording:
+    """What is known of one request while its view runs.
+
+    Made before the view and written when the request is over. Decorated views may be
+    nested: the outermost counts, the inner ones add what they see.
+    """
+
+    def __init__(self, request: HttpRequest, options: Options) -> None:
+        self._request = request
+        self._options = options
+        self._depth = 0
+        self._exception: BaseException | None = None
+        self._status_code: int | None = None
+        self._view_seconds = 0.0
+        self._upload_seconds = 0.0
+        self._created_at = timezone.now()
+        self._outcome = attach(request)
+        self._tap = Tap(request, max_size(), self._rank)
+        self._end = RequestEnd(request, self._write)
+        setattr(request, _ATTRIBUTE, self)
+        self._started = perf_counter()
+
+    def _rank(self, upload: Upload) -> int:
+        return upload_rank(upload, self._options.sources, is_image)
+
+    def enter(self) -> None:
+        """Say that a decorated view begins."""
+        self._depth += 1
+
+    def note(self, exception: BaseException) -> None:
+        """Say that the view raised, be it handled further out or not."""
+        self._exception = exception
+
+    def leave(self, response: object = None) -> None:
+        """Say that a decorated view is done, with its response if there is one."""
+        self._depth -= 1
+        if self._depth:
+            return
+        self._view_seconds = perf_counter() - self._started
+        self._upload_seconds = self._tap.payload.upload_seconds
+        with_exception = self._exception is not None and response is None
+        try:
+            if with_exception:
+                self._status_code = _status_of(self._exception)
+            else:
+                self._read_response(response)
+        except Exception as exception:  # noqa: BLE001
+            report("response", exception)
+        self._end.view_ended()
+
+    def _read_response(self, response: object) -> None:
+        # A view may return anything: under Ninja a dict, by mistake None.
+        status = getattr(response, "status_code", None)
+        self._status_code = status if isinstance(status, int) else None
+        if self._status_code is not None and self._status_code < 400:
+            self._exception = None  # the view has dealt with it
+        if getattr(response, "exception", False) is True and self._exception is None:
+            # REST framework made this response of an exception it does not hand out.
+            detail = _first_error_detail(getattr(response, "data", None))
+            if detail is not None and not self._outcome.error_type:
+                self._outcome.error_type = detail.code
+                self._outcome.error_message = str(detail)
+
+    def note_uncaught(self, exception: BaseException | None) -> None:
+        """Say that Django answers 500 to this request, because of an exception."""
+        self._status_code = 500
+        self._exception = exception or self._exception
+
+    def _write(self) -> None:
+        self._request.__dict__.pop(_ATTRIBUTE, None)
+        try:
+            prepare_connection()
+            payload = self._tap.collect(self._request)
+            write(self._log(), payload, self._options.sources)
+        except Exception as exception:  # noqa: BLE001
+            report("recording", exception)
+
+    def _log(self) -> RequestLog:
+        request, outcome, error = self._request, self._outcome, self._exception
+        view_ms = 1000 * max(0.0, self._view_seconds - self._upload_seconds)
+        error_type = outcome.error_type or (type(error).__name__ if error else "")
+        message = outcome.error_message or ("" if error is None else str(error))
+        log = RequestLog(
+            request_id=_request_id(request),
+            created_at=self._created_at,
+            endpoint=clean_text(self._endpoint(), 200),
+            method=clean_text(request.method or "", 16),
+            path=clean_text(request.path, 1024),
+            status_code=self._status_code,
+            duration_ms=view_ms,
+            duration_bucket=bucket_of(view_ms),
+            upload_ms=1000 * self._upload_seconds,
+            error_type=clean_text(error_type, 200),
+            error_message=clean_text(message, 2000),
+            metadata=clean_json(outcome.metadata),
+        )
+        if outcome.link is not None:
+            log.link_model = outcome.link._meta.label_lower
+            log.link_pk = clean_text(outcome.link.pk, 100)
+        _add_user(log, request)
+        return log
+
+    def _endpoint(self) -> str:
+        match = self._request.resolver_match
+        if self._options.endpoint or match is None:
+            return self._options.endpoint or self._options.view_name
+        return match.view_name if match.url_name else match.route
+
+
+def begin(request: object, options: Options) -> Recording | None:
+    """Begin to record a request, unless that is off or not for this method.
+
+    Returns:
+        None when nothing is to be recorded. Never raises.
+    """
+    try:
+        if not conf.ENABLED:
+            return None
+        django_request = http_request(request)
+        if django_request is None or django_request.method not in conf.METHODS:
+            return None
+        recording = recording_of(django_request) or Recording(django_request, options)
+        recording.enter()
+    except Exception as exception:  # noqa: BLE001
+        report("begin", exception)
+        return None
+    return recording
+
+
+def recording_of(request: object) -> Recording | None:
+    """Return the recording of a request whose view is running, if there is one."""
+    recording = getattr(http_request(request), _ATTRIBUTE, None)
+    return recording if isinstance(recording, Recording) else None
+
+
+def note_request_exception(
+    sender: object, request: object = None, **kwargs: Any
+) -> None:
+    """Receive Django's ``got_request_exception``: the one sure sign of a 500."""
+    recording = recording_of(request)
+    if recording is not None:
+        recording.note_uncaught(sys.exc_info()[1])
+
+
+def _status_of(exception: BaseException | None) -> int | None:
+    # What Django's handler makes of an exception. 500 is not guessed: only
+    # `note_request_exception` knows that no middleware made something else of it.
+    if isinstance(exception, Http404):
+        return 404
+    if isinstance(exception, PermissionDenied):
+        return 403
+    if isinstance(exception, MultiPartParserError | BadRequest | SuspiciousOperation):
+        return 400
+    if isinstance(exception, asyncio.CancelledError):
+        return _CLIENT_CLOSED_REQUEST
+    status = getattr(exception, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _first_error_detail(data: object) -> Any:
+    # REST framework's ErrorDetail is a str with a code, somewhere in dicts and lists.
+    if isinstance(data, str) and isinstance(getattr(data, "code", None), str):
+        return data
+    items: Iterable[object] = ()
+    if isinstance(data, dict):
+        items = data.values()
+    elif isinstance(data, list):
+        items = data
+    found = (_first_error_detail(item) for item in items)
+    return next((detail for detail in found if detail is not None), None)
+
+
+def _request_id(request: HttpRequest) -> str:
+    header = conf.REQUEST_ID_HEADER
+    given = request.headers.get(header, "") if header else ""
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _add_user(log: RequestLog, request: HttpRequest) -> None:
+    # Only now, behind the response: reading the user earlier opens the session,
+    # and the response would get a "Vary: Cookie" that it has not got without us.
+    try:
+        user = getattr(request, "user", None)
+        if user is None or not user.is_authenticated:
+            return
+        log.username = clean_text(user.get_username(), 254)
+        if isinstance(user, get_user_model()):
+            log.user_id = user.pk
+    except Exception as exception:  # noqa: BLE001
+        report("user", exception)

@@ -1,0 +1,61 @@
+"""Hand an image to a browser so that it can be seen and nothing else happens.
+
+The bytes came from strangers. A browser that guesses a type may take them for a page
+and run what is in it; so the type is told from the bytes, only types that cannot run
+anything are shown, and a policy forbids the rest.
+"""
+
+from __future__ import annotations
+
+from django.http import HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.templatetags.static import static
+
+from . import thumbnails
+from .formats import HEAD_SIZE, sniff
+from .models import ImageContent, RequestImage
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def original_response(image: RequestImage) -> HttpResponse | None:
+    """Return the bytes as received; None when they were not kept or are gone.
+
+    A type that browsers show without running anything is shown, any other is a
+    download.
+    """
+    data = image.image_data
+    if data is None:
+        return None
+    known = sniff(data[:HEAD_SIZE])
+    inline = known is not None and known.inline
+    mime_type = known.mime_type if known and inline else "application/octet-stream"
+    extension = known.extension if known else ".bin"
+    response = HttpResponse(data, content_type=mime_type, headers=_HEADERS)
+    disposition = "inline" if inline else "attachment"
+    name = f"{image.image_hash[:16]}{extension}"
+    response["Content-Disposition"] = f'{disposition}; filename="{name}"'
+    return response
+
+
+def thumbnail_response(image: RequestImage) -> HttpResponseBase | None:
+    """Return the thumbnail, made now if it never was; None when the image is gone.
+
+    An image that cannot be drawn small gets a picture that says so.
+    """
+    if image.content_id is None or image.is_expired:
+        return None
+    try:
+        data = ImageContent.thumbnail_of(image.content_id)
+    except ImageContent.DoesNotExist:
+        return None
+    if data is None:
+        redirect = HttpResponseRedirect(static("request_images/no-thumbnail.svg"))
+        redirect["Cache-Control"] = "private, no-store"
+        return redirect
+    return HttpResponse(data, content_type=thumbnails.MIME_TYPE, headers=_HEADERS)

@@ -1,0 +1,21 @@
+"""The signals of this app. Receivers run after the response, when the row is committed.
+
+A receiver that raises breaks nothing: the error is logged and the others still run.
+
+`image_saved`
+    An image was kept. Arguments: ``log`` (RequestLog), ``image`` (RequestImage).
+`image_skipped`
+    A request was logged without its image. Arguments: ``log`` (RequestLog; its
+    ``capture_status`` says why), ``image`` (RequestImage without content, or None).
+`capture_failed`
+    A fault of ours: an image, or a whole request, could not be written. Arguments:
+    ``log`` (RequestLog, or None when no row could be written), ``exception``.
+
+The sender is the class ``RequestLog``.
+"""
+
+from django.dispatch import Signal
+
+image_saved = Signal()
+image_skipped = Signal()
+capture_failed = Signal()

@@ -1,0 +1,68 @@
+"""Bytes in, a small WebP out. Never called in a captured request: decoding is slow."""
+
+from __future__ import annotations
+
+import io
+from typing import cast
+
+from PIL import Image, ImageOps
+
+from .exceptions import ThumbnailError
+from .formats import HEAD_SIZE, sniff
+from .pillow import find_opener
+
+MIME_TYPE = "image/webp"
+
+
+def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
+    """Draw an image small.
+
+    Args:
+        data: The image's bytes.
+        size: The longer side, in pixels.
+        max_pixels: Refuse an image with more (width times height), before decoding.
+
+    Returns:
+        The bytes of a WebP, turned upright as its Exif orientation says.
+
+    Raises:
+        ThumbnailError: It cannot be decoded, or is larger than ``max_pixels``.
+    """
+    image_format = sniff(data[:HEAD_SIZE])
+    if image_format is None:
+        raise ThumbnailError("not an image")
+    opener = find_opener(image_format.name)
+    if opener is None:
+        raise ThumbnailError(f"this Pillow cannot read {image_format.name}")
+    try:
+        with opener(io.BytesIO(data), "") as image:
+            if image.width * image.height > max_pixels:
+                raise ThumbnailError(f"{image.width} x {image.height} pixels")
+            # A JPEG can be decoded at a fraction of its size; others ignore this.
+            image.draft("RGB", (size * 2, size * 2))
+            scale = size / max(image.size)
+            # A thin line must not shrink to nothing.
+            width, height = (max(1, round(side * scale)) for side in image.size)
+            small = _shown(image).resize((width, height))
+            upright = ImageOps.exif_transpose(small)
+            out = io.BytesIO()
+            upright.save(out, "WEBP", quality=80)
+            return out.getvalue()
+    except ThumbnailError:
+        raise
+    # Pillow raises nearly everything on a crafted file.
+    except Exception as error:
+        raise ThumbnailError(f"{type(error).__name__}: {error}") from error
+
+
+def _shown(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        # 16 bits and more: Pillow would clip them to white instead of scaling. Of
+        # those of the other byte order it tells no extremes.
+        if image.mode.startswith("I"):
+            image = image.convert("I")
+        low, high = cast("tuple[float, float]", image.getextrema())
+        scale = 255 / ((high - low) or 1)
+        return image.point(lambda value: value * scale - low * scale).convert("L")
+    transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    return image.convert("RGBA" if transparent else "RGB")

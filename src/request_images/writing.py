@@ -1,0 +1,125 @@
+"""The work behind the response: find the image, decide, inspect, write, tell.
+
+Whatever fails in here is counted and logged, and said on the row where one can be
+written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import connections, router
+from django.dispatch import Signal
+
+from . import models, policy, signals
+from .columns import clean_text
+from .formats import sniff
+from .health import report
+from .inspection import inspect
+from .models import RequestImage, RequestLog
+from .outcome import CaptureStatus
+from .payload import Payload
+from .policy import Decision
+from .sources import Candidate, Source, find
+
+
+def is_image(head: bytes) -> bool:
+    """Tell whether an image of a known format begins here."""
+    return sniff(head) is not None
+
+
+def prepare_connection() -> None:
+    """See to it that our database connection is fit for use.
+
+    A view may have killed it or broken its transaction; a request long ago may have
+    left it behind for too long.
+    """
+    connection = connections[router.db_for_write(RequestLog)]
+    if not connection.in_atomic_block:  # a test's transaction is not ours to end
+        connection.close_if_unusable_or_obsolete()
+
+
+def write(log: RequestLog, payload: Payload, sources: Sequence[Source]) -> None:
+    """Write the row of a request that is over, and tell the receivers of signals.
+
+    Args:
+        log: The unsaved log, complete but for its image.
+        payload: What was seen of the request's body.
+        sources: Where its image is looked for; empty for "wherever it fits".
+    """
+    image: RequestImage | None = None
+    data: bytes | None = None
+    try:
+        candidate, log.image_count = find(payload, sources, is_image)
+        decision, image, data = _judge(candidate, payload)
+    except Exception as exception:  # noqa: BLE001
+        report("inspection", exception)
+        decision = _failure(exception)
+    log.capture_status = decision.status
+    log.capture_detail = clean_text(decision.detail, 200)
+    _save(log, image, data)
+
+
+def _judge(
+    candidate: Candidate | None, payload: Payload
+) -> tuple[Decision, RequestImage | None, bytes | None]:
+    if candidate is None:
+        decision = policy.decide_unseen(
+            was_read=payload.was_read, expected_size=payload.expected_size
+        )
+        return decision, None, None
+    image = RequestImage(
+        source=clean_text(candidate.source, 200), file_size=candidate.size
+    )
+    if image_format := sniff(candidate.head):
+        image.mime_type = image_format.mime_type
+    early = policy.decide_without_bytes(candidate)
+    data = candidate.data
+    if data is None or (early is not None and not candidate.complete):
+        # Half an image has no hash that another could share.
+        return early or Decision(CaptureStatus.UNREAD), image, None
+    info = inspect(data)
+    image.image_hash = info.image_hash
+    image.file_size = info.file_size
+    image.width, image.height = info.width, info.height
+    decision = early or policy.decide(info)
+    return decision, image, data if decision.keeps else None
+
+
+def _save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> None:
+    failure: Exception | None = None
+    try:
+        models.save(log, image, data)
+    except Exception as exception:  # noqa: BLE001
+        failure = exception
+        report("store", exception)
+    if failure is not None and data is not None:
+        # A row without its image still says that there was a request, and why.
+        decision = _failure(failure)
+        log.capture_status = decision.status
+        log.capture_detail = clean_text(decision.detail, 200)
+        try:
+            models.save(log, image, None)
+        except Exception as exception:  # noqa: BLE001
+            report("store", exception)
+        else:
+            _tell(signals.capture_failed, log=log, exception=failure)
+            return
+    if failure is not None:
+        _tell(signals.capture_failed, log=None, exception=failure)
+    elif data is not None:
+        _tell(signals.image_saved, log=log, image=image)
+    else:
+        _tell(signals.image_skipped, log=log, image=image)
+
+
+def _failure(exception: Exception) -> Decision:
+    return Decision(
+        CaptureStatus.STORE_FAILED, f"{type(exception).__name__}: {exception}"
+    )
+
+
+def _tell(signal: Signal, **arguments: object) -> None:
+    for receiver, answer in signal.send_robust(sender=RequestLog, **arguments):
+        if isinstance(answer, Exception):
+            report(f"receiver {receiver!r}", answer)

@@ -1,0 +1,37 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient
+
+from request_images import health
+
+from .images import draw
+
+
+@pytest.fixture(autouse=True)
+def _no_faults():
+    """Fail a test that leaves a fault of ours behind; one that wants it resets."""
+    health.reset()
+    yield
+    faults = health.faults()
+    health.reset()
+    assert faults == {}
+
+
+@pytest.fixture
+def async_client_post():
+    """Post an image through Django's async client."""
+
+    def post(url, data=None, **extra):
+        data = draw() if data is None else data
+        client = AsyncClient(raise_request_exception=False)
+
+        async def send():
+            return await client.post(url, data, content_type="image/png", **extra)
+
+        return async_to_sync(send)()
+
+    return post

@@ -1,0 +1,203 @@
+"""Our failure is never the request's: it is a counter, a log line and a reason."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.db import DatabaseError, IntegrityError, OperationalError, connection
+from django.test import Client
+
+from request_images import health, models, signals, writing
+from request_images.models import ImageContent, RequestImage, RequestLog
+
+from .images import draw
+from .models import Note
+
+URLS = ["/body/", "/async_upload/", "/mixed-in/", "/drf/view/", "/fail/404/"]
+
+
+@pytest.fixture
+def told():
+    """What the receivers of our signals are told."""
+    heard = []
+
+    def listen(name):
+        def receiver(sender, **kwargs):
+            heard.append((name, sender, kwargs.get("log"), kwargs.get("exception")))
+
+        return receiver
+
+    names = ("image_saved", "image_skipped", "capture_failed")
+    receivers = {name: listen(name) for name in names}
+    for name, receiver in receivers.items():
+        getattr(signals, name).connect(receiver)
+    yield heard
+    for name, receiver in receivers.items():
+        getattr(signals, name).disconnect(receiver)
+
+
+def post(url="/body/", client=None):
+    client = client or Client(raise_request_exception=False)
+    return client.post(url, draw(), content_type="image/png")
+
+
+@pytest.mark.django_db(transaction=True)
+class TestStoreFails:
+    """W2: our write fails; status, body and the view's data are unchanged."""
+
+    @pytest.mark.parametrize("url", URLS)
+    def test_W2_table_is_missing(self, url, told):
+        """Without our table every view answers as it does without us."""
+        expected = post(url)
+        RequestLog.objects.all().delete()
+        told.clear()
+        with connection.schema_editor() as editor:
+            editor.delete_model(RequestImage)
+            editor.delete_model(RequestLog)
+        try:
+            response = post(url)
+        finally:
+            with connection.schema_editor() as editor:
+                editor.create_model(RequestLog)
+                editor.create_model(RequestImage)
+        assert response.status_code == expected.status_code
+        assert response.content == expected.content
+        assert all(key.startswith("store:") for key in health.faults())
+        health.reset()
+        assert [(name, log) for name, _, log, _ in told] == [("capture_failed", None)]
+
+    def test_W2_views_data_stays(self, monkeypatch):
+        """What the view wrote is committed although our write failed."""
+        monkeypatch.setattr(models, "save", _raise(OperationalError("disk full")))
+        assert post("/annotated/").status_code == 200
+        assert Note.objects.count() == 1
+        assert not RequestLog.objects.exists()
+        health.reset()
+
+    def test_row_without_its_image(self, monkeypatch, told):
+        """Where the bytes cannot be stored the row says so, and why."""
+        monkeypatch.setattr(
+            ImageContent, "holding", _raise(OperationalError("packet too large"))
+        )
+        assert post().status_code == 200
+        log = RequestLog.objects.get()
+        assert log.capture_status == "store_failed"
+        assert log.capture_detail == "OperationalError: packet too large"
+        assert log.image.file_size == len(draw())
+        assert log.image.content is None
+        assert health.faults() == {"store:OperationalError": 1}
+        health.reset()
+        assert [(name, heard) for name, _, heard, _ in told] == [
+            ("capture_failed", log)
+        ]
+
+    def test_same_image_at_the_same_time(self, monkeypatch):
+        """A content that another request writes just before us is used, not doubled."""
+        look = models._save_once
+        calls = []
+
+        def racing(log, image, data, using):
+            calls.append(1)
+            if len(calls) == 1:
+                content = ImageContent.holding(image.image_hash, data)
+                content.save()
+                raise IntegrityError("the other was faster")
+            return look(log, image, data, using)
+
+        monkeypatch.setattr(models, "_save_once", racing)
+        post()
+        assert ImageContent.objects.count() == 1
+        assert RequestLog.objects.get().capture_status == "duplicate"
+
+    def test_conflict_that_stays(self, monkeypatch):
+        """A conflict that does not go away is given up, after three tries."""
+        monkeypatch.setattr(models, "_save_once", _raise(IntegrityError("always")))
+        assert post().status_code == 200
+        assert health.faults() == {"store:IntegrityError": 2}
+        health.reset()
+
+
+@pytest.mark.django_db
+class TestInspectionFails:
+    """A bug of ours in looking at the image costs the image, not the row."""
+
+    @pytest.mark.parametrize("name", ["find", "inspect"])
+    def test_bug(self, monkeypatch, name):
+        """The row says what went wrong."""
+        monkeypatch.setattr(writing, name, _raise(ZeroDivisionError("a bug")))
+        assert post().status_code == 200
+        log = RequestLog.objects.get()
+        assert log.capture_status == "store_failed"
+        assert log.capture_detail == "ZeroDivisionError: a bug"
+        assert health.faults() == {"inspection:ZeroDivisionError": 1}
+        health.reset()
+
+    def test_bug_before_the_row(self, monkeypatch):
+        """A bug where not even a row can be made is counted."""
+        monkeypatch.setattr(
+            "request_images.recording.write", _raise(ZeroDivisionError("a bug"))
+        )
+        assert post().status_code == 200
+        assert health.faults() == {"recording:ZeroDivisionError": 1}
+        health.reset()
+
+    def test_wrong_setting(self, settings):
+        """A wrong setting is the administrator's to mend, not the client's to see."""
+        settings.REQUEST_IMAGES_MAX_SIZE_MB = "ten"
+        assert post().status_code == 200
+        assert health.faults() == {"begin:ImproperlyConfigured": 1}
+        health.reset()
+
+
+@pytest.mark.django_db
+class TestSignals:
+    """Receivers are told, and cannot break a capture by raising."""
+
+    def test_saved_and_skipped(self, told):
+        """A kept image, a known one, and none at all."""
+        post()
+        post()
+        post("/nothing/")
+        first, second, third = RequestLog.objects.order_by("pk")
+        assert told == [
+            ("image_saved", RequestLog, first, None),
+            ("image_saved", RequestLog, second, None),
+            ("image_skipped", RequestLog, third, None),
+        ]
+
+    def test_receiver_that_raises(self, told):
+        """The row is there, and the other receivers are told."""
+
+        def broken(sender, **kwargs):
+            raise DatabaseError("not mine")
+
+        signals.image_saved.connect(broken)
+        try:
+            assert post().status_code == 200
+        finally:
+            signals.image_saved.disconnect(broken)
+        assert RequestLog.objects.count() == 1
+        assert [name for name, *_ in told] == ["image_saved"]
+        assert list(health.faults().values()) == [1]
+        health.reset()
+
+
+@pytest.mark.django_db
+def test_faults_are_logged_once_a_minute(monkeypatch, caplog):
+    """A fault that repeats does not fill the log."""
+    monkeypatch.setattr(writing, "inspect", _raise(ZeroDivisionError("a bug")))
+    with caplog.at_level(logging.ERROR, logger="request_images"):
+        for _ in range(5):
+            post()
+    lines = [r for r in caplog.records if r.name == "request_images"]
+    assert len(lines) == 1
+    assert health.faults() == {"inspection:ZeroDivisionError": 5}
+    health.reset()
+
+
+def _raise(exception):
+    def broken(*args, **kwargs):
+        raise exception
+
+    return broken

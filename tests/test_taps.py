@@ -1,0 +1,236 @@
+"""The taps: the view sees exactly what it would see, and we see it go by."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.files.uploadedfile import (
+    InMemoryUploadedFile,
+    SimpleUploadedFile,
+    TemporaryUploadedFile,
+)
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.middleware.csrf import get_token
+from django.test import Client, RequestFactory
+
+from request_images import health, taps
+from request_images.decorators import capture_images
+from request_images.models import RequestLog
+
+from . import views
+from .images import draw
+
+pytestmark = pytest.mark.django_db
+
+
+def as_file(data, name="x.png"):
+    return SimpleUploadedFile(name, data, "image/png")
+
+
+def only_log():
+    return RequestLog.objects.get()
+
+
+@pytest.mark.parametrize("url", ["/own_handlers/", "/inserted_handler/"])
+def test_R1_view_sets_its_upload_handlers(client, url):
+    """R1: a view may set or insert upload handlers, and its files are found."""
+    data = draw()
+    response = client.post(url, {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert only_log().image.image_data == data
+
+
+def test_R1_and_closes_what_they_made(client):
+    """R1: what is out of our reach is said to be."""
+    client.post("/own_handlers_closed/", {"photo": as_file(draw())})
+    log = only_log()
+    assert (log.capture_status, log.image.file_size) == ("unread", len(draw()))
+
+
+def test_R2_body_then_files(client):
+    """R2: a view that reads the body first and the files then."""
+    data = draw()
+    response = client.post("/body_then_files/", {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert only_log().image.image_data == data
+
+
+def test_R2_only_the_raw_body_of_a_form(client):
+    """R2: a view that parses a form by itself."""
+    data = draw()
+    client.post("/body/", {"photo": as_file(data), "note": "x"})
+    assert only_log().image.image_data == data
+
+
+def test_R2_stream_of_a_form(client):
+    """R2: a view that parses a form's stream by itself cannot be watched."""
+    client.post("/stream/", {"photo": as_file(draw())})
+    assert only_log().capture_status == "unread"
+
+
+@pytest.mark.parametrize("url", ["/upload/", "/off/"])
+def test_R3_malformed_multipart(url):
+    """R3: a malformed form is the same 400 with us and without."""
+    client = Client(raise_request_exception=False)
+    response = client.generic(
+        "POST", url, b"x", content_type="multipart/form-data; boundary="
+    )
+    assert response.status_code == 400
+    if url == "/upload/":
+        assert only_log().error_type == "MultiPartParserError"
+
+
+class BrokenPipe(io.BytesIO):
+    """A connection that breaks."""
+
+    def read(self, *args):
+        raise OSError("connection reset")
+
+
+@pytest.mark.parametrize("url", ["/body/", "/stream/", "/off/", "/upload/"])
+def test_R4_connection_that_breaks(client, url):
+    """R4: the view gets the same UnreadablePostError."""
+    with pytest.raises(UnreadablePostError, match="connection reset"):
+        client.post(
+            url,
+            draw() if "upload" not in url and "off" not in url else {"a": "b"},
+            **{"content_type": "image/png"} if url in ("/body/", "/stream/") else {},
+            **{"wsgi.input": BrokenPipe()},
+        )
+    if url != "/off/":
+        log = only_log()
+        assert (log.error_type, log.status_code) == ("UnreadablePostError", 500)
+
+
+def test_R6_view_closes_its_files(client):
+    """R6: the bytes were seen before the view closed the file."""
+    data = draw()
+    assert client.post("/closed/", {"photo": as_file(data)}).content == b"closed"
+    assert only_log().image.image_data == data
+
+
+@pytest.mark.parametrize("limit", [2_621_440, 0])
+def test_R6_large_files_on_disk(client, settings, limit):
+    """R6: it does not matter whether Django kept the upload in memory or on disk."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
+    data = draw("BMP", (400, 300))
+    response = client.post("/upload/", {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert only_log().image.image_data == data
+
+
+@pytest.mark.parametrize("limit", [2_621_440, 0])
+def test_R7_csrf_parsed_the_form(settings, limit):
+    """R7: a form that the CSRF check parsed before us is copied."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
+    request = RequestFactory().get("/")
+    token = get_token(request)
+    client = Client(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = request.META["CSRF_COOKIE"]
+    data = draw("BMP", (300, 300))
+    fields = {"csrfmiddlewaretoken": token, "a": as_file(data), "b": as_file(draw())}
+    response = client.post("/protected/", fields)
+    assert response.json()["files"]["a"][0][2] == data.hex()
+    log = only_log()
+    assert (log.image.image_data, log.image_count) == (data, 2)
+
+
+def test_R7_csrf_parsed_a_form_with_a_large_file(settings):
+    """R7: and not copied when it is over our limit."""
+    settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
+    request = RequestFactory().post("/", {"a": as_file(draw("BMP", (300, 300)))})
+    request.FILES  # noqa: B018  # as a middleware does
+    capture_images(views.upload)(request)
+    log = only_log()
+    assert (log.capture_status, log.image.mime_type) == ("too_large", "image/bmp")
+
+
+@pytest.mark.parametrize("kind", [InMemoryUploadedFile, TemporaryUploadedFile])
+def test_R8_position_of_a_parsed_file(kind):
+    """R8: a file that was half read stays half read."""
+    data = draw()
+    request = RequestFactory().post("/", {"a": as_file(data)})
+    file = request.FILES["a"]
+    assert isinstance(file, InMemoryUploadedFile)
+    if kind is TemporaryUploadedFile:
+        temporary = TemporaryUploadedFile("x.png", "image/png", len(data), None)
+        temporary.write(data)
+        request.FILES["a"] = file = temporary
+    file.seek(5)
+    positions = []
+    view = capture_images(lambda request: positions.append(file.tell()))
+    view(request)
+    assert positions == [5]
+    assert only_log().image.image_data == data
+    file.close()
+
+
+def test_R11_tap_that_raises(client, monkeypatch):
+    """R11: a fault in a tap leaves the view what it had."""
+
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(taps.Tap, "receive", broken)
+    monkeypatch.setattr(taps.Tap, "_feed", broken)
+    data = draw()
+    response = client.post("/upload/", {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    response = client.post("/body/", data, content_type="image/png")
+    assert response.json() == {"body": data.hex()}
+    assert set(health.faults()) == {"tap:ZeroDivisionError"}
+    health.reset()
+    assert RequestLog.objects.count() == 2
+
+
+def test_R11_tap_that_cannot_be_installed(client, monkeypatch):
+    """R11: without a recording the view runs as if it were not decorated."""
+
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(taps.Tap, "__init__", broken)
+    data = draw()
+    for url in ("/upload/", "/async_upload/", "/mixed-in/"):
+        response = client.post(url, {"photo": as_file(data)})
+        assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert health.faults() == {"begin:ZeroDivisionError": 3}
+    health.reset()
+
+
+def test_R16_plain_request():
+    """R16: a plain HttpRequest has neither a stream nor a content type."""
+    request = HttpRequest()
+    request.method = "POST"
+    assert capture_images(lambda request: HttpResponse("ok"))(request).content == b"ok"
+    assert only_log().capture_status == "no_image"
+
+
+def test_later_image_replaces_an_earlier_other_file(client):
+    """Only one file's bytes are held: the image's, not those of a file before it."""
+    data = draw()
+    files = {"a": as_file(b"x" * 200_000), "b": as_file(data), "c": as_file(b"y")}
+    client.post("/upload/", files)
+    assert only_log().image.image_data == data
+
+
+def test_chunked_body_without_length(async_client_post):
+    """W21: ASGI bodies may come without a Content-Length."""
+    data = draw()
+    async_client_post("/body/", data)
+    assert only_log().image.image_data == data
+    request = RequestFactory().post("/", data, content_type="image/png")
+    del request.META["CONTENT_LENGTH"]
+    capture_images(views.stream)(request)
+    assert RequestLog.objects.latest().image.image_data == data
+    request = RequestFactory().post("/", data, content_type="image/png")
+    del request.META["CONTENT_LENGTH"]
+    capture_images(views.first_bytes)(request)
+    assert RequestLog.objects.latest().capture_status == "truncated"
+
+
+def test_upload_handlers_see_their_chunk_size(client, settings):
+    """The size of chunks is what it is without us."""
+    handler = taps.TapUploadHandler(taps.Tap(HttpRequest(), 1, lambda upload: 0))
+    assert not handler.chunk_size

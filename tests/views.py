@@ -1,0 +1,390 @@
+"""Views of every kind, decorated, and their URLs."""
+
+import asyncio
+import json
+from contextlib import suppress
+
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.db import connection
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.template.response import TemplateResponse
+from django.urls import include, path
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from ninja import NinjaAPI, Schema
+from ninja.decorators import decorate_view
+from rest_framework.decorators import action, api_view
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
+
+from request_images.decorators import capture_images
+from request_images.mixins import CaptureImagesMixin
+from request_images.outcome import annotate
+
+from .models import Note
+
+
+class Boom(Exception):
+    """What a view of these raises."""
+
+
+def seen(request: HttpRequest) -> dict[str, object]:
+    """Everything that a view sees of its request's body."""
+    files = {
+        name: [[f.name, f.content_type, f.read().hex()] for f in files]
+        for name, files in request.FILES.lists()
+    }
+    return {"files": files, "fields": dict(request.POST.lists())}
+
+
+# What a function view may do with its request's body.
+
+
+def upload(request):
+    return JsonResponse(seen(request))
+
+
+def body(request):
+    return JsonResponse({"body": request.body.hex()})
+
+
+def stream(request):
+    whole = b"".join(iter(lambda: request.read(1000), b""))
+    return JsonResponse({"body": whole.hex()})
+
+
+def lines(request):
+    return JsonResponse({"body": b"".join(request).hex()})
+
+
+def body_then_files(request):
+    return JsonResponse({"body": request.body.hex(), **seen(request)})
+
+
+def first_bytes(request):
+    return JsonResponse({"body": request.read(10).hex()})
+
+
+def nothing(request):
+    return JsonResponse({"error": "who are you?"}, status=401)
+
+
+def closed(request):
+    for name in list(request.FILES):
+        with request.FILES[name] as file:
+            file.read()
+    return HttpResponse("closed")
+
+
+def own_handlers(request):
+    request.upload_handlers = [MemoryFileUploadHandler(request)]
+    return JsonResponse(seen(request))
+
+
+def own_handlers_closed(request):
+    request.upload_handlers = [MemoryFileUploadHandler(request)]
+    return closed(request)
+
+
+def inserted_handler(request):
+    request.upload_handlers.insert(0, MemoryFileUploadHandler(request))
+    return JsonResponse(seen(request))
+
+
+# What may become of a request.
+
+
+def fail(request, kind):
+    Note.objects.create(text="rolled back?")
+    errors = {
+        "boom": Boom("it went \x00 wrong"),
+        "404": Http404("gone"),
+        "403": PermissionDenied("no"),
+        "400": BadRequest("what?"),
+        "suspicious": SuspiciousOperation("hm"),
+        "teapot": Teapot("short and stout"),
+        "exit": SystemExit(3),
+        "cancelled": asyncio.CancelledError(),
+    }
+    raise errors[kind]
+
+
+class Teapot(Exception):
+    """An exception that names its own status, as those of many frameworks do."""
+
+    status_code = 418
+
+
+def handled(request):
+    annotate(request, error_type="no_barcode", error_message="nothing in it")
+    annotate(request, confidence=0.25, tries=3)
+    return JsonResponse({"error": "none"}, status=422)
+
+
+def annotated(request):
+    note = Note.objects.create(text="linked")
+    annotate(request, link=note, odd={1, 2}, nul="a\x00b", when=asyncio)
+    return HttpResponse("fine")
+
+
+def returns(request, kind):
+    return {"none": None, "dict": {"a": 1}}[kind]
+
+
+def rendered_late(request):
+    return TemplateResponse(request, "no/such/template.html")
+
+
+def streamed(request):
+    return StreamingHttpResponse(iter([b"a", b"b"]))
+
+
+def recovered(request):
+    with suppress(Boom):
+        inner_boom(request)
+    return HttpResponse("recovered")
+
+
+@capture_images
+def inner_boom(request):
+    raise Boom
+
+
+def killing(request):
+    connection.ensure_connection()
+    connection.connection.close()
+    return HttpResponse("dead")
+
+
+async def async_upload(request):
+    await asyncio.sleep(0)
+    return JsonResponse(seen(request))
+
+
+async def async_boom(request):
+    await asyncio.sleep(0)
+    raise Boom("later")
+
+
+async def async_streamed(request):
+    async def chunks():
+        yield b"a"
+        yield b"b"
+
+    return StreamingHttpResponse(chunks())
+
+
+FUNCTIONS = [
+    upload,
+    body,
+    stream,
+    lines,
+    body_then_files,
+    first_bytes,
+    nothing,
+    closed,
+    own_handlers,
+    own_handlers_closed,
+    inserted_handler,
+    handled,
+    annotated,
+    rendered_late,
+    streamed,
+    recovered,
+    killing,
+    async_upload,
+    async_boom,
+    async_streamed,
+]
+
+
+# Class-based views.
+
+
+class MixedIn(CaptureImagesMixin, View):
+    def post(self, request):
+        return JsonResponse(seen(request))
+
+
+class MixedInAsync(CaptureImagesMixin, View):
+    capture_endpoint = "mixed-in-async"
+
+    async def post(self, request):
+        await asyncio.sleep(0.001)
+        return JsonResponse(seen(request))
+
+
+@method_decorator(capture_images, name="dispatch")
+class Dispatch(View):
+    def post(self, request):
+        return JsonResponse(seen(request))
+
+
+@method_decorator(capture_images, name="dispatch")
+class DispatchAsync(View):
+    async def post(self, request):
+        await asyncio.sleep(0.001)
+        if "boom" in request.GET:
+            raise Boom("in time")
+        return JsonResponse(seen(request))
+
+
+class Method(View):
+    @capture_images(source="files.b")
+    def post(self, request):
+        return JsonResponse(seen(request))
+
+
+# REST framework.
+
+
+def drf_seen(request):
+    if "boom" in request.GET:
+        raise Boom
+    if "named" in request.GET:
+        annotate(request, error_type="too_dark")
+    if "error" in request.GET or "named" in request.GET:
+        raise ParseError("not like this")
+    if "invalid" in request.GET:
+        raise ValidationError({"image": ["too dark"]})
+    data = request.data
+    return Response(
+        {
+            "files": {k: f.read().hex() for k, f in request.FILES.items()},
+            "data": {k: v for k, v in data.items() if k not in request.FILES},
+        }
+    )
+
+
+class DrfView(CaptureImagesMixin, APIView):
+    def post(self, request):
+        annotate(request, seen_by="drf")
+        return drf_seen(request)
+
+    put = patch = post
+
+
+class DrfViewSet(CaptureImagesMixin, ViewSet):
+    def create(self, request):
+        return drf_seen(request)
+
+
+class DrfActions(ViewSet):
+    @action(detail=False, methods=["post"])
+    @capture_images
+    def solve(self, request):
+        return drf_seen(request)
+
+
+@capture_images
+@api_view(["POST", "PUT"])
+def drf_above(request):
+    return drf_seen(request)
+
+
+@api_view(["POST"])
+@capture_images
+def drf_below(request):
+    return drf_seen(request)
+
+
+@capture_images
+@api_view(["POST"])
+@capture_images
+def drf_both(request):
+    return drf_seen(request)
+
+
+router = SimpleRouter()
+router.register("viewset", DrfViewSet, basename="viewset")
+router.register("actions", DrfActions, basename="actions")
+
+
+# Ninja.
+
+ninja = NinjaAPI(urls_namespace="ninja", docs_url=None, openapi_url=None)
+
+
+class Body(Schema):
+    image: str
+
+
+@ninja.post("json")
+@decorate_view(capture_images)
+def ninja_json(request, body: Body):
+    annotate(request, length=len(body.image))
+    return {"length": len(body.image)}
+
+
+@ninja.post("upload")
+@decorate_view(capture_images(source="files.photo"))
+def ninja_upload(request):
+    return {"size": request.FILES["photo"].size}
+
+
+@ninja.post("async")
+@decorate_view(capture_images)
+async def ninja_async(request, body: Body):
+    await asyncio.sleep(0)
+    return {"length": len(body.image)}
+
+
+@ninja.post("inside")
+@capture_images
+def ninja_inside(request, body: Body):
+    return {"length": len(body.image)}
+
+
+# Sources by name.
+
+
+@csrf_exempt
+def sourced(request, source):
+    """Decorated anew each time, with the source that the URL asks for."""
+
+    @capture_images(source=json.loads(source), endpoint="sourced")
+    def view(request):
+        is_form = request.content_type.endswith(("form-data", "urlencoded"))
+        return HttpResponse(str(len(request.POST if is_form else request.body)))
+
+    return view(request)
+
+
+def _decorated(view):
+    return csrf_exempt(capture_images(view))
+
+
+urlpatterns = [
+    *(
+        path(f"{view.__name__}/", _decorated(view), name=view.__name__)
+        for view in FUNCTIONS
+    ),
+    path("fail/<kind>/", _decorated(fail), name="fail"),
+    path("returns/<kind>/", _decorated(returns), name="returns"),
+    path("unnamed/<int:pk>/", _decorated(lambda request, pk: HttpResponse("ok"))),
+    path("off/", csrf_exempt(upload), name="off"),
+    path("protected/", csrf_protect(capture_images(upload)), name="protected"),
+    path("sourced/<path:source>/", sourced, name="sourced"),
+    path("mixed-in/", csrf_exempt(MixedIn.as_view()), name="mixed-in"),
+    path("mixed-in-async/", csrf_exempt(MixedInAsync.as_view())),
+    path("dispatch/", csrf_exempt(Dispatch.as_view()), name="dispatch"),
+    path("dispatch-async/", csrf_exempt(DispatchAsync.as_view()), name="dispatch-a"),
+    path("method/", csrf_exempt(Method.as_view()), name="method"),
+    path("drf/view/", DrfView.as_view(), name="drf-view"),
+    path("drf/above/", drf_above, name="drf-above"),
+    path("drf/below/", drf_below, name="drf-below"),
+    path("drf/both/", drf_both, name="drf-both"),
+    path("drf/", include(router.urls)),
+    path("ninja/", ninja.urls),
+]
