@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -64,6 +65,26 @@ def test_T3_stream_closed_in_the_event_loop():
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("raises", [False, True])
+def test_T4_async_view_called_directly(raises):
+    """T4: without a handler the row is written before the awaited view returns."""
+
+    @capture_images
+    async def view(request):
+        if raises:
+            raise KeyError("x")
+        return HttpResponse(request.body)
+
+    async def call():
+        request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
+        with suppress(KeyError):
+            await view(request)
+        assert await RequestLog.objects.acount() == 1
+
+    async_to_sync(call)()
+
+
+@pytest.mark.django_db
 def test_stream_is_over_when_it_is_consumed(client):
     """T7: a stream is recorded once its last byte has gone."""
     response = client.post("/streamed/", draw(), content_type="image/png")
@@ -102,6 +123,10 @@ def test_body_is_freed_with_the_request():
     """Nothing of ours keeps a request, and so its body, alive in a cycle."""
     request = RequestFactory().post("/", draw(), content_type="image/png")
     body = request.body
+    upload = RequestFactory().post("/", {"a": SimpleUploadedFile("a", body)})
+    capture_images(lambda request: HttpResponse(request.FILES["a"].name))(upload)
+    (handler, *_) = upload.upload_handlers
+    assert handler._tap.payload.uploads == []
     capture_images(lambda request: HttpResponse("ok"))(request)
     gc.collect()
     gc.disable()

@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from asgiref.sync import iscoroutinefunction
 
 from . import sources
-from .outcome import http_request
 from .recording import Options, Recording, begin
 from .sources import SourceSpec
 
@@ -69,7 +68,7 @@ def _decorate(
 
         @functools.wraps(view)
         async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
-            recording = begin(_request_in(args, kwargs), options)
+            recording = begin(args, kwargs, options)
             if recording is None:
                 return await view(*args, **kwargs)
             return await _recorded(recording, view(*args, **kwargs))
@@ -78,7 +77,7 @@ def _decorate(
 
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        recording = begin(_request_in(args, kwargs), options)
+        recording = begin(args, kwargs, options)
         if recording is None:
             return view(*args, **kwargs)
         return call_recorded(recording, lambda: view(*args, **kwargs))
@@ -109,14 +108,8 @@ async def _recorded(recording: Recording, response: Awaitable[R]) -> R:
     except BaseException as exception:
         recording.note(exception)
         recording.leave()
+        await recording.settle()
         raise
     recording.leave(awaited)
+    await recording.settle()
     return awaited
-
-
-def _request_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-    # First for functions, second for methods, behind ``self``.
-    for candidate in (*args[:2], kwargs.get("request")):
-        if http_request(candidate) is not None:
-            return candidate
-    return None

@@ -36,6 +36,7 @@ class RequestEnd:
         self._callback = callback
         self._lock = threading.Lock()
         self._is_over = False
+        self._task: asyncio.Task[None] | None = None
         self._close = request.close
         # mypy: assigning to a method is the point, it shadows it on the instance.
         request.close = self._closed  # type: ignore[method-assign]
@@ -48,6 +49,11 @@ class RequestEnd:
         """
         if self._request.resolver_match is None:
             self._end()
+
+    async def settle(self) -> None:
+        """Wait for the callback, where it had to be sent out of the event loop."""
+        if self._task is not None:
+            await self._task
 
     def _closed(self) -> None:
         try:
@@ -63,22 +69,22 @@ class RequestEnd:
         # Undo the shadow: it ties the request into a reference cycle, and its body
         # would stay in memory until the garbage collector comes by.
         self._request.__dict__.pop("close", None)
-        _call_where_orm_may_be_used(self._request, self._callback)
+        self._call_where_orm_may_be_used()
+
+    def _call_where_orm_may_be_used(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            _call_in_thread_of_orm(self._request, self._callback)
+        else:
+            # In an event loop (an async view called directly, or a stream that
+            # AsyncClient closes) the ORM refuses to work.
+            self._task = loop.create_task(_in_thread(self._callback))
+            _tasks.add(self._task)
+            self._task.add_done_callback(_tasks.discard)
 
 
-def _call_where_orm_may_be_used(
-    request: HttpRequest, callback: Callable[[], None]
-) -> None:
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
-        # Closed inside an event loop (a stream under AsyncClient): no ORM here.
-        task = loop.create_task(_in_thread(callback))
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
-        return
+def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -> None:
     if isinstance(request, ASGIRequest) and is_from_test_client(request):
         # AsyncClient closes in a thread of a pool. What is written there is outside
         # the test's transaction, so go to the thread where the test's ORM runs.

@@ -39,7 +39,7 @@ class CaptureImagesMixin:
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Dispatch as the view does, recorded."""
         dispatch = super().dispatch  # type: ignore[misc]  # the view's, behind us
-        recording = begin(request, self._capture_options)
+        recording = begin((request,), {}, self._capture_options)
         if recording is None:
             return dispatch(request, *args, **kwargs)
         return call_recorded(recording, lambda: dispatch(request, *args, **kwargs))

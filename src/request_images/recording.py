@@ -9,7 +9,7 @@ import asyncio
 import re
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -116,6 +116,10 @@ class Recording:
                 self._outcome.error_type = detail.code
                 self._outcome.error_message = str(detail)
 
+    async def settle(self) -> None:
+        """Wait until the row is written, if that began already, in an event loop."""
+        await self._end.settle()
+
     def note_uncaught(self, exception: BaseException | None) -> None:
         """Say that Django answers 500 to this request, because of an exception."""
         self._status_code = 500
@@ -162,8 +166,16 @@ class Recording:
         return match.view_name if match.url_name else match.route
 
 
-def begin(request: object, options: Options) -> Recording | None:
+def begin(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Options
+) -> Recording | None:
     """Begin to record a request, unless that is off or not for this method.
+
+    Args:
+        args: The view's positional arguments; the request is the first, or, behind
+            ``self``, the second.
+        kwargs: The view's keyword arguments; or it is the one named ``request``.
+        options: What the decorated view asks for.
 
     Returns:
         None when nothing is to be recorded. Never raises.
@@ -171,10 +183,11 @@ def begin(request: object, options: Options) -> Recording | None:
     try:
         if not conf.ENABLED:
             return None
-        django_request = http_request(request)
-        if django_request is None or django_request.method not in conf.METHODS:
+        candidates = map(http_request, (*args[:2], kwargs.get("request")))
+        request = next(filter(None, candidates), None)
+        if request is None or request.method not in conf.METHODS:
             return None
-        recording = recording_of(django_request) or Recording(django_request, options)
+        recording = recording_of(request) or Recording(request, options)
         recording.enter()
     except Exception as exception:  # noqa: BLE001
         report("begin", exception)

@@ -205,8 +205,9 @@ def _weigh(contents: models.QuerySet[ImageContent]) -> tuple[int, int]:
 
 def _raw_delete(rows: models.QuerySet[Any]) -> int:
     # `delete()` loads every row, bytes and all, as soon as anyone listens to
-    # ``post_delete``; what cascades is deleted here by name.
-    return rows._raw_delete(_database())
+    # ``post_delete``; what cascades is deleted here by name. It may answer None when
+    # there is nothing to ask the database.
+    return rows._raw_delete(_database()) or 0
 
 
 def _database() -> str:

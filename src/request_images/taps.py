@@ -139,9 +139,10 @@ class Tap:
             self._collect_files(request)
         else:
             self._collect_body(request)
-        # The request's upload handlers may live on; the bytes should not.
-        self._chunks = []
-        return self.payload
+        payload = self.payload
+        # The request and its upload handlers may live on; the bytes should not.
+        self.payload, self._chosen, self._chunks = Payload(), None, []
+        return payload
 
     def _collect_files(self, request: HttpRequest) -> None:
         payload = self.payload
