@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from contextlib import suppress
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.testing import ApplicationCommunicator
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connection
 from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
 
+from request_images import lifecycle, signals, writing
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
 
+from . import views
 from .images import draw
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch):
+    """Wait for no rescue for seconds, and leave no thread to the next test."""
+    monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
+    yield
+    while (thread := lifecycle._rescue.thread) is not None:
+        thread.join()
 
 
 @pytest.mark.django_db
@@ -98,8 +114,8 @@ def test_W15_closed_twice():
     """W15: a request that is closed twice is written once."""
     request = RequestFactory().post("/")
     request.resolver_match = resolve("/body/")  # as a handler does
+    request._dont_enforce_csrf_checks = True  # as a test client does: no rescue
     capture_images(lambda request: HttpResponse("ok"))(request)
-    assert not RequestLog.objects.exists()
     close = request.close
     close()
     close()
@@ -112,6 +128,7 @@ def test_closing_still_closes_the_files():
     """The request's own close runs after ours."""
     request = RequestFactory().post("/", {"a": SimpleUploadedFile("a", draw())})
     request.resolver_match = resolve("/upload/")
+    request._dont_enforce_csrf_checks = True
     capture_images(lambda request: HttpResponse(request.FILES["a"].name))(request)
     file = request.FILES["a"]
     request.close()
@@ -153,3 +170,122 @@ def test_T2_without_a_running_loop():
     request._dont_enforce_csrf_checks = True  # the mark of Django's test client
     capture_images(lambda request: HttpResponse("ok"))(request)
     assert RequestLog.objects.exists()
+
+
+class TestRescue:
+    """Requests that nobody closes are recorded all the same, a little later."""
+
+    pytestmark = pytest.mark.django_db(transaction=True)
+
+    @pytest.fixture(autouse=True)
+    def _written(self):
+        """Tells when the row is committed; asking the database would lock SQLite's."""
+        self.written = threading.Event()
+
+        def receiver(sender, **kwargs):
+            self.written.set()
+
+        signals.image_saved.connect(receiver)
+        signals.image_skipped.connect(receiver)
+        yield
+        signals.image_saved.disconnect(receiver)
+        signals.image_skipped.disconnect(receiver)
+
+    def _log(self):
+        assert self.written.wait(10)
+        return RequestLog.objects.get()
+
+    @staticmethod
+    def _ask(url, *, leave):
+        """Send a request to Django's ASGI handler, and leave before the answer."""
+        data = draw()
+        views.started.clear()
+
+        async def ask():
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": url,
+                "query_string": b"",
+                "headers": [
+                    (b"content-type", b"image/png"),
+                    (b"content-length", str(len(data)).encode()),
+                ],
+            }
+            communicator = ApplicationCommunicator(ASGIHandler(), scope)
+            await communicator.send_input({"type": "http.request", "body": data})
+            if leave:
+                await sync_to_async(views.started.wait)(10)
+                await communicator.send_input({"type": "http.disconnect"})
+            with suppress(Exception, asyncio.CancelledError):
+                await communicator.wait(timeout=5)
+
+        async_to_sync(ask)()
+
+    def test_W8_client_leaves_an_async_view(self):
+        """W8: the view is cancelled, and the row says that the client is gone."""
+        self._ask("/patient/", leave=True)
+        log = self._log()
+        assert (log.status_code, log.error_type) == (499, "CancelledError")
+        assert log.capture_status == "stored"
+
+    def test_W8_client_leaves_a_sync_view(self):
+        """W8: a sync view runs on to its end, and is recorded."""
+        self._ask("/patient_sync/", leave=True)
+        assert self._log().capture_status == "stored"
+
+    def test_W9_stream_that_raises(self):
+        """W9: under ASGI a stream that raises is never closed."""
+        self._ask("/broken_stream/", leave=False)
+        assert self._log().status_code == 200
+
+    def test_W10_server_that_never_closes(self):
+        """W10: nobody closes the response; later it makes no second row."""
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse(request.body))(request)
+        close = request.close
+        self._log()
+        close()
+        assert RequestLog.objects.count() == 1
+
+    def test_W18_thread_is_lazy_and_survives_no_fork(self):
+        """W18: no thread without need, none under the test client, none inherited."""
+        assert lifecycle._rescue.thread is None
+        Client().post("/body/", draw(), content_type="image/png")
+        assert lifecycle._rescue.thread is None
+        request = RequestFactory().post("/")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse("ok"))(request)
+        thread, lifecycle._rescue.thread = lifecycle._rescue.thread, None
+        assert thread.daemon
+        request.close()
+        thread.join()
+        lifecycle._rescue.reset()  # what runs in the child of a fork
+        assert lifecycle._rescue.thread is None
+
+    def test_exit_of_the_process(self, monkeypatch):
+        """What still waits when the process exits is written then."""
+        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.5)
+        request = RequestFactory().post("/")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse("ok"))(request)
+        lifecycle._rescue.drain()
+        assert RequestLog.objects.count() == 1
+
+    def test_W12_no_connection_is_left_behind(self):
+        """W12: what a thread opened that serves no other request is closed."""
+        connections = []
+
+        def look():
+            with writing.usable_connection(is_last_use=True):
+                assert RequestLog.objects.count() == 0
+                connections.append(connection.connection)
+            connections.append(connection.connection)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        opened, left = connections
+        assert opened is not None
+        assert left is None or connection.vendor == "sqlite"  # in memory, never closed

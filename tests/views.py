@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from contextlib import suppress
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
@@ -172,6 +174,29 @@ async def async_upload(request):
     return JsonResponse(seen(request))
 
 
+started = threading.Event()
+
+
+async def patient(request):
+    assert request.body
+    started.set()
+    await asyncio.sleep(60)
+
+
+def patient_sync(request):
+    started.set()
+    time.sleep(0.2)
+    return HttpResponse(request.body)
+
+
+async def broken_stream(request):
+    async def chunks():
+        yield b"a"
+        raise Boom("midway")
+
+    return StreamingHttpResponse(chunks())
+
+
 async def async_boom(request):
     await asyncio.sleep(0)
     raise Boom("later")
@@ -205,6 +230,9 @@ FUNCTIONS = [
     killing,
     async_upload,
     async_boom,
+    patient,
+    patient_sync,
+    broken_stream,
     async_streamed,
 ]
 

@@ -17,7 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .formats import MIME_TYPES
@@ -224,14 +224,16 @@ class RequestImageAdmin(ReadOnlyAdmin):
         return self.picture_of(image, "original")
 
     @admin.display(description=_("dimensions"), ordering="width")
-    def dimensions(self, image: RequestImage) -> str | None:
+    def dimensions(self, image: RequestImage) -> str:
         """Width and height in pixels."""
-        return _dimensions(image)
+        return _dimensions(image) or self.get_empty_value_display()
 
     @admin.display(description=_("size"), ordering="file_size")
-    def size(self, image: RequestImage) -> str | None:
+    def size(self, image: RequestImage) -> str:
         """File size in readable units."""
-        return None if image.file_size is None else filesizeformat(image.file_size)
+        if image.file_size is None:
+            return self.get_empty_value_display()
+        return filesizeformat(image.file_size)
 
     @admin.display(description=_("endpoint"), ordering="log__endpoint")
     def endpoint(self, image: RequestImage) -> str:
@@ -260,16 +262,22 @@ class RequestImageAdmin(ReadOnlyAdmin):
         return format_html('<a href="{}">{}</a>', url, image.log.request_id)
 
     @admin.display(description=_("the same image"))
-    def seen(self, image: RequestImage) -> SafeString | str | None:
+    def seen(self, image: RequestImage) -> str:
         """How often this very image came, and how often it failed."""
         if not image.image_hash:
-            return None
+            return self.get_empty_value_display()
         counts = RequestImage.objects.same_image_as(image).aggregate(
             seen=Count("pk"), failed=Count("pk", filter=failed("log__"))
         )
-        text = gettext("seen %(seen)d times, failed %(failed)d") % counts
+        text = ngettext(
+            "seen once, failed %(failed)d",
+            "seen %(seen)d times, failed %(failed)d",
+            counts["seen"],
+        )
         url = self.url_of("requestimage_changelist")
-        return format_html('<a href="{}?q={}">{}</a>', url, image.image_hash, text)
+        return format_html(
+            '<a href="{}?q={}">{}</a>', url, image.image_hash, text % counts
+        )
 
 
 @admin.register(RequestLog)
@@ -347,9 +355,11 @@ class RequestLogAdmin(ReadOnlyAdmin):
         return _duration(log)
 
     @admin.display(description=_("upload"))
-    def upload(self, log: RequestLog) -> str | None:
+    def upload(self, log: RequestLog) -> str:
         """How long the view waited for the client's bytes."""
-        return None if log.upload_ms is None else _milliseconds(log.upload_ms)
+        if log.upload_ms is None:
+            return self.get_empty_value_display()
+        return _milliseconds(log.upload_ms)
 
     @admin.display(description=_("kept"), ordering="capture_status")
     def capture(self, log: RequestLog) -> str:
@@ -357,20 +367,22 @@ class RequestLogAdmin(ReadOnlyAdmin):
         return _capture(log)
 
     @admin.display(description=_("image"))
-    def picture(self, log: RequestLog) -> SafeString | str | None:
+    def picture(self, log: RequestLog) -> str:
         """Draw the thumbnail, linked to the image's page."""
         image = getattr(log, "image", None)
         if image is None:
-            return None
+            return self.get_empty_value_display()
         url = self.url_of("requestimage_change", image.pk)
         return format_html(
             '<a href="{}">{}</a>', url, self.picture_of(image, "thumbnail")
         )
 
     @admin.display(description=_("linked to"))
-    def linked(self, log: RequestLog) -> str | None:
+    def linked(self, log: RequestLog) -> str:
         """The row of the project's own that the view named."""
-        return f"{log.link_model} {log.link_pk}" if log.link_model else None
+        if not log.link_model:
+            return self.get_empty_value_display()
+        return f"{log.link_model} {log.link_pk}"
 
 
 def _search(
@@ -409,9 +421,9 @@ def _or_404(response: HttpResponseBase | None) -> HttpResponseBase:
     return response
 
 
-def _dimensions(image: RequestImage) -> str | None:
+def _dimensions(image: RequestImage) -> str:
     if image.width is None or image.height is None:
-        return None
+        return ""
     return f"{image.width} × {image.height}"  # noqa: RUF001  # the sign is meant
 
 

@@ -5,19 +5,31 @@ Django's handler appends ``request.close`` to the closers of the *final* respons
 response, outside the request's transaction, for exceptions too, even when a
 middleware replaces the response, and with no entry in ``MIDDLEWARE``.
 
+Some requests nobody closes: under ASGI when the client leaves during the view or a
+stream raises, on some servers always. A thread comes to their rescue after a grace
+period.
+
 This module knows nothing of images.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
+
+GRACE_SECONDS = 5.0
+"""How long after its view a request that nobody closes is taken to be over."""
+
+_IDLE_SECONDS = 60.0
 
 _tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds tasks only weakly
 
@@ -42,13 +54,22 @@ class RequestEnd:
         request.close = self._closed  # type: ignore[method-assign]
 
     def view_ended(self) -> None:
-        """Say that the view is done; without a handler nobody will close the request.
+        """Say that the view is done; if nobody closes the request now, we do.
 
         A view that is called directly (``RequestFactory``, a management command) has
-        no handler, which shows in the missing ``resolver_match``.
+        no handler that could close it, which shows in the missing ``resolver_match``.
+        Django's test client always closes, and a thread would write outside of the
+        test's transaction.
         """
         if self._request.resolver_match is None:
             self._end()
+        elif not is_from_test_client(self._request):
+            _rescue.watch(self)
+
+    def rescue(self) -> None:
+        """Take the request to be over, whoever may still close it."""
+        if self._begin_to_end():
+            self._callback()
 
     async def settle(self) -> None:
         """Wait for the callback, where it had to be sent out of the event loop."""
@@ -61,17 +82,20 @@ class RequestEnd:
         finally:
             self._close()
 
-    def _end(self) -> None:
+    def _begin_to_end(self) -> bool:
         with self._lock:
             if self._is_over:
-                return
+                return False
             self._is_over = True
+        _rescue.forget(self)
         # Undo the shadow: it ties the request into a reference cycle, and its body
         # would stay in memory until the garbage collector comes by.
         self._request.__dict__.pop("close", None)
-        self._call_where_orm_may_be_used()
+        return True
 
-    def _call_where_orm_may_be_used(self) -> None:
+    def _end(self) -> None:
+        if not self._begin_to_end():
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -102,3 +126,71 @@ def _in_thread(callback: Callable[[], None]) -> Coroutine[Any, Any, None]:
 def is_from_test_client(request: HttpRequest) -> bool:
     """Tell whether Django's test client sent this request (it leaves this mark)."""
     return hasattr(request, "_dont_enforce_csrf_checks")
+
+
+def leaves_its_thread(request: HttpRequest) -> bool:
+    """Tell whether this thread will never serve another request after this one.
+
+    So it is under ASGI, where every request has a thread of its own, and in the thread
+    that comes to the rescue.
+    """
+    in_rescue = threading.current_thread() is _rescue.thread
+    return in_rescue or isinstance(request, ASGIRequest)
+
+
+class _Rescue:
+    """Ends requests that nobody has closed some time after their view."""
+
+    def __init__(self) -> None:
+        self.reset()
+        # A child of a fork has neither its parent's thread nor its requests.
+        os.register_at_fork(after_in_child=self.reset)
+        atexit.register(self.drain)
+
+    def reset(self) -> None:
+        """Forget everything, as a new process does."""
+        self._lock = threading.Lock()
+        self._deadlines: dict[RequestEnd, float] = {}  # in order: one grace for all
+        self.thread: threading.Thread | None = None
+
+    def watch(self, end: RequestEnd) -> None:
+        """End a request after the grace period, unless it ends before."""
+        with self._lock:
+            self._deadlines[end] = time.monotonic() + GRACE_SECONDS
+            if self.thread is None:
+                self.thread = threading.Thread(
+                    target=self._run, name="request_images-rescue", daemon=True
+                )
+                self.thread.start()
+
+    def forget(self, end: RequestEnd) -> None:
+        """Leave a request alone that ended by itself."""
+        with self._lock:
+            self._deadlines.pop(end, None)
+
+    def drain(self) -> None:
+        """End every request that is still waiting, at the exit of the process."""
+        for end in list(self._deadlines):
+            end.rescue()
+
+    def _run(self) -> None:
+        idle_since = time.monotonic()
+        while True:
+            now = time.monotonic()
+            with self._lock:
+                end, deadline = next(
+                    iter(self._deadlines.items()), (None, now + GRACE_SECONDS)
+                )
+                if end is not None:
+                    idle_since = now
+                elif now - idle_since > _IDLE_SECONDS:
+                    self.thread = None  # the next request starts another
+                    return
+            if end is not None and deadline <= now:
+                end.rescue()
+            else:
+                # No request wakes this thread: that would cost each of them a switch.
+                time.sleep(deadline - now)
+
+
+_rescue = _Rescue()

@@ -21,6 +21,7 @@ from .stores import store_of
 from .thumbnails import make_thumbnail
 
 HASH_LENGTH = 64
+_TRIES = 3
 
 _one_thumbnail = threading.Lock()
 
@@ -329,16 +330,15 @@ def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> Non
         django.db.Error: Nothing was written.
     """
     using = router.db_for_write(RequestLog)
-    for last_try in (False, False, True):
+    for _try in range(_TRIES - 1):
         try:
             _save_once(log, image, data, using)
         except IntegrityError:
             # Meanwhile another request brought the same image, or cleanup took it
             # away. Either way the next look finds things as they are.
-            if last_try:
-                raise
-        else:
-            return
+            continue
+        return
+    _save_once(log, image, data, using)
 
 
 def _save_once(

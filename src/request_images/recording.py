@@ -23,7 +23,7 @@ from django.utils import timezone
 from .columns import clean_json, clean_text
 from .conf import conf
 from .health import report
-from .lifecycle import RequestEnd
+from .lifecycle import RequestEnd, leaves_its_thread
 from .models import RequestLog
 from .outcome import attach, http_request
 from .payload import Upload
@@ -31,7 +31,7 @@ from .policy import max_size
 from .sources import Source, upload_rank
 from .stats import bucket_of
 from .taps import Tap
-from .writing import is_image, prepare_connection, write
+from .writing import is_image, usable_connection, write
 
 _ATTRIBUTE = "_request_images_recording"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -128,9 +128,9 @@ class Recording:
     def _write(self) -> None:
         self._request.__dict__.pop(_ATTRIBUTE, None)
         try:
-            prepare_connection()
             payload = self._tap.collect(self._request)
-            write(self._log(), payload, self._options.sources)
+            with usable_connection(is_last_use=leaves_its_thread(self._request)):
+                write(self._log(), payload, self._options.sources)
         except Exception as exception:  # noqa: BLE001
             report("recording", exception)
 

@@ -6,7 +6,8 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from django.db import connections, router
 from django.dispatch import Signal
@@ -28,15 +29,27 @@ def is_image(head: bytes) -> bool:
     return sniff(head) is not None
 
 
-def prepare_connection() -> None:
-    """See to it that our database connection is fit for use.
+@contextmanager
+def usable_connection(*, is_last_use: bool) -> Iterator[None]:
+    """See to it that our database connection is fit for use, and is not left behind.
 
-    A view may have killed it or broken its transaction; a request long ago may have
-    left it behind for too long.
+    A view may have killed it; a request long ago may have left it for too long.
+
+    Args:
+        is_last_use: Whether this thread will never use it again. What was opened here
+            is closed then, whatever ``CONN_MAX_AGE`` says: nobody else would.
     """
     connection = connections[router.db_for_write(RequestLog)]
-    if not connection.in_atomic_block:  # a test's transaction is not ours to end
-        connection.close_if_unusable_or_obsolete()
+    if connection.in_atomic_block:  # a test's transaction is not ours to end
+        yield
+        return
+    connection.close_if_unusable_or_obsolete()
+    was_closed = connection.connection is None
+    try:
+        yield
+    finally:
+        if was_closed and is_last_use:
+            connection.close()
 
 
 def write(log: RequestLog, payload: Payload, sources: Sequence[Source]) -> None:
