@@ -253,8 +253,20 @@ class TestSources:
         log = only_log()
         assert log.capture_status == "stored"
         assert log.image.image_data == data
-        assert log.image.source.startswith("json")
+        # What is recorded leads there again.
+        assert log.image.source == (
+            "json.deep.0.down.0" if source == "json" else source
+        )
         assert log.image_count == 1
+
+    @pytest.mark.parametrize(
+        "document", ["[" * 40 + '"?"' + "]" * 40, '{"a": [' + "0," * 12_000 + '"?"]}']
+    )
+    def test_search_is_bounded(self, client, document):
+        """An image too deep, or behind too much else, is found by its path only."""
+        text = document.replace("?", b64(draw()))
+        log = post_json(client, text)
+        assert log.capture_status == "no_image"
 
     @pytest.mark.parametrize("source", [None, "form", "form.photo", ["files", "form"]])
     @pytest.mark.parametrize("multipart", [True, False])

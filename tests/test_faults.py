@@ -123,7 +123,7 @@ class TestInspectionFails:
     """A bug of ours in looking at the image costs the image, not the row."""
 
     @pytest.mark.parametrize("name", ["find", "inspect"])
-    def test_bug(self, monkeypatch, name):
+    def test_bug(self, monkeypatch, name, told):
         """The row says what went wrong."""
         monkeypatch.setattr(writing, name, _raise(ZeroDivisionError("a bug")))
         assert post().status_code == 200
@@ -132,6 +132,9 @@ class TestInspectionFails:
         assert log.capture_detail == "ZeroDivisionError: a bug"
         assert health.faults() == {"inspection:ZeroDivisionError": 1}
         health.reset()
+        assert [(name, heard) for name, _, heard, _ in told] == [
+            ("capture_failed", log)
+        ]
 
     def test_bug_before_the_row(self, monkeypatch):
         """A bug where not even a row can be made is counted."""

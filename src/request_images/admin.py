@@ -286,13 +286,12 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     list_display = (
         "created_at",
+        "picture",
         "endpoint",
         "method",
         "status",
         "duration",
-        "error_type",
         "capture",
-        "picture",
         "request_id",
     )
     list_select_related = ("image",)

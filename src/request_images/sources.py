@@ -37,6 +37,8 @@ SourceSpec = str | Sequence[str] | None
 KINDS = ("files", "body", "json", "form")
 MAX_NODES = 10_000
 """How many values of a JSON body are searched when no path is given."""
+MAX_DEPTH = 32
+"""How deep they may be nested."""
 
 _DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
@@ -202,11 +204,12 @@ def _search_json(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> 
     texts = list(_walk(document))
     images = sum(_holds_image(text, is_image) for _, text in texts)
     if not path:
-        return [_decoded(s, t) for s, t in texts if _holds_image(t, is_image)], images
+        held = [(place, text) for place, text in texts if _holds_image(text, is_image)]
+        return [_decoded(_json_source(place), text) for place, text in held], images
     value = _at(document, path)
     if value is None:
         return [], images
-    source = ".".join(("json", *path))
+    source = _json_source(path)
     if not isinstance(value, str):
         problem = f"{type(value).__name__} where base64 text was expected"
         return [Candidate(source, problem=problem)], images
@@ -230,18 +233,27 @@ def _at(document: Any, path: Iterable[str]) -> Any:
     return document
 
 
-def _walk(document: Any) -> Iterator[tuple[str, str]]:
+def _json_source(path: tuple[str, ...]) -> str:
+    """Write a path in JSON as the source that leads there."""
+    if any("." in key or not key for key in path):
+        return "json:/" + "/".join(
+            key.replace("~", "~0").replace("/", "~1") for key in path
+        )
+    return ".".join(("json", *path))
+
+
+def _walk(document: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     # Breadth first with an own queue: a hostile nesting cannot overflow the stack.
-    queue: list[tuple[str, Any]] = [("json", document)]
-    for source, value in queue:
+    queue: list[tuple[tuple[str, ...], Any]] = [((), document)]
+    for path, value in queue:
         if isinstance(value, str):
-            yield source, value
-        room = MAX_NODES - len(queue)
+            yield path, value
+        room = MAX_NODES - len(queue) if len(path) < MAX_DEPTH else 0
         if isinstance(value, dict):
             pairs = list(value.items())[:room]
-            queue += [(f"{source}.{key}", item) for key, item in pairs]
+            queue += [((*path, key), item) for key, item in pairs]
         elif isinstance(value, list):
-            queue += [(f"{source}.{i}", item) for i, item in enumerate(value[:room])]
+            queue += [((*path, str(i)), item) for i, item in enumerate(value[:room])]
 
 
 def _search_form(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> Found:

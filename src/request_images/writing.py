@@ -62,15 +62,29 @@ def write(log: RequestLog, payload: Payload, sources: Sequence[Source]) -> None:
     """
     image: RequestImage | None = None
     data: bytes | None = None
+    failure: Exception | None = None
     try:
         candidate, log.image_count = find(payload, sources, is_image)
         decision, image, data = _judge(candidate, payload)
     except Exception as exception:  # noqa: BLE001
         report("inspection", exception)
-        decision = _failure(exception)
-    log.capture_status = decision.status
-    log.capture_detail = clean_text(decision.detail, 200)
-    _save(log, image, data)
+        failure = exception
+        decision = _failed(exception)
+    _describe(log, decision)
+    store_failure = _save(log, image, data)
+    if store_failure is not None and data is not None:
+        # A row without its image still says that there was a request, and why.
+        _describe(log, _failed(store_failure))
+        failure, data = store_failure, None
+        store_failure = _save(log, image, None)
+    if store_failure is not None:
+        _tell(signals.capture_failed, log=None, exception=store_failure)
+    elif failure is not None:
+        _tell(signals.capture_failed, log=log, exception=failure)
+    elif data is not None:
+        _tell(signals.image_saved, log=log, image=image)
+    else:
+        _tell(signals.image_skipped, log=log, image=image)
 
 
 def _judge(
@@ -99,37 +113,25 @@ def _judge(
     return decision, image, data if decision.keeps else None
 
 
-def _save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> None:
-    failure: Exception | None = None
+def _describe(log: RequestLog, decision: Decision) -> None:
+    log.capture_status = decision.status
+    log.capture_detail = clean_text(decision.detail, 200)
+
+
+def _failed(exception: Exception) -> Decision:
+    detail = f"{type(exception).__name__}: {exception}"
+    return Decision(CaptureStatus.STORE_FAILED, detail)
+
+
+def _save(
+    log: RequestLog, image: RequestImage | None, data: bytes | None
+) -> Exception | None:
     try:
         models.save(log, image, data)
     except Exception as exception:  # noqa: BLE001
-        failure = exception
         report("store", exception)
-    if failure is not None and data is not None:
-        # A row without its image still says that there was a request, and why.
-        decision = _failure(failure)
-        log.capture_status = decision.status
-        log.capture_detail = clean_text(decision.detail, 200)
-        try:
-            models.save(log, image, None)
-        except Exception as exception:  # noqa: BLE001
-            report("store", exception)
-        else:
-            _tell(signals.capture_failed, log=log, exception=failure)
-            return
-    if failure is not None:
-        _tell(signals.capture_failed, log=None, exception=failure)
-    elif data is not None:
-        _tell(signals.image_saved, log=log, image=image)
-    else:
-        _tell(signals.image_skipped, log=log, image=image)
-
-
-def _failure(exception: Exception) -> Decision:
-    return Decision(
-        CaptureStatus.STORE_FAILED, f"{type(exception).__name__}: {exception}"
-    )
+        return exception
+    return None
 
 
 def _tell(signal: Signal, **arguments: object) -> None:
