@@ -1,0 +1,122 @@
+"""Prints what the demo found, as tables where the output is a terminal or not."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.urls import reverse
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from solver.demo import Finding
+
+MOST_ROWS = 10
+"""A demo over a folder may meet hundreds of dimensions."""
+
+
+def stats(out: Console, answer: Mapping[str, Any]) -> None:
+    """Print what the stats endpoint answered, section by section."""
+    overall = _flat(answer["overall"])
+    out.print(_table("All requests logged so far", ["", ""], list(overall.items())))
+    for name, groups in answer.items():
+        if name.startswith("by_") and groups:
+            rows = [_flat(group) for group in groups[:MOST_ROWS]]
+            title = name.replace("_", " ").capitalize()
+            if len(groups) > MOST_ROWS:
+                title += f" (the first {MOST_ROWS} of {len(groups)})"
+            values = [list(row.values()) for row in rows]
+            out.print(_table(title, list(rows[0]), values))
+
+
+def _flat(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a group's figures with short names: ``duration_ms.p50`` as ``p50 ms``."""
+    flat: dict[str, Any] = {}
+    for name, value in group.items():
+        if isinstance(value, Mapping):
+            unit = name.rpartition("_")[2]
+            flat |= {f"{part} {unit}": amount for part, amount in value.items()}
+        else:
+            flat[name.replace("request_count", "requests").removesuffix("_count")] = (
+                value
+            )
+    return flat
+
+
+def outcomes(out: Console, findings: Sequence[Finding]) -> None:
+    """Print how often each HTTP status met each fate of an image."""
+    counts = Counter((f.sent.status, f.capture_status or "no row") for f in findings)
+    rows = [[*pair, count] for pair, count in sorted(counts.items())]
+    columns = ["HTTP status", "Capture status", "Requests"]
+    out.print(_table("What was answered and what was kept", columns, rows))
+
+
+def verification(out: Console, findings: Sequence[Finding]) -> None:
+    """Print whether every image is either kept byte for byte or accounted for."""
+    kept = sum(finding.kept for finding in findings)
+    lost = [finding for finding in findings if finding.fault]
+    reasons = Counter(
+        f.capture_status for f in findings if not (f.kept or f.fault)
+    ).most_common()
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    not_kept = sum(count for _, count in reasons)
+    out.print(f"[bold]{len(findings)} images sent[/bold]")
+    out.print(f"  {kept} kept byte for byte (SHA-256 of what is read back)")
+    out.print(f"  {not_kept} not kept, each with its reason" + (why and f": {why}"))
+    out.print(f"  {len(lost)} lost")
+    for finding in lost:
+        out.print(f"    {escape(finding.sent.name)}: {finding.fault}")
+
+
+def where_to_look(out: Console, address: str, username: str, password: str) -> None:
+    """Print the addresses, and who may see them."""
+    places = {
+        "Images": "admin:request_images_requestimage_changelist",
+        "Requests": "admin:request_images_requestlog_changelist",
+        "Statistics": "request_images:image-performance-stats",
+        "Upload page": "solver:upload-page",
+    }
+    rows = [[name, address + reverse(view)] for name, view in places.items()]
+    rows += [["User", username], ["Password", password]]
+    out.print(_table("Where to look", ["", ""], rows), soft_wrap=True)
+
+
+def how_to_serve(out: Console) -> None:
+    """Print how to start a server, as that of this run stops."""
+    out.print("Start the server with:")
+    out.print(
+        "  SAVE_REQUEST_IMAGES=true "
+        ".venv/bin/python example_project/manage.py runserver",
+        soft_wrap=True,
+    )
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Return a table with its numbers to the right."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        show_header=any(columns),
+        pad_edge=False,
+        box=box.SIMPLE_HEAD,  # eight columns need the room that frames would take
+    )
+    for number, column in enumerate(columns):
+        numeric = all(isinstance(row[number], int | float | None) for row in rows)
+        heading = column.replace("_", " ")
+        # In a narrow terminal headings are broken between words, and no text is cut.
+        table.add_column(
+            heading,
+            justify="right" if numeric else "left",
+            no_wrap=not numeric,
+            min_width=max(map(len, heading.split()), default=0),
+        )
+    for row in rows:
+        table.add_row(*(escape(_text(cell)) for cell in row))
+    return table
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.1f}" if isinstance(cell, float) else str(cell)
