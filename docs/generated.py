@@ -1,0 +1,96 @@
+"""Parts of the reference, written from the code each time the docs are built.
+
+Each function of `GENERATORS` returns Markdown. ``conf.py`` makes a directive of each,
+so that a page says where it goes::
+
+    ```{settings}
+    ```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.test.utils import override_settings
+
+from request_images.checks import check_settings
+from request_images.conf import PREFIX, Conf
+from request_images.formats import FORMATS
+from request_images.management.commands.cleanup_old_images import Command
+from request_images.outcome import CaptureStatus
+
+# What provokes the checks that are about more than one setting's kind of value.
+PROVOCATIONS: dict[str, dict[str, Any]] = {
+    "request_images.E011": {f"{PREFIX}ALLOWED_FORMATS": ["PNG", "JPG"]},
+    "request_images.W001": {f"{PREFIX}RETENTION_DAYS": 400},
+    "request_images.W002": {f"{PREFIX}MAX_SIZE": 5},
+}
+
+
+def settings() -> str:
+    """Return each setting with its default, what it may be, its check, its meaning."""
+    return "\n\n".join(
+        f"````{{confval}} {setting.full_name}\n"
+        f":default: `{setting.default!r}`\n\n"
+        f"{setting.meaning}\n\n"
+        f"Must be {setting.expects}. Check: `{setting.check_id}`.\n"
+        "````"
+        for setting in Conf.declarations()
+    )
+
+
+def checks() -> str:
+    """Return every system check with its message, and a hint where it is its own."""
+    rows = [
+        (f"`{setting.check_id}`", f"`{setting.full_name}` must be {setting.expects}.")
+        for setting in Conf.declarations()
+    ]
+    rows += [(f"`{name}`", _provoked(name)) for name in PROVOCATIONS]
+    return _table(("Id", "What it says"), rows)
+
+
+def _provoked(check_id: str) -> str:
+    with override_settings(**PROVOCATIONS[check_id]):
+        [message] = [m for m in check_settings() if m.id == check_id]
+    given = ", ".join(f"`{k} = {v!r}`" for k, v in PROVOCATIONS[check_id].items())
+    return f"{message.msg} *{message.hint}* (Example: {given}.)"
+
+
+def formats() -> str:
+    """Return the image formats that are known."""
+    rows = [
+        (f"`{f.name}`", f"`{f.mime_type}`", "shown" if f.inline else "downloaded")
+        for f in FORMATS.values()
+    ]
+    return _table(("Format", "MIME type", "The original in a browser"), rows)
+
+
+def capture_statuses() -> str:
+    """Return the capture statuses, and how the admin calls them."""
+    rows = [(f"`{status.value}`", str(status.label)) for status in CaptureStatus]
+    return _table(("Value", "In the admin"), rows)
+
+
+def cleanup_options() -> str:
+    """Return the options of ``cleanup_old_images`` that are its own."""
+    parser = Command().create_parser("manage.py", "cleanup_old_images")
+    rows = [
+        (f"`{option}`", parser._option_string_actions[option].help or "")
+        for option in ("--days", "--dry-run", "--batch-size")
+    ]
+    return _table(("Option", "Meaning"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+GENERATORS: tuple[Callable[[], str], ...] = (
+    settings,
+    checks,
+    formats,
+    capture_statuses,
+    cleanup_options,
+)

@@ -1,0 +1,372 @@
+"""The documentation says what is so: names, code, links, JSON, and the floors."""
+
+import ast
+import importlib
+import io
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.db.models import Model
+from django.dispatch import Signal
+from django.test import RequestFactory
+from django.urls import reverse
+
+from request_images import models, signals
+from request_images.conf import Conf
+from request_images.formats import sniff
+from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.outcome import CaptureStatus
+
+from . import test_architecture
+from .images import draw
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PACKAGE = test_architecture.ROOT
+GENERATED = runpy.run_path(str(DOCS / "generated.py"))
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+    if "_build" not in path.parts and path.name != "README.md"
+}
+EVERYTHING = "\n".join(PAGES.values())
+RESERVED = {"sampled_out", "opted_out", "over_budget", "erased"}
+
+
+def blocks(page, language):
+    """Return the code blocks of a page in one language."""
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return re.findall(pattern, PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+def block_with(page, language, text):
+    """Return the one code block of a page that holds a text."""
+    [block] = [block for block in blocks(page, language) if text in block]
+    return block
+
+
+def run(code, **names):
+    """Run a code block among some names, and return all names it leaves."""
+    exec(compile(code, "docs", "exec"), names)
+    return names
+
+
+PYTHON = [(page, code) for page in PAGES for code in blocks(page, "python")]
+
+
+class TestGenerated:
+    """What is written from the code is all there, and the pages ask for it."""
+
+    @pytest.mark.parametrize(
+        "setting", list(Conf.declarations()), ids=lambda setting: setting.name
+    )
+    def test_setting(self, setting):
+        text = GENERATED["settings"]()
+        assert f"{{confval}} {setting.full_name}\n" in text
+        assert f"`{setting.default!r}`" in text
+        assert setting.meaning in text
+        assert f"Must be {setting.expects}. Check: `{setting.check_id}`" in text
+
+    def test_checks(self):
+        source = (PACKAGE / "conf.py").read_text() + (PACKAGE / "checks.py").read_text()
+        ids = re.findall(r"request_images\.[EW]\d{3}", source)
+        assert re.findall(r"^\| `(.*?)`", GENERATED["checks"](), re.MULTILINE) == ids
+
+    def test_every_generator_has_its_place(self):
+        for generate in GENERATED["GENERATORS"]:
+            directive = generate.__name__.replace("_", "-")
+            assert EVERYTHING.count(f"```{{{directive}}}\n") == 1
+
+    def test_formats(self):
+        assert "| `PNG` | `image/png` | shown |" in GENERATED["formats"]()
+        assert "| `TIFF` | `image/tiff` | downloaded |" in GENERATED["formats"]()
+
+
+class TestNames:
+    """Every name of ours is told, and every name that is told is ours."""
+
+    def test_settings(self):
+        known = {setting.full_name for setting in Conf.declarations()}
+        assert set(re.findall(r"REQUEST_IMAGES_[A-Z_]+\b", EVERYTHING)) <= known
+
+    def test_defaults_in_the_text(self):
+        defaults = {s.full_name: str(s.default) for s in Conf.declarations()}
+        told = re.findall(r"\{confval\}`(\w+)` \((\w+)\)", EVERYTHING)
+        assert told
+        assert [(name, value) for name, value in told if defaults[name] != value] == []
+
+    def test_signals(self):
+        names = [n for n, value in vars(signals).items() if isinstance(value, Signal)]
+        assert (
+            "automodule:: request_images.signals" in PAGES["docs/reference/signals.md"]
+        )
+        assert re.findall(r"^`(\w+)`$", signals.__doc__, re.MULTILINE) == names
+
+    def test_commands(self):
+        commands = [p.stem for p in (PACKAGE / "management/commands").glob("[!_]*.py")]
+        page = PAGES["docs/reference/commands.md"]
+        assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == commands
+
+    def test_command_options(self):
+        source = (PACKAGE / "management/commands/cleanup_old_images.py").read_text()
+        options = re.findall(r'^ +"(--[\w-]+)"', source, re.MULTILINE)
+        assert re.findall(r"`(--[\w-]+)`", GENERATED["cleanup_options"]()) == options
+
+    def test_capture_statuses(self):
+        page = PAGES["docs/reference/models.md"].split("(capture-status)=")[1]
+        told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+        assert set(told) == set(CaptureStatus.values)
+        assert {
+            s for s, text in told.items() if text.startswith("Reserved")
+        } == RESERVED
+
+    @pytest.mark.parametrize("name", sorted(RESERVED))
+    def test_reserved_statuses_are_used_nowhere(self, name):
+        users = [
+            path.name
+            for path in PACKAGE.glob("*.py")
+            if f"CaptureStatus.{name.upper()}" in path.read_text()
+        ]
+        assert users == []
+
+    @pytest.mark.parametrize("model", [RequestLog, RequestImage, ImageContent])
+    def test_fields(self, model):
+        page = PAGES["docs/reference/models.md"]
+        [section] = re.findall(
+            rf"^## {model.__name__}\n(.*?)^(?:## |\()", page, re.DOTALL | re.MULTILINE
+        )
+        first_cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        told = re.findall(r"`(\w+)`", " ".join(first_cells))
+        assert told == [f.name for f in model._meta.fields if f.name != "id"]
+
+    def test_models(self):
+        ours = [
+            name
+            for name, value in vars(models).items()
+            if isinstance(value, type) and issubclass(value, Model)
+        ]
+        page = PAGES["docs/reference/models.md"]
+        headings = re.findall(r"^## (Request\w+|Image\w+)$", page, re.MULTILINE)
+        assert set(headings) == set(ours) - {"Model"}
+
+    @pytest.mark.django_db
+    def test_permissions(self):
+        known = set(
+            Permission.objects.filter(
+                content_type__app_label="request_images"
+            ).values_list("codename", flat=True)
+        )
+        told = set(re.findall(r"`(?:request_images\.)?(view_\w+)`", EVERYTHING))
+        assert "view_image_content" in told
+        assert told <= known
+
+
+class TestCode:
+    @pytest.mark.parametrize(("page", "code"), PYTHON)
+    def test_compiles(self, page, code):
+        compile(code, page, "exec")
+
+    def test_imports_what_exists(self):
+        imported = {
+            (node.module, alias.name)
+            for _, code in PYTHON
+            for node in ast.walk(ast.parse(code))
+            if isinstance(node, ast.ImportFrom) and not node.level
+            for alias in node.names
+        }
+        assert ("request_images.decorators", "capture_images") in imported
+        missing = [
+            (module, name)
+            for module, name in sorted(imported)
+            if not hasattr(importlib.import_module(module), name)
+        ]
+        assert missing == []
+
+    @pytest.mark.django_db
+    def test_the_view_of_the_tutorial(self):
+        measure = run(block_with("docs/tutorial.md", "python", "def measure"))[
+            "measure"
+        ]
+
+        def answer(data):
+            photo = SimpleUploadedFile("photo.png", data)
+            return json.loads(
+                measure(RequestFactory().post("/", {"photo": photo})).content
+            )
+
+        assert answer(draw(size=(640, 480))) == {"width": 640, "height": 480}
+        assert answer(b"no picture") == {"error": "not_an_image"}
+        failed, succeeded = RequestLog.objects.all()
+        assert succeeded.metadata == {"megapixels": 0.3072}
+        assert (failed.error_type, failed.status_code) == ("not_an_image", 400)
+        assert failed.get_capture_status_display() in PAGES["docs/tutorial.md"]
+
+    def test_the_image_of_the_testing_page(self):
+        code = block_with("docs/howto/testing.md", "python", "GIF = ").split(
+            "@override"
+        )[0]
+        assert sniff(run(code)["GIF"]).name == "GIF"
+
+    @pytest.mark.django_db
+    def test_how_to_erase_one_person(self, client, django_user_model):
+        for name, seeds in {"ann": (1, 2), "ben": (2, 3)}.items():
+            client.force_login(django_user_model.objects.create_user(name))
+            for seed in seeds:
+                photo = SimpleUploadedFile("photo.png", draw(seed=seed))
+                client.post(reverse("upload"), {"photo": photo})
+        run(block_with("docs/howto/privacy.md", "python", "def erase"))["erase"]("ann")
+        assert set(RequestLog.objects.values_list("username", flat=True)) == {"ben"}
+        kept = [image.image_data for image in RequestImage.objects.order_by("pk")]
+        assert kept == [draw(seed=2), draw(seed=3)]
+        assert ImageContent.objects.count() == 2
+
+
+class TestLinks:
+    def test_every_page_is_in_the_contents(self):
+        listed = {"docs/index.md"}
+        for page, text in PAGES.items():
+            for tree in re.findall(
+                r"^```\{toctree\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+            ):
+                names = [n for n in tree.splitlines() if n and not n.startswith(":")]
+                listed |= {str(Path(page).parent / f"{name}.md") for name in names}
+        assert listed == {page for page in PAGES if page.startswith("docs/")}
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_linked_files_exist(self, page):
+        targets = set(re.findall(r"\]\((?!https?:|#)([^)#\s]+)", PAGES[page]))
+        folder = (ROOT / page).parent
+        assert {name for name in targets if not (folder / name).exists()} == set()
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_files_named_in_the_text_exist(self, page):
+        names = set(re.findall(r"`((?:docs|tests)/[\w/.]+)`", PAGES[page]))
+        assert {name for name in names if not (ROOT / name).exists()} == set()
+
+
+class TestStats:
+    PAGE = "docs/reference/stats.md"
+    URL = "/api/usage/image-performance-stats"
+
+    @pytest.fixture
+    def live(self, admin_client, client):
+        """Return what the endpoint answers after a picture and a failure."""
+        for data in (draw(), b"no picture"):
+            photo = SimpleUploadedFile("photo.png", data)
+            client.post(reverse("upload"), {"photo": photo})
+        RequestLog.objects.filter(image__mime_type="").update(error_type="not_an_image")
+        return admin_client.get(self.URL).json()
+
+    def shape(self, value):
+        """Return a JSON value's keys and kinds, without the numbers."""
+        if isinstance(value, dict):
+            return {key: self.shape(item) for key, item in value.items()}
+        if isinstance(value, list):
+            shapes = [self.shape(item) for item in value]
+            assert all(shape == shapes[0] for shape in shapes)
+            return shapes[:1]
+        return "leaf"
+
+    def test_the_example_has_the_live_shape(self, live):
+        [example] = blocks(self.PAGE, "json")
+        assert self.shape(json.loads(example)) == self.shape(live)
+
+    def test_so_has_the_beginning_in_the_tutorial(self, live):
+        [block] = blocks("docs/tutorial.md", "json")
+        example = json.loads(block)
+        beginning = {key: live[key] for key in example}
+        assert self.shape(example) == self.shape(beginning)
+
+    def test_every_field_is_told(self, live):
+        cells = re.findall(r"^\| (`.*?) \|", PAGES[self.PAGE], re.MULTILINE)
+        names = set(re.findall(r"[\w.]+", " ".join(cells)))
+        told = {part for name in names for part in name.split(".")}
+        lists = [value[0] for value in live.values() if isinstance(value, list)]
+        assert len(lists) == 4
+        group_keys = {key for group in lists for key in group}
+        table = PAGES[self.PAGE].split("## The answer")[1].split("## An example")[0]
+        assert set(live) | set(live["overall"]) <= told | {
+            "storage_bytes",
+            "duration_ms",
+        }
+        assert {key for key in group_keys if f"`{key}" not in table} == set()
+        assert {k for k in live["overall"]["duration_ms"] if k not in told} == set()
+
+    @pytest.mark.parametrize(
+        ("status", "query", "method"),
+        [(400, "?days=0", "get"), (405, "", "delete"), (200, "", "head")],
+    )
+    def test_answers_to_an_admin(self, admin_client, status, query, method):
+        response = getattr(admin_client, method)(self.URL + query)
+        assert response.status_code == status
+        self.check_documented(response)
+
+    @pytest.mark.django_db
+    def test_answers_to_others(self, client, django_user_model):
+        response = client.get(self.URL)
+        assert response.status_code == 401
+        self.check_documented(response)
+        client.force_login(django_user_model.objects.create_user("ann"))
+        response = client.get(self.URL)
+        assert response.status_code == 403
+        self.check_documented(response)
+
+    def check_documented(self, response):
+        """Compare an answer without statistics with the table of errors."""
+        bodies = dict(
+            re.findall(r"^\| (\d+) \|.*\| (.*) \|$", PAGES[self.PAGE], re.MULTILINE)
+        )
+        if not response.content:
+            assert "empty" in bodies.get(str(response.status_code), "empty")
+            return
+        told = json.loads(bodies[str(response.status_code)].strip("`"))
+        assert set(told) == set(response.json())
+
+
+class TestCleanup:
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_its_words(self, dry_run):
+        out = io.StringIO()
+        call_command("cleanup_old_images", dry_run=dry_run, stdout=out)
+        said = "Would delete" if dry_run else "Deleted"
+        # The same words, whatever the numbers; 0 bytes have another unit than 30.1 KB.
+        words = re.sub(r"[\d.]+ (?:bytes|KB) \(\d+", "N (N", out.getvalue())
+        words = re.sub(r"\d+", "N", words)
+        examples = blocks("docs/reference/commands.md", "console")
+        text = re.sub(r"[\d.]+ (?:bytes|KB) \(\d+", "N (N", examples[0])
+        text = re.sub(r"\d+", "N", text)
+        assert said in words
+        assert words in text
+
+
+class TestArchitecture:
+    PAGE = "docs/architecture.md"
+
+    def test_the_floors_are_those_of_the_test(self):
+        drawing = block_with(self.PAGE, "text", " 0 | conf")
+        told = {
+            int(floor): set(re.findall(r"[\w/*]+", modules))
+            for floor, modules in re.findall(r"^ (\d) \| (.*)$", drawing, re.MULTILINE)
+        }
+        real = {
+            floor: set(
+                names.replace("cleanup_old_images", "management/commands/*").split()
+            )
+            for floor, names in enumerate(test_architecture.FLOORS)
+        }
+        assert told == real
+
+    def test_every_module_is_told(self):
+        rows = re.findall(r"^\| `([\w/*]+)` \|", PAGES[self.PAGE], re.MULTILINE)
+        floors = " ".join(reversed(test_architecture.FLOORS))
+        assert set(rows) == set(
+            floors.replace("cleanup_old_images", "management/commands/*").split()
+        )
+        assert len(rows) == len(set(rows))
