@@ -143,9 +143,6 @@ class _Rescue:
 
     def __init__(self) -> None:
         self.reset()
-        # A child of a fork has neither its parent's thread nor its requests.
-        os.register_at_fork(after_in_child=self.reset)
-        atexit.register(self.drain)
 
     def reset(self) -> None:
         """Forget everything, as a new process does."""
@@ -194,3 +191,6 @@ class _Rescue:
 
 
 _rescue = _Rescue()
+# A child of a fork has neither its parent's thread nor its requests.
+os.register_at_fork(after_in_child=_rescue.reset)
+atexit.register(_rescue.drain)

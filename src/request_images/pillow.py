@@ -18,8 +18,9 @@ Opener = Callable[[IO[bytes], str], Image.Image]
 
 def find_opener(format_name: str) -> Opener | None:
     """Return what reads a format's header, or None when this Pillow has no reader."""
-    if format_name not in Image.OPEN:
-        Image.init()
+    # Loads every plugin, once: some load others while they read, which is no fault of
+    # the file and must not count against it.
+    Image.init()
     if format_name not in Image.OPEN:
         return None
     factory, _accept = Image.OPEN[format_name]
