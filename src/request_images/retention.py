@@ -184,11 +184,12 @@ def _delete_images(rows: Sequence[tuple[int, int, int | None]]) -> Cleaned:
     deleted = _raw_delete(_images().filter(pk__in=[pk for pk, _, _ in rows]))
     # In the same transaction as the last reference, or they would be orphans for ever
     # after a kill in between.
-    contents = {content for _, _, content in rows if content is not None}
-    unreferenced = _contents().filter(
-        ~Exists(_images().filter(content=OuterRef("pk"))),
-        pk__in=contents,
-    )
+    ids = {content for _, _, content in rows if content is not None}
+    contents = _contents().filter(pk__in=ids)
+    # Another cleanup may be about to delete the other reference: whoever comes second
+    # waits here, and sees then that none is left.
+    list(contents.order_by("pk").select_for_update().values_list("pk"))
+    unreferenced = contents.filter(~Exists(_images().filter(content=OuterRef("pk"))))
     gone = _contents().filter(pk__in=list(unreferenced.values_list("pk", flat=True)))
     count, freed = _weigh(gone)
     _raw_delete(gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import cast
 
 from PIL import Image, ImageOps
@@ -12,6 +13,8 @@ from .formats import HEAD_SIZE, sniff
 from .pillow import find_opener
 
 MIME_TYPE = "image/webp"
+MAX_SECONDS = 10.0
+"""CPU time of one thumbnail, in seconds. An honest image of 40 megapixels takes 3."""
 
 
 def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
@@ -26,7 +29,8 @@ def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
         The bytes of a WebP, turned upright as its Exif orientation says.
 
     Raises:
-        ThumbnailError: It cannot be decoded, or is larger than ``max_pixels``.
+        ThumbnailError: It cannot be decoded, is larger than ``max_pixels``, or takes
+            too long.
     """
     image_format = sniff(data[:HEAD_SIZE])
     if image_format is None:
@@ -35,7 +39,7 @@ def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
     if opener is None:
         raise ThumbnailError(f"this Pillow cannot read {image_format.name}")
     try:
-        with opener(io.BytesIO(data), "") as image:
+        with opener(_TimedReader(data), "") as image:
             if image.width * image.height > max_pixels:
                 raise ThumbnailError(f"{image.width} x {image.height} pixels")
             # A JPEG can be decoded at a fraction of its size; others ignore this.
@@ -53,6 +57,19 @@ def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
     # Pillow raises nearly everything on a crafted file.
     except Exception as error:
         raise ThumbnailError(f"{type(error).__name__}: {error}") from error
+
+
+class _TimedReader(io.BytesIO):
+    # What stands behind the pixels was not read when the image came, and a crafted
+    # file of 10 MB can keep Pillow busy with it for half a minute.
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._deadline = time.thread_time() + MAX_SECONDS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._deadline:
+            raise ThumbnailError("it takes too long to draw")
+        return super().read(size)
 
 
 def _shown(image: Image.Image) -> Image.Image:

@@ -1,0 +1,127 @@
+"""Rows, built directly through the models, without a request."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from request_images.inspection import inspect
+from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.outcome import CaptureStatus
+from request_images.stats import bucket_of
+
+from .images import draw
+
+PICTURE = draw()
+
+
+def make_log(*, days_old: float = 0, **values: object) -> RequestLog:
+    """Write a log of a request so many days ago; `values` replace the usual ones."""
+    usual = {
+        "request_id": uuid.uuid4().hex,
+        "created_at": timezone.now() - timedelta(days=days_old),
+        "endpoint": "solve",
+        "method": "POST",
+        "path": "/solve/",
+        "status_code": 200,
+        "duration_ms": 12.5,
+        "capture_status": CaptureStatus.NO_IMAGE,
+    }
+    values = usual | values
+    values.setdefault("duration_bucket", bucket_of(values["duration_ms"]))
+    return RequestLog.objects.create(**values)
+
+
+def make_content(data: bytes = PICTURE) -> ImageContent:
+    """Return the content of some bytes, written now if it never was."""
+    image_hash = hashlib.sha256(data).hexdigest()
+    content = ImageContent.objects.filter(image_hash=image_hash).first()
+    if content is None:
+        content = ImageContent.holding(image_hash, data)
+        content.save()
+    return content
+
+
+def make_image(
+    data: bytes = PICTURE,
+    *,
+    kept: bool = True,
+    image: dict[str, object] | None = None,
+    **log: object,
+) -> RequestImage:
+    """Write an image with its log.
+
+    Args:
+        data: Its bytes.
+        kept: Whether the bytes are kept.
+        image: Fields of the image that differ from what `data` tells.
+        log: As for `make_log`.
+    """
+    if kept:
+        known = ImageContent.objects.filter(
+            image_hash=hashlib.sha256(data).hexdigest()
+        ).exists()
+        status = CaptureStatus.DUPLICATE if known else CaptureStatus.STORED
+    else:
+        status = CaptureStatus.TOO_LARGE
+    row = make_log(**{"capture_status": status, "image_count": 1} | log)
+    info = inspect(data)
+    values = {
+        "created_at": row.created_at,
+        "image_hash": info.image_hash,
+        "mime_type": info.format.mime_type if info.format else "",
+        "file_size": info.file_size,
+        "width": info.width,
+        "height": info.height,
+        "source": "files.image",
+        "content": make_content(data) if kept else None,
+    }
+    return RequestImage.objects.create(log=row, **values | (image or {}))
+
+
+def make_user(*permissions: str, **values: object):
+    """Write a staff user with permissions of this app, such as ``view_requestlog``."""
+    usual = {"username": f"user-{uuid.uuid4().hex[:8]}", "is_staff": True}
+    user = get_user_model().objects.create_user(**usual | values)
+    if permissions:
+        found = Permission.objects.filter(
+            content_type__app_label="request_images", codename__in=permissions
+        )
+        assert found.count() == len(permissions)
+        user.user_permissions.set(found)
+    return user
+
+
+def make_superuser():
+    """Write a user who may do everything."""
+    return make_user(is_superuser=True)
+
+
+@contextmanager
+def capture_queries():
+    """Collect the SQL of what runs within, as a list that is filled at the end."""
+    queries: list[str] = []
+    with CaptureQueriesContext(connection) as captured:
+        yield queries
+    queries += [query["sql"] for query in captured.captured_queries]
+
+
+def loading_bytes(queries: Iterable[str]) -> list[str]:
+    """Return those of some queries that read an image's bytes or its thumbnail."""
+    columns = ['"data"', '"thumbnail"', "`data`", "`thumbnail`"]
+    return [
+        sql
+        for sql in queries
+        if sql.startswith("SELECT")
+        and any(f"{column}" in sql.split(" FROM ")[0] for column in columns)
+        and "LENGTH(" not in sql.split(" FROM ")[0]
+    ]

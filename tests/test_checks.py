@@ -1,0 +1,101 @@
+"""System checks: one test for each id, through Django's own check framework."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.checks import run_checks
+
+from request_images.conf import PREFIX
+
+pytestmark = pytest.mark.django_db  # some checks ask what the database can do
+
+
+@pytest.fixture
+def found(settings):
+    """Return a function that sets settings and returns our messages by id."""
+
+    def check(**values):
+        for name, value in values.items():
+            setattr(settings, PREFIX + name, value)
+        ours = [m for m in run_checks() if m.id.startswith("request_images.")]
+        return {message.id: message for message in ours}
+
+    return check
+
+
+def test_the_defaults_are_silent(found):
+    """A project that sets nothing hears nothing."""
+    assert found() == {}
+
+
+def test_a_deleted_setting_is_the_default(found, settings):
+    """``del settings.X`` in a test of a host project breaks no check."""
+    del settings.REQUEST_IMAGES_ENABLED
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("check_id", "name", "value"),
+    [
+        ("E001", "ENABLED", "yes"),
+        ("E002", "MAX_SIZE_MB", 0),
+        ("E003", "RETENTION_DAYS", 0),
+        ("E004", "LOG_RETENTION_DAYS", -1),
+        ("E005", "ALLOWED_FORMATS", "PNG"),
+        ("E006", "METHODS", ["post"]),
+        ("E007", "REQUEST_ID_HEADER", ""),
+        ("E008", "CLEANUP_BATCH_SIZE", 0),
+        ("E009", "THUMBNAIL_SIZE", 5),
+        ("E010", "THUMBNAIL_MAX_PIXELS", 0),
+    ],
+)
+def test_a_wrong_value_is_told(found, check_id, name, value):
+    """Each wrong value has its own id, names the setting, and hints at the default."""
+    messages = found(**{name: value})
+    [message] = messages.values()
+    assert message.id == f"request_images.{check_id}"
+    assert message.is_serious()
+    assert message.msg.startswith(f"{PREFIX}{name} must be ")
+    assert repr(value) in message.msg
+    assert message.hint.startswith("The default is ")
+
+
+def test_E011_an_unknown_format(found):
+    """A format is known by Pillow's name, in upper case; each wrong one is named."""
+    [message] = found(ALLOWED_FORMATS=["png", "PNG"]).values()
+    assert message.id == "request_images.E011"
+    assert message.is_serious()
+    assert "'png'" in message.msg
+    assert "PNG" in message.hint
+
+
+@pytest.mark.parametrize("images", [31, None])
+def test_W001_logs_that_go_before_their_images(found, images):
+    """Logs take their images with them, so a shorter log retention is a surprise."""
+    [message] = found(RETENTION_DAYS=images, LOG_RETENTION_DAYS=30).values()
+    assert message.id == "request_images.W001"
+    assert not message.is_serious()
+    assert f"({images})" in message.msg
+    assert "LOG_RETENTION_DAYS" in message.hint
+
+
+@pytest.mark.parametrize(("images", "logs"), [(30, 30), (30, None), (None, None)])
+def test_W001_is_silent_when_logs_stay_as_long(found, images, logs):
+    """Logs that are kept as long as images, or for ever, need no warning."""
+    assert found(RETENTION_DAYS=images, LOG_RETENTION_DAYS=logs) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("RETENTON_DAYS", "Did you mean REQUEST_IMAGES_RETENTION_DAYS?"),
+        ("QQQ_ZZZ_WWW_XXX_YYY_KKK", "Remove it."),
+    ],
+)
+def test_W002_an_unknown_name(found, name, hint):
+    """A misspelt setting would have no effect; the hint knows the likely one."""
+    [message] = found(**{name: 5}).values()
+    assert message.id == "request_images.W002"
+    assert not message.is_serious()
+    assert PREFIX + name in message.msg
+    assert message.hint == hint

@@ -1,0 +1,98 @@
+"""Every setting: its default, read when it is used, refused when it is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from request_images.conf import PREFIX, Conf, RequestImagesConf, conf
+
+DECLARATIONS = list(Conf.declarations())
+
+RIGHT = {
+    "ENABLED": [True, False],
+    "MAX_SIZE_MB": [0.001, 1, 10_000],
+    "RETENTION_DAYS": [1, 10**12, None],
+    "LOG_RETENTION_DAYS": [1, None],
+    "ALLOWED_FORMATS": [["PNG"], ("PNG",), {"PNG"}, frozenset({"PNG"})],
+    "METHODS": [["POST"], ("GET", "M-SEARCH")],
+    "REQUEST_ID_HEADER": ["X-Request-ID", "traceid", None],
+    "CLEANUP_BATCH_SIZE": [1, 10_000],
+    "THUMBNAIL_SIZE": [16, 1024],
+    "THUMBNAIL_MAX_PIXELS": [1, 10**12],
+}
+WRONG = {
+    "ENABLED": [None, 1, "true"],
+    "MAX_SIZE_MB": [0, -1, "10", True, None, float("nan"), float("inf")],
+    "RETENTION_DAYS": [0, -1, 1.5, "30", True],
+    "LOG_RETENTION_DAYS": [0, -1, 1.5, "30", False],
+    "ALLOWED_FORMATS": ["PNG", [], None, [""], [1], {"PNG": 1}],
+    "METHODS": ["POST", [], ["post"], None, [None]],
+    "REQUEST_ID_HEADER": ["", "X Request", 5, "-", "X-Id:"],
+    "CLEANUP_BATCH_SIZE": [0, 10_001, 1.0, None, True],
+    "THUMBNAIL_SIZE": [15, 1025, "160"],
+    "THUMBNAIL_MAX_PIXELS": [0, -1, 1e6],
+}
+
+
+def cases(values):
+    return [(name, value) for name in values for value in values[name]]
+
+
+def test_every_setting_has_cases_here():
+    """No setting is declared without tests of right and wrong values."""
+    names = {setting.name for setting in DECLARATIONS}
+    assert names == set(RIGHT) == set(WRONG)
+
+
+@pytest.mark.parametrize("setting", DECLARATIONS, ids=lambda setting: setting.name)
+def test_a_declaration_is_whole(setting):
+    """A default is a right value, and the reference has something to say."""
+    assert setting.problem(setting.default) == ""
+    assert setting.meaning.endswith(".")
+    assert setting.full_name == f"REQUEST_IMAGES_{setting.name}"
+
+
+def test_check_ids_are_distinct():
+    """A check id tells which setting is wrong."""
+    ids = [setting.check_id for setting in DECLARATIONS]
+    assert ids == [f"request_images.E{number:03}" for number in range(1, 11)]
+
+
+def test_defaults_are_those_of_the_design(settings):
+    """Off by default; 10 MB; 30 days for images and a year for logs."""
+    del settings.REQUEST_IMAGES_ENABLED
+    assert conf.ENABLED is False
+    assert conf.MAX_SIZE_MB == 10
+    assert conf.RETENTION_DAYS == 30
+    assert conf.LOG_RETENTION_DAYS == 365
+
+
+def test_defaults_are_on_djangos_settings(settings):
+    """Other code can read ``settings.REQUEST_IMAGES_...`` without a fallback."""
+    assert settings.REQUEST_IMAGES_RETENTION_DAYS == 30
+    assert RequestImagesConf._meta.prefix == PREFIX.rstrip("_").lower()
+
+
+@pytest.mark.parametrize(("name", "value"), cases(RIGHT))
+def test_a_right_value_is_read_at_the_moment_of_use(settings, name, value):
+    """A setting that changes is seen changed, and back again."""
+    before = getattr(settings, PREFIX + name)
+    setattr(settings, PREFIX + name, value)
+    assert getattr(conf, name) == value
+    setattr(settings, PREFIX + name, before)
+    assert getattr(conf, name) == before
+
+
+@pytest.mark.parametrize(("name", "value"), cases(WRONG))
+def test_a_wrong_value_is_refused_by_name(settings, name, value):
+    """Reading a wrong value raises what Django raises for wrong settings."""
+    setattr(settings, PREFIX + name, value)
+    with pytest.raises(ImproperlyConfigured, match=f"^{PREFIX}{name} must be "):
+        getattr(conf, name)
+
+
+def test_the_class_gives_the_declaration():
+    """The reference documentation is made of the declarations themselves."""
+    assert Conf.ENABLED.default is False
+    assert Conf.ENABLED in DECLARATIONS

@@ -1,0 +1,260 @@
+"""The stats endpoint, asked over HTTP."""
+
+from __future__ import annotations
+
+import datetime
+from urllib.parse import urlencode
+
+import pytest
+from django.http import HttpRequest
+from django.test import RequestFactory
+from django.urls import reverse
+
+from request_images.views import image_performance_stats
+
+from .factories import (
+    PICTURE,
+    capture_queries,
+    loading_bytes,
+    make_image,
+    make_log,
+    make_superuser,
+    make_user,
+)
+from .images import draw
+
+pytestmark = pytest.mark.django_db
+URL = "/api/usage/image-performance-stats"
+
+
+@pytest.fixture
+def ask(client):
+    """Return a function that asks as somebody who may."""
+    client.force_login(make_user("view_requestlog"))
+
+    def ask(**parameters):
+        return client.get(f"{URL}?{urlencode(parameters)}")
+
+    return ask
+
+
+class TestWhoMayAsk:
+    def check(self, response, status):
+        assert response.status_code == status
+        assert response["Content-Type"] == "application/json"
+        assert list(response.json()) == ["error"]
+        assert "no-store" in response["Cache-Control"]
+
+    def test_nobody_in_particular(self, client):
+        """Without a login the answer is 401 as JSON, and no redirect to a page."""
+        self.check(client.get(URL), 401)
+
+    def test_a_project_without_users(self):
+        """Without the authentication middleware nobody is logged in."""
+        request = RequestFactory().get(URL)
+        assert not hasattr(request, "user")
+        self.check_plain(request)
+
+    def check_plain(self, request: HttpRequest):
+        assert image_performance_stats(request).status_code == 401
+
+    @pytest.mark.parametrize(
+        ("permissions", "values"),
+        [
+            ((), {"is_staff": False}),
+            (("view_requestlog",), {"is_staff": False}),
+            ((), {"is_staff": True}),
+            (("view_requestimage", "view_image_content"), {"is_staff": True}),
+            ((), {"is_staff": False, "is_superuser": True}),
+        ],
+    )
+    def test_whoever_lacks_something(self, client, permissions, values):
+        """Staff, and the permission to see request logs: both are needed."""
+        client.force_login(make_user(*permissions, **values))
+        self.check(client.get(URL), 403)
+
+    def test_an_inactive_user(self):
+        """Who was shut out stays out, whatever the way in (here a token's)."""
+        request = RequestFactory().get(URL)
+        request.user = make_user("view_requestlog", is_active=False)
+        assert image_performance_stats(request).status_code == 403
+
+    def test_staff_with_the_permission(self, ask):
+        """The permission to see request logs suffices."""
+        response = ask()
+        assert response.status_code == 200
+        assert "no-store" in response["Cache-Control"]
+        assert "private" in response["Cache-Control"]
+
+    def test_a_superuser(self, client):
+        """A superuser has every permission."""
+        client.force_login(make_superuser())
+        assert client.get(URL).status_code == 200
+
+
+class TestTheRequest:
+    @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+    def test_is_to_read(self, client, method):
+        """Nothing is changed here."""
+        response = getattr(client, method)(URL)
+        assert response.status_code == 405
+        assert response["Allow"] == "GET, HEAD"
+
+    def test_may_be_head(self, ask, client):
+        """HEAD is GET without the answer's body."""
+        response = client.head(URL)
+        assert response.status_code == 200
+        assert response.content == b""
+
+    def test_has_a_name(self):
+        """A project can reverse the URL, wherever it included it."""
+        assert reverse("request_images:image-performance-stats") == URL
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *(
+                ("days", value)
+                for value in (
+                    *("0", "-1", "3651", "1.5", "ten", "", " 7", "٣", "7 ", "1e1"),
+                    *("9" * 20, "9" * 5000),
+                )
+            ),
+            *(("mime_type", value) for value in ("", "image/PNG", "text/html", "\0")),
+            *(("endpoint", value) for value in ("", "nowhere", "solve\0", "\0")),
+            *((name, "1") for name in ("day", "Days", "status", "self", "apply", "")),
+        ],
+    )
+    def test_a_wrong_parameter_is_named(self, ask, name, value):
+        """Each wrong value and each unknown parameter is a 400 that says which."""
+        make_log(endpoint="solve")
+        response = ask(**{name: value})
+        assert response.status_code == 400
+        body = response.json()
+        assert body["parameter"] == name
+        assert body["error"].startswith(f"{name}: ")
+        assert "no-store" in response["Cache-Control"]
+
+    @pytest.mark.parametrize("days", ["1", "30", "0030", "3650"])
+    def test_right_numbers_of_days(self, ask, days):
+        """From one day to ten years."""
+        body = ask(days=days).json()
+        assert body["filters"]["days"] == int(days)
+        since, until = (
+            datetime.datetime.fromisoformat(body[name].replace("Z", "+00:00"))
+            for name in ("since", "until")
+        )
+        assert until - since == datetime.timedelta(days=int(days))
+
+
+class TestTheAnswer:
+    def test_has_this_shape(self, ask):
+        """Field by field, as the reference documents it."""
+        make_image(status_code=422, error_type="no_barcode", duration_ms=40)
+        body = ask().json()
+        durations = {
+            "average": 40.0,
+            "p50": pytest.approx(40, rel=0.01),
+            "p95": pytest.approx(40, rel=0.01),
+            "p99": pytest.approx(40, rel=0.01),
+        }
+        figures = {"request_count": 1, "failed_count": 1, "duration_ms": durations}
+        size = len(PICTURE)
+        assert {name for name in body if not name.startswith("by_")} == {
+            "since",
+            "until",
+            "filters",
+            "overall",
+        }
+        assert body["filters"] == {"days": 30, "endpoint": None, "mime_type": None}
+        assert body["overall"] == figures | {
+            "storage_bytes": {"received": size, "stored": size}
+        }
+        assert body["by_dimensions"] == [{"width": 32, "height": 24} | figures]
+        assert body["by_mime_type"] == [{"mime_type": "image/png"} | figures]
+        error = {"error_type": "no_barcode", "status_code": 422}
+        assert body["by_error_type"] == [error | figures]
+        assert len(body["by_day"]) == 7
+        date = body["by_day"][-1].pop("date")
+        assert datetime.date.fromisoformat(date)
+        assert body["by_day"][-1] == figures
+        assert body["by_day"][0]["request_count"] == 0
+        assert body["by_day"][0]["duration_ms"]["p50"] is None
+
+    def test_of_an_empty_database(self, ask):
+        """Nothing recorded yet is an answer, not an error."""
+        body = ask().json()
+        assert body["overall"]["request_count"] == 0
+        assert body["overall"]["duration_ms"]["average"] is None
+        assert body["by_dimensions"] == body["by_mime_type"] == []
+        assert body["by_error_type"] == []
+        assert [day["request_count"] for day in body["by_day"]] == [0] * 7
+
+    def test_requests_without_an_image(self, ask):
+        """They count, and are in no group of images."""
+        make_log()
+        make_image()
+        body = ask().json()
+        assert body["overall"]["request_count"] == 2
+        assert [group["request_count"] for group in body["by_dimensions"]] == [1]
+        assert [group["request_count"] for group in body["by_mime_type"]] == [1]
+
+    def test_only_failed_requests_have_an_error_type(self, ask):
+        """A status without a type is an error too; a success is none."""
+        make_log()
+        make_log(status_code=500)
+        [group] = ask().json()["by_error_type"]
+        assert (group["error_type"], group["status_code"]) == ("", 500)
+
+
+class TestFilters:
+    @pytest.fixture(autouse=True)
+    def _requests(self):
+        make_image(endpoint="solve")
+        make_image(draw("JPEG"), endpoint="solve")
+        make_image(endpoint="upload", days_old=1.5)
+        make_log(endpoint="upload", days_old=40)
+
+    @pytest.mark.parametrize(
+        ("parameters", "count"),
+        [
+            ({}, 3),
+            ({"days": 1}, 2),
+            ({"days": 41}, 4),
+            ({"endpoint": "solve"}, 2),
+            ({"endpoint": "upload"}, 1),
+            ({"mime_type": "image/png"}, 2),
+            ({"mime_type": "image/gif"}, 0),
+            ({"mime_type": "image/jpeg", "endpoint": "upload"}, 0),
+            ({"mime_type": "image/png", "endpoint": "solve", "days": 1}, 1),
+        ],
+    )
+    def test_narrow_the_answer(self, ask, parameters, count):
+        """Each filter alone and together, in every part of the answer."""
+        body = ask(**parameters).json()
+        assert body["overall"]["request_count"] == count
+        unnamed = {"days": 30, "endpoint": None, "mime_type": None}
+        assert body["filters"] == unnamed | parameters
+        with_image = count - (parameters == {"days": 41})
+        for part in ("by_mime_type", "by_dimensions"):
+            assert sum(group["request_count"] for group in body[part]) == with_image
+
+    def test_the_trend_is_of_seven_days_whatever_the_days(self, ask):
+        """`days` narrows the totals; the trend is always of the last week."""
+        assert sum(d["request_count"] for d in ask(days=1).json()["by_day"]) == 3
+        trend = ask(endpoint="upload").json()["by_day"]
+        assert sum(day["request_count"] for day in trend) == 1
+
+
+def test_the_number_of_queries_is_constant(ask):
+    """Ten requests or one, the same few questions, and no image among the answers."""
+    counts = []
+    for number in (1, 9):
+        for seed in range(number):
+            make_image(draw(seed=seed), endpoint="solve")
+        with capture_queries() as queries:
+            assert ask(endpoint="solve").status_code == 200
+        assert loading_bytes(queries) == []
+        counts.append(len(queries))
+    # Session, user, two of permissions; does the endpoint exist; seven of statistics.
+    assert counts == [12, 12]
