@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection
 from django.test import Client
 
-from request_images import health, models, signals, writing
+from request_images import health, signals, storing, writing
 from request_images.models import ImageContent, RequestImage, RequestLog
 
 from .images import draw
@@ -69,7 +69,7 @@ class TestStoreFails:
 
     def test_W2_views_data_stays(self, monkeypatch):
         """What the view wrote is committed although our write failed."""
-        monkeypatch.setattr(models, "save", _raise(OperationalError("disk full")))
+        monkeypatch.setattr(storing, "save", _raise(OperationalError("disk full")))
         assert post("/annotated/").status_code == 200
         assert Note.objects.count() == 1
         assert not RequestLog.objects.exists()
@@ -94,7 +94,7 @@ class TestStoreFails:
 
     def test_same_image_at_the_same_time(self, monkeypatch):
         """A content that another request writes just before us is used, not doubled."""
-        look = models._save_once
+        look = storing._save_once
         calls = []
 
         def racing(log, image, data, using):
@@ -105,14 +105,14 @@ class TestStoreFails:
                 raise IntegrityError("the other was faster")
             return look(log, image, data, using)
 
-        monkeypatch.setattr(models, "_save_once", racing)
+        monkeypatch.setattr(storing, "_save_once", racing)
         post()
         assert ImageContent.objects.count() == 1
         assert RequestLog.objects.get().capture_status == "duplicate"
 
     def test_conflict_that_stays(self, monkeypatch):
         """A conflict that does not go away is given up, after three tries."""
-        monkeypatch.setattr(models, "_save_once", _raise(IntegrityError("always")))
+        monkeypatch.setattr(storing, "_save_once", _raise(IntegrityError("always")))
         assert post().status_code == 200
         assert health.faults() == {"store:IntegrityError": 2}
         health.reset()

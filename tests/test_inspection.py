@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from request_images import inspection
 from request_images.formats import FORMATS, MIME_TYPES, sniff
-from request_images.inspection import BudgetedReader, inspect
+from request_images.inspection import inspect
+from request_images.pillow import BudgetedReader, BudgetExceeded
 
 from .images import draw
 
@@ -114,10 +114,20 @@ def test_hostile_files_run_out_of_budget(name):
     assert info.width is None
 
 
+def test_icon_that_lies():
+    """An icon is 256 pixels wide at most, whatever the bitmap in it says."""
+    bitmap = struct.pack("<IiiHHIIiiII", 40, 12_000, 24_000, 1, 32, 0, 0, 0, 0, 0, 0)
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(bitmap), 22)
+    info = inspect(b"\0\0\1\0\1\0" + entry + bitmap)
+    assert "another size" in info.problem
+    honest = draw("ICO", (16, 16), sizes=[(16, 16)], bitmap_format="bmp")
+    assert inspect(honest).width == 16
+
+
 def test_budget_of_bytes():
     """A reader that reads the same bytes over and over is stopped."""
-    reader = BudgetedReader(bytes(1000))
-    with pytest.raises(inspection.InspectionBudgetExceeded, match="too many bytes"):
+    reader = BudgetedReader(bytes(1000), seconds=10, size=10_000)
+    with pytest.raises(BudgetExceeded, match="too many bytes"):
         while True:
             reader.seek(0)
             reader.read()

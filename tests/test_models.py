@@ -12,11 +12,12 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from request_images import models
+from request_images import storing
 from request_images.exceptions import ThumbnailError
-from request_images.models import ImageContent, RequestImage, RequestLog, save
+from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 from request_images.stats import bucket_of
+from request_images.storing import save
 
 from .factories import (
     PICTURE,
@@ -152,14 +153,14 @@ class TestThumbnail:
             calls.append((data, limits))
             return calls.answer()
 
-        monkeypatch.setattr(models, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(storing, "make_thumbnail", make_thumbnail)
         return calls
 
     def test_is_made_once(self, made):
         """Made when first asked for, of the bytes and within the settings' limits."""
         content = make_content()
         for _ in range(3):
-            assert ImageContent.thumbnail_of(content.pk) == b"small"
+            assert storing.thumbnail_of(content.pk) == b"small"
         limits = {"size": 160, "max_pixels": 40_000_000}
         assert made == [(PICTURE, limits)]
 
@@ -171,8 +172,8 @@ class TestThumbnail:
 
         made.answer = fail
         content = make_content()
-        assert ImageContent.thumbnail_of(content.pk) is None
-        assert ImageContent.thumbnail_of(content.pk) is None
+        assert storing.thumbnail_of(content.pk) is None
+        assert storing.thumbnail_of(content.pk) is None
         assert len(made) == 1
         content.refresh_from_db()
         assert content.thumbnail_error.startswith("brokenxxx")
@@ -180,16 +181,16 @@ class TestThumbnail:
     def test_a_thumbnail_that_is_there_loads_no_bytes(self, made):
         """Showing a list again never reads an original."""
         content = make_content()
-        ImageContent.thumbnail_of(content.pk)
+        storing.thumbnail_of(content.pk)
         with capture_queries() as queries:
-            ImageContent.thumbnail_of(content.pk)
+            storing.thumbnail_of(content.pk)
         assert len(queries) == 1
         assert '"data"' not in queries[0].replace("`", '"')
 
     def test_of_a_content_that_is_gone(self, made):
         """Nothing is made of nothing."""
         with pytest.raises(ImageContent.DoesNotExist):
-            ImageContent.thumbnail_of(0)
+            storing.thumbnail_of(0)
         assert made == []
 
     def test_that_another_thread_made_meanwhile(self, made, monkeypatch):
@@ -203,8 +204,8 @@ class TestThumbnail:
             def __exit__(self, *exception):
                 """Nothing was locked."""
 
-        monkeypatch.setattr(models, "_one_thumbnail", Lock())
-        assert ImageContent.thumbnail_of(content.pk) == b"theirs"
+        monkeypatch.setattr(storing, "_one_thumbnail", Lock())
+        assert storing.thumbnail_of(content.pk) == b"theirs"
         assert made == []
 
     def test_of_a_content_that_cleanup_takes_away_meanwhile(self, made):
@@ -215,7 +216,7 @@ class TestThumbnail:
             return b"small"
 
         made.answer = delete_and_answer
-        assert ImageContent.thumbnail_of(make_content().pk) == b"small"
+        assert storing.thumbnail_of(make_content().pk) == b"small"
         assert not ImageContent.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
@@ -228,12 +229,12 @@ class TestThumbnail:
             return b"small"
 
         made.answer = look
-        ImageContent.thumbnail_of(make_content().pk)
+        storing.thumbnail_of(make_content().pk)
         assert in_transaction == [False]
 
     def test_one_at_a_time(self):
         """Decoding takes memory: a lock serves the whole process."""
-        assert isinstance(models._one_thumbnail, type(threading.Lock()))
+        assert isinstance(storing._one_thumbnail, type(threading.Lock()))
 
 
 class TestRequestImage:
@@ -396,7 +397,7 @@ class TestSave:
                 left.pop(0)()
             return transaction.atomic(using=using)
 
-        monkeypatch.setattr(models, "transaction", SimpleNamespace(atomic=atomic))
+        monkeypatch.setattr(storing, "transaction", SimpleNamespace(atomic=atomic))
 
     def test_another_request_brings_the_same_image_meanwhile(self, monkeypatch):
         """The look-up finds nothing, the insert is refused, the next look finds it."""

@@ -33,7 +33,7 @@ def ask(client):
     client.force_login(make_user("view_requestlog"))
 
     def ask(**parameters):
-        return client.get(f"{URL}?{urlencode(parameters)}")
+        return client.get(f"{URL}?{urlencode(parameters, doseq=True)}")
 
     return ask
 
@@ -117,9 +117,11 @@ class TestTheRequest:
                 ("days", value)
                 for value in (
                     *("0", "-1", "3651", "1.5", "ten", "", " 7", "٣", "7 ", "1e1"),
-                    *("9" * 20, "9" * 5000),
+                    *("9" * 20, "9" * 5000, "0" * 17 + "3650"),
                 )
             ),
+            ("days", ["7", "7"]),
+            ("endpoint", ["solve", "solve"]),
             *(("mime_type", value) for value in ("", "image/PNG", "text/html", "\0")),
             *(("endpoint", value) for value in ("", "nowhere", "solve\0", "\0")),
             *((name, "1") for name in ("day", "Days", "status", "self", "apply", "")),

@@ -9,17 +9,19 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from . import showing
+from .filters import ImageOutcomeFilter, OutcomeFilter, search
 from .formats import MIME_TYPES
 from .models import RequestImage, RequestLog
 from .serving import original_response, thumbnail_response
@@ -44,34 +46,11 @@ DETAILS = (
     "duration",
     "created_at",
 )
-PICTURE_PERMISSION = "request_images.view_requestimage"
 ORIGINAL_PERMISSION = "request_images.view_image_content"
-
-
-class OutcomeFilter(admin.SimpleListFilter):
-    """Requests by what became of them."""
-
-    title = _("outcome")
-    parameter_name = "outcome"
-    path_to_log = ""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the two outcomes."""
-        return [("failed", _("failed")), ("succeeded", _("succeeded"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the rows whose request had the chosen outcome."""
-        if self.value() == "failed":
-            return queryset.filter(failed(self.path_to_log))
-        if self.value() == "succeeded":
-            return queryset.exclude(failed(self.path_to_log))
-        return queryset
-
-
-class ImageOutcomeFilter(OutcomeFilter):
-    """Images by what became of their requests."""
-
-    path_to_log = "log__"
+NEEDS_PERMISSION = {
+    "picture": "request_images.view_requestimage",
+    "request": "request_images.view_requestlog",
+}
 
 
 class ReadOnlyAdmin(AnyAdmin):
@@ -121,7 +100,7 @@ class ReadOnlyAdmin(AnyAdmin):
             "url": self.url_of(f"requestimage_{kind}", image.pk),
             "original_url": self.url_of("requestimage_original", image.pk),
             "alternative": " ".join(
-                filter(None, (_dimensions(image), image.mime_type))
+                filter(None, (showing.dimensions(image), image.mime_type))
             ),
         }
         return render_to_string(f"request_images/admin/{kind}.html", context)
@@ -136,9 +115,9 @@ class RequestImageAdmin(ReadOnlyAdmin):
         "dimensions",
         "size",
         "mime_type",
-        "endpoint",
         "status",
         "duration",
+        "endpoint",
         "capture",
         "created_at",
     )
@@ -163,8 +142,8 @@ class RequestImageAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Find by the beginning of a request id or of a hash, by index."""
-        return _search(queryset, search_term, "log__", "")
+        """Find by the beginning of a request id or of a hash."""
+        return search(queryset, search_term, "log__", ""), False
 
     def get_urls(self) -> list[URLPattern]:
         """Add the two URLs that serve pictures."""
@@ -207,7 +186,8 @@ class RequestImageAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show the original to whoever may see it, to others the thumbnail."""
-        return ("original" if _may_see_originals(request) else "thumbnail", *DETAILS)
+        picture = "original" if _may_see_originals(request) else "thumbnail"
+        return _permitted((picture, *DETAILS), request)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Everything is only shown."""
@@ -226,7 +206,7 @@ class RequestImageAdmin(ReadOnlyAdmin):
     @admin.display(description=_("dimensions"), ordering="width")
     def dimensions(self, image: RequestImage) -> str:
         """Width and height in pixels."""
-        return _dimensions(image) or self.get_empty_value_display()
+        return showing.dimensions(image) or self.get_empty_value_display()
 
     @admin.display(description=_("size"), ordering="file_size")
     def size(self, image: RequestImage) -> str:
@@ -243,17 +223,17 @@ class RequestImageAdmin(ReadOnlyAdmin):
     @admin.display(description=_("status"), ordering="log__status_code")
     def status(self, image: RequestImage) -> str:
         """What became of the request."""
-        return _status(image.log)
+        return showing.status(image.log)
 
     @admin.display(description=_("duration"), ordering="log__duration_ms")
     def duration(self, image: RequestImage) -> str:
         """How long the view took."""
-        return _duration(image.log)
+        return showing.milliseconds(image.log.duration_ms)
 
     @admin.display(description=_("kept"), ordering="log__capture_status")
     def capture(self, image: RequestImage) -> str:
         """What became of the image."""
-        return _capture(image.log)
+        return showing.kept(image.log)
 
     @admin.display(description=_("request"))
     def request(self, image: RequestImage) -> SafeString:
@@ -340,30 +320,30 @@ class RequestLogAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Find by the beginning of a request id or of a hash, by index."""
-        return _search(queryset, search_term, "", "image__")
+        """Find by the beginning of a request id or of a hash."""
+        return search(queryset, search_term, "", "image__"), False
 
     @admin.display(description=_("status"), ordering="status_code")
     def status(self, log: RequestLog) -> str:
         """What became of the request."""
-        return _status(log)
+        return showing.status(log)
 
     @admin.display(description=_("duration"), ordering="duration_ms")
     def duration(self, log: RequestLog) -> str:
         """How long the view took."""
-        return _duration(log)
+        return showing.milliseconds(log.duration_ms)
 
     @admin.display(description=_("upload"))
     def upload(self, log: RequestLog) -> str:
         """How long the view waited for the client's bytes."""
         if log.upload_ms is None:
             return self.get_empty_value_display()
-        return _milliseconds(log.upload_ms)
+        return showing.milliseconds(log.upload_ms)
 
     @admin.display(description=_("kept"), ordering="capture_status")
     def capture(self, log: RequestLog) -> str:
         """What became of the image."""
-        return _capture(log)
+        return showing.kept(log)
 
     @admin.display(description=_("image"))
     def picture(self, log: RequestLog) -> str:
@@ -384,18 +364,6 @@ class RequestLogAdmin(ReadOnlyAdmin):
         return f"{log.link_model} {log.link_pk}"
 
 
-def _search(
-    rows: QuerySet[Any], term: str, to_log: str, to_image: str
-) -> tuple[QuerySet[Any], bool]:
-    term = term.strip()
-    if not term:
-        return rows, False
-    found = Q(**{f"{to_log}request_id__startswith": term}) | Q(
-        **{f"{to_image}image_hash__startswith": term.lower()}
-    )
-    return rows.filter(found), False
-
-
 def _knows_local_days(connection: BaseDatabaseWrapper) -> bool:
     # MySQL and MariaDB convert to no other time zone before their tables are loaded,
     # and then answer NULL, which Django takes for an error.
@@ -404,10 +372,13 @@ def _knows_local_days(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _permitted(names: tuple[str, ...], request: HttpRequest) -> tuple[str, ...]:
-    # To anyone else it would be a broken picture: the thumbnail's view refuses.
-    if request.user.has_perm(PICTURE_PERMISSION):
-        return names
-    return tuple(name for name in names if name != "picture")
+    # To others they would be a broken picture and a link that is refused.
+    refused = {
+        name
+        for name, permission in NEEDS_PERMISSION.items()
+        if not request.user.has_perm(permission)
+    }
+    return tuple(name for name in names if name not in refused)
 
 
 def _may_see_originals(request: HttpRequest) -> bool:
@@ -418,28 +389,3 @@ def _or_404(response: HttpResponseBase | None) -> HttpResponseBase:
     if response is None:
         raise Http404(gettext("This image was not kept, or is gone."))
     return response
-
-
-def _dimensions(image: RequestImage) -> str:
-    if image.width is None or image.height is None:
-        return ""
-    return f"{image.width} × {image.height}"  # noqa: RUF001  # the sign is meant
-
-
-def _status(log: RequestLog) -> str:
-    status = "?" if log.status_code is None else str(log.status_code)
-    return f"{status} {log.error_type}".strip()
-
-
-def _duration(log: RequestLog) -> str:
-    return _milliseconds(log.duration_ms)
-
-
-def _milliseconds(value: float) -> str:
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{formats.number_format(value, digits)} ms"
-
-
-def _capture(log: RequestLog) -> str:
-    status = log.get_capture_status_display()
-    return f"{status} ({log.capture_detail})" if log.capture_detail else status

@@ -17,10 +17,6 @@ class InspectionError(RequestImagesError, ValueError):
     """The header of an image could not be read."""
 
 
-class InspectionBudgetExceeded(InspectionError):
-    """Reading the header took more reads, bytes or time than an honest file needs."""
-
-
 class ThumbnailError(RequestImagesError, ValueError):
     """No thumbnail can be made of these bytes: the text says why."""
 

@@ -8,13 +8,11 @@ bytes and time, and gives up. No pixel is decoded.
 from __future__ import annotations
 
 import hashlib
-import io
-import time
 from dataclasses import dataclass
 
-from .exceptions import InspectionBudgetExceeded, InspectionError
+from .exceptions import InspectionError
 from .formats import HEAD_SIZE, ImageFormat, sniff
-from .pillow import find_opener
+from .pillow import BudgetedReader, BudgetExceeded, find_opener
 
 MAX_READS = 20_000
 """Reads of a header. An honest TIFF or PNG takes some hundreds."""
@@ -58,42 +56,20 @@ def inspect(data: bytes) -> ImageInfo:
     return ImageInfo(image_hash, len(data), image_format, width, height)
 
 
-class BudgetedReader(io.BytesIO):
-    """A file object over some bytes that stops a reader that takes too much.
-
-    Raises:
-        InspectionBudgetExceeded: From ``read``, when the budget is used up.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._reads_left = MAX_READS
-        self._bytes_left = 2 * len(data) + SPARE_BYTES
-        self._deadline = time.thread_time() + MAX_SECONDS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file does, and pay for it."""
-        self._reads_left -= 1
-        if self._reads_left < 0 or time.thread_time() > self._deadline:
-            raise InspectionBudgetExceeded("its header takes too long to read")
-        data = super().read(size)
-        self._bytes_left -= len(data)
-        if self._bytes_left < 0:
-            raise InspectionBudgetExceeded("its header takes too many bytes to read")
-        return data
-
-
 def _dimensions(
     data: bytes, image_format: ImageFormat
 ) -> tuple[int, int] | tuple[None, None]:
     opener = find_opener(image_format.name)
     if opener is None:
         return None, None  # no fault of the image: it wants a plugin of Pillow
+    reader = BudgetedReader(
+        data, seconds=MAX_SECONDS, reads=MAX_READS, size=2 * len(data) + SPARE_BYTES
+    )
     try:
-        with opener(BudgetedReader(data), "") as image:
+        with opener(reader, "") as image:
             width, height = image.size
-    except InspectionError:
-        raise
+    except BudgetExceeded as error:
+        raise InspectionError(f"its header takes {error}") from error
     # Pillow raises nearly everything on a crafted file, KeyError and struct.error too.
     except Exception as error:
         raise InspectionError(f"{type(error).__name__}: {error}") from error

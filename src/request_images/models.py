@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime, timedelta
 
 from django.apps import apps
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, models, router, transaction
+from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .columns import clean_text
 from .conf import conf
-from .exceptions import ThumbnailError
 from .outcome import CaptureStatus
 from .stats import failed
 from .stores import store_of
-from .thumbnails import make_thumbnail
 
 HASH_LENGTH = 64
-_TRIES = 3
-
-_one_thumbnail = threading.Lock()
 
 
 def expiry() -> datetime | None:
@@ -97,9 +90,9 @@ class RequestLog(models.Model):
         _("images"), default=0, help_text=_("How many images the request held.")
     )
     capture_status = models.CharField(
-        _("image"), max_length=16, choices=CaptureStatus.choices, db_index=True
+        _("kept"), max_length=16, choices=CaptureStatus.choices, db_index=True
     )
-    capture_detail = models.CharField(_("image detail"), max_length=200, blank=True)
+    capture_detail = models.CharField(_("kept, in detail"), max_length=200, blank=True)
     link_model = models.CharField(_("linked model"), max_length=100, blank=True)
     link_pk = models.CharField(_("linked row"), max_length=100, blank=True)
 
@@ -172,50 +165,10 @@ class ImageContent(models.Model):
         """Return the bytes as they were received."""
         return store_of(self.storage).read(self)
 
-    @classmethod
-    def thumbnail_of(cls, pk: int) -> bytes | None:
-        """Return the thumbnail of a content, made now if it never was.
-
-        It is made once: the result is kept, and so is the failure. One at a time in
-        this process (decoding takes memory), outside any transaction of ours (it takes
-        time, and nobody may wait for a lock meanwhile).
-
-        Args:
-            pk: The content's primary key.
-
-        Returns:
-            The bytes of a WebP, or None when no thumbnail can be made.
-
-        Raises:
-            ImageContent.DoesNotExist: The content is gone.
-        """
-        light = cls.objects.defer("data")
-        content = light.get(pk=pk)
-        if content._lacks_thumbnail:
-            with _one_thumbnail:
-                # Another thread may have made it while this one waited.
-                content = light.using(router.db_for_write(cls)).get(pk=pk)
-                if content._lacks_thumbnail:
-                    content._make_thumbnail()
-        return None if content.thumbnail is None else bytes(content.thumbnail)
-
     @property
-    def _lacks_thumbnail(self) -> bool:
-        return self.thumbnail is None and not self.thumbnail_error
-
-    def _make_thumbnail(self) -> None:
-        try:
-            self.thumbnail = make_thumbnail(
-                self.read(),
-                size=conf.THUMBNAIL_SIZE,
-                max_pixels=conf.THUMBNAIL_MAX_PIXELS,
-            )
-        except ThumbnailError as error:
-            self.thumbnail_error = clean_text(error, 200)
-        # Not `save()`: cleanup may have taken the row meanwhile, which is no error.
-        ImageContent.objects.using(self._state.db).filter(pk=self.pk).update(
-            thumbnail=self.thumbnail, thumbnail_error=self.thumbnail_error
-        )
+    def has_thumbnail_answer(self) -> bool:
+        """Whether a thumbnail was made, or is known to be impossible."""
+        return self.thumbnail is not None or bool(self.thumbnail_error)
 
 
 class RequestImageQuerySet(models.QuerySet["RequestImage"]):
@@ -313,58 +266,3 @@ class RequestImage(models.Model):
         content = ImageContent.objects.filter(pk=self.content_id).defer("thumbnail")
         found = content.first()
         return None if found is None else found.read()
-
-
-def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> None:
-    """Write one recorded request, in one transaction of our own.
-
-    An image that is kept already costs one look-up of its hash and no bytes; its log
-    then says ``duplicate``.
-
-    Args:
-        log: The unsaved log.
-        image: Its unsaved image; None when the request brought none.
-        data: The image's bytes when they are to be kept.
-
-    Raises:
-        django.db.Error: Nothing was written.
-    """
-    using = router.db_for_write(RequestLog)
-    for _try in range(_TRIES - 1):
-        try:
-            _save_once(log, image, data, using)
-        except IntegrityError:
-            # Meanwhile another request brought the same image, or cleanup took it
-            # away. Either way the next look finds things as they are.
-            continue
-        return
-    _save_once(log, image, data, using)
-
-
-def _save_once(
-    log: RequestLog, image: RequestImage | None, data: bytes | None, using: str
-) -> None:
-    kept = None
-    if image is not None and data is not None:
-        # Outside the transaction, which must begin with a write: SQLite refuses to
-        # turn a reader into a writer when another has written in between.
-        contents = ImageContent.objects.using(using).filter(image_hash=image.image_hash)
-        kept = contents.only("pk").first()
-        log.capture_status = (
-            CaptureStatus.STORED if kept is None else CaptureStatus.DUPLICATE
-        )
-    with transaction.atomic(using=using):
-        log.pk = None
-        log.save(force_insert=True, using=using)
-        if image is None:
-            return
-        content = kept
-        if data is not None and content is None:
-            content = ImageContent.holding(image.image_hash, data)
-            content.save(force_insert=True, using=using)
-        # Also when it is None: an earlier try may have left one that was rolled back.
-        image.content = content
-        image.pk = None
-        image.log = log
-        image.created_at = log.created_at
-        image.save(force_insert=True, using=using)

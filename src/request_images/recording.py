@@ -138,7 +138,7 @@ class Recording:
         request, outcome, error = self._request, self._outcome, self._exception
         view_ms = 1000 * max(0.0, self._view_seconds - self._upload_seconds)
         error_type = outcome.error_type or (type(error).__name__ if error else "")
-        message = outcome.error_message or ("" if error is None else str(error))
+        message = outcome.error_message or ("" if error is None else error)
         log = RequestLog(
             request_id=_request_id(request),
             created_at=self._created_at,

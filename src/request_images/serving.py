@@ -13,6 +13,7 @@ from django.templatetags.static import static
 from . import thumbnails
 from .formats import HEAD_SIZE, sniff
 from .models import ImageContent, RequestImage
+from .storing import thumbnail_of
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -51,7 +52,7 @@ def thumbnail_response(image: RequestImage) -> HttpResponseBase | None:
     if image.content_id is None or image.is_expired:
         return None
     try:
-        data = ImageContent.thumbnail_of(image.content_id)
+        data = thumbnail_of(image.content_id)
     except ImageContent.DoesNotExist:
         return None
     if data is None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import time
 from typing import cast
 
 from PIL import Image, ImageOps
 
 from .exceptions import ThumbnailError
 from .formats import HEAD_SIZE, sniff
-from .pillow import find_opener
+from .pillow import BudgetedReader, BudgetExceeded, find_opener
 
 MIME_TYPE = "image/webp"
 MAX_SECONDS = 10.0
@@ -39,7 +38,7 @@ def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
     if opener is None:
         raise ThumbnailError(f"this Pillow cannot read {image_format.name}")
     try:
-        with opener(_TimedReader(data), "") as image:
+        with opener(BudgetedReader(data, seconds=MAX_SECONDS), "") as image:
             if image.width * image.height > max_pixels:
                 raise ThumbnailError(f"{image.width} x {image.height} pixels")
             # A JPEG can be decoded at a fraction of its size; others ignore this.
@@ -54,22 +53,12 @@ def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
             return out.getvalue()
     except ThumbnailError:
         raise
+    except BudgetExceeded as error:
+        # What stands behind the pixels was not read when the image came.
+        raise ThumbnailError(f"drawing it takes {error}") from error
     # Pillow raises nearly everything on a crafted file.
     except Exception as error:
         raise ThumbnailError(f"{type(error).__name__}: {error}") from error
-
-
-class _TimedReader(io.BytesIO):
-    # What stands behind the pixels was not read when the image came, and a crafted
-    # file of 10 MB can keep Pillow busy with it for half a minute.
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._deadline = time.thread_time() + MAX_SECONDS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if time.thread_time() > self._deadline:
-            raise ThumbnailError("it takes too long to draw")
-        return super().read(size)
 
 
 def _shown(image: Image.Image) -> Image.Image:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse, QueryDict
 from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
@@ -19,6 +19,7 @@ from .models import RequestLog, RequestLogQuerySet
 DEFAULT_DAYS = 30
 MAX_DAYS = 3650
 TREND_DAYS = 7
+_DAYS = re.compile(r"[0-9]{1,4}")
 PERMISSION = "request_images.view_requestlog"
 
 
@@ -39,18 +40,20 @@ class Filters:
     mime_type: str | None = None
 
     @classmethod
-    def of(cls, parameters: Mapping[str, str]) -> Filters:
+    def of(cls, parameters: QueryDict) -> Filters:
         """Read query parameters.
 
         Raises:
-            WrongParameter: One that is unknown, or a value that is.
+            WrongParameter: One that is unknown, given twice, or has a wrong value.
         """
-        for name in parameters:
+        for name, values in parameters.lists():
             if name not in cls.__dataclass_fields__:
                 known = ", ".join(cls.__dataclass_fields__)
                 raise WrongParameter(name, f"unknown parameter; known are {known}")
+            if len(values) > 1:
+                raise WrongParameter(name, "given more than once")
         days = parameters.get("days", str(DEFAULT_DAYS))
-        if not (days.isascii() and days.isdecimal() and 1 <= int(days[:9]) <= MAX_DAYS):
+        if not (_DAYS.fullmatch(days) and 1 <= int(days) <= MAX_DAYS):
             raise WrongParameter("days", f"not a whole number from 1 to {MAX_DAYS}")
         endpoint, mime_type = parameters.get("endpoint"), parameters.get("mime_type")
         if mime_type is not None and mime_type not in MIME_TYPES:
@@ -86,7 +89,7 @@ def image_performance_stats(request: HttpRequest) -> JsonResponse:
         text = f"This needs a staff user with the permission {PERMISSION}."
         return JsonResponse({"error": text}, status=403)
     try:
-        filters = Filters.of(request.GET.dict())
+        filters = Filters.of(request.GET)
     except WrongParameter as error:
         body = {"error": f"{error.name}: {error}", "parameter": error.name}
         return JsonResponse(body, status=400)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from django.db import connections, router
 from django.dispatch import Signal
 
-from . import models, policy, signals
+from . import policy, signals, storing
 from .columns import clean_text
 from .formats import sniff
 from .health import report
@@ -127,7 +127,7 @@ def _save(
     log: RequestLog, image: RequestImage | None, data: bytes | None
 ) -> Exception | None:
     try:
-        models.save(log, image, data)
+        storing.save(log, image, data)
     except Exception as exception:  # noqa: BLE001
         report("store", exception)
         return exception
