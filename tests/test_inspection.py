@@ -133,6 +133,14 @@ def test_budget_of_bytes():
             reader.read()
 
 
+def test_side_beyond_every_column():
+    """A TIFF may say that it is four billion pixels wide."""
+    data = bytearray(draw("TIFF", (32, 24)))
+    tag = data.index(struct.pack("<HHII", 256, 4, 1, 32))
+    data[tag + 8 : tag + 12] = struct.pack("<I", 2**32 - 1)
+    assert inspect(bytes(data)).problem
+
+
 def test_large_canvas_is_no_problem_to_inspect():
     """156 bytes may unfold to gigabytes; no pixel of it is decoded, nothing warns."""
     data = _canvas(40_000, 40_000)

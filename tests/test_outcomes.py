@@ -75,6 +75,20 @@ class TestStatus:
             capture_images(views.fail)(request, "teapot")
         assert RequestLog.objects.get().status_code == 418
 
+    @pytest.mark.parametrize("status", [0, 10**9, True, "418", None])
+    def test_exception_with_what_is_no_status(self, status):
+        """An attribute of that name may hold anything."""
+
+        @capture_images
+        def view(request):
+            error = views.Teapot()
+            error.status_code = status
+            raise error
+
+        with pytest.raises(views.Teapot):
+            view(RequestFactory().post("/"))
+        assert RequestLog.objects.get().status_code is None
+
     def test_exception_of_unknown_status(self):
         """Nobody says 500 before Django does."""
         request = RequestFactory().post("/")
@@ -271,6 +285,16 @@ class TestAnnotate:
         """REST framework's own request leads to the same record."""
         client.post("/drf/view/", {"photo": SimpleUploadedFile("x.png", draw())})
         assert RequestLog.objects.get().metadata == {"seen_by": "drf"}
+
+    def test_link_to_what_is_no_row(self):
+        """A link that is none costs the link, not the row."""
+
+        @capture_images
+        def view(request):
+            annotate(request, link="note 5")
+
+        view(RequestFactory().post("/"))
+        assert RequestLog.objects.get().link is None
 
     def test_without_a_recording(self):
         """Where nothing is recorded it does nothing, so a view need not ask."""

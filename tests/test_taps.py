@@ -63,6 +63,12 @@ def test_R2_only_the_raw_body_of_a_form(client):
     assert only_log().image.image_data == data
 
 
+def test_R2_raw_body_of_a_malformed_form(client):
+    """R2: a form that nobody can parse is a row all the same."""
+    client.generic("POST", "/body/", b"x", "multipart/form-data; boundary=")
+    assert only_log().capture_status == "no_image"
+
+
 def test_R2_stream_of_a_form(client):
     """R2: a view that parses a form's stream by itself cannot be watched."""
     client.post("/stream/", {"photo": as_file(draw())})
@@ -196,6 +202,19 @@ def test_R11_tap_that_cannot_be_installed(client, monkeypatch):
         response = client.post(url, {"photo": as_file(data)})
         assert response.json()["files"]["photo"][0][2] == data.hex()
     assert health.faults() == {"begin:ZeroDivisionError": 3}
+    health.reset()
+
+
+def test_R11_tap_that_cannot_be_collected(client, monkeypatch):
+    """R11: nor does a fault at the end cost the row."""
+
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(taps.Tap, "_collect_body", broken)
+    assert client.post("/body/", draw(), content_type="image/png").status_code == 200
+    assert only_log().capture_status == "store_failed"
+    assert health.faults() == {"inspection:ZeroDivisionError": 1}
     health.reset()
 
 

@@ -18,6 +18,8 @@ MAX_READS = 20_000
 """Reads of a header. An honest TIFF or PNG takes some hundreds."""
 MAX_SECONDS = 0.05
 """CPU time of a header, in seconds."""
+MAX_SIDE = 2**31 - 1
+"""Pixels of a side; more fits into no column, and into no picture either."""
 SPARE_BYTES = 1 << 20
 """Bytes that may be read beyond twice the file's size."""
 
@@ -73,4 +75,6 @@ def _dimensions(
     # Pillow raises nearly everything on a crafted file, KeyError and struct.error too.
     except Exception as error:
         raise InspectionError(f"{type(error).__name__}: {error}") from error
+    if max(width, height) > MAX_SIDE:
+        raise InspectionError(f"{width} x {height} pixels")
     return width, height

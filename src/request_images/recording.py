@@ -16,6 +16,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.db.models import Model
 from django.http import Http404, HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
@@ -26,7 +27,7 @@ from .health import report
 from .lifecycle import RequestEnd, leaves_its_thread
 from .models import RequestLog
 from .outcome import attach, http_request
-from .payload import Upload
+from .payload import Payload, Upload
 from .policy import max_size
 from .sources import Source, upload_rank
 from .stats import bucket_of
@@ -105,8 +106,7 @@ class Recording:
 
     def _read_response(self, response: object) -> None:
         # A view may return anything: under Ninja a dict, by mistake None.
-        status = getattr(response, "status_code", None)
-        self._status_code = status if isinstance(status, int) else None
+        self._status_code = _http_status(response)
         if self._status_code is not None and self._status_code < 400:
             self._exception = None  # the view has dealt with it
         if getattr(response, "exception", False) is True and self._exception is None:
@@ -128,11 +128,13 @@ class Recording:
     def _write(self) -> None:
         self._request.__dict__.pop(_ATTRIBUTE, None)
         try:
-            payload = self._tap.collect(self._request)
             with usable_connection(is_last_use=leaves_its_thread(self._request)):
-                write(self._log(), payload, self._options.sources)
+                write(self._log(), self._collect, self._options.sources)
         except Exception as exception:  # noqa: BLE001
             report("recording", exception)
+
+    def _collect(self) -> Payload:
+        return self._tap.collect(self._request)
 
     def _log(self) -> RequestLog:
         request, outcome, error = self._request, self._outcome, self._exception
@@ -153,7 +155,7 @@ class Recording:
             error_message=clean_text(message, 2000),
             metadata=clean_json(outcome.metadata),
         )
-        if outcome.link is not None:
+        if isinstance(outcome.link, Model):
             log.link_model = outcome.link._meta.label_lower
             log.link_pk = clean_text(outcome.link.pk, 100)
         _add_user(log, request)
@@ -221,8 +223,14 @@ def _status_of(exception: BaseException | None) -> int | None:
         return 400
     if isinstance(exception, asyncio.CancelledError):
         return _CLIENT_CLOSED_REQUEST
-    status = getattr(exception, "status_code", None)
-    return status if isinstance(status, int) else None
+    return _http_status(exception)
+
+
+def _http_status(thing: object) -> int | None:
+    # Anything may have an attribute of this name, and hold anything in it.
+    status = getattr(thing, "status_code", None)
+    is_status = isinstance(status, int) and 100 <= status <= 999
+    return status if is_status else None
 
 
 def _first_error_detail(data: object) -> Any:

@@ -18,10 +18,11 @@ from io import BytesIO
 from time import perf_counter
 from typing import Any
 
+from django.core.exceptions import SuspiciousOperation
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
-from django.http.multipartparser import MultiPartParser
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from .formats import HEAD_SIZE
 from .health import report
@@ -156,8 +157,10 @@ class Tap:
             # Only the raw body was read. Parsed here it costs the view nothing.
             payload.was_read = True
             handlers = [TapUploadHandler(self)]
-            parser = MultiPartParser(request.META, BytesIO(body), handlers)
-            payload.fields = dict(parser.parse()[0].lists())
+            with contextlib.suppress(MultiPartParserError, SuspiciousOperation):
+                # Malformed, or beyond Django's limits: the handler saw what there is.
+                parser = MultiPartParser(request.META, BytesIO(body), handlers)
+                payload.fields = dict(parser.parse()[0].lists())
         upload = self._chosen
         if upload and upload.complete and not upload.too_large and self._chunks:
             upload.data = b"".join(self._chunks)

@@ -6,7 +6,7 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from django.db import connections, router
@@ -52,18 +52,21 @@ def usable_connection(*, is_last_use: bool) -> Iterator[None]:
             connection.close()
 
 
-def write(log: RequestLog, payload: Payload, sources: Sequence[Source]) -> None:
+def write(
+    log: RequestLog, collect: Callable[[], Payload], sources: Sequence[Source]
+) -> None:
     """Write the row of a request that is over, and tell the receivers of signals.
 
     Args:
         log: The unsaved log, complete but for its image.
-        payload: What was seen of the request's body.
+        collect: Returns what was seen of the request's body.
         sources: Where its image is looked for; empty for "wherever it fits".
     """
     image: RequestImage | None = None
     data: bytes | None = None
     failure: Exception | None = None
     try:
+        payload = collect()
         candidate, log.image_count = find(payload, sources, is_image)
         decision, image, data = _judge(candidate, payload)
     except Exception as exception:  # noqa: BLE001
