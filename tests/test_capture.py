@@ -292,6 +292,45 @@ class TestSources:
         assert (log.image.image_data, log.image.source) == (three, "files.c")
         assert log.image_count == 3
 
+    @pytest.mark.parametrize("order", [["b", "a"], ["a", "b"], ["x", "b"]])
+    def test_several_named_fields(self, client, order):
+        """Of several sources the first that holds an image wins."""
+        images = {"a": draw(seed=1), "b": draw(seed=2)}
+        files = {name: as_file(data) for name, data in images.items()}
+        spec = json.dumps([f"files.{name}" for name in order])
+        client.post(f"/sourced/{quote(spec)}/", files)
+        wanted = "b" if order[0] == "x" else order[0]
+        assert only_log().image.image_data == images[wanted]
+
+    def test_named_field_before_any(self, client):
+        """A named file is preferred to one that merely is there."""
+        files = {"x": as_file(draw(seed=1)), "a": as_file(draw(seed=2))}
+        spec = json.dumps(["files.a", "files"])
+        client.post(f"/sourced/{quote(spec)}/", files)
+        assert only_log().image.source == "files.a"
+
+    def test_images_of_every_kind_are_counted(self, client):
+        """Files and base64 in fields of one form."""
+        fields = {"a": as_file(draw()), "b": b64(draw()), "c": b64(draw(seed=3))}
+        client.post("/upload/", fields)
+        assert only_log().image_count == 3
+
+    def test_plus_that_was_not_escaped(self, client):
+        """In a form a "+" arrives as a space; the image is the one that was sent."""
+        data = draw("BMP", (40, 30), seed=0xFBEFBE)
+        assert "+" in b64(data)
+        body = "photo=" + b64(data).replace("=", "%3D")
+        url = f"/sourced/{quote(json.dumps('form.photo'))}/"
+        client.post(url, body, content_type="application/x-www-form-urlencoded")
+        assert only_log().image.image_data == data
+
+    def test_form_of_too_many_fields(self, client):
+        """A form that Django would refuse is not taken apart by us either."""
+        body = "&".join(["a=1"] * 1001)
+        client.post("/body/", body, content_type="application/x-www-form-urlencoded")
+        assert only_log().capture_status == "unreadable"
+        assert "fields" in only_log().capture_detail
+
     def test_R13_first_image_not_first_file(self, client):
         """R13: several files, the first of which is none and lies about it."""
         data = draw("GIF")
@@ -432,7 +471,8 @@ class TestReasons:
             ('{"image": "data:image/png;base64"}', "not base64"),
             ('{"image": 5}', "int where base64 text was expected"),
             ("{", "not JSON"),
-            ("[" * 100_000, "not JSON"),
+            ("[" * 99_000, "not JSON"),
+            ("[" * 200_000, "more than 100000 values"),
         ],
     )
     def test_R14_wrong_text(self, client, text, reason):
@@ -457,8 +497,9 @@ class TestReasons:
         """A view that reads only the beginning leaves no whole image."""
         client.post("/first_bytes/", draw(), content_type="image/png")
         log = only_log()
-        assert log.capture_status == "truncated"
-        assert (log.image.file_size, log.image.image_hash) == (10, "")
+        assert log.capture_status == "unread"
+        assert log.capture_detail == "the view stopped before the end"
+        assert (log.image.file_size, log.image.image_hash) == (len(draw()), "")
         assert log.image.mime_type == "image/png"
 
     @pytest.mark.parametrize(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 
 import pytest
-from django.db import DatabaseError, IntegrityError, OperationalError, connection
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+    connection,
+)
 from django.test import Client
 
 from request_images import health, signals, storing, writing
@@ -114,8 +120,35 @@ class TestStoreFails:
         """A conflict that does not go away is given up, after three tries."""
         monkeypatch.setattr(storing, "_save_once", _raise(IntegrityError("always")))
         assert post().status_code == 200
-        assert health.faults() == {"store:IntegrityError": 2}
+        assert health.faults() == {"store:IntegrityError": 3}
         health.reset()
+
+    def test_column_that_takes_no_such_value(self, monkeypatch):
+        """What cannot be said of the image is left out, and the row is there."""
+        look = storing._save_once
+
+        def refusing(log, image, data, using):
+            if image is not None:
+                raise DataError("value out of range")
+            look(log, image, data, using)
+
+        monkeypatch.setattr(storing, "_save_once", refusing)
+        post()
+        log = RequestLog.objects.get()
+        assert log.capture_status == "store_failed"
+        assert not RequestImage.objects.exists()
+        post("/nothing/")
+        assert health.faults() == {"store:DataError": 2}
+        health.reset()
+
+    def test_lost_connection(self):
+        """A connection that the database has closed is opened anew, image and all."""
+        if connection.vendor == "sqlite":
+            pytest.skip("an in-memory database is gone with its connection")
+        connection.ensure_connection()
+        connection.connection.close()
+        assert post().status_code == 200
+        assert RequestLog.objects.get().capture_status == "stored"
 
 
 @pytest.mark.django_db

@@ -32,7 +32,7 @@ def test_a_fault_is_counted_and_logged_with_its_traceback(logged, caplog):
     assert health.faults() == {"store:OSError": 1}
     [line] = logged()
     assert line.startswith("Capture fault in store: OSError: disk full (1 since")
-    assert "The request was not affected." in line
+    assert "Nothing of it was raised into the request." in line
     assert caplog.records[0].exc_info[1] is error
 
 

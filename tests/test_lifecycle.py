@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import threading
 from contextlib import suppress
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connection
@@ -17,12 +19,13 @@ from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
 
-from request_images import lifecycle, signals, writing
+from request_images import health, lifecycle, signals, writing
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
 
 from . import views
 from .images import draw
+from .models import Note
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +170,129 @@ def test_W19_exceptions_that_propagate(settings):
 
 
 @pytest.mark.django_db
+def test_bytes_are_freed_with_the_request():
+    """Django ties a request and its upload handlers together; not with our bytes."""
+    request = RequestFactory().post("/", {"a": SimpleUploadedFile("a", draw())})
+    kept = []
+
+    def receiver(sender, image, **kwargs):
+        kept.append(image)
+
+    signals.image_saved.connect(receiver)
+    capture_images(lambda request: HttpResponse(request.FILES["a"].name))(request)
+    signals.image_saved.disconnect(receiver)
+    (handler, *_) = request.upload_handlers
+    assert handler._upload.data is None
+    assert kept[0].image_data == draw()
+
+
+@pytest.mark.django_db
+def test_thread_that_cannot_start(monkeypatch):
+    """A process that may have no more threads answers as ever; the next one tries."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    request = RequestFactory().post("/")
+    request.resolver_match = resolve("/body/")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        view = capture_images(lambda request: HttpResponse("ok"))
+        assert view(request).content == b"ok"
+    assert health.faults() == {"leave:RuntimeError": 1}
+    health.reset()
+    assert lifecycle._rescue.thread is None
+    request.close()
+    assert RequestLog.objects.exists()
+
+
+@pytest.mark.parametrize("factory", [RequestFactory, AsyncRequestFactory])
+def test_csrf_check_switched_off_is_no_test(factory):
+    """Projects use the test client's mark to switch the CSRF check off."""
+    request = factory().post("/")
+    assert not lifecycle.is_from_test_client(request)
+    request._dont_enforce_csrf_checks = True
+    assert lifecycle.is_from_test_client(request)
+    request.META["wsgi.input"] = io.BytesIO()
+    request.scope = {"client": ("127.0.0.1", 50_000)}
+    assert not lifecycle.is_from_test_client(request)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_T2_loop_that_does_not_answer(monkeypatch, is_begun):
+    """T2: nobody waits for ever for another thread."""
+    written = []
+
+    class There:
+        def result(self, timeout):
+            raise TimeoutError
+
+        def cancel(self):
+            return not is_begun
+
+    class Loop:
+        def is_running(self):
+            return True
+
+    def elsewhere(coroutine, loop):
+        coroutine.close()
+        return There()
+
+    monkeypatch.setattr(
+        lifecycle.SyncToAsync.threadlocal, "main_event_loop", Loop(), raising=False
+    )
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", elsewhere)
+    request = AsyncRequestFactory().post("/")
+    request._dont_enforce_csrf_checks = True
+    lifecycle.RequestEnd(request, lambda: written.append(1)).view_ended()
+    assert len(written) == (0 if is_begun else 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connection_of_a_caller_is_left_alone(settings):
+    """Whoever calls a view directly goes on using the connection and its rows."""
+    get_user_model().objects.bulk_create(
+        [get_user_model()(username=f"u{n}") for n in range(300)]
+    )
+    view = capture_images(lambda request: HttpResponse("ok"))
+    seen = 0
+    for _ in get_user_model().objects.iterator(chunk_size=50):
+        if not seen % 100:
+            view(RequestFactory().post("/"))
+        seen += 1
+    assert seen == 300
+    connection.set_autocommit(False)
+    try:
+        Note.objects.create(text="mine")
+        view(RequestFactory().post("/"))
+        connection.commit()
+    finally:
+        connection.set_autocommit(True)
+    assert Note.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_transaction_that_a_view_left_open():
+    """What the view did not commit is rolled back; our row is not part of it."""
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database is gone with its connection")
+
+    def careless(request):
+        connection.set_autocommit(False)
+        Note.objects.create(text="forgotten")
+        return HttpResponse("ok")
+
+    request = RequestFactory().post("/")
+    request.resolver_match = resolve("/body/")
+    capture_images(careless)(request)
+    request.close()
+    connection.close()
+    assert not Note.objects.exists()
+    assert RequestLog.objects.exists()
+
+
+@pytest.mark.django_db
 def test_T2_without_a_running_loop():
     """T2: an async request that is closed where no loop runs is written at once."""
     request = AsyncRequestFactory().post("/")
@@ -298,7 +424,7 @@ class TestRescue:
         connections = []
 
         def look():
-            with writing.usable_connection(is_last_use=True):
+            with writing.usable_connection(is_handled=True, is_last_use=True):
                 assert RequestLog.objects.count() == 0
                 connections.append(connection.connection)
             connections.append(connection.connection)

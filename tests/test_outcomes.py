@@ -152,11 +152,27 @@ class TestStatus:
         assert RequestLog.objects.get().capture_status == "stored"
 
     def test_W13_no_vary_header(self, client):
-        """W13: the user is read behind the response, which gets no Vary of ours."""
+        """W13: a user that the view does not look at is not looked at by us."""
         client.force_login(get_user_model().objects.create_user("ann"))
         assert "Vary" not in post(client, "/body/").headers
+        assert RequestLog.objects.get().username == ""
+
+    @pytest.mark.parametrize("url", ["/who/", "/async_who/"])
+    def test_user(self, client, url):
+        """The user that the view has looked at is known."""
+        client.force_login(get_user_model().objects.create_user("ann"))
+        assert post(client, url).content == b"ann"
         log = RequestLog.objects.get()
         assert (log.user.username, log.username) == ("ann", "ann")
+
+    def test_session_is_left_alone(self, client):
+        """A session that Django would end when asked for its user stays as it is."""
+        user = get_user_model().objects.create_user("ann")
+        client.force_login(user)
+        user.set_password("new")  # which makes the session's hash a stale one
+        user.save()
+        post(client, "/body/")
+        assert client.session.keys()
 
 
 def replace(get_response):
@@ -298,8 +314,11 @@ class TestAnnotate:
 
     def test_without_a_recording(self):
         """Where nothing is recorded it does nothing, so a view need not ask."""
-        annotate(RequestFactory().get("/"), error_type="x", a=1)
+        request = RequestFactory().get("/")
+        before = dict(vars(request))
+        annotate(request, error_type="x", a=1)
         annotate(object(), a=1)
+        assert vars(request) == before
 
 
 @pytest.mark.django_db
@@ -350,6 +369,16 @@ class TestLog:
         capture_images(views.nothing)(request)
         log = RequestLog.objects.get()
         assert (log.username, log.user_id) == ("token", None)
+
+    def test_link_to_an_unsaved_row(self):
+        """A row that has no key yet cannot be linked."""
+
+        @capture_images
+        def view(request):
+            annotate(request, link=Note(text="unsaved"))
+
+        view(RequestFactory().post("/"))
+        assert RequestLog.objects.get().link is None
 
     def test_user_that_cannot_be_read(self):
         """A session store that is down costs the user's name, not the row."""

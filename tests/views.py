@@ -163,6 +163,15 @@ def inner_boom(request):
     raise Boom
 
 
+def who(request):
+    return HttpResponse(request.user.get_username())
+
+
+async def async_who(request):
+    user = await request.auser()
+    return HttpResponse(user.get_username())
+
+
 def killing(request):
     connection.ensure_connection()
     connection.connection.close()
@@ -228,6 +237,8 @@ FUNCTIONS = [
     streamed,
     recovered,
     killing,
+    who,
+    async_who,
     async_upload,
     async_boom,
     patient,

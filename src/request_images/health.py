@@ -40,7 +40,7 @@ def report(kind: str, exception: BaseException) -> None:
         _last_logged[key] = (now, count)
     logger.error(
         "Capture fault in %s: %s: %s (%d since the last line, %d in all). "
-        "The request was not affected.",
+        "Nothing of it was raised into the request.",
         kind,
         type(exception).__name__,
         exception,

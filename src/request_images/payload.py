@@ -41,6 +41,8 @@ class Payload:
         expected_size: The client's Content-Length in bytes, or None.
         was_read: Whether the view read the body, where that could be watched.
         complete: Whether all of the body went by.
+        was_left: Whether the view stopped reading before the end.
+        problem: Why a form could not be read; empty when it could, or nobody tried.
         too_large: Whether the raw body was dropped for its number of bytes.
         upload_seconds: Time that the view waited for the client's bytes.
     """
@@ -54,5 +56,7 @@ class Payload:
     expected_size: int | None = None
     was_read: bool = False
     complete: bool = True
+    was_left: bool = False
+    problem: str = ""
     too_large: bool = False
     upload_seconds: float = 0.0

@@ -48,7 +48,9 @@ def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
     return Decision(CaptureStatus.UNREAD)
 
 
-def decide_without_bytes(candidate: Candidate) -> Decision | None:
+def decide_without_bytes(  # noqa: PLR0911  # one return a reason
+    candidate: Candidate,
+) -> Decision | None:
     """Decide what can be decided before looking into the bytes; None for the rest."""
     limit = max_size()
     if candidate.too_large or (candidate.size or 0) > limit:
@@ -56,6 +58,8 @@ def decide_without_bytes(candidate: Candidate) -> Decision | None:
     if candidate.problem:
         return Decision(CaptureStatus.UNREADABLE, candidate.problem)
     if not candidate.complete:
+        if candidate.was_left:
+            return Decision(CaptureStatus.UNREAD, "the view stopped before the end")
         return Decision(CaptureStatus.TRUNCATED)
     if candidate.size == 0:
         return Decision(CaptureStatus.UNSUPPORTED, "an empty file")

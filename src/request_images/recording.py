@@ -20,6 +20,7 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
+from django.utils.functional import LazyObject, empty
 
 from .columns import clean_json, clean_text
 from .conf import conf
@@ -76,7 +77,7 @@ class Recording:
         setattr(request, _ATTRIBUTE, self)
         self._started = perf_counter()
 
-    def _rank(self, upload: Upload) -> int:
+    def _rank(self, upload: Upload) -> tuple[int, ...]:
         return upload_rank(upload, self._options.sources, is_image)
 
     def enter(self) -> None:
@@ -89,6 +90,12 @@ class Recording:
 
     def leave(self, response: object = None) -> None:
         """Say that a decorated view is done, with its response if there is one."""
+        try:
+            self._leave(response)
+        except Exception as exception:  # noqa: BLE001
+            report("leave", exception)
+
+    def _leave(self, response: object) -> None:
         self._depth -= 1
         if self._depth:
             return
@@ -128,7 +135,10 @@ class Recording:
     def _write(self) -> None:
         self._request.__dict__.pop(_ATTRIBUTE, None)
         try:
-            with usable_connection(is_last_use=leaves_its_thread(self._request)):
+            with usable_connection(
+                is_handled=self._request.resolver_match is not None,
+                is_last_use=leaves_its_thread(self._request),
+            ):
                 write(self._log(), self._collect, self._options.sources)
         except Exception as exception:  # noqa: BLE001
             report("recording", exception)
@@ -155,7 +165,7 @@ class Recording:
             error_message=clean_text(message, 2000),
             metadata=clean_json(outcome.metadata),
         )
-        if isinstance(outcome.link, Model):
+        if isinstance(outcome.link, Model) and outcome.link.pk is not None:
             log.link_model = outcome.link._meta.label_lower
             log.link_pk = clean_text(outcome.link.pk, 100)
         _add_user(log, request)
@@ -253,10 +263,14 @@ def _request_id(request: HttpRequest) -> str:
 
 
 def _add_user(log: RequestLog, request: HttpRequest) -> None:
-    # Only now, behind the response: reading the user earlier opens the session,
-    # and the response would get a "Vary: Cookie" that it has not got without us.
+    # Only a user that the view has looked at. To load one opens the session, which
+    # before the response adds a "Vary: Cookie" to it, and behind it may end the
+    # session without the client's knowing.
     try:
-        user = getattr(request, "user", None)
+        user = request.__dict__.get("user")
+        if isinstance(user, LazyObject) and user._wrapped is empty:
+            loaded = ("_cached_user", "_acached_user")
+            user = next(filter(None, map(request.__dict__.get, loaded)), None)
         if user is None or not user.is_authenticated:
             return
         log.username = clean_text(user.get_username(), 254)

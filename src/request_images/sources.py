@@ -37,6 +37,8 @@ SourceSpec = str | Sequence[str] | None
 KINDS = ("files", "body", "json", "form")
 MAX_NODES = 10_000
 """How many values of a JSON body are searched when no path is given."""
+MAX_VALUES = 100_000
+"""How many values a JSON body, and fields a form, may have to be looked into at all."""
 MAX_DEPTH = 32
 """How deep they may be nested."""
 
@@ -62,7 +64,8 @@ class Candidate:
         data: The bytes, or None when they were not kept.
         head: The first bytes, as far as known.
         size: Number of bytes, or None when unknown.
-        complete: Whether all of it arrived.
+        complete: Whether all of it was seen.
+        was_left: Whether the view stopped reading before the end.
         too_large: Whether the bytes were dropped for their number.
         problem: Why the text there is no image; empty for none.
     """
@@ -72,6 +75,7 @@ class Candidate:
     head: bytes = b""
     size: int | None = None
     complete: bool = True
+    was_left: bool = False
     too_large: bool = False
     problem: str = ""
 
@@ -119,18 +123,22 @@ def find(
         there at all, else None), and how many images the request holds.
     """
     candidates: list[Candidate] = []
-    count = 0
+    counts: dict[str, int] = {}
     for source in sources or _fitting(payload):
-        found, images = _SEARCHES[source.kind](payload, source.path, is_image)
+        found, counts[source.kind] = _SEARCHES[source.kind](
+            payload, source.path, is_image
+        )
         candidates += found
-        count = max(count, images)
+    count = sum(counts.values())
     for candidate in candidates:
         if is_image(candidate.head):
             return candidate, count
     return (candidates[0] if candidates else None), count
 
 
-def upload_rank(upload: Upload, sources: Sequence[Source], is_image: IsImage) -> int:
+def upload_rank(
+    upload: Upload, sources: Sequence[Source], is_image: IsImage
+) -> tuple[int, ...]:
     """Tell how much an upload is worth keeping: the highest rank is `find`'s choice.
 
     Args:
@@ -139,8 +147,8 @@ def upload_rank(upload: Upload, sources: Sequence[Source], is_image: IsImage) ->
         is_image: Tells from the first bytes whether an image begins there.
     """
     paths = [source.path for source in sources if source.kind == "files"]
-    is_named = any(not path or path[0] == upload.field for path in paths)
-    return 2 * is_named + is_image(upload.head)
+    named = [at for at, path in enumerate(paths) if path in ((), (upload.field,))]
+    return bool(named), is_image(upload.head), -min(named, default=0)
 
 
 def _fitting(payload: Payload) -> tuple[Source, ...]:
@@ -160,6 +168,8 @@ def _search_files(payload: Payload, path: tuple[str, ...], is_image: IsImage) ->
     images = [upload for upload in payload.uploads if is_image(upload.head)]
     named = [u for u in payload.uploads if not path or u.field == path[0]]
     named.sort(key=lambda upload: not is_image(upload.head))  # stable: images first
+    if payload.problem:
+        return [Candidate("files", problem=payload.problem)], len(images)
     return [_uploaded(upload) for upload in named], len(images)
 
 
@@ -186,8 +196,9 @@ def _whole_body(payload: Payload, source: str) -> Candidate:
         source,
         payload.body,
         payload.head,
-        payload.size,
+        payload.expected_size if payload.was_left else payload.size,
         complete=payload.complete,
+        was_left=payload.was_left,
         too_large=payload.too_large,
     )
 
@@ -198,9 +209,9 @@ def _search_json(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> 
         known = payload.was_read and bool(payload.size)
         return ([_without_data(payload, "json")] if known else []), 0
     try:
-        document = json.loads(payload.body)
-    except (ValueError, RecursionError) as error:
-        return [Candidate("json", size=payload.size, problem=f"not JSON: {error}")], 0
+        document = _load_json(payload.body)
+    except ValueError as error:
+        return [Candidate("json", size=payload.size, problem=str(error))], 0
     texts = list(_walk(document))
     images = sum(_holds_image(text, is_image) for _, text in texts)
     if not path:
@@ -216,8 +227,23 @@ def _search_json(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> 
     return [_decoded(source, value)], images
 
 
+def _load_json(body: bytes) -> Any:
+    # Counted before it is parsed: 20 MB of "[],[]," become half a gigabyte.
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ValueError(f"JSON of more than {MAX_VALUES} values")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+
+
 def _without_data(payload: Payload, source: str) -> Candidate:
-    return Candidate(source, complete=payload.complete, too_large=payload.too_large)
+    return Candidate(
+        source,
+        complete=payload.complete,
+        was_left=payload.was_left,
+        too_large=payload.too_large,
+    )
 
 
 def _at(document: Any, path: Iterable[str]) -> Any:
@@ -262,9 +288,15 @@ def _search_form(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> 
         if payload.body is None or not payload.complete:
             known = payload.was_read and bool(payload.size)
             return ([_without_data(payload, "form")] if known else []), 0
-        text = payload.body.decode("ascii", errors="replace")
-        fields = parse_qs(text)
+        body = payload.body.decode("ascii", errors="replace")
+        try:
+            fields = parse_qs(body, max_num_fields=MAX_VALUES // 100)
+        except ValueError as error:
+            return [Candidate("form", size=payload.size, problem=str(error))], 0
     texts = [(name, text) for name, all_ in (fields or {}).items() for text in all_]
+    if payload.content_type != "multipart/form-data":
+        # A "+" that nobody escaped has arrived as a space.
+        texts = [(name, text.replace(" ", "+")) for name, text in texts]
     images = [(name, text) for name, text in texts if _holds_image(text, is_image)]
     chosen = [(n, t) for n, t in texts if n == path[0]] if path else images
     return [_decoded(f"form.{name}", text) for name, text in chosen], len(images)

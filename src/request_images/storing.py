@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, connections, router, transaction
 
 from .columns import clean_text
 from .conf import conf
@@ -113,3 +113,14 @@ def _make_thumbnail(content: ImageContent) -> None:
     # Not `save()`: cleanup may have taken the row meanwhile, which is no error.
     rows = ImageContent.objects.using(content._state.db).filter(pk=content.pk)
     rows.update(thumbnail=content.thumbnail, thumbnail_error=content.thumbnail_error)
+
+
+def has_lost_connection() -> bool:
+    """Tell whether our connection is gone; if so, the next use opens a new one."""
+    connection = connections[router.db_for_write(RequestLog)]
+    if connection.in_atomic_block:
+        return False
+    if connection.connection is not None and connection.is_usable():
+        return False
+    connection.connection = None  # closing what is closed is an error to some
+    return True

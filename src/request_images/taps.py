@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from time import perf_counter
 from typing import Any
@@ -28,7 +29,7 @@ from .formats import HEAD_SIZE
 from .health import report
 from .payload import Payload, Upload
 
-Rank = Callable[[Upload], int]
+Rank = Callable[[Upload], tuple[int, ...]]
 """Tells from an upload's field and head how much its bytes are worth keeping."""
 
 
@@ -70,9 +71,11 @@ class Tap:
             data: bytes = original(*args, **kwargs)
             with _blind_on_fault():
                 self.payload.upload_seconds += perf_counter() - started
-                reads_all = name == "read" and (not args or args[0] in (None, -1))
-                self._saw_end = self._saw_end or reads_all or not data
                 self._feed(data)
+                # A line may be short for another reason, a read is so at the end.
+                asked = -1 if not args or args[0] is None else args[0]
+                is_short = name == "read" and (asked < 0 or len(data) < asked)
+                self._saw_end = self._saw_end or is_short or not data
             return data
 
         setattr(request, name, watched)
@@ -157,13 +160,20 @@ class Tap:
             # Only the raw body was read. Parsed here it costs the view nothing.
             payload.was_read = True
             handlers = [TapUploadHandler(self)]
-            with contextlib.suppress(MultiPartParserError, SuspiciousOperation):
-                # Malformed, or beyond Django's limits: the handler saw what there is.
+            try:
                 parser = MultiPartParser(request.META, BytesIO(body), handlers)
                 payload.fields = dict(parser.parse()[0].lists())
-        upload = self._chosen
-        if upload and upload.complete and not upload.too_large and self._chunks:
-            upload.data = b"".join(self._chunks)
+            except (MultiPartParserError, SuspiciousOperation) as error:
+                payload.problem = str(error)  # or beyond Django's limits
+        payload.uploads = [self._with_data(upload) for upload in payload.uploads]
+
+    def _with_data(self, upload: Upload) -> Upload:
+        # A copy: Django keeps the handler that knows the original in a cycle with the
+        # request, and the bytes would stay there until the garbage collector comes by.
+        is_whole = upload.complete and not upload.too_large and bool(self._chunks)
+        if upload is not self._chosen or not is_whole:
+            return upload
+        return replace(upload, data=b"".join(self._chunks))
 
     def _collect_body(self, request: HttpRequest) -> None:
         payload = self.payload
@@ -184,6 +194,7 @@ class Tap:
         payload.complete = (
             self._saw_end if expected is None else payload.size >= expected
         )
+        payload.was_left = not payload.complete and not self._saw_end
 
 
 class TapUploadHandler(FileUploadHandler):

@@ -78,8 +78,8 @@ def _is_logged(endpoint: str) -> bool:
     return "\0" not in endpoint and logs.exists()
 
 
-@require_safe
 @cache_control(private=True, no_store=True)
+@require_safe
 def image_performance_stats(request: HttpRequest) -> JsonResponse:
     """Answer ``GET image-performance-stats``; the reference documents the shape."""
     user = getattr(request, "user", None)

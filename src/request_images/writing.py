@@ -30,12 +30,12 @@ def is_image(head: bytes) -> bool:
 
 
 @contextmanager
-def usable_connection(*, is_last_use: bool) -> Iterator[None]:
+def usable_connection(*, is_handled: bool, is_last_use: bool) -> Iterator[None]:
     """See to it that our database connection is fit for use, and is not left behind.
 
-    A view may have killed it; a request long ago may have left it for too long.
-
     Args:
+        is_handled: Whether Django's handler has called the view, and is done with the
+            connection. Whoever called it directly goes on using it.
         is_last_use: Whether this thread will never use it again. What was opened here
             is closed then, whatever ``CONN_MAX_AGE`` says: nobody else would.
     """
@@ -43,7 +43,10 @@ def usable_connection(*, is_last_use: bool) -> Iterator[None]:
     if connection.in_atomic_block:  # a test's transaction is not ours to end
         yield
         return
-    connection.close_if_unusable_or_obsolete()
+    if is_handled and not connection.get_autocommit():
+        # What the view left open is rolled back by Django in a moment, and our rows
+        # would be with it.
+        connection.close()
     was_closed = connection.connection is None
     try:
         yield
@@ -80,6 +83,12 @@ def write(
         _describe(log, _failed(store_failure))
         failure, data = store_failure, None
         store_failure = _save(log, image, None)
+    if store_failure is not None and image is not None:
+        # Whatever it is that a column does not take.
+        image = None
+        failure = failure or store_failure
+        _describe(log, _failed(failure))
+        store_failure = _save(log, None, None)
     if store_failure is not None:
         _tell(signals.capture_failed, log=None, exception=store_failure)
     elif failure is not None:
@@ -130,7 +139,12 @@ def _save(
     log: RequestLog, image: RequestImage | None, data: bytes | None
 ) -> Exception | None:
     try:
-        storing.save(log, image, data)
+        try:
+            storing.save(log, image, data)
+        except Exception:
+            if not storing.has_lost_connection():
+                raise
+            storing.save(log, image, data)  # over a new one
     except Exception as exception:  # noqa: BLE001
         report("store", exception)
         return exception

@@ -51,6 +51,8 @@ class Command(BaseCommand):
     def _clean(self, **options: Any) -> None:
         image_days = _or(options["days"], conf.RETENTION_DAYS)
         log_days = conf.LOG_RETENTION_DAYS
+        if log_days is not None and (image_days is None or image_days > log_days):
+            image_days = log_days  # an image goes with its log
         retention = Retention.of_days(image_days, log_days)
         if options["verbosity"] > 0:
             self.stdout.write(f"Images are kept {_for_days(image_days)}.")
