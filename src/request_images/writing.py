@@ -43,11 +43,11 @@ def usable_connection(*, is_handled: bool, is_last_use: bool) -> Iterator[None]:
     if connection.in_atomic_block:  # a test's transaction is not ours to end
         yield
         return
-    if is_handled and not connection.get_autocommit():
+    was_closed = connection.connection is None
+    if not was_closed and is_handled and not connection.get_autocommit():
         # What the view left open is rolled back by Django in a moment, and our rows
         # would be with it.
         connection.close()
-    was_closed = connection.connection is None
     try:
         yield
     finally:
