@@ -115,12 +115,22 @@ def _make_thumbnail(content: ImageContent) -> None:
     rows.update(thumbnail=content.thumbnail, thumbnail_error=content.thumbnail_error)
 
 
-def has_lost_connection() -> bool:
-    """Tell whether our connection is gone; if so, the next use opens a new one."""
+def open_connection() -> object:
+    """Return the driver's connection that is open for us; None when none is."""
+    return connections[router.db_for_write(RequestLog)].connection
+
+
+def has_lost(driver_connection: object) -> bool:
+    """Tell whether a connection is gone; if so, the next use has a new one.
+
+    Args:
+        driver_connection: What `open_connection` returned before something failed.
+    """
     connection = connections[router.db_for_write(RequestLog)]
-    if connection.in_atomic_block:
+    if driver_connection is None or connection.in_atomic_block:
         return False
-    if connection.connection is not None and connection.is_usable():
-        return False
-    connection.connection = None  # closing what is closed is an error to some
-    return True
+    if connection.connection is driver_connection:
+        if connection.is_usable():
+            return False
+        connection.connection = None  # closing what is closed is an error to some
+    return True  # Django may have opened another one by itself

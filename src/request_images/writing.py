@@ -138,11 +138,12 @@ def _failed(exception: Exception) -> Decision:
 def _save(
     log: RequestLog, image: RequestImage | None, data: bytes | None
 ) -> Exception | None:
+    before = storing.open_connection()
     try:
         try:
             storing.save(log, image, data)
         except Exception:
-            if not storing.has_lost_connection():
+            if not storing.has_lost(before):
                 raise
             storing.save(log, image, data)  # over a new one
     except Exception as exception:  # noqa: BLE001
