@@ -168,6 +168,39 @@ def test_too_many_pixels_are_refused_before_decoding(monkeypatch):
     assert loaded == []
 
 
+def test_too_many_pixels_are_refused_before_pillow_opens_the_file(monkeypatch):
+    """Some of its readers reserve memory for the whole picture at once."""
+    monkeypatch.setattr(thumbnails, "find_opener", lambda name: pytest.fail("opened"))
+    data = bytearray(draw("WEBP", lossless=True))
+    data[21:25] = struct.pack("<I", 16_382 | 16_382 << 14)
+    with pytest.raises(ThumbnailError, match="16383 x 16383 pixels"):
+        make_thumbnail(bytes(data), size=64, max_pixels=10**6)
+
+
+def test_what_pillow_finds_counts_too():
+    """A JPEG may say two sizes; of these Pillow takes the last."""
+    small = b"\xff\xc0\0\x0b\x08\0\5\0\5\1\1\x11\0"
+    data = draw("JPEG", (300, 200))
+    with pytest.raises(ThumbnailError, match="300 x 200 pixels"):
+        make_thumbnail(data[:2] + small + data[2:], size=64, max_pixels=1000)
+
+
+def test_a_header_that_cannot_be_read():
+    """What has no size is not even opened."""
+    with pytest.raises(ThumbnailError, match="its header is cut off"):
+        make_thumbnail(draw()[:20], size=64, max_pixels=10**6)
+
+
+def test_an_icon_that_lies():
+    """An icon is 256 pixels wide at most, whatever the bitmap in it says."""
+    bitmap = struct.pack("<IiiHH", 40, 300, 600, 1, 32) + bytes(24)
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(bitmap), 22)
+    with pytest.raises(ThumbnailError, match="holds another size"):
+        make_thumbnail(b"\0\0\1\0\1\0" + entry + bitmap, size=64, max_pixels=10**6)
+    honest = draw("ICO", (16, 16), sizes=[(16, 16)], bitmap_format="bmp")
+    assert thumbnail(honest).size == (64, 64)
+
+
 def test_as_many_pixels_as_allowed():
     """The limit itself is allowed."""
     assert thumbnail(draw(), max_pixels=32 * 24).size == (64, 48)
@@ -183,7 +216,8 @@ def test_what_is_no_image():
 def test_a_format_that_this_pillow_cannot_read(monkeypatch):
     """HEIF wants a plugin; without it the reason is said."""
     heif = struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1")
-    monkeypatch.setattr(thumbnails, "find_opener", lambda name: None)
+    Image.init()
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
     with pytest.raises(ThumbnailError, match="this Pillow cannot read HEIF"):
         make_thumbnail(heif, size=64, max_pixels=10**6)
 

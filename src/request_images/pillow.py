@@ -1,4 +1,4 @@
-"""Pillow's doors to single formats, past ``Image.open``, and a file that costs.
+"""Pillow's doors to single formats, past ``Image.open``, and a file with a time limit.
 
 We know the format from the signature, so no other plugin needs to be tried; and
 ``Image.open`` warns of large images in a way that cannot be caught without touching
@@ -8,7 +8,6 @@ the warning filters of the whole process. Our own limits take its place.
 from __future__ import annotations
 
 import io
-import math
 import struct
 import time
 from collections.abc import Callable
@@ -21,52 +20,37 @@ Opener = Callable[[IO[bytes], str], Image.Image]
 
 
 class BudgetExceeded(ValueError):
-    """Reading a file took more reads, bytes or time than an honest one needs."""
+    """Reading a file took longer than an honest one needs."""
 
 
 class BudgetedReader(io.BytesIO):
-    """A file object over some bytes that stops a reader that takes too much.
+    """A file object over some bytes that stops a reader that takes too long.
+
+    It can do so when it is read from only: a long decoding is not interrupted.
 
     Args:
         data: The bytes.
         seconds: CPU time of this thread, from now on.
-        reads: Calls of ``read``.
-        size: Bytes read, each time anew.
 
     Raises:
-        BudgetExceeded: From ``read``, when something is used up; the text goes on
-            after "takes".
+        BudgetExceeded: From ``read``, when the time is over; the text goes on after
+            "takes".
     """
 
-    def __init__(
-        self,
-        data: bytes,
-        *,
-        seconds: float,
-        reads: float = math.inf,
-        size: float = math.inf,
-    ) -> None:
+    def __init__(self, data: bytes, *, seconds: float) -> None:
         super().__init__(data)
         self._deadline = time.thread_time() + seconds
-        self._reads_left = reads
-        self._bytes_left = size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file does, and pay for it."""
-        self._reads_left -= 1
-        if self._reads_left < 0 or time.thread_time() > self._deadline:
+        """Read as any file does, while there is time."""
+        if time.thread_time() > self._deadline:
             raise BudgetExceeded("too long to read")
-        data = super().read(size)
-        self._bytes_left -= len(data)
-        if self._bytes_left < 0:
-            raise BudgetExceeded("too many bytes to read")
-        return data
+        return super().read(size)
 
 
 def find_opener(format_name: str) -> Opener | None:
     """Return what reads a format's header, or None when this Pillow has no reader."""
-    # Loads every plugin, once: some load others while they read, which is no fault of
-    # the file and must not count against it.
+    # Loads every plugin, once: some load others while they read.
     Image.init()
     if format_name == "ICO":
         return _open_icon

@@ -7,13 +7,16 @@ from typing import cast
 
 from PIL import Image, ImageOps
 
+from . import headers, isobmff
 from .exceptions import ThumbnailError
-from .formats import HEAD_SIZE, sniff
+from .formats import HEAD_SIZE, ImageFormat, sniff
 from .pillow import BudgetedReader, BudgetExceeded, find_opener
 
 MIME_TYPE = "image/webp"
 MAX_SECONDS = 10.0
 """CPU time of one thumbnail, in seconds. An honest image of 40 megapixels takes 3."""
+
+_SIZE_READERS = {**headers.SIZE_READERS, **isobmff.SIZE_READERS}
 
 
 def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
@@ -34,13 +37,13 @@ def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
     image_format = sniff(data[:HEAD_SIZE])
     if image_format is None:
         raise ThumbnailError("not an image")
+    _refuse_large(_size_said(data, image_format), max_pixels)
     opener = find_opener(image_format.name)
     if opener is None:
         raise ThumbnailError(f"this Pillow cannot read {image_format.name}")
     try:
         with opener(BudgetedReader(data, seconds=MAX_SECONDS), "") as image:
-            if image.width * image.height > max_pixels:
-                raise ThumbnailError(f"{image.width} x {image.height} pixels")
+            _refuse_large(image.size, max_pixels)
             # A JPEG can be decoded at a fraction of its size; others ignore this.
             image.draft("RGB", (size * 2, size * 2))
             scale = size / max(image.size)
@@ -59,6 +62,22 @@ def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
     # Pillow raises nearly everything on a crafted file.
     except Exception as error:
         raise ThumbnailError(f"{type(error).__name__}: {error}") from error
+
+
+def _size_said(data: bytes, image_format: ImageFormat) -> tuple[int, int] | None:
+    """Read width and height in pixels before Pillow opens the file.
+
+    Some of its readers reserve memory for the whole picture when they are opened.
+    """
+    try:
+        return _SIZE_READERS[image_format.name](data)
+    except ValueError as error:
+        raise ThumbnailError(f"its header {error}") from error
+
+
+def _refuse_large(size: tuple[int, int] | None, max_pixels: int) -> None:
+    if size and size[0] * size[1] > max_pixels:
+        raise ThumbnailError(f"{size[0]} x {size[1]} pixels")
 
 
 def _shown(image: Image.Image) -> Image.Image:
