@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from PIL import Image
 
-from request_images import storing
+from request_images import drawing
 from request_images.models import ImageContent, RequestImage
 from request_images.outcome import CaptureStatus
 
@@ -474,13 +474,13 @@ class TestThumbnailView:
     @pytest.fixture
     def made(self, monkeypatch):
         """Count the thumbnails that are really made."""
-        make, calls = storing.make_thumbnail, []
+        make, calls = drawing.make_thumbnail, []
 
         def counted(data, **limits):
             calls.append(len(data))
             return make(data, **limits)
 
-        monkeypatch.setattr(storing, "make_thumbnail", counted)
+        monkeypatch.setattr(drawing, "make_thumbnail", counted)
         return calls
 
     def get(self, client, image):

@@ -47,6 +47,17 @@ def test_a_deleted_setting_is_the_default(found, settings):
         ("E008", "CLEANUP_BATCH_SIZE", 0),
         ("E009", "THUMBNAIL_SIZE", 5),
         ("E010", "THUMBNAIL_MAX_PIXELS", 0),
+        ("E012", "WRITE_MODE", "now"),
+        ("E013", "BACKLOG_MAX_MB", 0),
+        ("E014", "BACKLOG_MAX_REQUESTS", 0),
+        ("E015", "BACKLOG_WHEN_FULL", "wait"),
+        ("E016", "SHUTDOWN_SECONDS", -1),
+        ("E017", "LOCK_TIMEOUT_SECONDS", 0),
+        ("E018", "SPOOL_DIR", 5),
+        ("E019", "SPOOL_MAX_MB", 0),
+        ("E020", "SAMPLE_RATE", 5),
+        ("E021", "SHOULD_CAPTURE", True),
+        ("E022", "SHOULD_KEEP", "no path"),
     ],
 )
 def test_a_wrong_value_is_told(found, check_id, name, value):
@@ -67,6 +78,42 @@ def test_E011_an_unknown_format(found):
     assert message.is_serious()
     assert "'png'" in message.msg
     assert "PNG" in message.hint
+
+
+def decide(thing):
+    """A function to name by its path."""
+
+
+async def wait(thing):
+    """An async function, which is not called."""
+
+
+TEXT = "tests.test_checks.decide"
+
+
+@pytest.mark.parametrize("name", ["SHOULD_CAPTURE", "SHOULD_KEEP"])
+def test_E021_E022_the_path_of_a_function_is_silent(found, name):
+    """What is there and can be called is right."""
+    assert found(**{name: f"{__name__}.decide"}) == {}
+
+
+@pytest.mark.parametrize(("name", "id_"), [("SHOULD_CAPTURE", 21), ("SHOULD_KEEP", 22)])
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("no.such.function", "ModuleNotFoundError: No module named 'no'."),
+        (f"{__name__}.nothing", "ImportError: "),
+        (f"{__name__}.wait", "function that is not async"),
+        (f"{__name__}.TEXT", "'tests.test_checks.decide'."),
+    ],
+)
+def test_E021_E022_a_path_that_leads_nowhere(found, name, id_, path, says):
+    """A function that is missing, async or no function is told at start-up."""
+    [message] = found(**{name: path}).values()
+    assert message.id == f"request_images.E{id_:03}"
+    assert message.is_serious()
+    assert message.msg.startswith(f"{PREFIX}{name} names {path!r}, which is not fit: ")
+    assert says in message.msg
 
 
 @pytest.mark.parametrize("images", [31, None])

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from request_images.conf import PREFIX, Conf, RequestImagesConf, conf
 
 DECLARATIONS = list(Conf.declarations())
+
+
+async def waiting(request):
+    """An async function, which no setting takes."""
+
 
 RIGHT = {
     "ENABLED": [True, False],
@@ -20,6 +27,17 @@ RIGHT = {
     "CLEANUP_BATCH_SIZE": [1, 10_000],
     "THUMBNAIL_SIZE": [16, 1024],
     "THUMBNAIL_MAX_PIXELS": [1, 10**12],
+    "WRITE_MODE": ["after_response", "background"],
+    "BACKLOG_MAX_MB": [0.5, 64, 10**6],
+    "BACKLOG_MAX_REQUESTS": [1, 10**6],
+    "BACKLOG_WHEN_FULL": ["write", "drop"],
+    "SHUTDOWN_SECONDS": [0, 0.5, 60],
+    "LOCK_TIMEOUT_SECONDS": [0.01, 1, 60],
+    "SPOOL_DIR": [None, "/var/spool/images", Path("/var/spool/images")],
+    "SPOOL_MAX_MB": [0.5, 10**6],
+    "SAMPLE_RATE": [0, 0.05, 1, 1.0],
+    "SHOULD_CAPTURE": [None, bool, lambda request: True, "a.b", "a.b.c_1"],
+    "SHOULD_KEEP": [None, bool, lambda log: 0.5, "a.b", "a.b.c_1"],
 }
 WRONG = {
     "ENABLED": [None, 1, "true"],
@@ -32,6 +50,17 @@ WRONG = {
     "CLEANUP_BATCH_SIZE": [0, 10_001, 1.0, None, True],
     "THUMBNAIL_SIZE": [15, 1025, "160"],
     "THUMBNAIL_MAX_PIXELS": [0, -1, 1e6],
+    "WRITE_MODE": ["", "now", None, True],
+    "BACKLOG_MAX_MB": [0, -1, "64", True, None, float("nan"), float("inf")],
+    "BACKLOG_MAX_REQUESTS": [0, -1, 1.5, "9", True, None],
+    "BACKLOG_WHEN_FULL": ["", "wait", None, True],
+    "SHUTDOWN_SECONDS": [-1, "5", True, None, float("nan"), float("inf")],
+    "LOCK_TIMEOUT_SECONDS": [0, 61, "1", True, None, float("nan")],
+    "SPOOL_DIR": [5, b"/spool", True, ["/spool"]],
+    "SPOOL_MAX_MB": [0, -1, "512", True, None, float("inf")],
+    "SAMPLE_RATE": [-0.1, 1.1, True, None, "0.5", float("nan")],
+    "SHOULD_CAPTURE": [False, 1, "", "a", "a.b.", ".a.b", "1.a", "a b.c", waiting],
+    "SHOULD_KEEP": [True, 0.5, "", "a", "a.b.", "a:b", waiting],
 }
 
 
@@ -56,7 +85,9 @@ def test_a_declaration_is_whole(setting):
 def test_check_ids_are_distinct():
     """A check id tells which setting is wrong."""
     ids = [setting.check_id for setting in DECLARATIONS]
-    assert ids == [f"request_images.E{number:03}" for number in range(1, 11)]
+    # E011 is about the names within one of them.
+    numbers = [*range(1, 11), *range(12, 23)]
+    assert ids == [f"request_images.E{number:03}" for number in numbers]
 
 
 def test_defaults_are_those_of_the_design(settings):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import os
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -61,6 +67,81 @@ def test_the_counts_are_a_copy(logged):
     """What a caller does with the counts changes nothing."""
     health.faults()["x"] = 1
     assert health.faults() == {}
+    health.counts()["x"] = 1
+    assert health.counts() == {}
+
+
+def test_ends_are_counted():
+    """By name, one at a time or several."""
+    health.count("stored")
+    health.count("stored")
+    health.count("dropped", 3)
+    assert health.counts() == {"stored": 2, "dropped": 3}
+    health.reset()
+    assert health.counts() == {}
+
+
+def test_threads_count_together():
+    """No count is lost between threads."""
+
+    def work():
+        for _ in range(1000):
+            health.count("stored")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert health.counts() == {"stored": 8000}
+
+
+def test_counting_is_cheap():
+    """A thousand counts in well under a tenth of a second."""
+    begin = time.perf_counter()
+    for _ in range(1000):
+        health.count("stored")
+    assert time.perf_counter() - begin < 0.1
+
+
+def test_a_process_is_told_as_a_whole(logged):
+    """Which process it is, since when it counts, and everything it counted."""
+    health.count("stored")
+    health.report("store", OSError())
+    told = health.of_process()
+    assert told.pid == os.getpid()
+    age = datetime.datetime.now(datetime.timezone.utc) - told.since
+    assert datetime.timedelta(0) <= age < datetime.timedelta(minutes=1)
+    assert told.counts == {"stored": 1}
+    assert told.faults == {"store:OSError": 1}
+
+
+def test_a_child_counts_anew():
+    """What was counted before a fork is the parent's; a lock held then is nobody's."""
+    code = """
+import os, sys, threading, time
+from request_images import health
+health.count("stored")
+held = threading.Thread(target=lambda: (health._lock.acquire(), time.sleep(60)))
+held.daemon = True
+held.start()
+while not health._lock.locked():
+    time.sleep(0.001)
+if os.fork() == 0:
+    health.count("duplicate")
+    told = health.of_process()
+    print(told.counts, told.pid == os.getpid(), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "{'duplicate': 1} True\n"
 
 
 def test_reset_forgets(logged, clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from urllib.parse import urlencode
 
 import pytest
@@ -10,6 +11,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from django.urls import reverse
 
+from request_images import health
 from request_images.views import image_performance_stats
 
 from .factories import (
@@ -167,6 +169,7 @@ class TestTheAnswer:
             "until",
             "filters",
             "overall",
+            "health",
         }
         assert body["filters"] == {"days": 30, "endpoint": None, "mime_type": None}
         assert body["overall"] == figures | {
@@ -207,6 +210,42 @@ class TestTheAnswer:
         make_log(status_code=500)
         [group] = ask().json()["by_error_type"]
         assert (group["error_type"], group["status_code"]) == ("", 500)
+
+
+class TestHealth:
+    def test_of_the_database(self, ask):
+        """The requests of the last day, whatever the parameters ask for."""
+        log = make_log(endpoint="solve", capture_status="stored")
+        make_log(endpoint="upload", capture_status="stored")
+        make_log(capture_status="too_large", days_old=2)
+        told = ask(endpoint="solve", days=7).json()["health"]
+        last = datetime.datetime.fromisoformat(
+            told.pop("last_recorded").replace("Z", "+00:00")
+        )
+        assert abs(last - log.created_at) < datetime.timedelta(seconds=5)
+        del told["process"]
+        assert told == {
+            "enabled": True,
+            "hours": 24,
+            "capture_status": {"stored": 2},
+            "database_error": "",
+            "spooled": 0,
+            "spool_error": "",
+        }
+
+    def test_of_the_process(self, ask):
+        """What the process counted that answers."""
+        health.count("stored")
+        health.count("rescued", 2)
+        health.report("store", OSError("disk full"))
+        told = ask().json()["health"]["process"]
+        health.reset()
+        assert datetime.datetime.fromisoformat(told.pop("since").replace("Z", "+00:00"))
+        assert told == {
+            "pid": os.getpid(),
+            "counts": {"stored": 1, "rescued": 2},
+            "faults": {"store:OSError": 1},
+        }
 
 
 class TestFilters:
@@ -258,5 +297,6 @@ def test_the_number_of_queries_is_constant(ask):
             assert ask(endpoint="solve").status_code == 200
         assert loading_bytes(queries) == []
         counts.append(len(queries))
-    # Session, user, two of permissions; does the endpoint exist; seven of statistics.
-    assert counts == [12, 12]
+    # Session, user, two of permissions; does the endpoint exist; seven of statistics;
+    # two of health.
+    assert counts == [14, 14]

@@ -10,9 +10,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, QuerySet
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -20,7 +21,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from . import showing
+from . import health, monitoring, showing
 from .filters import ImageOutcomeFilter, OutcomeFilter, search
 from .formats import MIME_TYPES
 from .models import RequestImage, RequestLog
@@ -275,6 +276,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "request_id",
     )
     list_select_related = ("image",)
+    change_list_template = "request_images/admin/requestlog_list.html"
     list_filter = (
         OutcomeFilter,
         "endpoint",
@@ -300,6 +302,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "username",
         "image_count",
         "capture",
+        "sample_probability",
         "metadata",
         "linked",
     )
@@ -322,6 +325,35 @@ class RequestLogAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         """Find by the beginning of a request id or of a hash."""
         return search(queryset, search_term, "", "image__"), False
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that tells how healthy the recording is."""
+        view = self.admin_site.admin_view(self.health_view)
+        name = "request_images_requestlog_health"
+        return [path("health/", view, name=name), *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """List, and link to the page of health."""
+        context = {"health_url": self.url_of("requestlog_health")}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def health_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Tell how healthy the recording is to whoever may see the list."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        vitals = monitoring.look()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Health"),
+            "opts": self.opts,
+            "vitals": vitals,
+            "problems": vitals.problems(monitoring.Limits()),
+            "tables": showing.health_tables(vitals, health.of_process()),
+            "list_url": self.url_of("requestlog_changelist"),
+        }
+        return TemplateResponse(request, "request_images/admin/health.html", context)
 
     @admin.display(description=_("status"), ordering="status_code")
     def status(self, log: RequestLog) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.utils.module_loading import import_string
 
 from .conf import PREFIX, Conf
 from .formats import FORMATS
@@ -17,7 +18,13 @@ from .formats import FORMATS
 @register(Tags.compatibility)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Check every ``REQUEST_IMAGES_*`` setting."""
-    return [*_wrong_values(), *_unknown_formats(), *_retention(), *_unknown_names()]
+    return [
+        *_wrong_values(),
+        *_unknown_formats(),
+        *_no_functions(),
+        *_retention(),
+        *_unknown_names(),
+    ]
 
 
 def _wrong_values() -> Iterator[CheckMessage]:
@@ -40,6 +47,26 @@ def _unknown_formats() -> Iterator[CheckMessage]:
             hint=f"Known are {', '.join(FORMATS)}.",
             id="request_images.E011",
         )
+
+
+def _no_functions() -> Iterator[CheckMessage]:
+    for setting in (Conf.SHOULD_CAPTURE, Conf.SHOULD_KEEP):
+        path = setting.given()
+        if not isinstance(path, str) or setting.problem(path):
+            continue
+        try:
+            found = import_string(path)
+        except Exception as error:  # noqa: BLE001  # a module may raise anything
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            is_right = callable(found) and not setting.problem(found)
+            problem = "" if is_right else f"must be {setting.expects}, not {found!r}"
+        if problem:
+            yield Error(
+                f"{setting.full_name} names {path!r}, which is not fit: {problem}.",
+                hint=f"The default is {setting.default!r}. {setting.meaning}",
+                id=setting.check_id,
+            )
 
 
 def _retention() -> Iterator[CheckMessage]:

@@ -93,6 +93,11 @@ class RequestLog(models.Model):
         _("kept"), max_length=16, choices=CaptureStatus.choices, db_index=True
     )
     capture_detail = models.CharField(_("kept, in detail"), max_length=200, blank=True)
+    sample_probability = models.FloatField(
+        _("probability of being kept"),
+        default=1.0,
+        help_text=_("An image that is kept stands for one divided by this."),
+    )
     link_model = models.CharField(_("linked model"), max_length=100, blank=True)
     link_pk = models.CharField(_("linked row"), max_length=100, blank=True)
 

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 _ATTRIBUTE = "_request_images_outcome"
+_OPTED_OUT = "_request_images_opted_out"
 
 
 class CaptureStatus(TextChoices):
@@ -96,3 +97,24 @@ def annotate(
     if link is not None:
         outcome.link = link
     outcome.metadata.update(metadata)
+
+
+def opt_out(request: object) -> None:
+    """Keep no image of this request, nor anything that is known of one.
+
+    Its log is written all the same, with the capture status ``opted_out``. Call it in
+    the view, in a middleware before it (the image is then not even copied), or in one
+    behind it. It cannot be taken back. Does nothing when the request is not recorded.
+
+    Args:
+        request: Django's request, or REST framework's.
+    """
+    django_request = http_request(request)
+    if django_request is not None:
+        # Not on the `Outcome`: before the view there is none yet.
+        setattr(django_request, _OPTED_OUT, True)
+
+
+def is_opted_out(request: object) -> bool:
+    """Tell whether `opt_out` was called for this request."""
+    return getattr(request, _OPTED_OUT, False)

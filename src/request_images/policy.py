@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+from django.utils.module_loading import import_string
 
 from .conf import conf
+from .health import report
 from .inspection import ImageInfo
-from .outcome import CaptureStatus
+from .outcome import CaptureStatus, is_opted_out
 from .sources import Candidate
 
 
@@ -26,6 +32,13 @@ class Decision:
     def keeps(self) -> bool:
         """Whether the bytes are to be kept."""
         return self.status == CaptureStatus.STORED
+
+
+class Sampled(Protocol):
+    """What sampling needs of a ``RequestLog``."""
+
+    request_id: str
+    sample_probability: float
 
 
 def max_size() -> int:
@@ -77,3 +90,75 @@ def decide(info: ImageInfo) -> Decision:
     if info.problem:
         return Decision(CaptureStatus.UNREADABLE, info.problem)
     return Decision(CaptureStatus.STORED)
+
+
+def sample_point(request_id: str) -> float:
+    """Return where a request falls between 0 and 1: the same in every process.
+
+    It is kept with a probability above this number, so that who is in a sample is in
+    every larger one too.
+    """
+    # A callers' id may be as regular as it likes, its hash is not. 53 bits are what a
+    # float holds: more would be rounded, up to 1 at worst.
+    digest = hashlib.sha256(request_id.encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
+
+
+def decide_before_view(request: object, log: Sampled) -> Decision | None:
+    """Decide whether a request's image is looked for; None for yes.
+
+    Args:
+        request: Django's request.
+        log: What is known by now; is told the probability of being kept.
+    """
+    if opted_out := decide_opted_out(request):
+        return opted_out
+    try:
+        should_capture = _function(conf.SHOULD_CAPTURE)
+        wanted = True if should_capture is None else should_capture(request)
+        if not isinstance(wanted, bool):
+            raise TypeError(f"SHOULD_CAPTURE returned {wanted!r}, not True or False")
+    except Exception as exception:  # noqa: BLE001
+        report("should_capture", exception)
+        wanted = True
+    if not wanted:
+        return Decision(CaptureStatus.OPTED_OUT, "SHOULD_CAPTURE said no")
+    log.sample_probability = float(conf.SAMPLE_RATE)
+    return _sample(log)
+
+
+def decide_opted_out(request: object) -> Decision | None:
+    """Decide about a request for which ``opt_out`` may have been called."""
+    return Decision(CaptureStatus.OPTED_OUT) if is_opted_out(request) else None
+
+
+def decide_after_view(log: Sampled) -> Decision:
+    """Decide about an image that could be kept, now that its request's end is known.
+
+    Args:
+        log: The unsaved log; is told the probability of being kept.
+    """
+    try:
+        should_keep = _function(conf.SHOULD_KEEP)
+        answer = 1.0 if should_keep is None else should_keep(log)
+        if not isinstance(answer, bool | int | float) or not 0 <= answer <= 1:
+            raise ValueError(f"SHOULD_KEEP returned {answer!r}, no number from 0 to 1")
+    except Exception as exception:  # noqa: BLE001
+        report("should_keep", exception)
+        answer = 1.0
+    log.sample_probability *= answer
+    return _sample(log) or Decision(CaptureStatus.STORED)
+
+
+def _sample(log: Sampled) -> Decision | None:
+    # The point is the same before the view and after it: whoever is kept with the
+    # product of two probabilities was in the sample of the first one.
+    if sample_point(log.request_id) < log.sample_probability:
+        return None
+    detail = f"kept with a probability of {log.sample_probability:g}"
+    return Decision(CaptureStatus.SAMPLED_OUT, detail)
+
+
+def _function(value: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
+    # Each time by its path: cheap (a look into `sys.modules`), and never out of date.
+    return import_string(value) if isinstance(value, str) else value

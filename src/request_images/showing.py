@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
-from django.utils import formats
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
+from django.utils import formats, timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from .health import ProcessHealth
 from .models import RequestImage, RequestLog
+from .monitoring import Vitals
+from .outcome import CaptureStatus
+
+_COUNTED: Mapping[str, str | Promise] = {
+    **dict(CaptureStatus.choices),
+    "lost": _("lost without a row"),
+    "dropped": _("dropped, too much was waiting"),
+    "spooled": _("put aside, to be written later"),
+    "unspooled": _("put aside, and written by now"),
+    "spool_full": _("no room to put it aside"),
+    "rescued": _("ended by us, nobody closed them"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Names and values, under a caption."""
+
+    caption: str
+    rows: Sequence[tuple[object, object]]
 
 
 def dimensions(image: RequestImage) -> str:
@@ -30,3 +58,37 @@ def kept(log: RequestLog) -> str:
     """Return what became of a request's image, with the reason if there is one."""
     status = log.get_capture_status_display()
     return f"{status} ({log.capture_detail})" if log.capture_detail else status
+
+
+def health_tables(vitals: Vitals, process: ProcessHealth) -> list[Table]:
+    """Return what the database and one process tell of the recording's health."""
+    last = vitals.last_recorded
+    latest = gettext("never") if last is None else _moment(last)
+    of_database = [(gettext("last request"), latest), *_counted(vitals.capture_status)]
+    if vitals.spooled:
+        of_database.append((gettext("in the spool folder"), vitals.spooled))
+    of_process = [
+        (gettext("process id"), process.pid),
+        (gettext("since"), _moment(process.since)),
+        *_counted(process.counts),
+    ]
+    tables = [
+        Table(
+            gettext("Requests of the last %(hours)d hours") % {"hours": vitals.hours},
+            of_database,
+        ),
+        Table(gettext("Counted by this process"), of_process),
+    ]
+    if process.faults:
+        tables.append(Table(gettext("Faults"), list(process.faults.items())))
+    return tables
+
+
+def _counted(counts: Mapping[str, int]) -> list[tuple[object, object]]:
+    return [(_COUNTED.get(name, name), count) for name, count in counts.items()]
+
+
+def _moment(value: datetime) -> str:
+    if timezone.is_aware(value):
+        value = timezone.localtime(value)
+    return formats.date_format(value, "DATETIME_FORMAT")

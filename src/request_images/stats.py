@@ -173,6 +173,12 @@ def by_day(logs: QuerySet[Any], days: int) -> list[Group]:
     ]
 
 
+def by_status(logs: QuerySet[Any]) -> dict[str, int]:
+    """Count request logs by their capture status, the most frequent first."""
+    rows = logs.order_by().values_list("capture_status").annotate(n=Count("pk"))
+    return dict(rows.order_by("-n", "capture_status"))
+
+
 def storage(logs: QuerySet[Any]) -> Storage:
     """Weigh the images of some request logs. No image is loaded."""
     kept = logs.order_by().filter(image__content__isnull=False)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from . import stats
+from . import health, monitoring, stats
 from .formats import MIME_TYPES
 from .models import RequestLog, RequestLogQuerySet
 
@@ -114,6 +114,7 @@ def _gather(filters: Filters) -> dict[str, Any]:
         "by_mime_type": _list(stats.by(with_image, {"mime_type": "image__mime_type"})),
         "by_error_type": _list(stats.by(logs.failed(), errors)),
         "by_day": _list(stats.by_day(matching, TREND_DAYS)),
+        "health": asdict(monitoring.look()) | {"process": asdict(health.of_process())},
     }
 
 

@@ -200,6 +200,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "sample_probability",
+                    models.FloatField(
+                        default=1.0,
+                        help_text="An image that is kept stands for one divided by this.",
+                        verbose_name="probability of being kept",
+                    ),
+                ),
+                (
                     "link_model",
                     models.CharField(
                         blank=True, max_length=100, verbose_name="linked model"
