@@ -6,7 +6,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient
 
-from request_images import health
+from request_images import health, writing
 
 from .images import draw
 
@@ -15,6 +15,7 @@ from .images import draw
 def _no_faults():
     """Fail a test that leaves a fault of ours behind; one that wants it resets."""
     health.reset()
+    writing.breaker.reset()
     yield
     faults = health.faults()
     health.reset()

@@ -18,10 +18,34 @@ from request_images.inspection import inspect
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 from request_images.stats import bucket_of
+from request_images.storing import Record
 
 from .images import draw
 
 PICTURE = draw()
+
+
+def unsaved_record(seed: int) -> Record:
+    """Return a request with a picture, ready to be written."""
+    data = draw(seed=seed)
+    info = inspect(data)
+    log = RequestLog(
+        request_id=uuid.uuid4().hex,
+        created_at=timezone.now(),
+        endpoint="solve",
+        method="POST",
+        path="/solve/",
+        status_code=200,
+        duration_ms=1,
+        duration_bucket=bucket_of(1),
+        capture_status=CaptureStatus.STORED,
+    )
+    image = RequestImage(
+        image_hash=info.image_hash,
+        file_size=info.file_size,
+        mime_type=info.format.mime_type,
+    )
+    return Record(log, image, data)
 
 
 def make_log(*, days_old: float = 0, **values: object) -> RequestLog:

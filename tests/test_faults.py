@@ -14,7 +14,7 @@ from django.db import (
 )
 from django.test import Client
 
-from request_images import health, signals, storing, writing
+from request_images import health, judging, signals, storing
 from request_images.models import ImageContent, RequestImage, RequestLog
 
 from .images import draw
@@ -75,7 +75,7 @@ class TestStoreFails:
 
     def test_W2_views_data_stays(self, monkeypatch):
         """What the view wrote is committed although our write failed."""
-        monkeypatch.setattr(storing, "save", _raise(OperationalError("disk full")))
+        monkeypatch.setattr(storing, "save_many", _raise(OperationalError("disk full")))
         assert post("/annotated/").status_code == 200
         assert Note.objects.count() == 1
         assert not RequestLog.objects.exists()
@@ -103,13 +103,13 @@ class TestStoreFails:
         look = storing._save_once
         calls = []
 
-        def racing(log, image, data, using):
+        def racing(records, using):
             calls.append(1)
             if len(calls) == 1:
-                content = ImageContent.holding(image.image_hash, data)
-                content.save()
+                (record,) = records
+                ImageContent.holding(record.image.image_hash, record.data).save()
                 raise IntegrityError("the other was faster")
-            return look(log, image, data, using)
+            return look(records, using)
 
         monkeypatch.setattr(storing, "_save_once", racing)
         post()
@@ -127,10 +127,10 @@ class TestStoreFails:
         """What cannot be said of the image is left out, and the row is there."""
         look = storing._save_once
 
-        def refusing(log, image, data, using):
-            if image is not None:
+        def refusing(records, using):
+            if any(record.image for record in records):
                 raise DataError("value out of range")
-            look(log, image, data, using)
+            look(records, using)
 
         monkeypatch.setattr(storing, "_save_once", refusing)
         post()
@@ -158,7 +158,7 @@ class TestInspectionFails:
     @pytest.mark.parametrize("name", ["find", "inspect"])
     def test_bug(self, monkeypatch, name, told):
         """The row says what went wrong."""
-        monkeypatch.setattr(writing, name, _raise(ZeroDivisionError("a bug")))
+        monkeypatch.setattr(judging, name, _raise(ZeroDivisionError("a bug")))
         assert post().status_code == 200
         log = RequestLog.objects.get()
         assert log.capture_status == "store_failed"
@@ -222,7 +222,7 @@ class TestSignals:
 @pytest.mark.django_db
 def test_faults_are_logged_once_a_minute(monkeypatch, caplog):
     """A fault that repeats does not fill the log."""
-    monkeypatch.setattr(writing, "inspect", _raise(ZeroDivisionError("a bug")))
+    monkeypatch.setattr(judging, "inspect", _raise(ZeroDivisionError("a bug")))
     with caplog.at_level(logging.ERROR, logger="request_images"):
         for _ in range(5):
             post()

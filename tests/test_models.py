@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from request_images import storing
+from request_images import drawing, storing
 from request_images.exceptions import ThumbnailError
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
@@ -153,14 +153,14 @@ class TestThumbnail:
             calls.append((data, limits))
             return calls.answer()
 
-        monkeypatch.setattr(storing, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(drawing, "make_thumbnail", make_thumbnail)
         return calls
 
     def test_is_made_once(self, made):
         """Made when first asked for, of the bytes and within the settings' limits."""
         content = make_content()
         for _ in range(3):
-            assert storing.thumbnail_of(content.pk) == b"small"
+            assert drawing.thumbnail_of(content.pk) == b"small"
         limits = {"size": 160, "max_pixels": 40_000_000}
         assert made == [(PICTURE, limits)]
 
@@ -172,8 +172,8 @@ class TestThumbnail:
 
         made.answer = fail
         content = make_content()
-        assert storing.thumbnail_of(content.pk) is None
-        assert storing.thumbnail_of(content.pk) is None
+        assert drawing.thumbnail_of(content.pk) is None
+        assert drawing.thumbnail_of(content.pk) is None
         assert len(made) == 1
         content.refresh_from_db()
         assert content.thumbnail_error.startswith("brokenxxx")
@@ -181,16 +181,16 @@ class TestThumbnail:
     def test_a_thumbnail_that_is_there_loads_no_bytes(self, made):
         """Showing a list again never reads an original."""
         content = make_content()
-        storing.thumbnail_of(content.pk)
+        drawing.thumbnail_of(content.pk)
         with capture_queries() as queries:
-            storing.thumbnail_of(content.pk)
+            drawing.thumbnail_of(content.pk)
         assert len(queries) == 1
         assert '"data"' not in queries[0].replace("`", '"')
 
     def test_of_a_content_that_is_gone(self, made):
         """Nothing is made of nothing."""
         with pytest.raises(ImageContent.DoesNotExist):
-            storing.thumbnail_of(0)
+            drawing.thumbnail_of(0)
         assert made == []
 
     def test_that_another_thread_made_meanwhile(self, made, monkeypatch):
@@ -204,8 +204,8 @@ class TestThumbnail:
             def __exit__(self, *exception):
                 """Nothing was locked."""
 
-        monkeypatch.setattr(storing, "_one_thumbnail", Lock())
-        assert storing.thumbnail_of(content.pk) == b"theirs"
+        monkeypatch.setattr(drawing, "_one_thumbnail", Lock())
+        assert drawing.thumbnail_of(content.pk) == b"theirs"
         assert made == []
 
     def test_of_a_content_that_cleanup_takes_away_meanwhile(self, made):
@@ -216,7 +216,7 @@ class TestThumbnail:
             return b"small"
 
         made.answer = delete_and_answer
-        assert storing.thumbnail_of(make_content().pk) == b"small"
+        assert drawing.thumbnail_of(make_content().pk) == b"small"
         assert not ImageContent.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
@@ -229,12 +229,12 @@ class TestThumbnail:
             return b"small"
 
         made.answer = look
-        storing.thumbnail_of(make_content().pk)
+        drawing.thumbnail_of(make_content().pk)
         assert in_transaction == [False]
 
     def test_one_at_a_time(self):
         """Decoding takes memory: a lock serves the whole process."""
-        assert isinstance(storing._one_thumbnail, type(threading.Lock()))
+        assert isinstance(drawing._one_thumbnail, type(threading.Lock()))
 
 
 class TestRequestImage:
@@ -448,7 +448,7 @@ class TestSave:
     def test_a_failure_at_the_very_end_leaves_nothing(self, monkeypatch):
         """Log, content and image are written in one transaction."""
         log, image = unsaved()
-        monkeypatch.setattr(image, "save", self.fail)
+        monkeypatch.setattr(storing, "_insert", self.failing_with_the_image())
         with pytest.raises(OSError, match="disk full"):
             save(log, image, PICTURE)
         assert not RequestLog.objects.exists()
@@ -458,7 +458,7 @@ class TestSave:
         """What was rolled back is not referred to by the next try."""
         log, image = unsaved()
         with monkeypatch.context() as patched:
-            patched.setattr(image, "save", self.fail)
+            patched.setattr(storing, "_insert", self.failing_with_the_image())
             with pytest.raises(OSError, match="disk full"):
                 save(log, image, PICTURE)
         save(log, image, None)
@@ -466,5 +466,13 @@ class TestSave:
         assert RequestImage.objects.get().content is None
 
     @staticmethod
-    def fail(**options):
-        raise OSError("disk full")
+    def failing_with_the_image():
+        """Insert what is asked for, and fail at the very last rows."""
+        insert = storing._insert
+
+        def failing(rows, using):
+            if isinstance(rows[0], RequestImage):
+                raise OSError("disk full")
+            insert(rows, using)
+
+        return failing

@@ -7,14 +7,18 @@ at the moment of use, so that ``override_settings`` and late changes are honoure
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Generic, TypeVar, overload
 
 from appconf import AppConf
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "REQUEST_IMAGES_"
+_DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 T = TypeVar("T")
 
@@ -90,6 +94,12 @@ def _are_names(value: Any) -> bool:
         and len(value) > 0
         and all(isinstance(name, str) and name for name in value)
     )
+
+
+def _is_function_or_path(value: Any) -> bool:
+    if isinstance(value, str):
+        return _DOTTED_PATH.fullmatch(value) is not None
+    return value is None or (callable(value) and not iscoroutinefunction(value))
 
 
 class Conf:
@@ -212,6 +222,115 @@ class Conf:
             "a crafted file of a few bytes can unfold to gigabytes."
         ),
         check_id="request_images.E010",
+    )
+
+    WRITE_MODE = Setting(
+        "after_response",
+        expects="'after_response' or 'background'",
+        accepts=lambda value: value in ("after_response", "background"),
+        meaning=(
+            "Who writes: the request's own thread, once the response has gone, or a "
+            "thread of the process that writes many requests at once. Under ASGI "
+            "`background` saves a database connection a request."
+        ),
+        check_id="request_images.E012",
+    )
+    BACKLOG_MAX_MB = Setting[float](
+        64,
+        expects="a number above 0",
+        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
+        meaning=(
+            "How many megabytes of images may wait for the background thread, in each "
+            "process (1 MB = 1,048,576 bytes)."
+        ),
+        check_id="request_images.E013",
+    )
+    BACKLOG_MAX_REQUESTS = Setting(
+        1000,
+        expects="a whole number above 0",
+        accepts=lambda value: _is_int(value) and value > 0,
+        meaning="How many requests may wait for the background thread.",
+        check_id="request_images.E014",
+    )
+    BACKLOG_WHEN_FULL = Setting(
+        "write",
+        expects="'write' or 'drop'",
+        accepts=lambda value: value in ("write", "drop"),
+        meaning=(
+            "What becomes of a request when the backlog is full: `write` writes it at "
+            "once, in its own thread; `drop` waits for nothing, drops the image and "
+            "says `over_budget` on the row."
+        ),
+        check_id="request_images.E015",
+    )
+    SHUTDOWN_SECONDS = Setting[float](
+        5,
+        expects="a number of seconds, 0 or more",
+        accepts=lambda value: _is_number(value) and 0 <= value < float("inf"),
+        meaning="How long a process that exits waits for its backlog to be written.",
+        check_id="request_images.E016",
+    )
+    LOCK_TIMEOUT_SECONDS = Setting[float](
+        1,
+        expects="a number of seconds from 0.01 to 60",
+        accepts=lambda value: _is_number(value) and 0.01 <= value <= 60,
+        meaning=(
+            "How long one of our statements waits for a lock, on PostgreSQL and "
+            "MariaDB; and a tenth of how long it may take at all. On SQLite the "
+            "connection's own `timeout` holds."
+        ),
+        check_id="request_images.E017",
+    )
+    SPOOL_DIR = Setting[str | os.PathLike[str] | None](
+        None,
+        expects="the path of a folder, or None",
+        accepts=lambda value: value is None or isinstance(value, str | os.PathLike),
+        meaning=(
+            "A local folder for what cannot be written to the database. The next "
+            "healthy process writes it, or `write_spooled_requests`. None: what "
+            "cannot be written is counted and lost."
+        ),
+        check_id="request_images.E018",
+    )
+    SPOOL_MAX_MB = Setting[float](
+        512,
+        expects="a number above 0",
+        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
+        meaning="How many megabytes the spool folder may hold.",
+        check_id="request_images.E019",
+    )
+
+    SAMPLE_RATE = Setting[float](
+        1.0,
+        expects="a number from 0 to 1",
+        accepts=lambda value: _is_number(value) and 0 <= value <= 1,
+        meaning=(
+            "The share of requests whose image is looked for, chosen by the request "
+            "id: every process chooses the same ones. The log of any other says "
+            "`sampled_out`."
+        ),
+        check_id="request_images.E020",
+    )
+    SHOULD_CAPTURE = Setting[Callable[..., Any] | str | None](
+        None,
+        expects="None, a function that is not async, or the dotted path of one",
+        accepts=_is_function_or_path,
+        meaning=(
+            "Called with the request before its view; returns True or False. After "
+            "False no image is looked for, and the log says `opted_out`."
+        ),
+        check_id="request_images.E021",
+    )
+    SHOULD_KEEP = Setting[Callable[..., Any] | str | None](
+        None,
+        expects="None, a function that is not async, or the dotted path of one",
+        accepts=_is_function_or_path,
+        meaning=(
+            "Called with the unsaved `RequestLog` behind the response, when there is "
+            "an image to keep; returns True, False, or the probability with which to "
+            "keep it. The log of an image that is not kept says `sampled_out`."
+        ),
+        check_id="request_images.E022",
     )
 
     @classmethod

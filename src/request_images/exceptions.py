@@ -21,5 +21,9 @@ class ThumbnailError(RequestImagesError, ValueError):
     """No thumbnail can be made of these bytes: the text says why."""
 
 
+class StoreUnavailable(RequestImagesError, RuntimeError):
+    """The database was not even tried, because it has just failed several times."""
+
+
 class RetentionError(RequestImagesError, ValueError):
     """A retention that cannot be meant, such as zero days."""

@@ -11,9 +11,9 @@ from django.http import HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.templatetags.static import static
 
 from . import thumbnails
+from .drawing import thumbnail_of
 from .formats import HEAD_SIZE, sniff
 from .models import ImageContent, RequestImage
-from .storing import thumbnail_of
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",

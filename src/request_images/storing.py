@@ -1,22 +1,25 @@
-"""Write what was recorded, and what is made of it later: rows, bytes, thumbnails."""
+"""Write what was recorded: many requests or one, in one transaction of our own."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 
-from django.db import IntegrityError, connections, router, transaction
+from django.db import DatabaseError, IntegrityError, connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
-from .columns import clean_text
 from .conf import conf
-from .exceptions import ThumbnailError
 from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
-from .thumbnails import make_thumbnail
+from .stores import store_of
 
 TRIES = 3
 """How often a write is tried that runs into another one."""
 
-_one_thumbnail = threading.Lock()
+_PATIENCE = 10
+"""A statement may take so many times as long as it may wait for a lock."""
 
 
 def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> None:
@@ -33,86 +36,186 @@ def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> Non
     Raises:
         django.db.Error: Nothing was written.
     """
+    save_many([Record(log, image, data)])
+
+
+@dataclass
+class Record:
+    """One recorded request, ready to be written.
+
+    Attributes:
+        log: The unsaved log.
+        image: Its unsaved image; None when the request brought none.
+        data: The image's bytes when they are to be kept.
+    """
+
+    log: RequestLog
+    image: RequestImage | None = None
+    data: bytes | None = None
+
+
+def save_many(records: Sequence[Record]) -> None:
+    """Write recorded requests, all of them in one transaction of our own, or none.
+
+    Raises:
+        django.db.Error: Nothing was written.
+    """
     using = router.db_for_write(RequestLog)
     for _try in range(TRIES - 1):
         try:
-            _save_once(log, image, data, using)
+            _save_once(records, using)
         except IntegrityError:
             # Meanwhile another request brought the same image, or cleanup took it
             # away. Either way the next look finds things as they are.
             continue
         return
-    _save_once(log, image, data, using)
+    _save_once(records, using)
 
 
-def _save_once(
-    log: RequestLog, image: RequestImage | None, data: bytes | None, using: str
-) -> None:
-    kept = None
-    if image is not None and data is not None:
-        # Outside the transaction, which must begin with a write: SQLite refuses to
-        # turn a reader into a writer when another has written in between.
-        contents = ImageContent.objects.using(using).filter(image_hash=image.image_hash)
-        kept = contents.only("pk").first()
-        log.capture_status = (
-            CaptureStatus.STORED if kept is None else CaptureStatus.DUPLICATE
+def _save_once(records: Sequence[Record], using: str) -> None:
+    # Outside the transaction on SQLite, where it must begin with a write: SQLite
+    # refuses to turn a reader into a writer when another has written in between.
+    is_sqlite = connections[using].vendor == "sqlite"
+    kept = _kept_contents(records, using) if is_sqlite else {}
+    with bounded_transaction(using):
+        if not is_sqlite:
+            kept = _kept_contents(records, using)
+        for record in records:
+            _tell_duplicates(record, kept)
+        _insert([record.log for record in records], using)
+        for record in records:
+            _link(record, kept, using)
+        _insert([r.image for r in records if r.image is not None], using)
+
+
+def _kept_contents(records: Sequence[Record], using: str) -> dict[str, int | None]:
+    hashes = {
+        r.image.image_hash
+        for r in records
+        if r.image is not None and r.data is not None
+    }
+    if not hashes:
+        return {}
+    contents = ImageContent.objects.using(using).filter(image_hash__in=hashes)
+    return dict(contents.values_list("image_hash", "pk"))
+
+
+def _tell_duplicates(record: Record, kept: dict[str, int | None]) -> None:
+    if record.image is None or record.data is None:
+        return
+    if record.image.image_hash in kept:
+        record.log.capture_status = CaptureStatus.DUPLICATE
+    else:
+        record.log.capture_status = CaptureStatus.STORED
+        kept[record.image.image_hash] = None  # by this very transaction, further down
+
+
+def _link(record: Record, kept: dict[str, int | None], using: str) -> None:
+    image = record.image
+    if image is None:
+        return
+    pk: int | None = None
+    if record.data is not None:
+        pk = kept[image.image_hash]
+        if pk is None:
+            content = ImageContent.holding(image.image_hash, record.data)
+            store_of(content.storage).insert(content, using)
+            pk = kept[image.image_hash] = content.pk
+    # Also when it is None: an earlier try may have left one that was rolled back.
+    image.content_id = pk
+    image.log = record.log
+    image.created_at = record.log.created_at
+
+
+def _insert(rows: Sequence[Model], using: str) -> None:
+    for row in rows:
+        row.pk = None
+    if not rows:
+        return
+    if connections[using].features.can_return_rows_from_bulk_insert:
+        type(rows[0])._default_manager.using(using).bulk_create(rows)
+    else:
+        for row in rows:
+            row.save(force_insert=True, using=using)
+
+
+@contextmanager
+def bounded_transaction(using: str) -> Iterator[None]:
+    """Open a transaction whose statements wait for locks only so long.
+
+    A table that a migration has locked would hold the server's worker for as long as
+    that takes. A transaction that is open already (a test's) keeps its own limits.
+    """
+    connection = connections[using]
+    seconds = conf.LOCK_TIMEOUT_SECONDS
+    if connection.in_atomic_block:
+        limits: AbstractContextManager[None] = nullcontext()
+    elif connection.vendor == "mysql":
+        limits = _mysql_limits(connection, seconds)
+    else:
+        limits = nullcontext()
+    is_ours = not connection.in_atomic_block
+    with limits, transaction.atomic(using=using):
+        if is_ours and connection.vendor == "postgresql":
+            _limit_postgresql(connection, seconds)
+        yield
+
+
+def _limit_postgresql(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    # "true": for this transaction only, as SET LOCAL, which behind a pooler matters.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('lock_timeout', %s, true),"
+            " set_config('statement_timeout', %s, true)",
+            [f"{round(seconds * 1000)}ms", f"{round(seconds * 1000 * _PATIENCE)}ms"],
         )
-    with transaction.atomic(using=using):
-        log.pk = None
-        log.save(force_insert=True, using=using)
-        if image is None:
-            return
-        content = kept
-        if data is not None and content is None:
-            content = ImageContent.holding(image.image_hash, data)
-            content.save(force_insert=True, using=using)
-        # Also when it is None: an earlier try may have left one that was rolled back.
-        image.content = content
-        image.pk = None
-        image.log = log
-        image.created_at = log.created_at
-        image.save(force_insert=True, using=using)
 
 
-def thumbnail_of(pk: int) -> bytes | None:
-    """Return the thumbnail of a content, made now if it never was.
+@contextmanager
+def _mysql_limits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
+    whole = max(1, round(seconds))  # both know whole seconds only
+    wanted = {"lock_wait_timeout": whole, "innodb_lock_wait_timeout": whole}
+    if getattr(connection, "mysql_is_mariadb", False):
+        wanted["max_statement_time"] = round(seconds * _PATIENCE)
+    with connection.cursor() as cursor:
+        for name, value in wanted.items():
+            cursor.execute(
+                f"SET @request_images_{name} = @@SESSION.{name}, SESSION {name} = %s",
+                [value],
+            )
+    try:
+        yield
+    finally:
+        # A connection that broke meanwhile takes its limits with it.
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            for name in wanted:
+                cursor.execute(f"SET SESSION {name} = @request_images_{name}")
 
-    It is made once: the result is kept, and so is the failure. One at a time in this
-    process (decoding takes memory), outside any transaction of ours (it takes time,
-    and nobody may wait for a lock meanwhile).
+
+@contextmanager
+def usable_connection(*, is_handled: bool, is_last_use: bool) -> Iterator[None]:
+    """See to it that our database connection is fit for use, and is not left behind.
 
     Args:
-        pk: The content's primary key.
-
-    Returns:
-        The bytes of a WebP, or None when no thumbnail can be made.
-
-    Raises:
-        ImageContent.DoesNotExist: The content is gone.
+        is_handled: Whether Django's handler has called the view, and is done with the
+            connection. Whoever called it directly goes on using it.
+        is_last_use: Whether this thread will never use it again. What was opened here
+            is closed then, whatever ``CONN_MAX_AGE`` says: nobody else would.
     """
-    light = ImageContent.objects.defer("data")
-    content = light.get(pk=pk)
-    if not content.has_thumbnail_answer:
-        with _one_thumbnail:
-            # Another thread may have made it while this one waited.
-            content = light.using(router.db_for_write(ImageContent)).get(pk=pk)
-            if not content.has_thumbnail_answer:
-                _make_thumbnail(content)
-    return None if content.thumbnail is None else bytes(content.thumbnail)
-
-
-def _make_thumbnail(content: ImageContent) -> None:
+    connection = connections[router.db_for_write(RequestLog)]
+    if connection.in_atomic_block:  # a test's transaction is not ours to end
+        yield
+        return
+    was_closed = connection.connection is None
+    if not was_closed and is_handled and not connection.get_autocommit():
+        # What the view left open is rolled back by Django in a moment, and our rows
+        # would be with it.
+        connection.close()
     try:
-        content.thumbnail = make_thumbnail(
-            content.read(),
-            size=conf.THUMBNAIL_SIZE,
-            max_pixels=conf.THUMBNAIL_MAX_PIXELS,
-        )
-    except ThumbnailError as error:
-        content.thumbnail_error = clean_text(error, 200)
-    # Not `save()`: cleanup may have taken the row meanwhile, which is no error.
-    rows = ImageContent.objects.using(content._state.db).filter(pk=content.pk)
-    rows.update(thumbnail=content.thumbnail, thumbnail_error=content.thumbnail_error)
+        yield
+    finally:
+        if was_closed and is_last_use:
+            connection.close()
 
 
 def open_connection() -> object:

@@ -1,158 +1,156 @@
-"""The work behind the response: find the image, decide, inspect, write, tell.
+"""The work behind the response: write at once or in the background, and tell.
 
 Whatever fails in here is counted and logged, and said on the row where one can be
-written.
+written. What cannot be written goes to the spool folder, if there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
-from django.db import connections, router
+from django.db import connections
 from django.dispatch import Signal
 
-from . import policy, signals, storing
-from .columns import clean_text
-from .formats import sniff
-from .health import report
-from .inspection import inspect
-from .models import RequestImage, RequestLog
-from .outcome import CaptureStatus
+from . import judging, signals, storing
+from .backlog import Backlog
+from .breaker import Breaker
+from .conf import conf
+from .exceptions import StoreUnavailable
+from .health import count, report
+from .judging import Job, judge
+from .models import RequestLog
 from .payload import Payload
-from .policy import Decision
-from .sources import Candidate, Source, find
-
-
-def is_image(head: bytes) -> bool:
-    """Tell whether an image of a known format begins here."""
-    return sniff(head) is not None
-
-
-@contextmanager
-def usable_connection(*, is_handled: bool, is_last_use: bool) -> Iterator[None]:
-    """See to it that our database connection is fit for use, and is not left behind.
-
-    Args:
-        is_handled: Whether Django's handler has called the view, and is done with the
-            connection. Whoever called it directly goes on using it.
-        is_last_use: Whether this thread will never use it again. What was opened here
-            is closed then, whatever ``CONN_MAX_AGE`` says: nobody else would.
-    """
-    connection = connections[router.db_for_write(RequestLog)]
-    if connection.in_atomic_block:  # a test's transaction is not ours to end
-        yield
-        return
-    was_closed = connection.connection is None
-    if not was_closed and is_handled and not connection.get_autocommit():
-        # What the view left open is rolled back by Django in a moment, and our rows
-        # would be with it.
-        connection.close()
-    try:
-        yield
-    finally:
-        if was_closed and is_last_use:
-            connection.close()
+from .spooling import set_aside, write_spooled_now_and_then
+from .storing import Record, usable_connection
 
 
 def write(
-    log: RequestLog, collect: Callable[[], Payload], sources: Sequence[Source]
+    job: Job, collect: Callable[[], Payload], *, is_handled: bool, is_last_use: bool
 ) -> None:
     """Write the row of a request that is over, and tell the receivers of signals.
 
     Args:
-        log: The unsaved log, complete but for its image.
+        job: The request, but for its payload.
         collect: Returns what was seen of the request's body.
-        sources: Where its image is looked for; empty for "wherever it fits".
+        is_handled: Whether a server's request is over; not one of a test, nor a view
+            that is called directly: they want to see their row at once.
+        is_last_use: Whether this thread will not use its database connection again.
     """
-    image: RequestImage | None = None
-    data: bytes | None = None
-    failure: Exception | None = None
     try:
-        payload = collect()
-        candidate, log.image_count = find(payload, sources, is_image)
-        decision, image, data = _judge(candidate, payload)
+        job.payload = collect()
     except Exception as exception:  # noqa: BLE001
-        report("inspection", exception)
-        failure = exception
-        decision = _failed(exception)
-    _describe(log, decision)
-    store_failure = _save(log, image, data)
-    if store_failure is not None and data is not None:
-        # A row without its image still says that there was a request, and why.
-        _describe(log, _failed(store_failure))
-        failure, data = store_failure, None
-        store_failure = _save(log, image, None)
-    if store_failure is not None and image is not None:
-        # Whatever it is that a column does not take.
-        image = None
-        failure = failure or store_failure
-        _describe(log, _failed(failure))
-        store_failure = _save(log, None, None)
-    if store_failure is not None:
-        _tell(signals.capture_failed, log=None, exception=store_failure)
-    elif failure is not None:
-        _tell(signals.capture_failed, log=log, exception=failure)
-    elif data is not None:
-        _tell(signals.image_saved, log=log, image=image)
-    else:
-        _tell(signals.image_skipped, log=log, image=image)
+        report("tap", exception)
+        job.failure, job.decision = exception, judging.failed(exception)
+    if is_handled and conf.WRITE_MODE == "background" and _is_put_off(job):
+        return
+    with usable_connection(is_handled=is_handled, is_last_use=is_last_use):
+        write_jobs([job])
 
 
-def _judge(
-    candidate: Candidate | None, payload: Payload
-) -> tuple[Decision, RequestImage | None, bytes | None]:
-    if candidate is None:
-        decision = policy.decide_unseen(
-            was_read=payload.was_read, expected_size=payload.expected_size
-        )
-        return decision, None, None
-    image = RequestImage(
-        source=clean_text(candidate.source, 200), file_size=candidate.size
-    )
-    if image_format := sniff(candidate.head):
-        image.mime_type = image_format.mime_type
-    early = policy.decide_without_bytes(candidate)
-    data = candidate.data
-    if data is None or (early is not None and not candidate.complete):
-        # Half an image has no hash that another could share.
-        return early or Decision(CaptureStatus.UNREAD), image, None
-    info = inspect(data)
-    image.image_hash = info.image_hash
-    image.file_size = info.file_size
-    image.width, image.height = info.width, info.height
-    decision = early or policy.decide(info)
-    return decision, image, data if decision.keeps else None
+def _is_put_off(job: Job) -> bool:
+    max_bytes = int(conf.BACKLOG_MAX_MB * 1024 * 1024)
+    max_items = conf.BACKLOG_MAX_REQUESTS
+    if backlog.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
+        return True
+    if conf.BACKLOG_WHEN_FULL == "write":
+        return False
+    count("dropped")
+    job.drop_image()
+    if not backlog.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
+        count("lost")  # there is no room even for the log
+    return True
 
 
-def _describe(log: RequestLog, decision: Decision) -> None:
-    log.capture_status = decision.status
-    log.capture_detail = clean_text(decision.detail, 200)
+def write_jobs(jobs: Sequence[Job]) -> None:
+    """Look at requests and write them, in one transaction if that works."""
+    records = [judge(job) for job in jobs]
+    failure = _save(records)
+    for job, record in zip(jobs, records, strict=True):
+        # One row that cannot be written must not cost the others theirs.
+        if failure is not None and len(jobs) > 1:
+            _settle(job, record, _save([record]))
+        else:
+            _settle(job, record, failure)
+    if failure is None:
+        write_spooled_now_and_then()
 
 
-def _failed(exception: Exception) -> Decision:
-    detail = f"{type(exception).__name__}: {exception}"
-    return Decision(CaptureStatus.STORE_FAILED, detail)
-
-
-def _save(
-    log: RequestLog, image: RequestImage | None, data: bytes | None
-) -> Exception | None:
+def _save(records: Sequence[Record]) -> Exception | None:
+    if not breaker.allows():
+        return StoreUnavailable("not tried: it has just failed several times")
     before = storing.open_connection()
     try:
         try:
-            storing.save(log, image, data)
+            storing.save_many(records)
         except Exception:
             if not storing.has_lost(before):
                 raise
-            storing.save(log, image, data)  # over a new one
+            storing.save_many(records)  # over a new one
     except Exception as exception:  # noqa: BLE001
         report("store", exception)
+        breaker.failed()
         return exception
+    breaker.succeeded()
     return None
+
+
+def _settle(job: Job, record: Record, failure: Exception | None) -> None:
+    """Make the best of a request that was written, or could not be."""
+    if failure is not None and record.image is not None:
+        failure = _save_without_image(job, record, failure)
+    if failure is None:
+        _announce(job, record)
+        return
+    if job.decision is not None:
+        judging.describe(record.log, job.decision)  # as it will be when it is written
+    if not set_aside(record):
+        count("lost")
+        _tell(signals.capture_failed, log=None, exception=failure)
+
+
+def _save_without_image(
+    job: Job, record: Record, failure: Exception
+) -> Exception | None:
+    # A row without its image still says that there was a request, and why; and one
+    # without all that is known of the image, if it is that which no column takes.
+    judging.describe(record.log, judging.failed(failure))
+    second = _save([Record(record.log, record.image)])
+    if second is not None:
+        second = _save([Record(record.log)])
+    if second is None:
+        job.failure, record.data = failure, None
+    return second
+
+
+def _announce(job: Job, record: Record) -> None:
+    log, image = record.log, record.image
+    count(str(log.capture_status))
+    if job.failure is not None:
+        _tell(signals.capture_failed, log=log, exception=job.failure)
+    elif record.data is not None:
+        _tell(signals.image_saved, log=log, image=image)
+    else:
+        _tell(signals.image_skipped, log=log, image=image)
 
 
 def _tell(signal: Signal, **arguments: object) -> None:
     for receiver, answer in signal.send_robust(sender=RequestLog, **arguments):
         if isinstance(answer, Exception):
             report(f"receiver {receiver!r}", answer)
+
+
+def _write_batch(jobs: Sequence[Job]) -> None:
+    try:
+        with usable_connection(is_handled=True, is_last_use=False):
+            write_jobs(jobs)
+    except Exception as exception:  # noqa: BLE001
+        count("lost", len(jobs))
+        report("backlog", exception)
+
+
+breaker = Breaker()
+backlog: Backlog[Job] = Backlog(
+    _write_batch,
+    finish=connections.close_all,
+    shutdown_seconds=lambda: conf.SHUTDOWN_SECONDS,
+)

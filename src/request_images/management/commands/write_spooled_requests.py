@@ -1,0 +1,33 @@
+"""``manage.py write_spooled_requests``: write what waits in the spool folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from request_images.conf import conf
+from request_images.spooling import spooled, write_spooled
+
+
+class Command(BaseCommand):
+    """Says what is written; `request_images.spooling` does it."""
+
+    help = (
+        "Writes the requests that wait in REQUEST_IMAGES_SPOOL_DIR to the database. "
+        "Healthy processes do so by themselves; this is for when none is running."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Write everything that is there."""
+        if conf.SPOOL_DIR is None:
+            raise CommandError("REQUEST_IMAGES_SPOOL_DIR names no folder.")
+        result = write_spooled()
+        count, size = spooled()
+        if options["verbosity"] > 0:
+            self.stdout.write(
+                f"Wrote {result.written} requests; {result.known} were there already; "
+                f"{count} wait ({size} bytes)."
+            )
+        if result.failed:
+            raise CommandError("The database refused a request; the rest waits.")

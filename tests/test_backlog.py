@@ -1,0 +1,117 @@
+"""The backlog: bounded in bytes and items, lazy, drained, not inherited."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from request_images.backlog import BATCH_BYTES, BATCH_ITEMS, Backlog
+
+ROOM = {"max_bytes": 1000, "max_items": 10}
+
+
+class Gate:
+    """A writer that waits to be let through, and remembers its batches."""
+
+    def __init__(self):
+        self.batches = []
+        self.is_inside = threading.Event()
+        self.may_pass = threading.Event()
+
+    def __call__(self, batch):
+        self.is_inside.set()
+        assert self.may_pass.wait(10)
+        self.batches.append(list(batch))
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+def make(write, finish=lambda: None):
+    return Backlog(write, finish=finish, shutdown_seconds=lambda: 10)
+
+
+def test_is_lazy(gate):
+    """No item, no thread."""
+    backlog = make(gate)
+    assert backlog.thread is None
+    assert backlog.wait_until_empty(0)
+
+
+def test_is_bounded_in_bytes_and_items(gate):
+    """What is being written counts too: it is still in memory."""
+    backlog = make(gate)
+    assert backlog.put("a", 600, **ROOM)
+    assert gate.is_inside.wait(10)
+    assert not backlog.put("b", 401, **ROOM)
+    assert backlog.put("c", 400, **ROOM)
+    assert backlog.size == 1000
+    assert not backlog.put("d", 0, max_bytes=1000, max_items=2)
+    assert not backlog.wait_until_empty(0.01)
+    gate.may_pass.set()
+    assert backlog.wait_until_empty(10)
+    assert gate.batches == [["a"], ["c"]]
+    assert backlog.size == 0
+
+
+def test_writes_in_batches(gate):
+    """A batch is bounded in items and in bytes; one large item is alone."""
+    backlog = make(gate)
+    room = {"max_bytes": 10**9, "max_items": 10**6}
+    assert backlog.put("first", 1, **room)
+    assert gate.is_inside.wait(10)
+    for number in range(BATCH_ITEMS + 1):
+        backlog.put(number, 1, **room)
+    backlog.put("large", BATCH_BYTES + 1, **room)
+    backlog.put("small", 1, **room)
+    gate.may_pass.set()
+    assert backlog.wait_until_empty(10)
+    assert [len(batch) for batch in gate.batches] == [1, BATCH_ITEMS, 1, 1, 1]
+
+
+def test_new_process(gate):
+    """The child of a fork has neither its parent's thread nor its items."""
+    gate.may_pass.set()
+    backlog = make(gate)
+    backlog.put("a", 1, **ROOM)
+    backlog.wait_until_empty(10)
+    backlog.reset()
+    assert backlog.thread is None
+    assert backlog.put("b", 1, **ROOM)
+    assert backlog.wait_until_empty(10)
+
+
+def test_exit(gate):
+    """An exiting process takes nothing more, and waits for what it has."""
+    finished = []
+    backlog = make(gate, lambda: finished.append(1))
+    backlog._close_at_exit()  # nothing was ever there
+    backlog.put("a", 1, **ROOM)
+    gate.may_pass.set()
+    backlog._close_at_exit()
+    assert gate.batches == [["a"]]
+    assert finished == [1]
+    assert not backlog.put("b", 1, **ROOM)
+
+
+def test_exit_of_a_real_process():
+    """Everything is written before the process is gone."""
+    script = (
+        "import time\n"
+        "from request_images.backlog import Backlog\n"
+        "def write(batch):\n"
+        "    time.sleep(0.05)\n"
+        "    print(*batch, flush=True)\n"
+        "def finish(): print('end', flush=True)\n"
+        "backlog = Backlog(write, finish=finish, shutdown_seconds=lambda: 10)\n"
+        "for n in range(3): backlog.put(n, 1, max_bytes=9, max_items=9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "1", "2", "end"]
