@@ -6,7 +6,9 @@ import asyncio
 import gc
 import io
 import threading
+from concurrent import futures
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -19,7 +21,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
 
-from request_images import health, lifecycle, signals, writing
+from request_images import exits, health, lifecycle, signals, storing
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
 
@@ -36,6 +38,7 @@ def _short_grace(monkeypatch):
     monkeypatch.setattr(lifecycle, "_rescue", lifecycle._Rescue())
     yield
     getattr(lifecycle._rescue.thread, "join", lambda: None)()
+    lifecycle._in_progress.clear()  # of callbacks that a test only pretends to begin
     # Django leaves the body of a request that nobody closes to the collector, and an
     # in-memory database its threads' connections: let it be in this test, not the next.
     gc.collect()
@@ -186,26 +189,6 @@ def test_bytes_are_freed_with_the_request():
     assert kept[0].image_data == draw()
 
 
-@pytest.mark.django_db
-def test_thread_that_cannot_start(monkeypatch):
-    """A process that may have no more threads answers as ever; the next one tries."""
-
-    def start(thread):
-        raise RuntimeError("can't start new thread")
-
-    request = RequestFactory().post("/")
-    request.resolver_match = resolve("/body/")
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
-        view = capture_images(lambda request: HttpResponse("ok"))
-        assert view(request).content == b"ok"
-    assert health.faults() == {"leave:RuntimeError": 1}
-    health.reset()
-    assert lifecycle._rescue.thread is None
-    request.close()
-    assert RequestLog.objects.exists()
-
-
 @pytest.mark.parametrize("factory", [RequestFactory, AsyncRequestFactory])
 def test_csrf_check_switched_off_is_no_test(factory):
     """Projects use the test client's mark to switch the CSRF check off."""
@@ -226,7 +209,7 @@ def test_T2_loop_that_does_not_answer(monkeypatch, is_begun):
 
     class There:
         def result(self, timeout):
-            raise TimeoutError
+            raise futures.TimeoutError
 
         def cancel(self):
             return not is_begun
@@ -392,6 +375,7 @@ class TestRescue:
         (thread,) = threads
         thread.join()
         end.rescue()  # a second time changes nothing
+        assert health.counts()["rescued"] == 2
         assert len(ended) == 2
         assert lifecycle._rescue.thread is None
 
@@ -419,12 +403,139 @@ class TestRescue:
         lifecycle._rescue.drain()
         assert RequestLog.objects.count() == 1
 
+    @staticmethod
+    def _end(callback):
+        request = RequestFactory().post("/")
+        request.resolver_match = resolve("/body/")
+        return lifecycle.RequestEnd(request, callback)
+
+    def test_W11_exit_waits_for_what_is_being_written(self):
+        """W11: the thread is a daemon; the exit must not cut its write in two."""
+        begun, go_on = threading.Event(), threading.Event()
+        ended = []
+
+        def write():
+            begun.set()
+            assert go_on.wait(10)
+            ended.append(1)
+
+        self._end(write).view_ended()
+        assert begun.wait(10)
+        leaving = threading.Thread(target=lifecycle._rescue.drain)
+        leaving.start()
+        leaving.join(0.05)
+        assert leaving.is_alive()
+        go_on.set()
+        leaving.join()
+        assert ended == [1]
+
+    def test_W11_requests_end_before_the_queue_is_closed(self, monkeypatch):
+        """W11: at the exit, what is registered first is called first."""
+        called = []
+        monkeypatch.setattr(exits, "_callbacks", [])
+        exits.run_at_exit(lambda: called.append("requests"))
+        exits.run_at_exit(lambda: called.append("queue"))
+        exits._run()
+        assert called == ["requests", "queue"]
+
+    def test_W11_exit_does_not_wait_for_ever(self, monkeypatch):
+        """W11: a write that hangs does not keep the process."""
+        monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0.01)
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hang():
+            begun.set()
+            assert go_on.wait(10)
+
+        self._end(hang).view_ended()
+        assert begun.wait(10)
+        lifecycle._rescue.drain()
+        go_on.set()
+
+    def test_W15_view_that_closes_its_request(self):
+        """W15: there is nothing left to rescue, and no thread that looks for it."""
+        ended = []
+        end = self._end(lambda: ended.append(1))
+        end._request.close()
+        end.view_ended()
+        end.hurry()
+        assert ended == [1]
+        assert lifecycle._rescue.thread is None
+
+    def test_W15_closed_while_it_is_handed_over(self, monkeypatch):
+        """W15: a request that ends in between does not come up again and again."""
+        monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
+        end = self._end(lambda: None)
+        end._request.close()
+        lifecycle._rescue.watch(end)
+        lifecycle._rescue.thread.join(10)
+        assert lifecycle._rescue.thread is None
+        assert not lifecycle._rescue.is_waiting
+
+    def test_hurry(self, monkeypatch):
+        """What is known to be over goes before what only may be."""
+        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.3)
+        written = []
+        first, second = (self._end(partial(written.append, n)) for n in (1, 2))
+        first.view_ended()
+        second.view_ended()
+        second.hurry()
+        assert lifecycle.wait_until_idle(10)
+        assert written == [2, 1]
+
+    def test_hurry_under_the_test_client(self):
+        """T2: not in a thread, which would write outside of the test's transaction."""
+        end = self._end(lambda: None)
+        end._request._dont_enforce_csrf_checks = True
+        end.hurry()
+        assert lifecycle._rescue.thread is None
+
+    def test_no_thread_to_be_had(self, monkeypatch):
+        """A machine out of threads does not fail the request; the next tries again."""
+        start = threading.Thread.start
+        refusals = [RuntimeError("can't start new thread")]
+
+        def start_or_not(thread):
+            if refusals:
+                raise refusals.pop()
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_or_not)
+        ended = []
+        for _ in range(2):
+            self._end(lambda: ended.append(1)).view_ended()
+        assert lifecycle.wait_until_idle(10)
+        assert ended == [1, 1]
+        assert health.faults() == {"rescue:RuntimeError": 1}
+        health.reset()
+
+    def test_flush_gives_up(self):
+        """Whoever waits for the rows waits for a time."""
+        end = self._end(lambda: None)
+        lifecycle._in_progress.add(end)
+        assert not lifecycle.wait_until_idle(0.01)
+        lifecycle._in_progress.clear()
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_thread_that_died(self):
+        """What ends the thread, such as a receiver's SystemExit, ends it once."""
+        ended = []
+
+        def leave():
+            raise SystemExit
+
+        self._end(leave).view_ended()
+        lifecycle._rescue.thread.join(10)
+        self._end(lambda: ended.append(1)).view_ended()
+        assert lifecycle.wait_until_idle(10)
+        assert ended == [1]
+
     def test_W12_no_connection_is_left_behind(self):
         """W12: what a thread opened that serves no other request is closed."""
         connections = []
 
         def look():
-            with writing.usable_connection(is_handled=True, is_last_use=True):
+            with storing.usable_connection(is_handled=True, is_last_use=True):
                 assert RequestLog.objects.count() == 0
                 connections.append(connection.connection)
             connections.append(connection.connection)

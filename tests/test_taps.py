@@ -215,7 +215,7 @@ def test_R11_tap_that_cannot_be_collected(client, monkeypatch):
     monkeypatch.setattr(taps.Tap, "_collect_body", broken)
     assert client.post("/body/", draw(), content_type="image/png").status_code == 200
     assert only_log().capture_status == "store_failed"
-    assert health.faults() == {"inspection:ZeroDivisionError": 1}
+    assert health.faults() == {"tap:ZeroDivisionError": 1}
     health.reset()
 
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from asgiref.sync import iscoroutinefunction
 
 from . import sources
-from .recording import Options, Recording, begin
+from .recording import OPTIONS, Options, Recording, begin
 from .sources import SourceSpec
 
 P = ParamSpec("P")
@@ -73,6 +73,7 @@ def _decorate(
                 return await view(*args, **kwargs)
             return await _recorded(recording, view(*args, **kwargs))
 
+        vars(async_wrapper)[OPTIONS] = options
         return async_wrapper
 
     @functools.wraps(view)
@@ -82,6 +83,7 @@ def _decorate(
             return view(*args, **kwargs)
         return call_recorded(recording, lambda: view(*args, **kwargs))
 
+    vars(wrapper)[OPTIONS] = options
     return wrapper
 
 

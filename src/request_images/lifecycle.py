@@ -15,23 +15,28 @@ This module knows nothing of images.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent import futures
 from typing import Any
 
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
+from .exits import run_at_exit
+from .health import count, report
+
 GRACE_SECONDS = 5.0
 """How long after its view a request that nobody closes is taken to be over."""
 
 _IDLE_SECONDS = 60.0
+_EXIT_SECONDS = 5.0  # how long the exit of the process waits for a write under way
 _HOP_SECONDS = 10.0
 
+_in_progress: set[RequestEnd] = set()  # requests that are over, and not yet dealt with
 _tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds tasks only weakly
 
 
@@ -46,7 +51,7 @@ class RequestEnd:
 
     def __init__(self, request: HttpRequest, callback: Callable[[], None]) -> None:
         self._request = request
-        self._callback = callback
+        self._ending = callback
         self._lock = threading.Lock()
         self._is_over = False
         self._task: asyncio.Task[None] | None = None
@@ -62,15 +67,29 @@ class RequestEnd:
         Django's test client always closes, and a thread would write outside of the
         test's transaction.
         """
+        if self._is_over:
+            return  # a view may close its request itself
         if self._request.resolver_match is None:
             self._end()
         elif not is_from_test_client(self._request):
             _rescue.watch(self)
 
+    def hurry(self) -> None:
+        """Say that nobody will close the request: end it in another thread, now."""
+        if not self._is_over and not is_from_test_client(self._request):
+            _rescue.hurry(self)
+
     def rescue(self) -> None:
         """Take the request to be over, whoever may still close it."""
         if self._begin_to_end():
+            count("rescued")
             self._callback()
+
+    def _callback(self) -> None:
+        try:
+            self._ending()
+        finally:
+            _in_progress.discard(self)
 
     async def settle(self) -> None:
         """Wait for the callback, where it had to be sent out of the event loop."""
@@ -88,6 +107,7 @@ class RequestEnd:
             if self._is_over:
                 return False
             self._is_over = True
+            _in_progress.add(self)
         _rescue.forget(self)
         # Undo the shadow: it ties the request into a reference cycle, and its body
         # would stay in memory until the garbage collector comes by.
@@ -107,6 +127,8 @@ class RequestEnd:
             self._task = loop.create_task(_in_thread(self._callback))
             _tasks.add(self._task)
             self._task.add_done_callback(_tasks.discard)
+            # Also when the loop ends before the task has begun.
+            self._task.add_done_callback(lambda _: _in_progress.discard(self))
 
 
 def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -> None:
@@ -118,7 +140,7 @@ def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -
             there = asyncio.run_coroutine_threadsafe(_in_thread(callback), main_loop)
             try:
                 there.result(_HOP_SECONDS)
-            except TimeoutError:
+            except futures.TimeoutError:  # the builtin one since Python 3.11
                 if not there.cancel():
                     return  # it has begun after all
             else:
@@ -142,6 +164,23 @@ def is_from_test_client(request: HttpRequest) -> bool:
     return type(body).__module__ == "django.test.client"
 
 
+def wait_until_idle(timeout: float) -> bool:
+    """Wait until every request whose view is done is over and was dealt with.
+
+    Args:
+        timeout: Seconds.
+
+    Returns:
+        False when that takes too long.
+    """
+    deadline = time.monotonic() + timeout
+    while _rescue.is_waiting or _in_progress:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
 def leaves_its_thread(request: HttpRequest) -> bool:
     """Tell whether this thread will never serve another request after this one.
 
@@ -162,18 +201,27 @@ class _Rescue:
         """Forget everything, as a new process does."""
         self._lock = threading.Lock()
         self._deadlines: dict[RequestEnd, float] = {}  # in order: one grace for all
+        self._wake = threading.Event()
         self.thread: threading.Thread | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some request is not over yet."""
+        return bool(self._deadlines)
 
     def watch(self, end: RequestEnd) -> None:
         """End a request after the grace period, unless it ends before."""
         with self._lock:
             self._deadlines[end] = time.monotonic() + GRACE_SECONDS
-            if self.thread is None:
-                thread = threading.Thread(
-                    target=self._run, name="request_images-rescue", daemon=True
-                )
-                thread.start()  # which may fail, and is tried again then
-                self.thread = thread
+            self._ensure_thread()
+
+    def hurry(self, end: RequestEnd) -> None:
+        """End a request now, before all others."""
+        with self._lock:
+            self._deadlines.pop(end, None)
+            self._deadlines = {end: time.monotonic(), **self._deadlines}
+            self._ensure_thread()
+        self._wake.set()
 
     def forget(self, end: RequestEnd) -> None:
         """Leave a request alone that ended by itself."""
@@ -184,28 +232,67 @@ class _Rescue:
         """End every request that is still waiting, at the exit of the process."""
         for end in list(self._deadlines):
             end.rescue()
+        # Ours is not the only thread that dies with the process in what it writes.
+        wait_until_idle(_EXIT_SECONDS)
+
+    def _ensure_thread(self) -> None:
+        if self.thread is not None and self.thread.is_alive():
+            return
+        thread = threading.Thread(
+            target=self._run, name="request_images-rescue", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as exception:
+            # No thread to be had. Whoever closes the request still ends it, and the
+            # next request tries again.
+            report("rescue", exception)
+        else:
+            self.thread = thread
 
     def _run(self) -> None:
         idle_since = time.monotonic()
         while True:
-            now = time.monotonic()
-            with self._lock:
-                end, deadline = next(
-                    iter(self._deadlines.items()), (None, now + GRACE_SECONDS)
-                )
-                if end is not None:
-                    idle_since = now
-                elif now - idle_since > _IDLE_SECONDS:
-                    self.thread = None  # the next request starts another
-                    return
-            if end is not None and deadline <= now:
-                end.rescue()
-            else:
-                # No request wakes this thread: that would cost each of them a switch.
-                time.sleep(deadline - now)
+            self._wake.clear()  # before looking, so that no hurry is missed
+            end, seconds = self._next()
+            if end is not None:
+                self._end(end)
+            if end is not None or self._deadlines:
+                idle_since = time.monotonic()
+            elif self._retires(time.monotonic() - idle_since):
+                return
+            # A request wakes this thread only when it is in a hurry: it would cost
+            # each of them a switch.
+            self._wake.wait(seconds)
+
+    def _next(self) -> tuple[RequestEnd | None, float]:
+        # A request that is due, or how long to wait before there can be one.
+        with self._lock:
+            if not self._deadlines:
+                return None, GRACE_SECONDS
+            end = next(iter(self._deadlines))
+            seconds = self._deadlines[end] - time.monotonic()
+            if seconds > 0:
+                return None, seconds
+            return end, 0.0
+
+    def _end(self, end: RequestEnd) -> None:
+        try:
+            end.rescue()
+        finally:
+            # Also when it had ended meanwhile, or worse: it must not come up again.
+            self.forget(end)
+
+    def _retires(self, idle_seconds: float) -> bool:
+        with self._lock:
+            if self._deadlines or idle_seconds <= _IDLE_SECONDS:
+                return False
+            self.thread = None  # the next request starts another
+            return True
 
 
 _rescue = _Rescue()
 # A child of a fork has neither its parent's thread nor its requests.
 os.register_at_fork(after_in_child=_rescue.reset)
-atexit.register(_rescue.drain)
+os.register_at_fork(after_in_child=_in_progress.clear)
+run_at_exit(_rescue.drain)

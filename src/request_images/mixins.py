@@ -28,18 +28,18 @@ class CaptureImagesMixin:
 
     capture_source: ClassVar[sources.SourceSpec] = None
     capture_endpoint: ClassVar[str] = ""
-    _capture_options: ClassVar[Options] = Options()
+    capture_images_options: ClassVar[Options] = Options()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._capture_options = Options(
+        cls.capture_images_options = Options(
             sources.parse(cls.capture_source), cls.capture_endpoint, cls.__qualname__
         )
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Dispatch as the view does, recorded."""
         dispatch = super().dispatch  # type: ignore[misc]  # the view's, behind us
-        recording = begin((request,), {}, self._capture_options)
+        recording = begin((request,), {}, self.capture_images_options)
         if recording is None:
             return dispatch(request, *args, **kwargs)
         return call_recorded(recording, lambda: dispatch(request, *args, **kwargs))

@@ -22,18 +22,25 @@ from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
 from django.utils.functional import LazyObject, empty
 
+from . import policy
 from .columns import clean_json, clean_text
 from .conf import conf
 from .health import report
-from .lifecycle import RequestEnd, leaves_its_thread
+from .judging import Job, is_image
+from .lifecycle import RequestEnd, is_from_test_client, leaves_its_thread
 from .models import RequestLog
 from .outcome import attach, http_request
 from .payload import Payload, Upload
-from .policy import max_size
 from .sources import Source, upload_rank
 from .stats import bucket_of
 from .taps import Tap
-from .writing import is_image, usable_connection, write
+from .writing import write
+
+OPTIONS = "capture_images_options"
+"""The attribute by which a decorated view is known, and what it asks for."""
+
+EARLY_TAP = "_request_images_tap"
+"""The attribute of a request whose tap was set before its view was reached."""
 
 _ATTRIBUTE = "_request_images_recording"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -60,6 +67,10 @@ class Recording:
 
     Made before the view and written when the request is over. Decorated views may be
     nested: the outermost counts, the inner ones add what they see.
+
+    Attributes:
+        request_id: By which it is known, and sampled, from beginning to end.
+        sample_probability: With which its image is kept, as far as known.
     """
 
     def __init__(self, request: HttpRequest, options: Options) -> None:
@@ -68,17 +79,26 @@ class Recording:
         self._depth = 0
         self._exception: BaseException | None = None
         self._status_code: int | None = None
+        self._is_client_gone = False
         self._view_seconds = 0.0
-        self._upload_seconds = 0.0
+        self._upload_seconds: float | None = None
         self._created_at = timezone.now()
+        self.request_id = _request_id(request)
+        self.sample_probability = 1.0
         self._outcome = attach(request)
-        self._tap = Tap(request, max_size(), self._rank)
+        self._skipped = policy.decide_before_view(request, self)
+        self._tap: Tap | None = None
+        early_tap = vars(request).pop(EARLY_TAP, None)
+        if self._skipped is None:
+            self._tap = early_tap or new_tap(request, options)
+        elif early_tap is not None:
+            early_tap.remove(request)
         self._end = RequestEnd(request, self._write)
         setattr(request, _ATTRIBUTE, self)
         self._started = perf_counter()
-
-    def _rank(self, upload: Upload) -> tuple[int, ...]:
-        return upload_rank(upload, self._options.sources, is_image)
+        if self._tap is not None:
+            # What was uploaded before the view is taken off its time again.
+            self._started -= self._tap.payload.upload_seconds
 
     def enter(self) -> None:
         """Say that a decorated view begins."""
@@ -100,7 +120,8 @@ class Recording:
         if self._depth:
             return
         self._view_seconds = perf_counter() - self._started
-        self._upload_seconds = self._tap.payload.upload_seconds
+        if self._tap is not None:
+            self._upload_seconds = self._tap.payload.upload_seconds
         with_exception = self._exception is not None and response is None
         try:
             if with_exception:
@@ -109,7 +130,10 @@ class Recording:
                 self._read_response(response)
         except Exception as exception:  # noqa: BLE001
             report("response", exception)
-        self._end.view_ended()
+        if self._is_client_gone:
+            self._end.hurry()
+        else:
+            self._end.view_ended()
 
     def _read_response(self, response: object) -> None:
         # A view may return anything: under Ninja a dict, by mistake None.
@@ -132,38 +156,55 @@ class Recording:
         self._status_code = 500
         self._exception = exception or self._exception
 
+    def note_response(self, response: object) -> None:
+        """Say what the client gets in the end, whoever made it."""
+        self._status_code = _http_status(response) or self._status_code
+
+    def note_client_gone(self) -> None:
+        """Say that the client has left, and that nobody will close the request."""
+        self._is_client_gone = True
+        if not self._depth:  # a sync view runs on
+            self._end.hurry()
+
     def _write(self) -> None:
         self._request.__dict__.pop(_ATTRIBUTE, None)
         try:
-            with usable_connection(
-                is_handled=self._request.resolver_match is not None,
+            skipped = self._skipped or policy.decide_opted_out(self._request)
+            job = Job(self._log(), Payload(), self._options.sources, skipped)
+            write(
+                job,
+                self._collect,
+                is_handled=_is_served(self._request),
                 is_last_use=leaves_its_thread(self._request),
-            ):
-                write(self._log(), self._collect, self._options.sources)
+            )
         except Exception as exception:  # noqa: BLE001
             report("recording", exception)
 
     def _collect(self) -> Payload:
-        return self._tap.collect(self._request)
+        return Payload() if self._tap is None else self._tap.collect(self._request)
 
     def _log(self) -> RequestLog:
         request, outcome, error = self._request, self._outcome, self._exception
-        view_ms = 1000 * max(0.0, self._view_seconds - self._upload_seconds)
+        upload_seconds = self._upload_seconds
+        view_ms = 1000 * max(0.0, self._view_seconds - (upload_seconds or 0.0))
         error_type = outcome.error_type or (type(error).__name__ if error else "")
         message = outcome.error_message or ("" if error is None else error)
         log = RequestLog(
-            request_id=_request_id(request),
+            request_id=self.request_id,
             created_at=self._created_at,
             endpoint=clean_text(self._endpoint(), 200),
             method=clean_text(request.method or "", 16),
             path=clean_text(request.path, 1024),
-            status_code=self._status_code,
+            status_code=(
+                _CLIENT_CLOSED_REQUEST if self._is_client_gone else self._status_code
+            ),
             duration_ms=view_ms,
             duration_bucket=bucket_of(view_ms),
-            upload_ms=1000 * self._upload_seconds,
+            upload_ms=None if upload_seconds is None else 1000 * upload_seconds,
             error_type=clean_text(error_type, 200),
             error_message=clean_text(message, 2000),
             metadata=clean_json(outcome.metadata),
+            sample_probability=self.sample_probability,
         )
         if isinstance(outcome.link, Model) and outcome.link.pk is not None:
             log.link_model = outcome.link._meta.label_lower
@@ -176,6 +217,15 @@ class Recording:
         if self._options.endpoint or match is None:
             return self._options.endpoint or self._options.view_name
         return match.view_name if match.url_name else match.route
+
+
+def new_tap(request: HttpRequest, options: Options) -> Tap:
+    """Watch a request's body from now on, for the image that a view asks for."""
+
+    def rank(upload: Upload) -> tuple[int, ...]:
+        return upload_rank(upload, options.sources, is_image)
+
+    return Tap(request, policy.max_size(), rank)
 
 
 def begin(
@@ -278,3 +328,8 @@ def _add_user(log: RequestLog, request: HttpRequest) -> None:
             log.user_id = user.pk
     except Exception as exception:  # noqa: BLE001
         report("user", exception)
+
+
+def _is_served(request: HttpRequest) -> bool:
+    # A view that is called directly, or by a test, wants to see its row at once.
+    return request.resolver_match is not None and not is_from_test_client(request)

@@ -135,18 +135,26 @@ class Tap:
 
     def collect(self, request: HttpRequest) -> Payload:
         """Take the taps off and return what was seen. Called once, after the view."""
-        for name in ("read", "readline"):
-            # As with ``close``: a shadow left behind keeps the body in memory.
-            request.__dict__.pop(name, None)
+        _unshadow(request)
         self.payload.fields = _parsed_fields(request)
         if self._is_multipart:
             self._collect_files(request)
         else:
             self._collect_body(request)
         payload = self.payload
+        self._forget()
+        return payload
+
+    def remove(self, request: HttpRequest) -> None:
+        """Take the taps off a request whose body is not to be watched any more."""
+        _unshadow(request)
+        handlers = request.upload_handlers
+        handlers[:] = [h for h in handlers if getattr(h, "_tap", None) is not self]
+        self._forget()
+
+    def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
         self.payload, self._chosen, self._chunks = Payload(), None, []
-        return payload
 
     def _collect_files(self, request: HttpRequest) -> None:
         payload = self.payload
@@ -222,6 +230,12 @@ class TapUploadHandler(FileUploadHandler):
     def file_complete(self, file_size: int) -> None:
         """Note that the file arrived whole; the handlers behind us make the file."""
         self._upload.complete = True
+
+
+def _unshadow(request: HttpRequest) -> None:
+    for name in ("read", "readline"):
+        # As with ``close``: a shadow left behind keeps the body in memory.
+        request.__dict__.pop(name, None)
 
 
 def _is_binary(content_type: str) -> bool:

@@ -1,0 +1,32 @@
+"""Run something at the exit of the process, however the server makes that happen."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from multiprocessing import util
+
+_callbacks: list[Callable[[], None]] = []
+
+
+def run_at_exit(callback: Callable[[], None]) -> None:
+    """Call back when this process exits in an ordinary way; maybe twice.
+
+    What is registered first is called first: requests end before the queue that takes
+    them is closed.
+
+    Args:
+        callback: What is to be done. The second time, it finds nothing to do.
+    """
+    _callbacks.append(callback)
+
+
+def _run() -> None:
+    for callback in _callbacks:
+        callback()
+
+
+atexit.register(_run)
+# The workers of servers that fork by multiprocessing (granian) leave without what is
+# registered with ``atexit``.
+util.Finalize(None, _run, exitpriority=10)

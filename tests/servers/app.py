@@ -1,0 +1,50 @@
+"""The WSGI and the ASGI application, with the knobs that the tests turn."""
+
+import os
+import signal
+import sys
+import threading
+
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.test import RequestFactory
+
+from request_images import lifecycle
+
+from . import signs
+
+lifecycle.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
+asgi = get_asgi_application()
+django_wsgi = get_wsgi_application()
+watch = lifecycle.RequestEnd.__init__
+
+
+def watch_slowly(self, request, callback):
+    """Wait for the test before the row is written, where the path asks for it."""
+
+    def slow_callback():
+        signs.wait_for(request, "signalled")
+        callback()
+
+    is_slow = request.path == "/slowly_written/"
+    watch(self, request, slow_callback if is_slow else callback)
+
+
+lifecycle.RequestEnd.__init__ = watch_slowly
+
+
+def wsgi(environ, start_response):
+    """Answer as Django does, but where the path asks for it, never be closed."""
+    response = django_wsgi(environ, start_response)
+    return list(response) if environ["PATH_INFO"] == "/unclosed/" else response
+
+
+if "SERVERS_EXIT" in os.environ:
+    # As docs/howto/servers.md has it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+
+if "SERVERS_EARLY_RESCUE" in os.environ:
+    # A thread of the rescue in the process that gunicorn forks from.
+    request = RequestFactory().post("/")
+    request.resolver_match = object()
+    lifecycle.RequestEnd(request, threading.Event().set).view_ended()

@@ -1,0 +1,296 @@
+"""Start real servers, talk to them over a socket, and read what they wrote."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import environ
+from django.db.utils import ConnectionHandler
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20.0
+"""How long anything is waited for, at most. Nothing is waited for longer than it is."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to serve Django.
+
+    Attributes:
+        module: The server, as ``python -m`` starts it.
+        arguments: Its arguments; ``{port}`` is put in.
+        is_asgi: Whether Django runs under ASGI in it.
+        environment: What is added to the environment of its process.
+    """
+
+    module: str
+    arguments: str
+    is_asgi: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether there is such a server for this Python."""
+        return importlib.util.find_spec(self.module) is not None
+
+
+_GUNICORN = "-b 127.0.0.1:{port} tests.servers.app:wsgi"
+_UVICORN = "--port {port} --lifespan off tests.servers.app:"
+_GRANIAN = "--port {port} --workers 1 tests.servers.app:"
+_GTHREAD = Kind("gunicorn", f"-k gthread --threads 4 {_GUNICORN}")
+_WAITRESS = Kind("waitress", "--listen 127.0.0.1:{port} tests.servers.app:wsgi")
+_UVICORN_WSGI = Kind("uvicorn", f"--interface wsgi {_UVICORN}wsgi")
+_UVICORN_ASGI = Kind("uvicorn", f"{_UVICORN}asgi", is_asgi=True)
+_GRANIAN_ASGI = Kind("granian", f"--interface asginl {_GRANIAN}asgi", is_asgi=True)
+_HYPERCORN = Kind(
+    "hypercorn", "-b 127.0.0.1:{port} tests.servers.app:asgi", is_asgi=True
+)
+# A grace that no test outlives: what is written then was not waited for.
+_NO_RESCUE = {"SERVERS_GRACE_SECONDS": "600"}
+_EXIT = {**_NO_RESCUE, "SERVERS_EXIT": "1"}
+_BACKGROUND = {"SERVERS_WRITE_MODE": "background"}
+_MIDDLEWARE = {**_NO_RESCUE, "SERVERS_MIDDLEWARE": "1"}
+KINDS = {
+    "gunicorn-sync": Kind("gunicorn", f"-k sync {_GUNICORN}"),
+    "gunicorn-gthread": _GTHREAD,
+    "waitress": _WAITRESS,
+    "granian-wsgi": Kind("granian", f"--interface wsgi {_GRANIAN}wsgi"),
+    "uvicorn-wsgi": _UVICORN_WSGI,
+    "uvicorn": _UVICORN_ASGI,
+    "granian-asgi": _GRANIAN_ASGI,
+    "hypercorn": _HYPERCORN,
+    "gunicorn-preload": replace(
+        _GTHREAD,
+        arguments=f"--preload {_GTHREAD.arguments}",
+        environment={"SERVERS_EARLY_RESCUE": "1"},
+    ),
+    "gunicorn-no-rescue": replace(_GTHREAD, environment=_NO_RESCUE),
+    "waitress-exit": replace(_WAITRESS, environment=_EXIT),
+    "uvicorn-wsgi-exit": replace(_UVICORN_WSGI, environment=_EXIT),
+    "uvicorn-exit": replace(_UVICORN_ASGI, environment=_EXIT),
+    "gunicorn-background": replace(_GTHREAD, environment=_BACKGROUND),
+    "gunicorn-preload-background": replace(
+        _GTHREAD,
+        arguments=f"--preload {_GTHREAD.arguments}",
+        environment=_BACKGROUND,
+    ),
+    "waitress-background": replace(_WAITRESS, environment={**_EXIT, **_BACKGROUND}),
+    "uvicorn-background": replace(_UVICORN_ASGI, environment={**_EXIT, **_BACKGROUND}),
+    "granian-background": replace(_GRANIAN_ASGI, environment=_BACKGROUND),
+    "hypercorn-background": replace(_HYPERCORN, environment=_BACKGROUND),
+    "uvicorn-middleware": replace(_UVICORN_ASGI, environment=_MIDDLEWARE),
+    "hypercorn-middleware": replace(_HYPERCORN, environment=_MIDDLEWARE),
+}
+
+
+def wait_for(ask: Callable[[], T], what: str) -> T:
+    """Ask until the answer is true, or fail."""
+    until = time.monotonic() + PATIENCE
+    while not (answer := ask()):
+        if time.monotonic() > until:
+            raise AssertionError(f"waited in vain for {what}")
+        time.sleep(0.01)
+    return answer
+
+
+class Database:
+    """The database that servers write to; beside that of the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        given = os.environ.get("DATABASE_URL", "sqlite://")
+        self._name = ""
+        if given.startswith("sqlite"):
+            self.url = f"sqlite:///{folder}/servers.sqlite3"
+        else:
+            self._name = f"request_images_servers_{os.getpid()}"
+            self.url = urlsplit(given)._replace(path=f"/{self._name}").geturl()
+        config = environ.Env.db_url_config(self.url)
+        self._connections = ConnectionHandler({"default": config})
+        self._connection = self._connections["default"]
+        self.vendor = self._connection.vendor
+
+    def environment(self, name: str = "") -> dict[str, str]:
+        """Return the environment of a process that is to use it, known by a name."""
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.servers.settings",
+            "DATABASE_URL": self.url,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path])),
+            "SERVERS_GRACE_SECONDS": "0.3",
+            "SERVERS_NAME": name,
+            "SERVERS_SIGNS": str(self.folder),
+        }
+
+    def create(self) -> None:
+        """Make it, with its tables."""
+        self._drop()
+        if self._name:
+            self._execute_without_database(f"CREATE DATABASE {self._name}")
+        subprocess.run(
+            [sys.executable, "-m", "django", "migrate", "--verbosity=0"],
+            env=self.environment(),
+            cwd=ROOT,
+            check=True,
+        )
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        self._connection.close()
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._name:
+            self._execute_without_database(f"DROP DATABASE IF EXISTS {self._name}")
+
+    def _execute_without_database(self, sql: str) -> None:
+        with self._connection._nodb_cursor() as cursor:
+            cursor.execute(sql)
+
+    def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
+
+    def rows(self, request_id: str) -> list[tuple[Any, ...]]:
+        """Return status, capture status and error type of a request's logs."""
+        return self.query(
+            "SELECT status_code, capture_status, error_type "
+            "FROM request_images_requestlog WHERE request_id = %s",
+            request_id,
+        )
+
+    def connections(self, name: str) -> int:
+        """Return how many connections a server has open, on PostgreSQL."""
+        [[number]] = self.query(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", name
+        )
+        return int(number)
+
+    def row(self, request_id: str) -> tuple[Any, ...]:
+        """Wait for the one row of a request."""
+        [row] = wait_for(lambda: self.rows(request_id), f"the row of {request_id}")
+        return row
+
+
+class Server:
+    """A server in a process of its own, started when it is needed."""
+
+    def __init__(self, name: str, database: Database) -> None:
+        self.name = name
+        self.kind = KINDS[name]
+        self._folder = database.folder
+        self._database = database
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_terminated = False
+        self.port = 0
+
+    def launch(self) -> None:
+        """Start the process; do not wait until it answers."""
+        if self._process is not None:
+            return
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._is_terminated = False
+        arguments = self.kind.arguments.format(port=self.port).split()
+        with (self._folder / f"{self.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self.kind.module, *arguments],
+                env={
+                    **self._database.environment(self.name),
+                    **self.kind.environment,
+                },
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def ensure(self) -> None:
+        """See to it that the server answers."""
+        self.launch()
+        wait_for(self._answers, f"{self.name} to listen")
+
+    def _answers(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise AssertionError(f"{self.name} is gone: {self.output()}")
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def output(self) -> str:
+        """Return what the server said."""
+        log = self._folder / f"{self.name}.log"
+        return log.read_text() if log.exists() else ""
+
+    def terminate(self) -> None:
+        """Send SIGTERM, as an init system does."""
+        if self._process is not None and not self._is_terminated:
+            self._process.send_signal(signal.SIGTERM)
+            self._is_terminated = True  # a second signal would mean "at once"
+
+    def stop(self) -> None:
+        """Send SIGTERM, and wait until the server is gone."""
+        self.terminate()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.wait(PATIENCE)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def post(self, path: str, body: bytes) -> tuple[str, int, bytes]:
+        """Post an image; return the request's id, and the answer as far as it came."""
+        request_id = uuid.uuid4().hex
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Content-Type": "image/png", "X-Request-ID": request_id}
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            try:
+                content = response.read()
+            except http.client.IncompleteRead as error:
+                content = error.partial
+            return request_id, response.status, content
+        finally:
+            connection.close()
+
+    @contextmanager
+    def posting(
+        self, path: str, body: bytes, *, size: int | None = None
+    ) -> Iterator[str]:
+        """Post an image, announced to have ``size`` bytes, and hang up at the end."""
+        request_id = uuid.uuid4().hex
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+            f"X-Request-ID: {request_id}\r\nContent-Length: {size or len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", self.port), 20) as client:
+            client.sendall(head.encode() + body)
+            yield request_id
+
+    def sign(self, request_id: str, name: str) -> Path:
+        """Return the file by which a view and a test tell each other something."""
+        return self._folder / f"{request_id}.{name}"

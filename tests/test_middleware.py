@@ -1,0 +1,308 @@
+"""The optional middleware: exact status, prompt 499, taps before CSRF; no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest.mock import AsyncMock
+
+import pytest
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware, get_token
+from django.test import AsyncRequestFactory, Client, RequestFactory
+from django.urls import resolve
+from django.utils.deprecation import MiddlewareMixin
+
+from request_images import health, lifecycle, middleware, sources
+from request_images.decorators import capture_images
+from request_images.middleware import RequestImagesMiddleware
+from request_images.models import RequestLog
+from request_images.recording import EARLY_TAP, recording_of
+
+from .images import draw
+
+OURS = "request_images.middleware.RequestImagesMiddleware"
+
+
+class Answering(MiddlewareMixin):
+    """A middleware that makes an answer of its own, of an answer or an exception."""
+
+    def process_response(self, request, response):
+        if "replaced" in request.GET:
+            return HttpResponse("replaced", status=int(request.GET["replaced"]))
+        return response
+
+    def process_exception(self, request, exception):
+        if "handled" in request.GET:
+            return HttpResponse("handled", status=int(request.GET["handled"]))
+        return None
+
+
+class Refusing(CsrfViewMiddleware):
+    """A CSRF check that notes whether it came after ours."""
+
+    def process_view(self, request, *args):
+        request.META["TAPPED"] = EARLY_TAP in vars(request)
+        return super().process_view(request, *args)
+
+
+@pytest.fixture(autouse=True)
+def _installed(settings):
+    """Put it first, and the others of these tests behind all."""
+    others = [name for name in settings.MIDDLEWARE if "Csrf" not in name]
+    settings.MIDDLEWARE = [
+        OURS,
+        "tests.test_middleware.Refusing",
+        *others,
+        "tests.test_middleware.Answering",
+    ]
+
+
+@pytest.fixture(params=["sync", "async"])
+def post(request, async_client_post):
+    """Post an image to Django's sync or async handler."""
+    if request.param == "async":
+        return async_client_post
+    client = Client(raise_request_exception=False)
+    return lambda url: client.post(url, draw(), content_type="image/png")
+
+
+@pytest.mark.django_db
+class TestStatus:
+    """W4: the status on the row is the one that the client got."""
+
+    @pytest.mark.parametrize(
+        ("url", "status", "error_type"),
+        [
+            ("/body/?replaced=418", 418, ""),
+            ("/body/?replaced=302", 302, ""),
+            ("/async_upload/?replaced=418", 418, ""),
+            ("/fail/boom/?handled=503", 503, "Boom"),
+            ("/fail/teapot/?handled=200", 200, "Teapot"),
+            ("/fail/boom/?replaced=404", 404, "Boom"),
+            ("/fail/boom/", 500, "Boom"),
+            ("/rendered_late/", 500, "TemplateDoesNotExist"),
+            ("/body/", 200, ""),
+        ],
+    )
+    def test_W4_final_status(self, post, url, status, error_type):
+        assert post(url).status_code == status
+        log = RequestLog.objects.get()
+        assert (log.status_code, log.error_type) == (status, error_type)
+
+    def test_undecorated_view(self, post):
+        """What is not recorded is left alone."""
+        assert post("/off/").status_code == 200
+        assert not RequestLog.objects.exists()
+
+
+class TestTap:
+    """The body is watched before the CSRF check reads the form."""
+
+    @pytest.fixture
+    def client(self):
+        return Client(enforce_csrf_checks=True)
+
+    @staticmethod
+    def _form(client):
+        token = get_token(RequestFactory().get("/"))
+        client.cookies["csrftoken"] = token
+        photo = SimpleUploadedFile("photo.png", draw())
+        return {"photo": photo, "csrfmiddlewaretoken": token}
+
+    @pytest.mark.django_db
+    def test_R7_csrf_parses_the_form(self, client):
+        """R7: the upload is seen, and its time is told from the view's."""
+        view = resolve("/protected/").func
+        assert not getattr(view, "csrf_exempt", False)
+        response = client.post("/protected/", self._form(client))
+        assert response.status_code == 200
+        assert response.wsgi_request.META["TAPPED"]
+        log = RequestLog.objects.get()
+        assert log.capture_status == "stored"
+        assert log.upload_ms > 0
+        assert log.duration_ms >= 0
+        assert EARLY_TAP not in vars(response.wsgi_request)
+
+    @pytest.mark.django_db
+    def test_csrf_refuses(self, client):
+        """A view that is not reached is not recorded, and the taps come off."""
+        photo = SimpleUploadedFile("photo.png", draw())
+        response = client.post("/protected/", {"photo": photo})
+        assert response.status_code == 403
+        request = response.wsgi_request
+        assert request.META["TAPPED"]
+        assert {"read", "readline", EARLY_TAP}.isdisjoint(vars(request))
+        assert not RequestLog.objects.exists()
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "/upload/",
+            "/async_upload/",
+            "/protected/",
+            "/mixed-in/",
+            "/mixed-in-async/",
+            "/dispatch/",
+            "/dispatch-async/",
+            "/method/",
+            "/drf/view/",
+            "/drf/viewset/",
+            "/drf/actions/solve/",
+            "/drf/above/",
+        ],
+    )
+    def test_decorated_views_are_known(self, url):
+        """However a view is decorated, unless the decorator is out of sight."""
+        photo = SimpleUploadedFile("photo.png", draw())
+        response = Client().post(url, {"b": photo})
+        assert response.status_code == 200
+        assert response.wsgi_request.META["TAPPED"]
+        assert RequestLog.objects.get().capture_status == "stored"
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("url", ["/off/", "/drf/below/", "/ninja/upload"])
+    def test_others_are_not(self, url):
+        """They are recorded as without the middleware."""
+        photo = SimpleUploadedFile("photo.png", draw())
+        response = Client().post(url, {"photo": photo})
+        assert not response.wsgi_request.META["TAPPED"]
+        assert RequestLog.objects.count() == (url != "/off/")
+
+    def test_source_of_a_method(self):
+        """The options are those of the very method."""
+        options = middleware._options_of(resolve("/method/").func, "post")
+        assert options.sources == sources.parse("files.b")
+        assert middleware._options_of(resolve("/method/").func, "put") is None
+
+    @pytest.mark.parametrize(
+        "change", [{"ENABLED": False}, {"METHODS": ["PUT"]}], ids=["off", "method"]
+    )
+    @pytest.mark.django_db
+    def test_not_recorded(self, settings, change):
+        for name, value in change.items():
+            setattr(settings, f"REQUEST_IMAGES_{name}", value)
+        response = Client().post("/upload/", {"a": "b"})
+        assert not response.wsgi_request.META["TAPPED"]
+        assert not RequestLog.objects.exists()
+
+    @pytest.mark.django_db
+    def test_twice_in_the_list(self, settings):
+        """By mistake; one tap is enough."""
+        settings.MIDDLEWARE = [OURS, *settings.MIDDLEWARE]
+        photo = SimpleUploadedFile("photo.png", draw())
+        assert Client().post("/upload/", {"photo": photo}).status_code == 200
+        assert RequestLog.objects.get().image_count == 1
+
+
+def _raise(*args, **kwargs):
+    raise ZeroDivisionError("a bug")
+
+
+@pytest.mark.django_db
+class TestNoHarm:
+    """Our failure is never the request's."""
+
+    @pytest.mark.parametrize("name", ["new_tap", "recording_of", "_options_of"])
+    def test_bug(self, monkeypatch, post, name):
+        """A fault in any part is counted; the answer and the row are there."""
+        monkeypatch.setattr(middleware, name, _raise)
+        assert post("/body/?replaced=418").status_code == 418
+        assert set(health.faults()) == {"middleware:ZeroDivisionError"}
+        health.reset()
+        assert RequestLog.objects.get().capture_status == "stored"
+
+    def test_broken_setting(self, settings, post):
+        """A wrong setting switches us off, not the site."""
+        settings.REQUEST_IMAGES_METHODS = "POST"
+        assert post("/body/").status_code == 200
+        assert "middleware:ImproperlyConfigured" in health.faults()
+        health.reset()
+
+    def test_tap_that_cannot_be_removed(self):
+        """Even then the answer goes out."""
+
+        def get_response(request):
+            setattr(request, EARLY_TAP, "not a tap")
+            return HttpResponse("fine")
+
+        request = RequestFactory().post("/")
+        assert RequestImagesMiddleware(get_response)(request).content == b"fine"
+        assert health.faults() == {"middleware:AttributeError": 1}
+        health.reset()
+
+    def test_exceptions_pass(self):
+        """What the chain raises is raised."""
+        request = RequestFactory().post("/")
+        with pytest.raises(ZeroDivisionError):
+            RequestImagesMiddleware(_raise)(request)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestClientGone:
+    """W8: under ASGI a client that leaves is logged at once."""
+
+    @pytest.fixture(autouse=True)
+    def _own_rescue(self, monkeypatch):
+        """Have a rescue that waits longer than any test."""
+        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 600)
+        monkeypatch.setattr(lifecycle, "_rescue", lifecycle._Rescue())
+        yield
+        lifecycle.GRACE_SECONDS = 0.01
+        monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
+        lifecycle._rescue._wake.set()
+        getattr(lifecycle._rescue.thread, "join", lambda: None)()
+
+    @staticmethod
+    def _request():
+        request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")  # as a handler does
+        return request
+
+    def test_W8_async_view_is_cancelled(self):
+        @capture_images
+        async def view(request):
+            assert request.body
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            async_to_sync(RequestImagesMiddleware(view))(self._request())
+        assert lifecycle.wait_until_idle(10)
+        log = RequestLog.objects.get()
+        assert (log.status_code, log.error_type) == (499, "CancelledError")
+        assert log.capture_status == "stored"
+
+    def test_W8_sync_view_runs_on(self):
+        """The log waits for the view's end, and no longer."""
+        request = self._request()
+
+        @capture_images
+        def view(request):
+            recording_of(request).note_client_gone()
+            assert request.body
+            assert lifecycle._rescue.thread is None
+            return HttpResponse("nobody hears this")
+
+        view(request)
+        assert lifecycle.wait_until_idle(10)
+        log = RequestLog.objects.get()
+        assert (log.status_code, log.capture_status) == (499, "stored")
+
+    def test_not_recorded(self):
+        """A view that is not decorated is cancelled like any other."""
+
+        async def view(request):
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            async_to_sync(RequestImagesMiddleware(view))(self._request())
+        assert not RequestLog.objects.exists()
+
+
+def test_is_what_the_chain_is():
+    """Django asks whether it is to be awaited."""
+    view = AsyncMock()
+    assert iscoroutinefunction(RequestImagesMiddleware(view))
+    assert not iscoroutinefunction(RequestImagesMiddleware(_raise))
