@@ -1,0 +1,208 @@
+"""The databases of a run: made for it, counted in, emptied, and dropped after it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from .variants import CLEARED, Variant
+
+HERE = Path(__file__).resolve().parent.parent
+_POLL_SECONDS = 0.1
+_TRIES = 5
+_STILL_SECONDS = 4.0
+
+
+class UnavailableError(Exception):
+    """There is no such database here; the rest can be measured all the same."""
+
+
+class Database(ABC):
+    """One database that the servers write to.
+
+    Args:
+        folder: Where what is written beside the database goes.
+    """
+
+    name: str
+
+    def __init__(self, folder: Path) -> None:
+        self.media = folder / f"media-{self.name}"
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return Django's settings of it."""
+
+    @abstractmethod
+    def execute(self, statement: str) -> int:
+        """Run a statement of ours; return the number it selects, or 0."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Leave nothing behind."""
+
+    def environment(self, variant: str, max_age: int = 60) -> dict[str, str]:
+        """Return the environment of a process that serves a variant here."""
+        settings = {**self.settings(), "CONN_MAX_AGE": max_age}
+        return {
+            **os.environ,
+            "BENCH_VARIANT": variant,
+            "BENCH_DATABASE": json.dumps(settings),
+            "BENCH_MEDIA": str(self.media),
+            "DJANGO_SETTINGS_MODULE": "bench.site.settings",
+            "PYTHONPATH": str(HERE),
+        }
+
+    def migrate(self) -> None:
+        """Make the tables of all variants."""
+        command = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
+        subprocess.run(
+            command, env=self.environment("migrate"), check=True, timeout=300
+        )
+
+    def count(self, variant: Variant) -> int:
+        """Count the rows that a variant has left; of those that keep it, with image."""
+        if not variant.table:
+            return 0
+        where = f" WHERE {variant.having}" if variant.having else ""
+        return self.execute(f"SELECT count(*) FROM {variant.table}{where}")
+
+    def drain(self, variant: Variant, expected: int, seconds: float) -> int:
+        """Wait until everything expected is there, as long as more keeps coming."""
+        deadline = time.monotonic() + seconds
+        moved, found = time.monotonic(), -1
+        while (now := self.count(variant)) < expected and time.monotonic() < deadline:
+            if now > found:
+                moved, found = time.monotonic(), now
+            elif time.monotonic() - moved > _STILL_SECONDS:
+                break
+            time.sleep(_POLL_SECONDS)
+        return now
+
+    def clear(self) -> None:
+        """Empty the tables, and the folder of the naive variant."""
+        self.empty_tables()
+        shutil.rmtree(self.media, ignore_errors=True)
+
+    @abstractmethod
+    def empty_tables(self) -> None:
+        """Empty all tables that variants write to."""
+
+
+class Sqlite(Database):
+    """A file with a write-ahead log."""
+
+    name = "sqlite"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._path = folder / "bench.sqlite3"
+
+    def settings(self) -> dict[str, Any]:
+        """Return Django's settings of it: those that its documentation advises."""
+        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(self._path),
+            "OPTIONS": {
+                "timeout": 20,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": pragmas,
+            },
+        }
+
+    def execute(self, statement: str) -> int:
+        """Run a statement of ours; return the number it selects, or 0."""
+        connection = sqlite3.connect(self._path, timeout=20)
+        with contextlib.closing(connection), connection:
+            row = connection.execute(statement).fetchone()
+        return row[0] if row else 0
+
+    def empty_tables(self) -> None:
+        """Empty all tables that variants write to."""
+        for table in CLEARED:
+            self.execute(f"DELETE FROM {table}")
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def drop(self) -> None:
+        """Leave it to the folder, which is temporary."""
+
+
+class Postgresql(Database):
+    """A database of its own; the server is found by libpq's variables (``PGHOST``)."""
+
+    name = "postgresql"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._name = f"request_images_bench_{os.getpid()}"
+        self._server: dict[str, Any] = {
+            "host": os.environ.get("PGHOST", "127.0.0.1"),
+            "port": os.environ.get("PGPORT", "5432"),
+        }
+        try:
+            self._administer("CREATE DATABASE {}")
+        except psycopg.OperationalError as error:
+            raise UnavailableError(str(error)) from error
+
+    def _administer(self, statement: str) -> None:
+        dbname = os.environ.get("PGDATABASE", "postgres")
+        with psycopg.connect(dbname=dbname, autocommit=True, **self._server) as own:
+            own.execute(sql.SQL(statement).format(sql.Identifier(self._name)))
+
+    def settings(self) -> dict[str, Any]:
+        """Return Django's settings of it. The user is libpq's choice, or ``PGUSER``."""
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": self._name,
+            "HOST": self._server["host"],
+            "PORT": self._server["port"],
+        }
+
+    def execute(self, statement: str) -> int:
+        """Run a statement of ours; return the number it selects, or 0."""
+        with psycopg.connect(
+            dbname=self._name, autocommit=True, **self._server
+        ) as connection:
+            cursor = connection.execute(sql.SQL(statement))
+            row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else 0
+
+    def empty_tables(self) -> None:
+        """Empty all tables that variants write to."""
+        for _try in range(_TRIES):
+            try:
+                self.execute(f"TRUNCATE {', '.join(CLEARED)} CASCADE")
+            except psycopg.errors.DeadlockDetected:
+                continue  # a server is writing its last rows
+            return
+        raise RuntimeError("the tables cannot be emptied")
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def made(kind: type[Database], folder: Path) -> Iterator[Database]:
+    """Make a database with the tables of all variants, and drop it in the end."""
+    database = kind(folder)
+    try:
+        database.migrate()
+        yield database
+    finally:
+        database.drop()
+        shutil.rmtree(database.media, ignore_errors=True)

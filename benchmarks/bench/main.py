@@ -1,0 +1,188 @@
+"""The whole run: what is asked for, step by step, then the tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from . import images, memory, report, under_load
+from .databases import HERE, Database, Postgresql, Sqlite, UnavailableError, made
+from .servers import SERVERS
+from .variants import VARIANTS
+
+PARTS = ("load", "micro", "memory")
+MEASURED = (
+    "Django",
+    "django-silk",
+    "djangorestframework",
+    "drf-api-logger",
+    "gunicorn",
+    "Pillow",
+    "psycopg",
+    "uvicorn",
+)
+Databases = dict[str, type[Database]]
+DATABASES: Databases = {"sqlite": Sqlite, "postgresql": Postgresql}
+
+
+def arguments(given: list[str]) -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="about two minutes, to try it out")
+    add("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts")
+    add("--servers", nargs="+", choices=SERVERS, default=SERVERS)
+    add("--databases", nargs="+", choices=DATABASES, default=list(DATABASES))
+    add("--variants", nargs="+", choices=[v.name for v in VARIANTS], default=None)
+    add("--sizes-kb", nargs="+", type=int, default=None, help="100 and 1000")
+    add("--rounds", type=int, default=None, help="5; medians are taken over these")
+    add("--seconds", type=float, default=None, help="5; of each load in each round")
+    add("--memory-requests", type=int, default=None, help="1000, of 10 MB each")
+    options = parser.parse_args(given)
+    quick: dict[str, Any] = {
+        "rounds": 1,
+        "seconds": 1.0,
+        "sizes_kb": [100],
+        "memory_requests": 60,
+    }
+    whole: dict[str, Any] = {
+        "rounds": 5,
+        "seconds": 5.0,
+        "sizes_kb": [100, 1000],
+        "memory_requests": 1000,
+    }
+    for name, value in (quick if options.quick else whole).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if options.quick and "postgresql" in options.databases:
+        options.databases = ["postgresql"]
+    return options
+
+
+def run(given: list[str]) -> int:
+    """Measure what is asked for, print the tables and write the results."""
+    options = arguments(given)
+    # Whoever ends this run, its servers and its database are to go with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    results: dict[str, Any] = {
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in MEASURED},
+        "options": vars(options),
+        "not_measured": [],
+        "load": [],
+        "micro": {},
+        "memory": [],
+    }
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{time.monotonic() - started:6.0f} s  {text}\n")
+
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for name in options.databases:
+            try:
+                with made(DATABASES[name], Path(folder)) as database:
+                    _measure(options, database, Path(folder), results, say)
+            except UnavailableError as error:
+                results["not_measured"].append(f"{name}: {error}")
+            except KeyboardInterrupt:
+                results["not_measured"].append(f"what was left of {name}: interrupted")
+                break
+    file = HERE / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(results, indent=1))
+    sys.stdout.write(report.text(results))
+    sys.stdout.write(f"\nWritten to {file.relative_to(HERE.parent)}\n")
+    return 0
+
+
+def _measure(
+    options: argparse.Namespace,
+    database: Database,
+    folder: Path,
+    results: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    wanted = options.variants or [variant.name for variant in VARIANTS]
+    if "background" in wanted and not _has_background(database):
+        wanted = [name for name in wanted if name != "background"]
+        missing = "background: this version has no REQUEST_IMAGES_WRITE_MODE"
+        if missing not in results["not_measured"]:
+            results["not_measured"].append(missing)
+    if "load" in options.only:
+        drawn = {size: folder / f"{size}.jpg" for size in options.sizes_kb}
+        for size, file in drawn.items():
+            file.write_bytes(images.draw(size * 1024))
+        plan = under_load.Plan(
+            rounds=options.rounds,
+            seconds=options.seconds,
+            sizes_kb=tuple(options.sizes_kb),
+            servers=tuple(options.servers),
+            variants=tuple(v for v in VARIANTS if v.name in {"bare", *wanted}),
+        )
+        for row in under_load.Runner(plan, database, drawn, say).rows():
+            results["load"].append(asdict(row))
+    if "micro" in options.only:
+        results["micro"][database.name] = _micro(database, wanted, say)
+    is_last = database.name == options.databases[-1]
+    if "memory" in options.only and is_last:
+        say("memory")
+        image = folder / "large.jpg"
+        image.write_bytes(images.draw(9_900_000))
+        names = [n for n in ("bare", "after_response", "background") if n in wanted]
+        for peak in memory.measure(names, database, image, options.memory_requests):
+            results["memory"].append(asdict(peak))
+
+
+def _micro(
+    database: Database, wanted: list[str], say: Callable[[str], None]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for variant in ("after_response", "background"):
+        if variant not in wanted:
+            continue
+        parts = ["handover", "kept_already"]
+        if variant == "after_response":
+            parts.append("disabled")
+        if database.name == "postgresql":
+            parts.append("cpu")
+        for part in parts:
+            say(f"in process: {part}, {variant}, {database.name}")
+            database.clear()
+            output = _python(database, variant, "-m", "bench.micro", part)
+            found.setdefault(variant, {})[part] = json.loads(output)
+    return found
+
+
+def _has_background(database: Database) -> bool:
+    probe = "from request_images.conf import Conf; print(hasattr(Conf, 'WRITE_MODE'))"
+    return _python(database, "bare", "-c", probe).strip() == "True"
+
+
+def _python(database: Database, variant: str, *command: str) -> str:
+    return subprocess.run(
+        [sys.executable, *command],
+        # A backlog that holds all that is sent: what is written when it is full is
+        # another story, told under load.
+        env={**database.environment(variant), "BENCH_BACKLOG_MB": "512"},
+        cwd=HERE,
+        check=True,
+        timeout=300,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout

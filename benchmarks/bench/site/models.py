@@ -1,0 +1,15 @@
+"""What a project writes that keeps its uploads by itself."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Upload(models.Model):
+    """The naive way: a row and a file, saved in the view."""
+
+    image = models.ImageField(upload_to="uploads")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.image.name or ""

@@ -1,0 +1,78 @@
+"""How long the database was busy with statements, in whichever thread they were sent.
+
+Django's own hook, ``execute_wrapper``, is for one connection of one thread; what writes
+in the background has another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from typing_extensions import Self
+
+_OWN = "SELECT COUNT("  # the benchmark's, to see whether all is written
+_KIND = 60  # characters that tell one kind of statement from another
+
+
+class Statements:
+    """Times every statement and commit while it is entered."""
+
+    def __init__(self) -> None:
+        self._timed: list[tuple[str, float]] = []
+        self._originals: list[tuple[type, str, Callable[..., Any]]] = []
+
+    def __enter__(self) -> Self:
+        for owner, name in (
+            (CursorWrapper, "_execute"),
+            (CursorWrapper, "_executemany"),
+            (BaseDatabaseWrapper, "_commit"),
+        ):
+            self._time(owner, name)
+        return self
+
+    def _time(self, owner: type, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+        self._originals.append((owner, name, original))
+
+        def timed(wrapper: Any, *args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return original(wrapper, *args, **kwargs)
+            finally:
+                text = str(args[0]) if args else "COMMIT"
+                self._timed.append((text, time.perf_counter() - started))
+
+        setattr(owner, name, timed)
+
+    def __exit__(self, *exception: object) -> None:
+        for owner, name, original in self._originals:
+            setattr(owner, name, original)
+
+    def seconds(self, table: str = "") -> float:
+        """Return the time of all statements, or of those whose first table it is.
+
+        Each kind of statement counts as often as it was sent, with its median: while
+        one thread waits for the database another may hold Python's lock, and that is
+        not the database's time.
+        """
+        kinds: defaultdict[str, list[float]] = defaultdict(list)
+        for text, seconds in self._timed:
+            is_ours = not text.startswith(_OWN)
+            if is_ours and (not table or _first_table(text) == table):
+                kinds[text[:_KIND]].append(seconds)
+        return sum(median(times) * len(times) for times in kinds.values())
+
+
+def _first_table(text: str) -> str:
+    words = text.replace('"', " ").replace("(", " ").split()
+    for before, word in pairwise(words):
+        if before.upper() in {"FROM", "INTO", "UPDATE"}:
+            return word.split(".")[0]
+    return ""
