@@ -9,15 +9,20 @@ so that a page says where it goes::
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.core.management.base import BaseCommand
 from django.test.utils import override_settings
 
 from request_images.checks import check_settings
 from request_images.conf import PREFIX, Conf
 from request_images.formats import FORMATS
-from request_images.management.commands.cleanup_old_images import Command
+from request_images.management.commands import (
+    cleanup_old_images,
+    request_images_health,
+)
 from request_images.outcome import CaptureStatus
 
 # What provokes the checks that are about more than one setting's kind of value.
@@ -74,11 +79,18 @@ def capture_statuses() -> str:
 
 def cleanup_options() -> str:
     """Return the options of ``cleanup_old_images`` that are its own."""
-    parser = Command().create_parser("manage.py", "cleanup_old_images")
-    rows = [
-        (f"`{option}`", parser._option_string_actions[option].help or "")
-        for option in ("--days", "--dry-run", "--batch-size")
-    ]
+    return _options(cleanup_old_images.Command())
+
+
+def health_options() -> str:
+    """Return the options of ``request_images_health`` that are its own."""
+    return _options(request_images_health.Command())
+
+
+def _options(command: BaseCommand) -> str:
+    own = argparse.ArgumentParser(add_help=False)
+    command.add_arguments(own)
+    rows = [(f"`{a.option_strings[0]}`", a.help or "") for a in own._actions]
     return _table(("Option", "Meaning"), rows)
 
 
@@ -93,4 +105,5 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     formats,
     capture_statuses,
     cleanup_options,
+    health_options,
 )

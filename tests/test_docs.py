@@ -36,7 +36,8 @@ PAGES = {
     if "_build" not in path.parts and path.name != "README.md"
 }
 EVERYTHING = "\n".join(PAGES.values())
-RESERVED = {"sampled_out", "opted_out", "over_budget", "erased"}
+COMMANDS = {path.stem for path in PACKAGE.glob("management/commands/[!_]*.py")}
+RESERVED = {"erased"}
 
 
 def blocks(page, language):
@@ -109,14 +110,22 @@ class TestNames:
         assert re.findall(r"^`(\w+)`$", signals.__doc__, re.MULTILINE) == names
 
     def test_commands(self):
-        commands = [p.stem for p in (PACKAGE / "management/commands").glob("[!_]*.py")]
         page = PAGES["docs/reference/commands.md"]
-        assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == commands
+        assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == COMMANDS
 
-    def test_command_options(self):
-        source = (PACKAGE / "management/commands/cleanup_old_images.py").read_text()
+    @pytest.mark.parametrize(
+        ("command", "generator"),
+        [
+            ("cleanup_old_images", "cleanup_options"),
+            ("request_images_health", "health_options"),
+        ],
+    )
+    def test_command_options(self, command, generator):
+        source = (PACKAGE / f"management/commands/{command}.py").read_text()
         options = re.findall(r'^ +"(--[\w-]+)"', source, re.MULTILINE)
-        assert re.findall(r"`(--[\w-]+)`", GENERATED["cleanup_options"]()) == options
+        assert options
+        told = re.findall(r"^\| `(--[\w-]+)`", GENERATED[generator](), re.MULTILINE)
+        assert told == options
 
     def test_capture_statuses(self):
         page = PAGES["docs/reference/models.md"].split("(capture-status)=")[1]
@@ -258,8 +267,8 @@ class TestStats:
 
     @pytest.fixture
     def live(self, admin_client, client):
-        """Return what the endpoint answers after a picture and a failure."""
-        for data in (draw(), b"no picture"):
+        """Return what the endpoint answers after a picture, twice, and a failure."""
+        for data in (draw(), draw(), b"no picture"):
             photo = SimpleUploadedFile("photo.png", data)
             client.post(reverse("upload"), {"photo": photo})
         RequestLog.objects.filter(image__mime_type="").update(error_type="not_an_image")
@@ -299,6 +308,10 @@ class TestStats:
         }
         assert {key for key in group_keys if f"`{key}" not in table} == set()
         assert {k for k in live["overall"]["duration_ms"] if k not in told} == set()
+        health = live["health"]
+        names = {f"health.{k}" for k in health} - {"health.process"}
+        names |= {f"health.process.{k}" for k in health["process"]}
+        assert {name for name in names if f"`{name}`" not in table} == set()
 
     @pytest.mark.parametrize(
         ("status", "query", "method"),
@@ -358,17 +371,16 @@ class TestArchitecture:
             for floor, modules in re.findall(r"^ (\d) \| (.*)$", drawing, re.MULTILINE)
         }
         real = {
-            floor: set(
-                names.replace("cleanup_old_images", "management/commands/*").split()
-            )
+            floor: {
+                "management/commands/*" if name in COMMANDS else name
+                for name in names.split()
+            }
             for floor, names in enumerate(test_architecture.FLOORS)
         }
         assert told == real
 
     def test_every_module_is_told(self):
         rows = re.findall(r"^\| `([\w/*]+)` \|", PAGES[self.PAGE], re.MULTILINE)
-        floors = " ".join(reversed(test_architecture.FLOORS))
-        assert set(rows) == set(
-            floors.replace("cleanup_old_images", "management/commands/*").split()
-        )
+        modules = set(" ".join(test_architecture.FLOORS).split())
+        assert set(rows) == modules - COMMANDS | {"management/commands/*"}
         assert len(rows) == len(set(rows))
