@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
+
 import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient
@@ -20,6 +23,21 @@ def _no_faults():
     faults = health.faults()
     health.reset()
     assert faults == {}
+
+
+@pytest.fixture(autouse=True)
+def _connections_of_threads(request):
+    """Let go of other threads' connections in the test that opened them.
+
+    Django never closes an in-memory database, so Python warns of each; when that is
+    decides the garbage collector, and it would be in any test.
+    """
+    yield
+    marker = request.node.get_closest_marker("django_db")
+    if marker is not None and marker.kwargs.get("transaction"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.fixture

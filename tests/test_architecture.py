@@ -13,9 +13,12 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff"
+        "headers isobmff decoding"
     ),
-    "lifecycle taps sources inspection thumbnails stores stats outcome backlog spool",
+    (
+        "lifecycle taps sources inspection thumbnails stores stats outcome backlog "
+        "spool endings"
+    ),
     "models policy checks",
     "storing drawing retention",
     "judging spooling serving filters",

@@ -65,7 +65,7 @@ def judge(job: Job) -> Record:
         if job.decision is None:
             found, job.log.image_count = find(job.payload, job.sources, is_image)
             job.decision = _look(found, job.payload, record)
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("inspection", exception)
         job.failure = exception
         job.decision = failed(exception)

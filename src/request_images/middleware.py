@@ -91,7 +91,7 @@ def _no_harm() -> Iterator[None]:
     # Our failure is never the request's.
     try:
         yield
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("middleware", exception)
 
 

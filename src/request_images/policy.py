@@ -118,7 +118,7 @@ def decide_before_view(request: object, log: Sampled) -> Decision | None:
         wanted = True if should_capture is None else should_capture(request)
         if not isinstance(wanted, bool):
             raise TypeError(f"SHOULD_CAPTURE returned {wanted!r}, not True or False")
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("should_capture", exception)
         wanted = True
     if not wanted:
@@ -143,7 +143,7 @@ def decide_after_view(log: Sampled) -> Decision:
         answer = 1.0 if should_keep is None else should_keep(log)
         if not isinstance(answer, bool | int | float) or not 0 <= answer <= 1:
             raise ValueError(f"SHOULD_KEEP returned {answer!r}, no number from 0 to 1")
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("should_keep", exception)
         answer = 1.0
     log.sample_probability *= answer

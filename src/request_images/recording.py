@@ -5,26 +5,29 @@ Whatever fails in here is counted and logged; the request never hears of it.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db.models import Model
-from django.http import Http404, HttpRequest
-from django.http.multipartparser import MultiPartParserError
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import LazyObject, empty
 
 from . import policy
 from .columns import clean_json, clean_text
 from .conf import conf
+from .endings import (
+    CLIENT_CLOSED_REQUEST,
+    first_error_detail,
+    status_of_exception,
+    status_of_response,
+)
 from .health import report
 from .judging import Job, is_image
 from .lifecycle import RequestEnd, is_from_test_client, leaves_its_thread
@@ -44,7 +47,6 @@ EARLY_TAP = "_request_images_tap"
 
 _ATTRIBUTE = "_request_images_recording"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_CLIENT_CLOSED_REQUEST = 499  # nginx's; HTTP has no status for a client that left
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Recording:
         """Say that a decorated view is done, with its response if there is one."""
         try:
             self._leave(response)
-        except Exception as exception:  # noqa: BLE001
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("leave", exception)
 
     def _leave(self, response: object) -> None:
@@ -125,10 +127,10 @@ class Recording:
         with_exception = self._exception is not None and response is None
         try:
             if with_exception:
-                self._status_code = _status_of(self._exception)
+                self._status_code = status_of_exception(self._exception)
             else:
                 self._read_response(response)
-        except Exception as exception:  # noqa: BLE001
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("response", exception)
         if self._is_client_gone:
             self._end.hurry()
@@ -137,12 +139,12 @@ class Recording:
 
     def _read_response(self, response: object) -> None:
         # A view may return anything: under Ninja a dict, by mistake None.
-        self._status_code = _http_status(response)
+        self._status_code = status_of_response(response)
         if self._status_code is not None and self._status_code < 400:
             self._exception = None  # the view has dealt with it
         if getattr(response, "exception", False) is True and self._exception is None:
             # REST framework made this response of an exception it does not hand out.
-            detail = _first_error_detail(getattr(response, "data", None))
+            detail = first_error_detail(getattr(response, "data", None))
             if detail is not None and not self._outcome.error_type:
                 self._outcome.error_type = detail.code
                 self._outcome.error_message = str(detail)
@@ -158,7 +160,7 @@ class Recording:
 
     def note_response(self, response: object) -> None:
         """Say what the client gets in the end, whoever made it."""
-        self._status_code = _http_status(response) or self._status_code
+        self._status_code = status_of_response(response) or self._status_code
 
     def note_client_gone(self) -> None:
         """Say that the client has left, and that nobody will close the request."""
@@ -177,7 +179,7 @@ class Recording:
                 is_handled=_is_served(self._request),
                 is_last_use=leaves_its_thread(self._request),
             )
-        except Exception as exception:  # noqa: BLE001
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("recording", exception)
 
     def _collect(self) -> Payload:
@@ -196,7 +198,7 @@ class Recording:
             method=clean_text(request.method or "", 16),
             path=clean_text(request.path, 1024),
             status_code=(
-                _CLIENT_CLOSED_REQUEST if self._is_client_gone else self._status_code
+                CLIENT_CLOSED_REQUEST if self._is_client_gone else self._status_code
             ),
             duration_ms=view_ms,
             duration_bucket=bucket_of(view_ms),
@@ -251,7 +253,7 @@ def begin(
             return None
         recording = recording_of(request) or Recording(request, options)
         recording.enter()
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("begin", exception)
         return None
     return recording
@@ -270,40 +272,6 @@ def note_request_exception(
     recording = recording_of(request)
     if recording is not None:
         recording.note_uncaught(sys.exc_info()[1])
-
-
-def _status_of(exception: BaseException | None) -> int | None:
-    # What Django's handler makes of an exception. 500 is not guessed: only
-    # `note_request_exception` knows that no middleware made something else of it.
-    if isinstance(exception, Http404):
-        return 404
-    if isinstance(exception, PermissionDenied):
-        return 403
-    if isinstance(exception, MultiPartParserError | BadRequest | SuspiciousOperation):
-        return 400
-    if isinstance(exception, asyncio.CancelledError):
-        return _CLIENT_CLOSED_REQUEST
-    return _http_status(exception)
-
-
-def _http_status(thing: object) -> int | None:
-    # Anything may have an attribute of this name, and hold anything in it.
-    status = getattr(thing, "status_code", None)
-    is_status = isinstance(status, int) and 100 <= status <= 999
-    return status if is_status else None
-
-
-def _first_error_detail(data: object) -> Any:
-    # REST framework's ErrorDetail is a str with a code, somewhere in dicts and lists.
-    if isinstance(data, str) and isinstance(getattr(data, "code", None), str):
-        return data
-    items: Iterable[object] = ()
-    if isinstance(data, dict):
-        items = data.values()
-    elif isinstance(data, list):
-        items = data
-    found = (_first_error_detail(item) for item in items)
-    return next((detail for detail in found if detail is not None), None)
 
 
 def _request_id(request: HttpRequest) -> str:
@@ -326,7 +294,7 @@ def _add_user(log: RequestLog, request: HttpRequest) -> None:
         log.username = clean_text(user.get_username(), 254)
         if isinstance(user, get_user_model()):
             log.user_id = user.pk
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("user", exception)
 
 

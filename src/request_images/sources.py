@@ -16,15 +16,14 @@ Without a source, whichever of these fits the request's content type is taken.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote_to_bytes
+from urllib.parse import parse_qs
 
+from .decoding import decode_text
 from .exceptions import SourceError
 from .formats import HEAD_SIZE
 from .payload import Payload, Upload
@@ -42,7 +41,6 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 32
 """How deep they may be nested."""
 
-_DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
 _SHORTEST_TEXT = 32  # characters; the smallest GIF is longer than this in base64
 
@@ -326,35 +324,3 @@ def _decoded(source: str, text: str) -> Candidate:
     except ValueError as error:
         return Candidate(source, problem=f"not base64: {error}")
     return Candidate(source, data, data[:HEAD_SIZE], len(data))
-
-
-def decode_text(text: str, *, partial: bool = False) -> bytes:
-    """Decode base64 text: plain (RFC 4648), urlsafe, or as a data URI (RFC 2397).
-
-    White space and missing padding are forgiven. Anything else that is not of the
-    alphabet is an error: lenient decoding turns urlsafe text into nothing at all.
-
-    Args:
-        text: The text.
-        partial: The text may end anywhere; decode what is whole.
-
-    Raises:
-        ValueError: It is not base64.
-    """
-    if text[:5].lower() == "data:":
-        match = _DATA_URI.match(text)
-        if match is None:
-            raise ValueError("a data URI without a comma")
-        head, text = match.group().lower(), text[match.end() :]
-        if not head.endswith(";base64,"):
-            return unquote_to_bytes(text)
-    text = "".join(text.split()).translate(_URLSAFE).rstrip("=")
-    if partial:
-        text = text[: len(text) // 4 * 4]
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from None
-
-
-_URLSAFE = str.maketrans("-_", "+/")

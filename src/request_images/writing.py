@@ -38,7 +38,7 @@ def write(
     """
     try:
         job.payload = collect()
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("tap", exception)
         job.failure, job.decision = exception, judging.failed(exception)
     if is_handled and conf.WRITE_MODE == "background" and _is_put_off(job):
@@ -86,7 +86,7 @@ def _save(records: Sequence[Record]) -> Exception | None:
             if not storing.has_lost(before):
                 raise
             storing.save_many(records)  # over a new one
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("store", exception)
         breaker.failed()
         return exception
@@ -143,7 +143,7 @@ def _write_batch(jobs: Sequence[Job]) -> None:
     try:
         with usable_connection(is_handled=True, is_last_use=False):
             write_jobs(jobs)
-    except Exception as exception:  # noqa: BLE001
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
         count("lost", len(jobs))
         report("backlog", exception)
 
