@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 
 import pytest
 from django.db import (
@@ -14,9 +15,10 @@ from django.db import (
 )
 from django.test import Client
 
-from request_images import health, judging, signals, storing
+from request_images import health, judging, lifecycle, signals, storing
 from request_images.models import ImageContent, RequestImage, RequestLog
 
+from .factories import unsaved_record
 from .images import draw
 from .models import Note
 
@@ -149,6 +151,52 @@ class TestStoreFails:
         connection.connection.close()
         assert post().status_code == 200
         assert RequestLog.objects.get().capture_status == "stored"
+
+
+def test_database_that_returns_no_keys(monkeypatch, db):
+    """MySQL returns no keys for many rows at once: they are inserted one by one."""
+    monkeypatch.setattr(
+        type(connection.features), "can_return_rows_from_bulk_insert", False
+    )
+    records = [unsaved_record(seed) for seed in (1, 2, 1)]
+    storing.save_many(records)
+    assert [r.log.capture_status for r in records] == ["stored", "stored", "duplicate"]
+    assert RequestLog.objects.count() == RequestImage.objects.count() == 3
+    assert ImageContent.objects.count() == 2
+
+
+@pytest.mark.parametrize("is_mariadb", [True, False])
+def test_limits_of_mysql(is_mariadb):
+    """MySQL has no limit for a whole statement; what it has is put back."""
+    said = []
+
+    class Connection:
+        mysql_is_mariadb = is_mariadb
+
+        @contextmanager
+        def cursor(self):
+            yield self
+
+        def execute(self, sql, parameters=None):
+            said.append(sql)
+
+    with storing._mysql_limits(Connection(), 1):
+        before = len(said)
+    assert before == (3 if is_mariadb else 2)
+    assert len(said) == 2 * before
+    assert any("max_statement_time" in sql for sql in said) is is_mariadb
+
+
+@pytest.mark.django_db
+def test_fault_behind_the_view(monkeypatch):
+    """A bug of ours right behind the view is not the view's."""
+    monkeypatch.setattr(
+        lifecycle.RequestEnd, "view_ended", _raise(ZeroDivisionError("a bug"))
+    )
+    assert post().status_code == 200
+    assert RequestLog.objects.get().capture_status == "stored"
+    assert health.faults() == {"leave:ZeroDivisionError": 1}
+    health.reset()
 
 
 @pytest.mark.django_db

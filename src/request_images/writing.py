@@ -101,8 +101,8 @@ def _settle(job: Job, record: Record, failure: Exception | None) -> None:
     if failure is None:
         _announce(job, record)
         return
-    if job.decision is not None:
-        judging.describe(record.log, job.decision)  # as it will be when it is written
+    # As it will be when it is written after all.
+    judging.describe(record.log, job.decision or judging.failed(failure))
     if not set_aside(record):
         count("lost")
         _tell(signals.capture_failed, log=None, exception=failure)
