@@ -86,6 +86,23 @@ def test_new_process(gate):
     assert backlog.wait_until_empty(10)
 
 
+def test_thread_that_cannot_start(gate, monkeypatch):
+    """Without a thread nothing is taken that nobody would write; the next one tries."""
+    gate.may_pass.set()
+    backlog = make(gate)
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        assert not backlog.put("a", 1, **ROOM)
+    assert backlog.size == 0
+    assert backlog.put("b", 1, **ROOM)
+    assert backlog.wait_until_empty(10)
+    assert gate.batches == [["b"]]
+
+
 def test_exit(gate):
     """An exiting process takes nothing more, and waits for what it has."""
     finished = []

@@ -68,18 +68,24 @@ class Backlog(Generic[T]):
         """
         with self._changed:
             is_full = self._bytes + size > max_bytes or self._items >= max_items
-            if is_full or self._is_exiting:
+            if is_full or self._is_exiting or not self._has_thread():
                 return False
             self._waiting.append((item, size))
             self._bytes += size
             self._items += 1
-            if self.thread is None:
-                self.thread = threading.Thread(
-                    target=self._run, name="request_images-backlog", daemon=True
-                )
-                self.thread.start()
-            else:
-                self._changed.notify_all()
+            self._changed.notify_all()
+        return True
+
+    def _has_thread(self) -> bool:
+        if self.thread is None:
+            thread = threading.Thread(
+                target=self._run, name="request_images-backlog", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                return False  # none to be had now; the next item tries again
+            self.thread = thread
         return True
 
     @property
