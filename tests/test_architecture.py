@@ -16,8 +16,8 @@ FLOORS = (
         "headers isobmff decoding"
     ),
     (
-        "lifecycle taps sources inspection thumbnails stores stats outcome backlog "
-        "spool endings"
+        "lifecycle taps sources inspection thumbnails stores insertion stats outcome "
+        "backlog spool endings"
     ),
     "models policy checks",
     "storing drawing retention",

@@ -74,6 +74,49 @@ def test_writes_in_batches(gate):
     assert [len(batch) for batch in gate.batches] == [1, BATCH_ITEMS, 1, 1, 1]
 
 
+class TestLingering:
+    """Items wait a moment for one another, unless somebody is in a hurry."""
+
+    @pytest.fixture(autouse=True)
+    def _for_ever(self, monkeypatch, gate):
+        monkeypatch.setattr("request_images.backlog.LINGER_SECONDS", 60)
+        gate.may_pass.set()
+
+    def test_one_batch(self, gate):
+        """What comes in a moment is written at once, and soon if somebody waits."""
+        backlog = make(gate)
+        for letter in "abc":
+            assert backlog.put(letter, 1, **ROOM)
+        assert backlog.wait_until_empty(10)
+        assert gate.batches == [["a", "b", "c"]]
+
+    def test_full(self, gate):
+        """Whoever finds no room gets the next one some."""
+        backlog = make(gate)
+        assert backlog.put("a", 1000, **ROOM)
+        assert not gate.is_inside.is_set()
+        assert not backlog.put("b", 1, **ROOM)
+        assert gate.is_inside.wait(10)
+
+    def test_batch_is_complete(self, gate):
+        """A full batch waits for nothing: full of items, or of bytes."""
+        backlog = make(gate)
+        room = {"max_bytes": 10**9, "max_items": 10**6}
+        backlog.put("large", BATCH_BYTES, **room)
+        assert gate.is_inside.wait(10)
+        gate.is_inside.clear()
+        for number in range(BATCH_ITEMS):
+            backlog.put(number, 1, **room)
+        assert gate.is_inside.wait(10)
+
+    def test_exit(self, gate):
+        """The exit of the process does not linger."""
+        backlog = make(gate)
+        backlog.put("a", 1, **ROOM)
+        backlog.close(10)
+        assert gate.batches == [["a"]]
+
+
 def test_new_process(gate):
     """The child of a fork has neither its parent's thread nor its items."""
     gate.may_pass.set()

@@ -448,7 +448,7 @@ class TestSave:
     def test_a_failure_at_the_very_end_leaves_nothing(self, monkeypatch):
         """Log, content and image are written in one transaction."""
         log, image = unsaved()
-        monkeypatch.setattr(storing, "_insert", self.failing_with_the_image())
+        monkeypatch.setattr(storing, "insert", self.failing_with_the_image())
         with pytest.raises(OSError, match="disk full"):
             save(log, image, PICTURE)
         assert not RequestLog.objects.exists()
@@ -458,7 +458,7 @@ class TestSave:
         """What was rolled back is not referred to by the next try."""
         log, image = unsaved()
         with monkeypatch.context() as patched:
-            patched.setattr(storing, "_insert", self.failing_with_the_image())
+            patched.setattr(storing, "insert", self.failing_with_the_image())
             with pytest.raises(OSError, match="disk full"):
                 save(log, image, PICTURE)
         save(log, image, None)
@@ -468,7 +468,7 @@ class TestSave:
     @staticmethod
     def failing_with_the_image():
         """Insert what is asked for, and fail at the very last rows."""
-        insert = storing._insert
+        insert = storing.insert
 
         def failing(rows, using):
             if isinstance(rows[0], RequestImage):

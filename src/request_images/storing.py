@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError, IntegrityError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model
 
 from .conf import conf
+from .insertion import insert
 from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
-from .stores import store_of
 
 TRIES = 3
 """How often a write is tried that runs into another one."""
@@ -82,10 +81,10 @@ def _save_once(records: Sequence[Record], using: str) -> None:
             kept = _kept_contents(records, using)
         for record in records:
             _tell_duplicates(record, kept)
-        _insert([record.log for record in records], using)
+        insert([record.log for record in records], using)
         for record in records:
             _link(record, kept, using)
-        _insert([r.image for r in records if r.image is not None], using)
+        insert([r.image for r in records if r.image is not None], using)
 
 
 def _kept_contents(records: Sequence[Record], using: str) -> dict[str, int | None]:
@@ -119,24 +118,12 @@ def _link(record: Record, kept: dict[str, int | None], using: str) -> None:
         pk = kept[image.image_hash]
         if pk is None:
             content = ImageContent.holding(image.image_hash, record.data)
-            store_of(content.storage).insert(content, using)
+            insert([content], using)
             pk = kept[image.image_hash] = content.pk
     # Also when it is None: an earlier try may have left one that was rolled back.
     image.content_id = pk
     image.log = record.log
     image.created_at = record.log.created_at
-
-
-def _insert(rows: Sequence[Model], using: str) -> None:
-    for row in rows:
-        row.pk = None
-    if not rows:
-        return
-    if connections[using].features.can_return_rows_from_bulk_insert:
-        type(rows[0])._default_manager.using(using).bulk_create(rows)
-    else:
-        for row in rows:
-            row.save(force_insert=True, using=using)
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""Insert rows: by the way that is the fastest on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BinaryField, Field, Model
+
+psycopg: Any = None
+with suppress(ImportError):  # psycopg 2, or another database
+    psycopg = import_module("psycopg")
+
+
+def insert(rows: Sequence[Model], using: str) -> None:
+    """Insert unsaved rows of one model into the database ``using``.
+
+    Each has its primary key afterwards. No signals are sent.
+
+    Raises:
+        django.db.Error: A row was refused.
+    """
+    for row in rows:
+        row.pk = None
+    if not rows:
+        return
+    connection = connections[using]
+    is_alone_or_binary = len(rows) == 1 or _has_bytes(type(rows[0]))
+    if connection.vendor == "postgresql" and psycopg and is_alone_or_binary:
+        for row in rows:
+            _insert_directly(row, connection)
+    elif connection.features.can_return_rows_from_bulk_insert:
+        type(rows[0])._default_manager.using(using).bulk_create(rows)
+    else:
+        for row in rows:
+            row.save(force_insert=True, using=using)
+
+
+def _has_bytes(model: type[Model]) -> bool:
+    return any(isinstance(field, BinaryField) for field in _fields(model))
+
+
+@lru_cache
+def _fields(model: type[Model]) -> list[Field[Any, Any]]:
+    return [f for f in model._meta.local_concrete_fields if not f.primary_key]
+
+
+@lru_cache
+def _statement(model: type[Model], using: str) -> str:
+    quote = connections[using].ops.quote_name
+    fields = _fields(model)
+    names = ", ".join(quote(str(field.column)) for field in fields)
+    marks = ", ".join("%b" if isinstance(f, BinaryField) else "%s" for f in fields)
+    table, pk = quote(model._meta.db_table), quote(str(model._meta.pk.column))
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING {pk}"  # noqa: S608
+
+
+def _insert_directly(row: Model, connection: BaseDatabaseWrapper) -> None:
+    # Django sends bytes as text: twice as many on the wire, and four times the time.
+    # psycopg's own cursor sends them as they are. For a single row it spares three
+    # quarters of what the ORM takes to put a statement together.
+    values: list[Any] = [_value(field, row, connection) for field in _fields(type(row))]
+    with (
+        psycopg.Cursor(connection.connection) as driver_cursor,
+        connection.make_cursor(driver_cursor) as cursor,
+    ):
+        cursor.execute(_statement(type(row), connection.alias), values)
+        row.pk = cursor.fetchone()[0]
+    row._state.adding = False
+    row._state.db = connection.alias
+
+
+def _value(
+    field: Field[Any, Any], row: Model, connection: BaseDatabaseWrapper
+) -> object:
+    value = field.pre_save(row, add=True)
+    if isinstance(field, BinaryField):
+        return value  # Django would wrap it in what is sent as text
+    return field.get_db_prep_save(value, connection)
