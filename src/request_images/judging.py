@@ -41,8 +41,13 @@ class Job:
     @property
     def size(self) -> int:
         """Bytes that it holds in memory, roughly."""
-        uploads = sum(len(upload.data or b"") for upload in self.payload.uploads)
-        return _OVERHEAD + uploads + len(self.payload.body or b"")
+        payload, metadata = self.payload, self.log.metadata
+        uploads = sum(len(upload.data or b"") for upload in payload.uploads)
+        fields = sum(
+            len(text) for texts in (payload.fields or {}).values() for text in texts
+        )
+        said = len(repr(metadata)) if metadata else 0
+        return _OVERHEAD + uploads + fields + said + len(payload.body or b"")
 
     def drop_image(self) -> None:
         """Let go of the bytes; the log will say that there was no room for them."""
@@ -78,6 +83,20 @@ def describe(log: RequestLog, decision: Decision) -> None:
     """Say on a log what became of its image."""
     log.capture_status = decision.status
     log.capture_detail = clean_text(decision.detail, 200)
+
+
+def make_plain(record: Record) -> None:
+    """Reduce the texts of a record's rows to what every database takes.
+
+    There are character sets that lack an emoji, and JSON columns with limits.
+    """
+    record.log.metadata = {"left_out": "the database refused it"}
+    for row in filter(None, (record.log, record.image)):
+        for field in row._meta.concrete_fields:
+            value = getattr(row, field.attname)
+            if isinstance(value, str):
+                text = value.encode("ascii", "backslashreplace").decode()
+                setattr(row, field.attname, clean_text(text, field.max_length or 2000))
 
 
 def failed(exception: Exception) -> Decision:

@@ -230,8 +230,13 @@ class _Rescue:
 
     def drain(self) -> None:
         """End every request that is still waiting, at the exit of the process."""
-        for end in list(self._deadlines):
-            end.rescue()
+        deadline = time.monotonic() + _EXIT_SECONDS
+        waiting = list(self._deadlines)
+        while waiting and time.monotonic() < deadline:
+            waiting.pop().rescue()
+        if waiting:
+            count("lost", len(waiting))
+            report("exit", TimeoutError(f"{len(waiting)} requests were not written"))
         # Ours is not the only thread that dies with the process in what it writes.
         wait_until_idle(_EXIT_SECONDS)
 

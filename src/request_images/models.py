@@ -268,6 +268,7 @@ class RequestImage(models.Model):
         """
         if self.content_id is None or self.is_expired:
             return None
-        content = ImageContent.objects.filter(pk=self.content_id).defer("thumbnail")
-        found = content.first()
+        # From where the row came: another database has another's image there.
+        contents = ImageContent.objects.using(self._state.db).defer("thumbnail")
+        found = contents.filter(pk=self.content_id).first()
         return None if found is None else found.read()
