@@ -16,13 +16,13 @@ FLOORS = (
         "headers isobmff decoding faults"
     ),
     (
-        "lifecycle taps sources inspection thumbnails stores insertion stats outcome "
+        "rescue taps sources inspection thumbnails stores insertion stats outcome "
         "backlog spool endings"
     ),
-    "models policy checks",
+    "models policy checks lifecycle",
     "storing drawing retention",
     "judging spooling serving filters",
-    "writing monitoring",
+    "writing monitoring beginning",
     "recording showing",
     "decorators apps middleware",
     "admin views mixins testing",
@@ -46,6 +46,7 @@ FORBIDDEN = {
     "policy": ("PIL", "django.http"),
     "taps": ("PIL", "django.db", "django.conf"),
     "lifecycle": ("PIL", "django.db"),
+    "rescue": ("PIL", "django"),
     "stats": ("django.http", "PIL"),
     "retention": ("argparse", "PIL"),
     "models": ("django.http",),

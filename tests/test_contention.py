@@ -226,6 +226,19 @@ def test_receiver_that_leaves_in_the_background(settings):
     finally:
         signals.image_saved.disconnect(receiver)
     assert RequestLog.objects.count() == 1
+    assert health.faults() == {"receiver:SystemExit": 1}
+    assert health.counts() == {"stored": 1}
+
+
+def test_batch_that_ends_the_thread(monkeypatch):
+    """The last net: counted and reported, and the thread goes on."""
+
+    def leave(jobs):
+        raise SystemExit
+
+    monkeypatch.setattr(writing, "write_jobs", leave)
+    writing._write_batch([1, 2])
+    assert health.counts() == {"lost": 2}
     assert health.faults() == {"backlog:SystemExit": 1}
 
 

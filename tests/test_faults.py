@@ -13,10 +13,15 @@ from django.db import (
     OperationalError,
     connection,
 )
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.utils.functional import SimpleLazyObject
+from django.utils.text import format_lazy
 
 from request_images import health, judging, lifecycle, signals, storing
+from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.outcome import annotate
 
 from .factories import unsaved_record
 from .images import draw
@@ -163,6 +168,76 @@ def test_database_that_returns_no_keys(monkeypatch, db):
     assert [r.log.capture_status for r in records] == ["stored", "stored", "duplicate"]
     assert RequestLog.objects.count() == RequestImage.objects.count() == 3
     assert ImageContent.objects.count() == 2
+
+
+def _unspeakable():
+    raise RuntimeError("nobody may know")
+
+
+class _Rebel(dict):
+    def items(self):
+        raise RuntimeError("not in pieces")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"note": format_lazy("{missing}")},
+        {"note": SimpleLazyObject(_unspeakable)},
+        {"note": _Rebel(a=1)},
+        {"error_type": SimpleLazyObject(_unspeakable)},
+        {"link": SimpleLazyObject(_unspeakable)},
+    ],
+)
+def test_what_a_view_says_may_raise_anything(given):
+    """The row is there all the same, with its image, but for what cannot be said."""
+
+    @capture_images
+    def view(request):
+        annotate(request, **given)
+        return HttpResponse(request.body)
+
+    request = RequestFactory().post("/", draw(), content_type="image/png")
+    assert view(request).content == draw()
+    log = RequestLog.objects.get()
+    assert log.capture_status == "stored"
+    assert {"read", "readline", "close"}.isdisjoint(vars(request))
+    health.reset()
+
+
+@pytest.mark.django_db
+def test_log_that_cannot_be_made(monkeypatch):
+    """It is counted as lost, and the request is left as it was."""
+    monkeypatch.setattr("request_images.recording.bucket_of", _raise(ValueError()))
+    assert post().status_code == 200
+    assert health.counts() == {"lost": 1}
+    health.reset()
+
+
+@pytest.mark.django_db
+def test_setting_that_is_wrong_at_run_time(settings):
+    """A server runs no system checks: what is not recorded for it is counted."""
+    settings.REQUEST_IMAGES_MAX_SIZE_MB = "10"
+    assert post().status_code == 200
+    assert health.counts() == {"lost": 1}
+    assert health.faults() == {"begin:ImproperlyConfigured": 1}
+    health.reset()
+
+
+def test_logging_that_raises():
+    """A filter or handler of the project's own breaks no request either."""
+
+    def broken(record):
+        raise AttributeError("no request on this record")
+
+    health.logger.addFilter(broken)
+    try:
+        health.report("tap", ValueError("ours"))
+    finally:
+        health.logger.removeFilter(broken)
+    assert health.faults() == {"tap:ValueError": 1}
+    health.reset()
 
 
 @pytest.mark.parametrize("is_mariadb", [True, False])

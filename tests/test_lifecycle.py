@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import threading
+import weakref
 from concurrent import futures
 from contextlib import suppress
 from functools import partial
@@ -17,11 +18,11 @@ from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connection
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
 
-from request_images import exits, health, lifecycle, signals, storing
+from request_images import exits, health, lifecycle, rescue, signals, storing
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
 
@@ -33,9 +34,9 @@ from .models import Note
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch):
     """Wait for no rescue for seconds; have it anew, and leave no thread behind."""
-    monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(lifecycle, "_rescue", lifecycle._Rescue())
+    monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(lifecycle, "_rescue", rescue.Rescue())
     yield
     getattr(lifecycle._rescue.thread, "join", lambda: None)()
     lifecycle._in_progress.clear()  # of callbacks that a test only pretends to begin
@@ -145,23 +146,34 @@ def test_closing_still_closes_the_files():
 
 
 @pytest.mark.django_db
-def test_body_is_freed_with_the_request():
-    """Nothing of ours keeps a request, and so its body, alive in a cycle."""
-    request = RequestFactory().post("/", draw(), content_type="image/png")
-    body = request.body
-    upload = RequestFactory().post("/", {"a": SimpleUploadedFile("a", body)})
-    capture_images(lambda request: HttpResponse(request.FILES["a"].name))(upload)
-    (handler, *_) = upload.upload_handlers
-    assert handler._tap.payload.uploads == []
-    capture_images(lambda request: HttpResponse("ok"))(request)
+@pytest.mark.parametrize("error", [None, RuntimeError("it went"), Http404()])
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_body_is_freed_with_the_request(error, is_handled):
+    """Without the garbage collector: nothing of ours keeps a request in a cycle."""
+
+    def view(request):
+        assert request.body == draw()
+        if error is not None:
+            raise type(error)
+        return HttpResponse("ok")
+
+    def serve():
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        if is_handled:
+            request.resolver_match = resolve("/body/")
+        with suppress(RuntimeError, Http404):
+            capture_images(view)(request)
+        request.close()
+        return weakref.ref(request)
+
+    serve()  # what is imported or cached by the first one is not meant
     gc.collect()
     gc.disable()
     try:
-        left = [name for name in ("close", "read", "readline") if name in vars(request)]
+        assert serve()() is None
     finally:
         gc.enable()
-    assert left == []
-    assert body == draw()
+    assert RequestLog.objects.count() == 2
 
 
 @pytest.mark.django_db
@@ -363,7 +375,7 @@ class TestRescue:
 
     def test_one_thread_serves_all(self, monkeypatch):
         """Two requests, one thread, which goes when it has been idle for long."""
-        monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.05)
+        monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.05)
         threads = set()
         ended = []
         for _ in range(2):
@@ -396,12 +408,46 @@ class TestRescue:
 
     def test_exit_of_the_process(self, monkeypatch):
         """What still waits when the process exits is written then."""
-        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.5)
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.5)
         request = RequestFactory().post("/")
         request.resolver_match = resolve("/body/")
         capture_images(lambda request: HttpResponse("ok"))(request)
-        lifecycle._rescue.drain()
+        lifecycle._drain()
         assert RequestLog.objects.count() == 1
+
+    def test_W20_what_waits_is_bounded_in_bytes(self, monkeypatch):
+        """W20: where nobody closes, the oldest are ended before their time."""
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 5)
+        ended, gate = [], threading.Event()
+
+        def end_of(number):
+            return self._end(lambda: (gate.wait(10), ended.append(number)))
+
+        ends = [end_of(number) for number in range(5)]
+        assert ends[0].view_ended(40, 100)
+        assert ends[1].view_ended(60, 100)
+        assert not ended
+        assert ends[2].view_ended(60, 100)  # 160 bytes: the two oldest are due
+        assert not ends[3].view_ended(100, 100)  # more than twice as much
+        assert ends[4].view_ended(1, 100)  # for that one was let go of
+        gate.set()
+        lifecycle._rescue.thread.join(0.5)
+        assert ended[:2] == [0, 1]
+        assert set(lifecycle._rescue.waiting()) <= set(ends[2:])
+        lifecycle._drain()
+        assert sorted(ended) == [0, 1, 2, 3, 4]
+        lifecycle._rescue._wake.set()
+
+    def test_W20_bytes_that_nobody_can_hold(self, settings, monkeypatch):
+        """W20: the row says that there was no room for its image."""
+        settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.00001
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse(request.body))(request)
+        lifecycle._drain()
+        log = RequestLog.objects.get()
+        assert log.capture_status == "over_budget"
+        assert log.capture_detail == "too many requests waited for their end"
 
     @staticmethod
     def _end(callback):
@@ -421,7 +467,7 @@ class TestRescue:
 
         self._end(write).view_ended()
         assert begun.wait(10)
-        leaving = threading.Thread(target=lifecycle._rescue.drain)
+        leaving = threading.Thread(target=lifecycle._drain)
         leaving.start()
         leaving.join(0.05)
         assert leaving.is_alive()
@@ -449,7 +495,7 @@ class TestRescue:
 
         self._end(hang).view_ended()
         assert begun.wait(10)
-        lifecycle._rescue.drain()
+        lifecycle._drain()
         go_on.set()
 
     def test_W15_view_that_closes_its_request(self):
@@ -464,7 +510,7 @@ class TestRescue:
 
     def test_W15_closed_while_it_is_handed_over(self, monkeypatch):
         """W15: a request that ends in between does not come up again and again."""
-        monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.0)
         end = self._end(lambda: None)
         end._request.close()
         lifecycle._rescue.watch(end)
@@ -474,7 +520,7 @@ class TestRescue:
 
     def test_hurry(self, monkeypatch):
         """What is known to be over goes before what only may be."""
-        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.3)
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.3)
         written = []
         first, second = (self._end(partial(written.append, n)) for n in (1, 2))
         first.view_ended()

@@ -42,7 +42,7 @@ def clean_json(value: dict[str, Any]) -> dict[str, Any]:
     try:
         cleaned: dict[str, Any] = _clean(value, MAX_JSON_DEPTH)
         length = len(json.dumps(cleaned))
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001  # anyone's objects, as above
         return {"left_out": clean_text(error, 200)}
     if length > MAX_JSON_LENGTH:
         return {"left_out": f"{length} characters of JSON"}

@@ -30,6 +30,7 @@ class Job:
         sources: Where its image is looked for; empty for "wherever it fits".
         decision: Why no image is to be looked for at all; None to look for one.
         failure: What went wrong with it before.
+        record: What is to be written, once that is known.
     """
 
     log: RequestLog
@@ -37,6 +38,7 @@ class Job:
     sources: Sequence[Source] = ()
     decision: Decision | None = None
     failure: Exception | None = None
+    record: Record | None = None
 
     @property
     def size(self) -> int:
@@ -50,9 +52,13 @@ class Job:
         return _OVERHEAD + uploads + fields + said + len(payload.body or b"")
 
     def drop_image(self) -> None:
-        """Let go of the bytes; the log will say that there was no room for them."""
+        """Let go of the bytes; if they were to be kept, the log will say why not."""
+        record = judge(self)
+        if record.data is not None:
+            self.decision = Decision(CaptureStatus.OVER_BUDGET, "the backlog was full")
+            describe(self.log, self.decision)
+            record.data = None
         self.payload = Payload()
-        self.decision = Decision(CaptureStatus.OVER_BUDGET, "the backlog was full")
 
 
 def is_image(head: bytes) -> bool:
@@ -65,6 +71,8 @@ def judge(job: Job) -> Record:
 
     A fault of ours is a reason on the row, and in ``job.failure``.
     """
+    if job.record is not None:
+        return job.record
     record = Record(job.log)
     try:
         if job.decision is None:
@@ -76,6 +84,7 @@ def judge(job: Job) -> Record:
         job.decision = failed(exception)
         record = Record(job.log)
     describe(job.log, job.decision)
+    job.record = record
     return record
 
 

@@ -148,9 +148,16 @@ class Tap:
     def remove(self, request: HttpRequest) -> None:
         """Take the taps off a request whose body is not to be watched any more."""
         _unshadow(request)
-        handlers = request.upload_handlers
-        handlers[:] = [h for h in handlers if getattr(h, "_tap", None) is not self]
+        # Not by the property, which would make handlers that know the request.
+        handlers = request.__dict__.get("_upload_handlers")
+        if isinstance(handlers, list):  # no more when the body is parsed
+            handlers[:] = [h for h in handlers if getattr(h, "_tap", None) is not self]
         self._forget()
+
+    @property
+    def size(self) -> int:
+        """Bytes that went by, and that the request holds as long as it lives."""
+        return self._body_size + sum(upload.size for upload in self.payload.uploads)
 
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.

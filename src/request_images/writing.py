@@ -6,6 +6,7 @@ written. What cannot be written goes to the spool folder, if there is one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -44,6 +45,8 @@ def write(
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("tap", exception)
         job.failure, job.decision = exception, judging.failed(exception)
+    if job.decision is not None:
+        job.payload = Payload()  # nobody will look into it
     if is_handled and conf.WRITE_MODE == "background" and _is_put_off(job):
         return
     with usable_connection(is_handled=is_handled, is_last_use=is_last_use):
@@ -79,6 +82,8 @@ def write_jobs(jobs: Sequence[Job]) -> None:
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             count("lost")
             report("settle", exception)
+        # A failure's traceback knows the frames that know these.
+        job.payload, job.record, record.data = Payload(), None, None
     if failure is None:
         write_spooled_now_and_then()
 
@@ -165,7 +170,12 @@ def _announce(job: Job, record: Record) -> None:
 
 
 def _tell(signal: Signal, **arguments: object) -> None:
-    for receiver, answer in signal.send_robust(sender=RequestLog, **arguments):
+    try:
+        answers = signal.send_robust(sender=RequestLog, **arguments)
+    except (asyncio.CancelledError, SystemExit, GeneratorExit) as exception:
+        report("receiver", exception)  # not as robust as that
+        return
+    for receiver, answer in answers:
         if isinstance(answer, Exception):
             report(f"receiver {receiver!r}", answer)
 

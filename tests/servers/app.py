@@ -9,11 +9,11 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.test import RequestFactory
 
-from request_images import lifecycle
+from request_images import lifecycle, rescue
 
 from . import signs
 
-lifecycle.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
+rescue.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
 asgi = get_asgi_application()
 django_wsgi = get_wsgi_application()
 watch = lifecycle.RequestEnd.__init__
