@@ -13,15 +13,16 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding faults"
+        "headers isobmff decoding faults quota"
     ),
     (
         "rescue taps sources inspection thumbnails stores insertion stats outcome "
-        "backlog spool endings"
+        "backlog spoolfile endings"
     ),
-    "models policy checks lifecycle",
-    "storing drawing retention",
-    "judging spooling serving filters",
+    "models policy checks lifecycle spool",
+    "storing drawing retention announcing",
+    "judging serving filters trial documents",
+    "spooling",
     "writing monitoring beginning",
     "recording showing",
     "decorators apps middleware",

@@ -368,7 +368,7 @@ class TestArchitecture:
         drawing = block_with(self.PAGE, "text", " 0 | conf")
         told = {
             int(floor): set(re.findall(r"[\w/*]+", modules))
-            for floor, modules in re.findall(r"^ (\d) \| (.*)$", drawing, re.MULTILINE)
+            for floor, modules in re.findall(r"(?m)^ +(\d+) \| (.*)$", drawing)
         }
         real = {
             floor: {

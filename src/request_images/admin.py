@@ -343,7 +343,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         """Tell how healthy the recording is to whoever may see the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        vitals = monitoring.look()
+        vitals = monitoring.look(tries_to_write=True)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Health"),

@@ -44,7 +44,8 @@ def count(name: str, by: int = 1) -> None:
 
     Args:
         name: A capture status, when the row was written with it; ``"lost"`` when no
-            row could be written; ``"rescued"``, ``"dropped"`` or ``"spooled"``.
+            row could be written; ``"rescued"``, ``"dropped"`` or ``"spooled"``;
+            ``"spool_full"`` or ``"spool_bad"``.
         by: How many.
     """
     with _lock:
