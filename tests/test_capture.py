@@ -67,8 +67,8 @@ class TestViews:
         assert log.image_count == 1
 
     @pytest.mark.parametrize("url", DRF_VIEWS)
-    def test_rest_framework(self, client, url):
-        """The same for every kind of view of REST framework."""
+    def test_WRAP4_WRAP6_rest_framework(self, client, url):
+        """WRAP4 and WRAP6: the same for every kind of view of REST framework."""
         data = draw()
         response = client.post(url, {"photo": as_file(data), "note": "hi"})
         assert response.json() == {
@@ -86,8 +86,8 @@ class TestViews:
         assert only_log().image.image_data == data
 
     @pytest.mark.parametrize("url", ["/ninja/json", "/ninja/async", "/ninja/inside"])
-    def test_ninja(self, client, url):
-        """Ninja's operations, sync and async, around and inside."""
+    def test_WRAP5_ninja(self, client, url):
+        """WRAP5: Ninja's operations, sync and async, around and inside."""
         data = draw()
         response = client.post(url, {"image": b64(data)}, "application/json")
         assert response.json() == {"length": len(b64(data))}
@@ -164,8 +164,8 @@ class TestDecorator:
         assert iscoroutinefunction(capture_images(views.async_upload))
         assert not iscoroutinefunction(capture_images()(views.upload))
 
-    def test_csrf_exempt_stays(self):
-        """Attributes that other decorators set on the view stay."""
+    def test_WRAP3_csrf_exempt_stays(self):
+        """WRAP3: attributes that other decorators set on the view stay."""
         view = capture_images(views.csrf_exempt(views.upload))
         assert view.csrf_exempt
 
@@ -221,7 +221,7 @@ class TestSources:
 
     @pytest.mark.parametrize("url", RAW_URLS)
     @pytest.mark.parametrize("content_type", ["image/jpeg", "application/octet-stream"])
-    def test_raw_body(self, client, url, content_type):
+    def test_R2_R13_raw_body(self, client, url, content_type):
         """R2: a raw body, however the view reads it."""
         data = draw("JPEG", (640, 480))
         response = client.post(url, data, content_type=content_type)
@@ -459,7 +459,7 @@ class TestReasons:
         assert log.capture_status == "no_image"
         assert not RequestImage.objects.exists()
 
-    def test_empty_body(self, client):
+    def test_W21_empty_body(self, client):
         """W21: a request without a body and without a Content-Length."""
         client.post("/body/", b"", content_type="image/png")
         assert only_log().capture_status == "no_image"
@@ -525,8 +525,8 @@ class TestReasons:
         assert log.capture_status == "truncated"
         assert 0 < log.image.file_size < 250
 
-    def test_image_file_that_is_cut_off_is_kept(self, client):
-        """A file that arrived whole but shows half a picture is worth a look."""
+    def test_HOSTILE9_image_file_that_is_cut_off_is_kept(self, client):
+        """HOSTILE9: a file that arrived whole but shows half a picture is kept."""
         data = draw("JPEG", (300, 300))
         client.post("/body/", data[: len(data) // 2], content_type="image/jpeg")
         assert only_log().capture_status == "stored"

@@ -56,7 +56,7 @@ class TestStoreFails:
 
     @pytest.mark.parametrize("url", URLS)
     def test_W2_table_is_missing(self, url, told):
-        """Without our table every view answers as it does without us."""
+        """W2: without our table every view answers as it does without us."""
         expected = post(url)
         RequestLog.objects.all().delete()
         told.clear()
@@ -76,7 +76,7 @@ class TestStoreFails:
         assert [(name, log) for name, _, log, _ in told] == [("capture_failed", None)]
 
     def test_W2_views_data_stays(self, monkeypatch):
-        """What the view wrote is committed although our write failed."""
+        """W2: what the view wrote is committed although our write failed."""
         monkeypatch.setattr(storing, "save_many", _raise(OperationalError("disk full")))
         assert post("/annotated/").status_code == 200
         assert Note.objects.count() == 1

@@ -233,7 +233,7 @@ def cpu_seconds(function, argument) -> float:
 
 
 @pytest.mark.usefixtures("_no_hash")
-def test_time_is_bounded(hostile):
+def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_time_is_bounded(hostile):
     """No file takes many steps, nor long ones: 50 ms of CPU is the promise.
 
     A count does not depend on the machine. The time does, but it is CPU time of this
@@ -243,7 +243,7 @@ def test_time_is_bounded(hostile):
     assert min(cpu_seconds(inspect, hostile) for _ in range(5)) < 0.05
 
 
-def test_memory_is_bounded(hostile):
+def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_memory_is_bounded(hostile):
     """No file has Python reserve a fifth of the 20 MB that are promised."""
     tracemalloc.start()
     try:
@@ -282,7 +282,7 @@ print(json.dumps([growth, sorted(sys.modules)]))
 """
 
 
-def test_memory_of_the_process_is_bounded(tmp_path):
+def test_HOSTILE8_HOSTILE9_memory_of_the_process_is_bounded(tmp_path):
     """Nor does it grow elsewhere, out of Python's sight: Pillow is not even loaded."""
     pytest.importorskip("resource", reason="Windows does not tell")
     for name, make in FILES.items():

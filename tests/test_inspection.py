@@ -372,8 +372,8 @@ def test_side_beyond_every_column():
     assert inspect(bytes(data)).problem
 
 
-def test_large_canvas_is_no_problem_to_inspect():
-    """A few bytes may unfold to gigabytes; no pixel of it is decoded, nothing warns."""
+def test_HOSTILE8_large_canvas_is_no_problem_to_inspect():
+    """HOSTILE8: a few bytes may unfold to gigabytes; no pixel of it is decoded."""
     data = _canvas(40_000, 40_000)
     info = inspect(data)
     assert (info.width, info.height) == (40_000, 40_000)
@@ -411,8 +411,8 @@ SEEDS = [draw(name, (24, 24), **options) for name, options in WRITABLE] + [
     ),
     length=st.floats(0, 3),
 )
-def test_no_exception_ever_leaves_inspection(seed, edits, length):
-    """Mutated headers of every format: an answer, never an exception."""
+def test_HOSTILE10_no_exception_ever_leaves_inspection(seed, edits, length):
+    """HOSTILE10: mutated headers of every format: an answer, never an exception."""
     data = bytearray(seed)
     for share, patch in edits:
         position = int(share * min(len(seed), 500))
@@ -424,8 +424,8 @@ def test_no_exception_ever_leaves_inspection(seed, edits, length):
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([seed[:16] for seed in SEEDS]), st.binary(max_size=300))
-def test_nor_for_what_only_begins_as_an_image(beginning, rest):
-    """Any bytes behind a signature: an answer, never an exception."""
+def test_HOSTILE10_nor_for_what_only_begins_as_an_image(beginning, rest):
+    """HOSTILE10: any bytes behind a signature: an answer, never an exception."""
     inspect(beginning + rest)
 
 

@@ -68,8 +68,8 @@ def test_T2_async_exception(async_client_post):
 
 
 @pytest.mark.django_db
-def test_async_exception_in_dispatch(async_client_post):
-    """A coroutine that a sync dispatch returned raises when it is awaited."""
+def test_W17_WRAP2_async_exception_in_dispatch(async_client_post):
+    """W17: a coroutine that a sync dispatch returned raises when it is awaited."""
     assert async_client_post("/dispatch-async/?boom").status_code == 500
     assert RequestLog.objects.get().error_type == "Boom"
 
@@ -110,7 +110,7 @@ def test_T4_async_view_called_directly(raises):
 
 
 @pytest.mark.django_db
-def test_stream_is_over_when_it_is_consumed(client):
+def test_T7_stream_is_over_when_it_is_consumed(client):
     """T7: a stream is recorded once its last byte has gone."""
     response = client.post("/streamed/", draw(), content_type="image/png")
     assert not RequestLog.objects.exists()
@@ -394,8 +394,8 @@ class TestRescue:
         lifecycle._rescue.reset()  # what runs in the child of a fork
         assert lifecycle._rescue.thread is None
 
-    def test_exit_of_the_process(self, monkeypatch):
-        """What still waits when the process exits is written then."""
+    def test_W11_exit_writes_what_still_waits(self, monkeypatch):
+        """W11: what still waits when the process exits is written then."""
         monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.5)
         request = RequestFactory().post("/")
         request.resolver_match = resolve("/body/")
@@ -483,7 +483,7 @@ class TestRescue:
         assert lifecycle.wait_until_idle(10)
         assert written == [2, 1]
 
-    def test_hurry_under_the_test_client(self):
+    def test_T2_W18_hurry_under_the_test_client(self):
         """T2: not in a thread, which would write outside of the test's transaction."""
         end = self._end(lambda: None)
         end._request._dont_enforce_csrf_checks = True

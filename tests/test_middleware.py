@@ -275,7 +275,7 @@ class TestClientGone:
         assert log.capture_status == "stored"
 
     def test_W8_sync_view_runs_on(self):
-        """The log waits for the view's end, and no longer."""
+        """W8: the log waits for the view's end, and no longer."""
         request = self._request()
 
         @capture_images

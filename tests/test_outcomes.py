@@ -231,8 +231,8 @@ class TestRestFramework:
             ("/drf/above/", "parse_error"),
         ],
     )
-    def test_handled_error(self, client, url, error):
-        """The exception's class where it can be seen, REST framework's code above."""
+    def test_WRAP4_handled_error(self, client, url, error):
+        """WRAP4: the exception's class where it can be seen, otherwise its code."""
         assert post(client, f"{url}?error").status_code == 400
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (400, error)
@@ -245,8 +245,8 @@ class TestRestFramework:
         assert (log.error_type, log.error_message) == ("invalid", "too dark")
 
     @pytest.mark.parametrize("url", ["/drf/view/", "/drf/above/", "/drf/below/"])
-    def test_unhandled_error(self, quiet_client, url):
-        """An exception that REST framework does not handle is a 500."""
+    def test_WRAP4_unhandled_error(self, quiet_client, url):
+        """WRAP4: an exception that REST framework does not handle is a 500."""
         assert post(quiet_client, f"{url}?boom").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "Boom")
@@ -297,8 +297,8 @@ class TestAnnotate:
         assert log.metadata["nul"] == "ab"
         assert "asyncio" in log.metadata["when"]
 
-    def test_from_rest_framework(self, client):
-        """REST framework's own request leads to the same record."""
+    def test_WRAP6_annotate_from_rest_framework(self, client):
+        """WRAP6: REST framework's own request leads to the same record."""
         client.post("/drf/view/", {"photo": SimpleUploadedFile("x.png", draw())})
         assert RequestLog.objects.get().metadata == {"seen_by": "drf"}
 
@@ -402,8 +402,8 @@ class TestLog:
         assert log.duration_ms > 0
         assert log.upload_ms >= 0
 
-    def test_async_duration(self, async_client_post):
-        """An async view is timed until it is done, not until it has begun."""
+    def test_W17_WRAP2_async_duration(self, async_client_post):
+        """WRAP2: an async view is timed until it is done, not until it has begun."""
         async_client_post("/dispatch-async/")
         assert RequestLog.objects.get().duration_ms >= 1
 
