@@ -45,6 +45,20 @@ def told():
         getattr(signals, name).disconnect(receiver)
 
 
+@contextmanager
+def tables_missing():
+    """Take our tables away, as before the first ``migrate``."""
+    with connection.schema_editor() as editor:
+        editor.delete_model(RequestImage)
+        editor.delete_model(RequestLog)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(RequestLog)
+            editor.create_model(RequestImage)
+
+
 def post(url="/body/", client=None):
     client = client or Client(raise_request_exception=False)
     return client.post(url, draw(), content_type="image/png")
@@ -60,15 +74,8 @@ class TestStoreFails:
         expected = post(url)
         RequestLog.objects.all().delete()
         told.clear()
-        with connection.schema_editor() as editor:
-            editor.delete_model(RequestImage)
-            editor.delete_model(RequestLog)
-        try:
+        with tables_missing():
             response = post(url)
-        finally:
-            with connection.schema_editor() as editor:
-                editor.create_model(RequestLog)
-                editor.create_model(RequestImage)
         assert response.status_code == expected.status_code
         assert response.content == expected.content
         assert all(key.startswith("store:") for key in health.faults())
@@ -81,6 +88,19 @@ class TestStoreFails:
         assert post("/annotated/").status_code == 200
         assert Note.objects.count() == 1
         assert not RequestLog.objects.exists()
+        health.reset()
+
+    @pytest.mark.usefixtures("atomic_requests")
+    def test_W2_views_transaction_stays(self):
+        """W2: what fails of ours does not take the view's transaction with it.
+
+        A statement that fails within it would: PostgreSQL commits nothing after that,
+        and the client is told that all went well.
+        """
+        with tables_missing():
+            assert post("/annotated/").status_code == 200
+        assert Note.objects.count() == 1
+        assert health.faults()
         health.reset()
 
     def test_row_without_its_image(self, monkeypatch, told):

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.files.uploadhandler import MemoryFileUploadHandler
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.http import (
     Http404,
     HttpRequest,
@@ -142,6 +142,8 @@ def annotated(request):
 
 
 def returns(request, kind):
+    if kind == "coroutine":
+        return async_upload(request)
     return {"none": None, "dict": {"a": 1}}[kind]
 
 
@@ -173,9 +175,19 @@ async def async_who(request):
     return HttpResponse(user.get_username())
 
 
+KILL_US = {
+    "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+    "mysql": "KILL CONNECTION_ID()",
+}
+
+
 def killing(request):
     connection.ensure_connection()
-    connection.connection.close()
+    if "server" in request.GET:
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            cursor.execute(KILL_US[connection.vendor])
+    else:
+        connection.connection.close()
     return HttpResponse("dead")
 
 
@@ -290,6 +302,10 @@ class Method(View):
 
 
 def drf_seen(request):
+    if "note" in request.GET:
+        Note.objects.create(text="rolled back?")
+    if "unrenderable" in request.GET:
+        return Response({"what": object()})
     if "boom" in request.GET:
         raise Boom
     if "named" in request.GET:
@@ -411,6 +427,7 @@ urlpatterns = [
         for view in FUNCTIONS
     ),
     path("fail/<kind>/", _decorated(fail), name="fail"),
+    path("non-atomic/<kind>/", _decorated(transaction.non_atomic_requests(fail))),
     path("returns/<kind>/", _decorated(returns), name="returns"),
     path("unnamed/<int:pk>/", _decorated(lambda request, pk: HttpResponse("ok"))),
     path("off/", csrf_exempt(upload), name="off"),
