@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import json
 import threading
+import tracemalloc
 from concurrent import futures
 from contextlib import suppress
 from functools import partial
+from urllib.request import Request, urlopen
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -16,14 +19,17 @@ from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
+from pytest_django.live_server_helper import LiveServer
 
 from request_images import exits, health, lifecycle, signals, storing
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
+from request_images.testing import flush
 
 from . import views
 from .images import draw
@@ -118,6 +124,52 @@ def test_T7_stream_is_over_when_it_is_consumed(client):
     assert RequestLog.objects.get().status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)  # to close a stream closes its connection
+def test_T7_stream_that_nobody_reads(client):
+    """T7: nor is it over before it is closed, and then it need not have been read."""
+    response = client.post("/streamed/", draw(), content_type="image/png")
+    flush(0)  # a test's own response is not waited for: it would be for ever
+    assert not RequestLog.objects.exists()
+    response.close()
+    assert RequestLog.objects.get().status_code == 200
+
+
+@pytest.fixture
+def live_url(settings):
+    """A live server of Django's, in a thread of this process."""
+    # It sets the Content-Length that lets a client go before the server closes.
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.middleware.common.CommonMiddleware",
+    ]
+    server = LiveServer("127.0.0.1")
+    yield server.url
+    server.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_T6_live_server(live_url, monkeypatch):
+    """T6: the client has its answer before there is a row; ``flush`` waits for it."""
+    may_write = threading.Event()
+    save_many = storing.save_many
+
+    def held(records):
+        assert may_write.wait(10)
+        save_many(records)
+
+    monkeypatch.setattr(storing, "save_many", held)
+    data = draw()
+    request = Request(f"{live_url}/body/", data, {"Content-Type": "image/png"})
+    with urlopen(request) as answer:
+        assert json.load(answer) == {"body": data.hex()}
+    assert not RequestLog.objects.exists()
+    with pytest.raises(TimeoutError):
+        flush(0.02)
+    may_write.set()
+    flush()
+    assert RequestLog.objects.get().image.image_data == data
+
+
 @pytest.mark.django_db
 def test_W15_closed_twice():
     """W15: a request that is closed twice is written once."""
@@ -162,14 +214,6 @@ def test_body_is_freed_with_the_request():
         gc.enable()
     assert left == []
     assert body == draw()
-
-
-@pytest.mark.django_db
-def test_W19_exceptions_that_propagate(settings):
-    """W19: with DEBUG_PROPAGATE_EXCEPTIONS the exception reaches the server."""
-    settings.DEBUG_PROPAGATE_EXCEPTIONS = True
-    with pytest.raises(Exception, match="it went"):
-        Client().post("/fail/boom/", draw(), content_type="image/png")
 
 
 @pytest.mark.django_db
@@ -350,6 +394,57 @@ class TestRescue:
         """W9: under ASGI a stream that raises is never closed."""
         self._ask("/broken_stream/", leave=False)
         assert self._log().status_code == 200
+
+    @staticmethod
+    def _environ(url, body):
+        """Return what a WSGI server would call Django with."""
+        request = RequestFactory().post(url, body, content_type="image/png")
+        return {**request.environ, "wsgi.input": io.BytesIO(body)}
+
+    @staticmethod
+    def _serve(environ):
+        """Call Django's handler; return its response, which nobody has closed."""
+        return WSGIHandler()(environ, lambda status, headers: None)
+
+    def test_W19_exceptions_that_propagate(self, settings):
+        """W19: with DEBUG_PROPAGATE_EXCEPTIONS there is no response to be closed.
+
+        The server has the exception, and the row comes all the same.
+        """
+        settings.DEBUG_PROPAGATE_EXCEPTIONS = True
+        with pytest.raises(views.Boom, match="it went"):
+            self._serve(self._environ("/fail/boom/", draw()))
+        assert self._log().error_type == "Boom"
+
+    def test_T7_stream_that_nobody_reads(self):
+        """T7: under a server it is not waited for: the row comes after the grace."""
+        response = self._serve(self._environ("/streamed/", draw()))
+        assert self._log().status_code == 200
+        response.close()
+        assert RequestLog.objects.count() == 1
+
+    def test_W20_image_of_a_long_stream_is_let_go(self, monkeypatch):
+        """W20: the image is written, and its bytes let go of, while a stream is open.
+
+        However long that is: it is held for the grace.
+        """
+        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.5)
+        data = draw("BMP", (1000, 700))
+        environ = self._environ("/streamed_late/", data)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            response = self._serve(environ)
+            held, _peak = tracemalloc.get_traced_memory()
+            assert self._log().image.image_data == data
+            assert lifecycle.wait_until_idle(10)
+            left, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held > len(data)  # otherwise the rest shows nothing
+        assert left < len(data) // 2
+        assert b"".join(response) == b"ab"
+        response.close()
 
     def test_W10_server_that_never_closes(self):
         """W10: nobody closes the response; later it makes no second row."""

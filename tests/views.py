@@ -155,6 +155,13 @@ def streamed(request):
     return StreamingHttpResponse(iter([b"a", b"b"]))
 
 
+def streamed_late(request):
+    """Read the body in pieces and keep none, before a stream begins."""
+    while request.read(65_536):
+        pass
+    return streamed(request)
+
+
 def recovered(request):
     with suppress(Boom):
         inner_boom(request)
@@ -248,6 +255,7 @@ FUNCTIONS = [
     annotated,
     rendered_late,
     streamed,
+    streamed_late,
     recovered,
     killing,
     who,
