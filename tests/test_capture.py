@@ -8,11 +8,12 @@ import json
 from urllib.parse import quote
 
 import pytest
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
-from django.test import RequestFactory
-from rest_framework.test import APIRequestFactory
+from django.test import AsyncRequestFactory, RequestFactory
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
+from ninja.testing import TestClient as NinjaClient
 
 from request_images.decorators import capture_images
 from request_images.mixins import CaptureImagesMixin
@@ -105,19 +106,23 @@ class TestViews:
         response = client.post("/ninja/json", {"imag": "?"}, "application/json")
         assert response.status_code == only_log().status_code == 422
 
-    def test_R15_put_and_patch(self, client):
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    def test_R15_put_and_patch(self, client, method):
         """R15: REST framework parses multipart for PUT and PATCH as well."""
-        for method in ("put", "patch"):
-            data = draw(seed=len(method))
-            request = getattr(APIRequestFactory(), method)("/", {"p": as_file(data)})
-            response = client.generic(
-                method.upper(),
-                "/drf/view/",
-                request.body,
-                content_type=request.META["CONTENT_TYPE"],
-            )
-            assert response.json()["files"] == {"p": data.hex()}
-            assert RequestLog.objects.latest().image.image_data == data
+        data = draw()
+        body = encode_multipart(BOUNDARY, {"p": as_file(data)})
+        response = client.generic(method, "/drf/view/", body, MULTIPART_CONTENT)
+        assert response.json()["files"] == {"p": data.hex()}
+        assert only_log().image.image_data == data
+
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    def test_R15_put_and_patch_of_ninja(self, client, method):
+        """R15: Ninja's middleware does, and has the files before we see the request."""
+        data = draw()
+        body = encode_multipart(BOUNDARY, {"photo": as_file(data)})
+        response = client.generic(method, "/ninja/upload", body, MULTIPART_CONTENT)
+        assert response.json() == {"photo": data.hex()}
+        assert only_log().image.image_data == data
 
     def test_method_of_a_class(self, client):
         """A single method may be decorated, with arguments."""
@@ -158,11 +163,36 @@ class TestViews:
 class TestDecorator:
     """The decorator leaves the view what it is."""
 
-    def test_metadata_is_kept(self):
-        """Names, docstrings, markers and coroutine functions stay."""
-        assert views.upload.__name__ == capture_images(views.upload).__name__
+    def test_WRAP1_coroutine_functions_stay(self):
+        """WRAP1: an async view is awaited by Django, a sync one is not."""
         assert iscoroutinefunction(capture_images(views.async_upload))
         assert not iscoroutinefunction(capture_images()(views.upload))
+
+    def test_WRAP1_marked_functions_stay(self):
+        """WRAP1: what is only marked as one, as `as_view` marks it, is one too."""
+        view = capture_images(views.BareAsync.as_view())
+        assert iscoroutinefunction(view)
+
+        async def call():
+            request = AsyncRequestFactory().post("/", {"photo": as_file(draw())})
+            return await view(request)
+
+        assert async_to_sync(call)().status_code == 200
+        assert (only_log().status_code, only_log().capture_status) == (200, "stored")
+        assert only_log().duration_ms >= 1
+
+    def test_WRAP3_names_stay(self):
+        """WRAP3: a view is known by its name, and by its docstring."""
+        view = capture_images(views.told_from_threads)
+        assert view.__name__ == "told_from_threads"
+        assert view.__doc__ == views.told_from_threads.__doc__
+
+    def test_WRAP3_class_based_view_is_known(self):
+        """WRAP3: `as_view` hangs the class on what it returns, and others look."""
+        view = capture_images(views.BareAsync.as_view())
+        assert view.view_class is views.BareAsync
+        drf = capture_images(views.DrfActions.as_view({"post": "solve"}))
+        assert (drf.cls, drf.actions) == (views.DrfActions, {"post": "solve"})
 
     def test_WRAP3_csrf_exempt_stays(self):
         """WRAP3: attributes that other decorators set on the view stay."""
@@ -197,6 +227,12 @@ class TestDecorator:
         mock = Mock(method="POST")
         assert capture_images(lambda request: HttpResponse("ok"))(mock).content == b"ok"
         assert capture_images(lambda: "no request")() == "no request"
+        assert not RequestLog.objects.exists()
+
+    def test_T5_ninjas_test_client(self):
+        """T5: Ninja's own client calls an operation with such a mock."""
+        response = NinjaClient(views.ninja).post("/json", json={"image": "abc"})
+        assert response.json() == {"length": 3}
         assert not RequestLog.objects.exists()
 
     def test_request_as_keyword(self):
@@ -416,6 +452,18 @@ class TestReasons:
         log = only_log()
         assert (log.status_code, log.error_type) == (400, "RequestDataTooBig")
         assert log.capture_status == "too_large"
+
+    @pytest.mark.parametrize("url", ["/stream/", "/lines/", "/upload/"])
+    def test_R5_larger_than_django_takes_at_once(self, client, settings, url):
+        """R5: a limit that the view does not meet is not met by us either."""
+        settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+        data = draw("BMP")
+        if url == "/upload/":
+            response = client.post(url, {"photo": as_file(data)})
+        else:
+            response = client.post(url, data, content_type="image/bmp")
+        assert data.hex() in response.content.decode()
+        assert only_log().image.image_data == data
 
     def test_not_an_image(self, client):
         """A text file is unsupported; its size and hash are known."""

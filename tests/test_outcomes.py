@@ -341,6 +341,18 @@ class TestAnnotate:
         client.post("/drf/view/", {"photo": SimpleUploadedFile("x.png", draw())})
         assert RequestLog.objects.get().metadata == {"seen_by": "drf"}
 
+    @pytest.mark.parametrize(
+        ("url", "told"),
+        [
+            ("/told_from_threads/", {"thread", "executor", "stream"}),
+            ("/told_from_tasks/", {"task", "sync_to_async", "to_thread"}),
+        ],
+    )
+    def test_WRAP8_from_anywhere(self, client, url, told):
+        """WRAP8: the record is the request's, so no thread of a view's loses it."""
+        assert post(client, url).getvalue() == b"ab"
+        assert set(RequestLog.objects.get().metadata) == told
+
     def test_link_to_what_is_no_row(self):
         """A link that is none costs the link, not the row."""
 

@@ -4,9 +4,14 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.files.storage import default_storage
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.db import DatabaseError, connection, transaction
 from django.http import (
@@ -21,7 +26,7 @@ from django.urls import include, path
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from ninja import NinjaAPI, Schema
+from ninja import File, NinjaAPI, Schema, UploadedFile
 from ninja.decorators import decorate_view
 from rest_framework.decorators import action, api_view
 from rest_framework.exceptions import ParseError, ValidationError
@@ -87,6 +92,17 @@ def closed(request):
         with request.FILES[name] as file:
             file.read()
     return HttpResponse("closed")
+
+
+def saved(request):
+    file = request.FILES["photo"]
+    path = Path(default_storage.path(default_storage.save("kept.png", file)))
+    return JsonResponse({"saved": path.read_bytes().hex()})
+
+
+def deleted(request):
+    Path(request.FILES["photo"].temporary_file_path()).unlink()
+    return HttpResponse("deleted")
 
 
 def own_handlers(request):
@@ -239,6 +255,31 @@ async def async_streamed(request):
     return StreamingHttpResponse(chunks())
 
 
+def told_from_threads(request):
+    """Say something from wherever a context variable would not be known."""
+    thread = threading.Thread(target=partial(annotate, request, thread=1))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(annotate, request, executor=1)
+
+    def chunks():
+        annotate(request, stream=1)
+        yield b"ab"
+
+    return StreamingHttpResponse(chunks())
+
+
+async def told_from_tasks(request):
+    async def tell():
+        annotate(request, task=1)
+
+    await asyncio.create_task(tell())
+    await sync_to_async(annotate)(request, sync_to_async=1)
+    await asyncio.to_thread(annotate, request, to_thread=1)
+    return HttpResponse("ab")
+
+
 FUNCTIONS = [
     upload,
     body,
@@ -248,6 +289,8 @@ FUNCTIONS = [
     first_bytes,
     nothing,
     closed,
+    saved,
+    deleted,
     own_handlers,
     own_handlers_closed,
     inserted_handler,
@@ -266,6 +309,8 @@ FUNCTIONS = [
     patient_sync,
     broken_stream,
     async_streamed,
+    told_from_threads,
+    told_from_tasks,
 ]
 
 
@@ -280,6 +325,12 @@ class MixedIn(CaptureImagesMixin, View):
 class MixedInAsync(CaptureImagesMixin, View):
     capture_endpoint = "mixed-in-async"
 
+    async def post(self, request):
+        await asyncio.sleep(0.001)
+        return JsonResponse(seen(request))
+
+
+class BareAsync(View):
     async def post(self, request):
         await asyncio.sleep(0.001)
         return JsonResponse(seen(request))
@@ -395,6 +446,13 @@ def ninja_json(request, body: Body):
 @decorate_view(capture_images(source="files.photo"))
 def ninja_upload(request):
     return {"size": request.FILES["photo"].size}
+
+
+@ninja.put("upload")
+@ninja.patch("upload")
+@decorate_view(capture_images(source="files.photo"))
+def ninja_change(request, photo: File[UploadedFile]):
+    return {"photo": photo.read().hex()}
 
 
 @ninja.post("async")
