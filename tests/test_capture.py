@@ -573,6 +573,12 @@ class TestReasons:
         assert log.capture_status == "truncated"
         assert 0 < log.image.file_size < 250
 
+    def test_HOSTILE11_no_thumbnail_is_drawn(self, client):
+        """HOSTILE11: to decode an image is nothing that a request has to pay for."""
+        client.post("/body/", draw(), content_type="image/png")
+        content = ImageContent.objects.get()
+        assert (content.thumbnail, content.thumbnail_error) == (None, "")
+
     def test_HOSTILE9_image_file_that_is_cut_off_is_kept(self, client):
         """HOSTILE9: a file that arrived whole but shows half a picture is kept."""
         data = draw("JPEG", (300, 300))

@@ -93,6 +93,16 @@ def test_honest_files(name, options):
     assert info.image_hash == hashlib.sha256(data).hexdigest()
 
 
+def test_HOSTILE9_picture_of_several():
+    """HOSTILE9: Pillow has a name of its own for a JPEG of several; it is a JPEG."""
+    out = io.BytesIO()
+    first, second = (Image.new("RGB", (33, 21), colour) for colour in ("red", "blue"))
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    assert Image.open(out).format == "MPO"
+    assert inspect(out.getvalue()).format is FORMATS["JPEG"]
+    assert size_of(out.getvalue()) == (33, 21)
+
+
 def test_photoshop():
     """A format that Pillow reads and does not write."""
     info = inspect(PSD)
@@ -283,6 +293,23 @@ SOF = b"\xff\xc2\0\x11\x08" + struct.pack(">HH", 21, 33)
 def test_jpeg(data):
     """The frame header is found behind all that may stand before it."""
     assert size_of(data) == (33, 21)
+
+
+FAR = bytes(65_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (b"\xff\xd8" + 9 * (b"\xff\xe1\xfd\xea" + FAR) + draw("JPEG")[2:], (32, 24)),
+        (FTYP + box(b"mdat", 9 * FAR) + heif(ISPE)[len(FTYP) :], (33, 21)),
+        (draw()[:8] + b"\0\0\0\4CgBI" + bytes(8) + draw()[8:] + 9 * FAR, (32, 24)),
+    ],
+    ids=["jpeg", "heif", "png"],
+)
+def test_HOSTILE7_header_far_behind_the_beginning(data, size):
+    """HOSTILE7: the whole file is looked at, not a first part of so many bytes."""
+    assert size_of(data) == size
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,15 @@ def test_exif_orientation(fmt):
     assert near(small.getpixel((16, 54)), (255, 255, 255))
 
 
+def test_HOSTILE9_picture_of_several():
+    """HOSTILE9: a JPEG of several pictures, which Pillow calls by another name."""
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    small = thumbnail(
+        written(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    )
+    assert near(small.convert("RGB").getpixel((30, 30)), (255, 0, 0))
+
+
 @pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG"])
 def test_an_animation_is_its_first_frame(fmt):
     """One frame is decoded, and it is the first."""
