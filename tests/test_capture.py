@@ -19,7 +19,7 @@ from request_images.decorators import capture_images
 from request_images.mixins import CaptureImagesMixin
 from request_images.models import ImageContent, RequestImage, RequestLog
 
-from . import views
+from . import typed_views, views
 from .images import draw
 
 pytestmark = pytest.mark.django_db
@@ -198,6 +198,13 @@ class TestDecorator:
         """WRAP3: attributes that other decorators set on the view stay."""
         view = capture_images(views.csrf_exempt(views.upload))
         assert view.csrf_exempt
+
+    def test_WRAP7_types_stay(self):
+        """WRAP7: what mypy is told of these views is true; `tox -e types` asks it."""
+        request = RequestFactory().post("/")
+        assert [r.content for r in typed_views.right(request)] == [b'{"pk": 5}', b"a"]
+        with pytest.raises(TypeError, match="slag"):
+            typed_views.wrong(request)
 
     def test_a_class_is_refused(self):
         """Whoever decorates a class is told what to do."""
