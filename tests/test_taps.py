@@ -254,7 +254,7 @@ def test_later_image_replaces_an_earlier_other_file(client):
     assert only_log().image.image_data == data
 
 
-def test_W21_body_without_length(async_client_post):
+def test_W21_unknown_length_of_a_body(async_client_post):
     """W21: ASGI bodies may come without a Content-Length."""
     data = draw()
     async_client_post("/body/", data)
