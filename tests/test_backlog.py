@@ -43,8 +43,8 @@ def test_is_lazy(gate):
     assert backlog.wait_until_empty(0)
 
 
-def test_is_bounded_in_bytes_and_items(gate):
-    """What is being written counts too: it is still in memory."""
+def test_W20_is_bounded_in_bytes_and_items(gate):
+    """W20: what is being written counts too: it is still in memory."""
     backlog = make(gate)
     assert backlog.put("a", 600, **ROOM)
     assert gate.is_inside.wait(10)
@@ -194,8 +194,8 @@ def test_thread_that_died(gate):
     assert gate.batches == [["next"]]
 
 
-def test_exit_of_a_real_process():
-    """Everything is written before the process is gone; the exit asks but once."""
+def test_W11_exit_of_a_real_process():
+    """W11: everything is written before the process is gone; it asks but once."""
     script = (
         "import time\n"
         "from request_images.backlog import Backlog\n"

@@ -202,13 +202,13 @@ def test_doubt_goes_on(monkeypatch):
 
 def test_one_that_breaks_down(monkeypatch):
     """A bug of ours with one request does not cost the rest of its batch theirs."""
-    announce = writing._announce
+    announce = writing.announce
 
-    def fail_at_first(job, record):
-        monkeypatch.setattr(writing, "_announce", announce)
+    def fail_at_first(*args, **kwargs):
+        monkeypatch.setattr(writing, "announce", announce)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(writing, "_announce", fail_at_first)
+    monkeypatch.setattr(writing, "announce", fail_at_first)
     writing.write_jobs([job_of(unsaved_record(seed)) for seed in range(3)])
     assert health.counts() == {"lost": 1, "stored": 2}
     assert health.faults() == {"settle:RuntimeError": 1}

@@ -50,6 +50,20 @@ def told():
         getattr(signals, name).disconnect(receiver)
 
 
+@contextmanager
+def tables_missing():
+    """Take our tables away, as before the first ``migrate``."""
+    with connection.schema_editor() as editor:
+        editor.delete_model(RequestImage)
+        editor.delete_model(RequestLog)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(RequestLog)
+            editor.create_model(RequestImage)
+
+
 def post(url="/body/", client=None):
     client = client or Client(raise_request_exception=False)
     return client.post(url, draw(), content_type="image/png")
@@ -61,19 +75,12 @@ class TestStoreFails:
 
     @pytest.mark.parametrize("url", URLS)
     def test_W2_table_is_missing(self, url, told):
-        """Without our table every view answers as it does without us."""
+        """W2: without our table every view answers as it does without us."""
         expected = post(url)
         RequestLog.objects.all().delete()
         told.clear()
-        with connection.schema_editor() as editor:
-            editor.delete_model(RequestImage)
-            editor.delete_model(RequestLog)
-        try:
+        with tables_missing():
             response = post(url)
-        finally:
-            with connection.schema_editor() as editor:
-                editor.create_model(RequestLog)
-                editor.create_model(RequestImage)
         assert response.status_code == expected.status_code
         assert response.content == expected.content
         assert all(key.startswith("store:") for key in health.faults())
@@ -81,11 +88,24 @@ class TestStoreFails:
         assert [(name, log) for name, _, log, _ in told] == [("capture_failed", None)]
 
     def test_W2_views_data_stays(self, monkeypatch):
-        """What the view wrote is committed although our write failed."""
+        """W2: what the view wrote is committed although our write failed."""
         monkeypatch.setattr(storing, "save_many", _raise(OperationalError("disk full")))
         assert post("/annotated/").status_code == 200
         assert Note.objects.count() == 1
         assert not RequestLog.objects.exists()
+        health.reset()
+
+    @pytest.mark.usefixtures("atomic_requests")
+    def test_W2_views_transaction_stays(self):
+        """W2: what fails of ours does not take the view's transaction with it.
+
+        A statement that fails within it would: PostgreSQL commits nothing after that,
+        and the client is told that all went well.
+        """
+        with tables_missing():
+            assert post("/annotated/").status_code == 200
+        assert Note.objects.count() == 1
+        assert health.faults()
         health.reset()
 
     def test_row_without_its_image(self, monkeypatch, told):

@@ -249,7 +249,7 @@ class TestClientGone:
     def _own_rescue(self, monkeypatch):
         """Have a rescue that waits longer than any test."""
         monkeypatch.setattr(rescue, "GRACE_SECONDS", 600)
-        monkeypatch.setattr(lifecycle, "_rescue", lifecycle._Rescue())
+        monkeypatch.setattr(lifecycle, "_rescue", rescue.Rescue())
         yield
         rescue.GRACE_SECONDS = 0.01
         monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.0)
@@ -276,7 +276,7 @@ class TestClientGone:
         assert log.capture_status == "stored"
 
     def test_W8_sync_view_runs_on(self):
-        """The log waits for the view's end, and no longer."""
+        """W8: the log waits for the view's end, and no longer."""
         request = self._request()
 
         @capture_images

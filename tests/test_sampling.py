@@ -393,8 +393,8 @@ class TestOptOut:
         assert post().status_code == 200
         self.opted_out()
 
-    def test_within_rest_framework(self):
-        """REST framework's request leads to Django's."""
+    def test_WRAP6_opt_out_within_rest_framework(self):
+        """WRAP6: REST framework's request leads to Django's."""
 
         class Wrapper:
             def __init__(self, request):

@@ -128,6 +128,25 @@ def test_R6_large_files_on_disk(client, settings, limit):
 
 
 @pytest.mark.parametrize("limit", [2_621_440, 0])
+def test_R6_view_saves_its_file(client, settings, tmp_path, limit):
+    """R6: what Django keeps on disk is moved by that, and not there any more."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
+    settings.MEDIA_ROOT = tmp_path
+    data = draw()
+    response = client.post("/saved/", {"photo": as_file(data)})
+    assert response.json() == {"saved": data.hex()}
+    assert only_log().image.image_data == data
+
+
+def test_R6_view_deletes_its_file(client, settings):
+    """R6: nor is it needed there."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 0
+    data = draw()
+    assert client.post("/deleted/", {"photo": as_file(data)}).content == b"deleted"
+    assert only_log().image.image_data == data
+
+
+@pytest.mark.parametrize("limit", [2_621_440, 0])
 def test_R7_csrf_parsed_the_form(settings, limit):
     """R7: a form that the CSRF check parsed before us is copied."""
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
@@ -235,7 +254,7 @@ def test_later_image_replaces_an_earlier_other_file(client):
     assert only_log().image.image_data == data
 
 
-def test_chunked_body_without_length(async_client_post):
+def test_W21_unknown_length_of_a_body(async_client_post):
     """W21: ASGI bodies may come without a Content-Length."""
     data = draw()
     async_client_post("/body/", data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from django.dispatch import Signal
 
 from . import signals
@@ -35,6 +37,11 @@ def announce(
 
 def tell(signal: Signal, **arguments: object) -> None:
     """Send a signal. A receiver that raises is counted, and the others still run."""
-    for receiver, answer in signal.send_robust(sender=RequestLog, **arguments):
+    try:
+        answers = signal.send_robust(sender=RequestLog, **arguments)
+    except (asyncio.CancelledError, SystemExit, GeneratorExit) as exception:
+        report("receiver", exception)  # Django lets these through
+        return
+    for receiver, answer in answers:
         if isinstance(answer, Exception):
             report(f"receiver {receiver!r}", answer)

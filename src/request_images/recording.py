@@ -28,7 +28,12 @@ from .endings import (
 )
 from .health import count, report
 from .judging import Job
-from .lifecycle import RequestEnd, is_from_test_client, leaves_its_thread
+from .lifecycle import (
+    RequestEnd,
+    is_from_test_client,
+    is_made_by_hand,
+    leaves_its_thread,
+)
 from .models import RequestLog
 from .outcome import CaptureStatus, attach, http_request
 from .payload import Payload
@@ -289,4 +294,4 @@ def note_request_exception(
 
 def _is_served(request: HttpRequest) -> bool:
     # A view that is called directly, or by a test, wants to see its row at once.
-    return request.resolver_match is not None and not is_from_test_client(request)
+    return not is_made_by_hand(request) and not is_from_test_client(request)

@@ -6,14 +6,13 @@ written. What cannot be written goes to the spool folder, if there is one.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
 from django.db import connections
-from django.dispatch import Signal
 
 from . import judging, signals, storing
+from .announcing import announce, tell
 from .backlog import Backlog
 from .breaker import Breaker
 from .conf import conf
@@ -21,7 +20,6 @@ from .exceptions import StoreUnavailable
 from .faults import Fault, fault_of
 from .health import count, report
 from .judging import Job, judge
-from .models import RequestLog
 from .payload import Payload
 from .policy import Decision
 from .spooling import set_aside, write_spooled_now_and_then
@@ -122,10 +120,15 @@ def _settle(job: Job, record: Record, failure: Exception | None) -> None:
     if failure is not None:
         failure = _save_less(job, record, failure)
     if failure is None:
-        _announce(job, record)
+        announce(
+            record.log,
+            record.image,
+            is_kept=record.data is not None,
+            failure=job.failure,
+        )
     elif not _is_set_aside(job, record):
         count("lost")
-        _tell(signals.capture_failed, log=None, exception=failure)
+        tell(signals.capture_failed, log=None, exception=failure)
 
 
 def _is_passing(failure: Exception) -> bool:
@@ -156,28 +159,6 @@ def _save_less(job: Job, record: Record, failure: Exception) -> Exception | None
     if left is None:
         job.failure, record.data = failure, None
     return left
-
-
-def _announce(job: Job, record: Record) -> None:
-    log, image = record.log, record.image
-    count(str(log.capture_status))
-    if job.failure is not None:
-        _tell(signals.capture_failed, log=log, exception=job.failure)
-    elif record.data is not None:
-        _tell(signals.image_saved, log=log, image=image)
-    else:
-        _tell(signals.image_skipped, log=log, image=image)
-
-
-def _tell(signal: Signal, **arguments: object) -> None:
-    try:
-        answers = signal.send_robust(sender=RequestLog, **arguments)
-    except (asyncio.CancelledError, SystemExit, GeneratorExit) as exception:
-        report("receiver", exception)  # not as robust as that
-        return
-    for receiver, answer in answers:
-        if isinstance(answer, Exception):
-            report(f"receiver {receiver!r}", answer)
 
 
 def _write_batch(jobs: Sequence[Job]) -> None:

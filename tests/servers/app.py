@@ -26,7 +26,7 @@ def watch_slowly(self, request, callback):
         signs.wait_for(request, "signalled")
         callback()
 
-    is_slow = request.path == "/slowly_written/"
+    is_slow = request.path in ("/slowly_written/", "/without_length/")
     watch(self, request, slow_callback if is_slow else callback)
 
 

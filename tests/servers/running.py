@@ -60,10 +60,12 @@ _GRANIAN_ASGI = Kind("granian", f"--interface asginl {_GRANIAN}asgi", is_asgi=Tr
 _HYPERCORN = Kind(
     "hypercorn", "-b 127.0.0.1:{port} tests.servers.app:asgi", is_asgi=True
 )
+_DAPHNE = Kind("daphne", "-b 127.0.0.1 -p {port} tests.servers.app:asgi", is_asgi=True)
 # A grace that no test outlives: what is written then was not waited for.
 _NO_RESCUE = {"SERVERS_GRACE_SECONDS": "600"}
 _EXIT = {**_NO_RESCUE, "SERVERS_EXIT": "1"}
 _BACKGROUND = {"SERVERS_WRITE_MODE": "background"}
+_KEEPING = {"SERVERS_KEEP_CONNECTIONS": "1"}
 _MIDDLEWARE = {**_NO_RESCUE, "SERVERS_MIDDLEWARE": "1"}
 KINDS = {
     "gunicorn-sync": Kind("gunicorn", f"-k sync {_GUNICORN}"),
@@ -74,6 +76,7 @@ KINDS = {
     "uvicorn": _UVICORN_ASGI,
     "granian-asgi": _GRANIAN_ASGI,
     "hypercorn": _HYPERCORN,
+    "daphne": _DAPHNE,
     "gunicorn-preload": replace(
         _GTHREAD,
         arguments=f"--preload {_GTHREAD.arguments}",
@@ -93,6 +96,7 @@ KINDS = {
     "uvicorn-background": replace(_UVICORN_ASGI, environment={**_EXIT, **_BACKGROUND}),
     "granian-background": replace(_GRANIAN_ASGI, environment=_BACKGROUND),
     "hypercorn-background": replace(_HYPERCORN, environment=_BACKGROUND),
+    "uvicorn-keeping": replace(_UVICORN_ASGI, environment=_KEEPING),
     "uvicorn-middleware": replace(_UVICORN_ASGI, environment=_MIDDLEWARE),
     "hypercorn-middleware": replace(_HYPERCORN, environment=_MIDDLEWARE),
 }
@@ -276,6 +280,17 @@ class Server:
             return request_id, response.status, content
         finally:
             connection.close()
+
+    def begin(
+        self, path: str, body: bytes, *, chunked: bool = False
+    ) -> tuple[str, http.client.HTTPResponse]:
+        """Post an image, perhaps of unsaid length; return the id, and the answer."""
+        request_id = uuid.uuid4().hex
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Content-Type": "image/png", "X-Request-ID": request_id}
+        headers["Connection"] = "close"  # so that the answer's end is the socket's
+        connection.request("POST", path, iter([body]) if chunked else body, headers)
+        return request_id, connection.getresponse()
 
     @contextmanager
     def posting(

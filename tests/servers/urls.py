@@ -23,6 +23,11 @@ def plain(request):
 slowly_written = unclosed = plain
 
 
+def without_length(request):
+    """Answer at once, and do not say how long the answer is."""
+    return StreamingHttpResponse(iter([str(len(request.body))]))
+
+
 def boom(request):
     """Read, and fail."""
     raise Boom(len(request.body))
@@ -84,6 +89,7 @@ VIEWS = {
     "plain": plain,
     "slowly_written": slowly_written,
     "unclosed": unclosed,
+    "without_length": without_length,
     "boom": boom,
     "stream": stream,
     "broken_stream": broken_stream,
