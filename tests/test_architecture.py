@@ -13,7 +13,7 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding faults"
+        "headers isobmff decoding texts faults"
     ),
     (
         "lifecycle taps sources inspection thumbnails stores insertion stats outcome "
@@ -43,6 +43,8 @@ FORBIDDEN = {
     "formats": ("django", "PIL"),
     "payload": ("django", "PIL"),
     "sources": ("django", "PIL"),
+    "decoding": ("django", "PIL"),
+    "texts": ("django", "PIL"),
     "policy": ("PIL", "django.http"),
     "taps": ("PIL", "django.db", "django.conf"),
     "lifecycle": ("PIL", "django.db"),
