@@ -13,7 +13,7 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding texts faults"
+        "headers isobmff decoding texts parsed faults"
     ),
     (
         "lifecycle taps sources inspection thumbnails stores insertion stats outcome "

@@ -7,7 +7,12 @@ import time
 from contextlib import suppress
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
-from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.core.files.uploadhandler import (
+    FileUploadHandler,
+    MemoryFileUploadHandler,
+    SkipFile,
+    StopUpload,
+)
 from django.db import connection
 from django.http import (
     Http404,
@@ -102,6 +107,22 @@ def own_handlers_closed(request):
 def inserted_handler(request):
     request.upload_handlers.insert(0, MemoryFileUploadHandler(request))
     return JsonResponse(seen(request))
+
+
+def giving_up(request, how):
+    class GivingUp(FileUploadHandler):
+        def receive_data_chunk(self, raw_data, start):
+            raise {
+                "skip": SkipFile(),
+                "stop": StopUpload(),
+                "reset": StopUpload(connection_reset=True),
+            }[how]
+
+        def file_complete(self, file_size):
+            return None
+
+    request.upload_handlers.insert(1, GivingUp(request))
+    return HttpResponse(str(len(request.FILES)))
 
 
 # What may become of a request.
@@ -412,6 +433,7 @@ urlpatterns = [
     ),
     path("fail/<kind>/", _decorated(fail), name="fail"),
     path("returns/<kind>/", _decorated(returns), name="returns"),
+    path("giving_up/<how>/", _decorated(giving_up)),
     path("unnamed/<int:pk>/", _decorated(lambda request, pk: HttpResponse("ok"))),
     path("off/", csrf_exempt(upload), name="off"),
     path("protected/", csrf_protect(capture_images(upload)), name="protected"),

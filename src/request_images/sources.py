@@ -183,7 +183,7 @@ class _Search:
         if payload.problem:
             # What arrived whole before it broke is as good as ever.
             whole = [_uploaded(u) for u in named if u in images and u.complete]
-            return [*whole, Candidate("files", problem=payload.problem)], len(images)
+            return [*whole, *self._malformed("files")], len(images)
         return [_uploaded(upload) for upload in named], len(images)
 
     def _body(self, path: tuple[str, ...]) -> Found:
@@ -240,7 +240,7 @@ class _Search:
                 (name, Text(value, has_spaces_for_plus=not is_multipart))
                 for name, values in (payload.fields or {}).items()
                 for value in values
-            ], []
+            ], self._malformed("form") if not payload.fields else []
         fields, instead = self._taken_apart("form", texts.form_fields)
         return [
             (_field_name(name), Text(value, is_escaped=True))
@@ -266,6 +266,10 @@ class _Search:
         except ValueError as error:
             return None, [Candidate(source, size=payload.size, problem=str(error))]
 
+    def _malformed(self, source: str) -> list[Candidate]:
+        problem = self._payload.problem
+        return [Candidate(source, problem=problem)] if problem else []
+
     def _is(self, text: Text) -> bool:
         try:
             return self._is_image(text.start())
@@ -278,7 +282,7 @@ def _uploaded(upload: Upload) -> Candidate:
         f"files.{upload.field}",
         upload.data,
         upload.head,
-        upload.size,
+        None if upload.was_left else upload.size,
         complete=upload.complete,
         was_left=upload.was_left,
         too_large=upload.too_large,
