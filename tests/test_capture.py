@@ -228,6 +228,7 @@ class TestSources:
         assert response.json() == {"body": data.hex()}
         image = only_log().image
         assert (image.image_data, image.source) == (data, "body")
+        assert image.log.image_count == 1
         assert image.mime_type == "image/jpeg"  # R13: told from the bytes
 
     @pytest.mark.parametrize(("source", "document"), PATHS.items())
