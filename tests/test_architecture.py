@@ -13,7 +13,7 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding faults quota"
+        "headers isobmff decoding texts parsed faults quota"
     ),
     (
         "rescue taps sources inspection thumbnails stores insertion stats outcome "
@@ -44,6 +44,8 @@ FORBIDDEN = {
     "formats": ("django", "PIL"),
     "payload": ("django", "PIL"),
     "sources": ("django", "PIL"),
+    "decoding": ("django", "PIL"),
+    "texts": ("django", "PIL"),
     "policy": ("PIL", "django.http"),
     "taps": ("PIL", "django.db", "django.conf"),
     "lifecycle": ("PIL", "django.db"),

@@ -264,6 +264,7 @@ class TestSources:
         assert response.json() == {"body": data.hex()}
         image = only_log().image
         assert (image.image_data, image.source) == (data, "body")
+        assert image.log.image_count == 1
         assert image.mime_type == "image/jpeg"  # R13: told from the bytes
 
     @pytest.mark.parametrize(("source", "document"), PATHS.items())
@@ -277,8 +278,9 @@ class TestSources:
             lambda data: base64.encodebytes(data).decode(),
             lambda data: b64(data).rstrip("="),
             lambda data: "data:image/png," + quote(data),
+            lambda data: "\n data:image/png;base64," + b64(data),
         ],
-        ids=["plain", "data-uri", "urlsafe", "newlines", "unpadded", "percent"],
+        ids=["plain", "data-uri", "urlsafe", "newlines", "unpadded", "percent", "led"],
     )
     def test_R14_json(self, client, source, document, explicit, encode):
         """R14: base64 in JSON in every spelling, at a path or found by search."""
@@ -520,7 +522,7 @@ class TestReasons:
             ('{"image": 5}', "int where base64 text was expected"),
             ("{", "not JSON"),
             ("[" * 99_000, "not JSON"),
-            ("[" * 200_000, "more than 100000 values"),
+            ("[" * 200_000, "more than 100000 commas"),
         ],
     )
     def test_R14_wrong_text(self, client, text, reason):

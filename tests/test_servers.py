@@ -11,7 +11,7 @@ import itertools
 import pytest
 
 from .images import draw
-from .servers.running import KINDS, Database, Server, wait_for
+from .servers.running import KINDS, PATIENCE, Database, Server, wait_for
 
 SERVERS = [
     "gunicorn-sync",
@@ -31,6 +31,12 @@ WAIT_FOR_THE_BODY = ["waitress", *ASGI]
 # SIGTERM ends these at once, whatever their threads still do; uvicorn sends itself
 # another at its end, so that nothing runs at the exit of the interpreter.
 LOSE_ON_SIGTERM = ["waitress", "uvicorn-wsgi"]
+# An answer without a length is whole, for these, when the request is closed; by the
+# version of HTTP that the client speaks.
+WAIT_WITHOUT_LENGTH = {
+    "1.0": ["gunicorn-sync", "gunicorn-gthread", "waitress", "granian-wsgi"],
+    "1.1": ["waitress", "granian-wsgi"],
+}
 
 seeds = itertools.count()
 
@@ -280,3 +286,30 @@ def test_W4_middleware_knows_the_final_status(server, database):
     request_id, status, _ = server.post("/plain/?replaced", image())
     assert status == 418
     assert database.row(request_id) == (418, "stored", "")
+
+
+def client_waits(server, path, version):
+    """Tell whether a client has its whole answer only once the image is saved."""
+    with server.answering(path, image(), version) as (request_id, reader):
+        reader.join(0.7)
+        is_waiting = reader.is_alive()
+        server.sign(request_id, "signalled").touch()
+        reader.join(PATIENCE)
+        assert not reader.is_alive()
+    return is_waiting
+
+
+@on(*SERVERS)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_W21_clients_that_wait_for_us(server, version):
+    """W21: what has no length ends when the server says so, with some after us."""
+    is_waiting = client_waits(server, "/slowly_saved_without_length/", version)
+    assert is_waiting is (server.name in WAIT_WITHOUT_LENGTH[version])
+    assert not client_waits(server, "/slowly_saved/", version)
+
+
+@on("gunicorn-background", "waitress-background", "granian-wsgi-background")
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_W21_answer_without_a_length_in_the_background(server, version):
+    """W21: a client waits for nothing that another thread does."""
+    assert not client_waits(server, "/slowly_saved_without_length/", version)

@@ -12,7 +12,12 @@ from pathlib import Path
 from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.files.storage import default_storage
-from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.core.files.uploadhandler import (
+    FileUploadHandler,
+    MemoryFileUploadHandler,
+    SkipFile,
+    StopUpload,
+)
 from django.db import DatabaseError, connection, transaction
 from django.http import (
     Http404,
@@ -118,6 +123,22 @@ def own_handlers_closed(request):
 def inserted_handler(request):
     request.upload_handlers.insert(0, MemoryFileUploadHandler(request))
     return JsonResponse(seen(request))
+
+
+def giving_up(request, how):
+    class GivingUp(FileUploadHandler):
+        def receive_data_chunk(self, raw_data, start):
+            raise {
+                "skip": SkipFile(),
+                "stop": StopUpload(),
+                "reset": StopUpload(connection_reset=True),
+            }[how]
+
+        def file_complete(self, file_size):
+            return None
+
+    request.upload_handlers.insert(1, GivingUp(request))
+    return HttpResponse(str(len(request.FILES)))
 
 
 # What may become of a request.
@@ -495,6 +516,7 @@ urlpatterns = [
     path("fail/<kind>/", _decorated(fail), name="fail"),
     path("non-atomic/<kind>/", _decorated(transaction.non_atomic_requests(fail))),
     path("returns/<kind>/", _decorated(returns), name="returns"),
+    path("giving_up/<how>/", _decorated(giving_up)),
     path("unnamed/<int:pk>/", _decorated(lambda request, pk: HttpResponse("ok"))),
     path("off/", csrf_exempt(upload), name="off"),
     path("protected/", csrf_protect(capture_images(upload)), name="protected"),

@@ -130,6 +130,8 @@ def _look(found: Candidate | None, payload: Payload, record: Record) -> Decision
         return early or Decision(CaptureStatus.UNREAD)
     info = inspect(found.data)
     image.image_hash = info.image_hash
+    if info.format is not None:
+        image.mime_type = info.format.mime_type
     image.file_size = info.file_size
     image.width, image.height = info.width, info.height
     decision = early or policy.decide(info)

@@ -10,6 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from django.test import RequestFactory
 
 from request_images import lifecycle, rescue
+from request_images.signals import image_saved
 
 from . import signs
 
@@ -31,6 +32,15 @@ def watch_slowly(self, request, callback):
 
 
 lifecycle.RequestEnd.__init__ = watch_slowly
+
+
+def save_slowly(sender, log, **kwargs):
+    """Wait for the test behind the row, where the path asks for it."""
+    if log.path.startswith("/slowly_saved"):
+        signs.wait_for_id(log.request_id, "signalled")
+
+
+image_saved.connect(save_slowly)
 
 
 def wsgi(environ, start_response):

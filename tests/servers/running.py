@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -83,6 +84,9 @@ KINDS = {
         environment={"SERVERS_EARLY_RESCUE": "1"},
     ),
     "gunicorn-no-rescue": replace(_GTHREAD, environment=_NO_RESCUE),
+    "granian-wsgi-background": Kind(
+        "granian", f"--interface wsgi {_GRANIAN}wsgi", environment=_BACKGROUND
+    ),
     "waitress-exit": replace(_WAITRESS, environment=_EXIT),
     "uvicorn-wsgi-exit": replace(_UVICORN_WSGI, environment=_EXIT),
     "uvicorn-exit": replace(_UVICORN_ASGI, environment=_EXIT),
@@ -230,7 +234,13 @@ class Server:
     def ensure(self) -> None:
         """See to it that the server answers."""
         self.launch()
-        wait_for(self._answers, f"{self.name} to listen")
+        try:
+            wait_for(self._answers, f"{self.name} to listen")
+        except AssertionError:
+            # Somebody may have taken the port between our look and its own.
+            self.stop()
+            self.launch()
+            wait_for(self._answers, f"{self.name} to listen")
 
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
@@ -305,6 +315,29 @@ class Server:
         with socket.create_connection(("127.0.0.1", self.port), 20) as client:
             client.sendall(head.encode() + body)
             yield request_id
+
+    @contextmanager
+    def answering(
+        self, path: str, body: bytes, version: str
+    ) -> Iterator[tuple[str, threading.Thread]]:
+        """Post an image; a thread lives until the client has the whole answer."""
+        request_id = uuid.uuid4().hex
+        head = (
+            f"POST {path} HTTP/{version}\r\nHost: localhost\r\n"
+            f"Content-Type: image/png\r\nX-Request-ID: {request_id}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", self.port), 20) as client:
+            client.sendall(head.encode() + body)
+            response = http.client.HTTPResponse(client, method="POST")
+            response.begin()
+            reader = threading.Thread(target=response.read)
+            reader.start()
+            try:
+                yield request_id, reader
+            finally:
+                self.sign(request_id, "signalled").touch()
+                reader.join(PATIENCE)
 
     def sign(self, request_id: str, name: str) -> Path:
         """Return the file by which a view and a test tell each other something."""

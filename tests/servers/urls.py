@@ -20,7 +20,7 @@ def plain(request):
     return HttpResponse(str(len(request.body)))
 
 
-slowly_written = unclosed = plain
+slowly_written = slowly_saved = unclosed = plain
 
 
 def without_length(request):
@@ -36,6 +36,9 @@ def boom(request):
 def stream(request):
     """Answer in parts."""
     return StreamingHttpResponse(iter([str(len(request.body)), "-", "end"]))
+
+
+slowly_saved_without_length = stream
 
 
 def broken_stream(request):
@@ -88,6 +91,8 @@ async def async_patient(request):
 VIEWS = {
     "plain": plain,
     "slowly_written": slowly_written,
+    "slowly_saved": slowly_saved,
+    "slowly_saved_without_length": slowly_saved_without_length,
     "unclosed": unclosed,
     "without_length": without_length,
     "boom": boom,
