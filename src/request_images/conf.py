@@ -240,8 +240,9 @@ class Conf:
         expects="a number above 0",
         accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
         meaning=(
-            "How many megabytes of images may wait for the background thread, in each "
-            "process (1 MB = 1,048,576 bytes)."
+            "How many megabytes of images may wait in each process (1 MB = 1,048,576 "
+            "bytes): for the background thread, and for the end of requests that "
+            "nobody closes."
         ),
         check_id="request_images.E013",
     )
