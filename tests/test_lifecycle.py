@@ -198,6 +198,16 @@ def test_closing_still_closes_the_files():
     assert file.closed
 
 
+def test_W11_exit_comes_by_twice(monkeypatch):
+    """W11: ``atexit`` and multiprocessing both call; what is done is done once."""
+    calls = []
+    monkeypatch.setattr(exits, "_callbacks", [lambda: calls.append(1)])
+    monkeypatch.setattr(exits, "_done_by", None)
+    exits._run()
+    exits._run()
+    assert calls == [1]
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("error", [None, RuntimeError("it went"), Http404()])
 @pytest.mark.parametrize("is_handled", [True, False])
@@ -543,6 +553,18 @@ class TestRescue:
         capture_images(lambda request: HttpResponse("ok"))(request)
         lifecycle._drain()
         assert RequestLog.objects.count() == 1
+
+    def test_W11_exit_that_takes_too_long(self, monkeypatch):
+        """W11: what the exit cannot wait for is counted, and told once."""
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.5)
+        monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0)
+        ends = [self._end(lambda: None) for _ in range(3)]
+        for end in ends:
+            end.view_ended()
+        lifecycle._drain()
+        assert health.counts() == {"lost": 3}
+        assert health.faults() == {"exit:TimeoutError": 1}
+        health.reset()
 
     def test_W20_what_waits_is_bounded_in_bytes(self, monkeypatch):
         """W20: where nobody closes, the oldest are ended before their time."""

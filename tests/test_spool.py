@@ -217,8 +217,7 @@ class TestFolder:
 
         def of_another(path, **options):
             found = list(stat(path, **options))
-            if path == tmp_path:
-                found[4:6] = 65534, 65533
+            found[4:6] = 65534, 65533
             return os.stat_result(found)
 
         monkeypatch.setattr(spool.Path, "stat", of_another)

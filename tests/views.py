@@ -134,9 +134,6 @@ def giving_up(request, how):
                 "reset": StopUpload(connection_reset=True),
             }[how]
 
-        def file_complete(self, file_size):
-            return None
-
     request.upload_handlers.insert(1, GivingUp(request))
     return HttpResponse(str(len(request.FILES)))
 

@@ -108,15 +108,16 @@ class Recording:
         if self._is_client_gone:
             self._end.hurry()
         else:
-            held = 0 if self._tap is None else self._tap.size
-            if not self._end.view_ended(held, int(conf.BACKLOG_MAX_MB * MB)):
+            tap = self._tap
+            held = 0 if tap is None else tap.size
+            has_room = self._end.view_ended(held, int(conf.BACKLOG_MAX_MB * MB))
+            if tap is not None and not has_room:
                 self._let_go()
 
     def _let_go(self) -> None:
-        if self._beginning.skipped is None:
-            self._beginning.skipped = Decision(
-                CaptureStatus.OVER_BUDGET, "too many requests waited for their end"
-            )
+        self._beginning.skipped = Decision(
+            CaptureStatus.OVER_BUDGET, "too many requests waited for their end"
+        )
         self._beginning.remove_tap(self._request)
         self._tap = None
 
