@@ -17,7 +17,7 @@ FLOORS = (
     ),
     (
         "lifecycle taps sources inspection thumbnails stores insertion stats outcome "
-        "backlog spool endings"
+        "backlog spool endings querysets bookkeeping"
     ),
     "models policy checks",
     "storing drawing retention",

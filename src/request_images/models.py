@@ -1,8 +1,6 @@
-"""The three tables: what was asked, the image it brought, and the image's bytes."""
+"""The tables: what was asked, the images it brought, and the images' bytes."""
 
 from __future__ import annotations
-
-from datetime import datetime, timedelta
 
 from django.apps import apps
 from django.conf import settings
@@ -11,37 +9,22 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .conf import conf
+from .bookkeeping import Lease, PendingDeletion
 from .outcome import CaptureStatus
-from .stats import failed
+from .querysets import RequestImageQuerySet, RequestLogQuerySet, expiry
 from .stores import store_of
 
+__all__ = (
+    "BaseImage",
+    "FurtherImage",
+    "ImageContent",
+    "Lease",
+    "PendingDeletion",
+    "RequestImage",
+    "RequestLog",
+)
+
 HASH_LENGTH = 64
-
-
-def expiry() -> datetime | None:
-    """Return the moment before which images are expired; None when none ever is."""
-    return days_ago(conf.RETENTION_DAYS)
-
-
-def days_ago(days: int | None) -> datetime | None:
-    """Return the moment so many days ago; None for None, or before all dates."""
-    try:
-        return None if days is None else timezone.now() - timedelta(days=days)
-    except OverflowError:
-        return None
-
-
-class RequestLogQuerySet(models.QuerySet["RequestLog"]):
-    """Request logs."""
-
-    def failed(self) -> RequestLogQuerySet:
-        """Those that failed: a status of 400 or more, or an error type."""
-        return self.filter(failed())
-
-    def older_than(self, moment: datetime) -> RequestLogQuerySet:
-        """Those that began before a moment."""
-        return self.filter(created_at__lt=moment)
 
 
 class RequestLog(models.Model):
@@ -98,6 +81,9 @@ class RequestLog(models.Model):
         default=1.0,
         help_text=_("An image that is kept stands for one divided by this."),
     )
+    is_pinned = models.BooleanField(
+        _("pinned"), default=False, help_text=_("Cleanup never deletes it.")
+    )
     link_model = models.CharField(_("linked model"), max_length=100, blank=True)
     link_pk = models.CharField(_("linked row"), max_length=100, blank=True)
 
@@ -143,14 +129,38 @@ class ImageContent(models.Model):
         _("SHA-256"), max_length=HASH_LENGTH, unique=True, editable=False
     )
     created_at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
-    data = models.BinaryField(_("bytes"), null=True)
-    storage = models.CharField(_("storage alias"), max_length=63, blank=True)
-    encoding = models.CharField(_("encoding"), max_length=32, blank=True)
+    mime_type = models.CharField(_("MIME type"), max_length=64, blank=True)
+    storage = models.CharField(
+        _("storage alias"),
+        max_length=63,
+        blank=True,
+        db_index=True,
+        help_text=_("Empty for the database itself."),
+    )
+    name = models.CharField(
+        _("name in the storage"),
+        max_length=255,
+        blank=True,
+        help_text=_("Never used again for another content."),
+    )
+    encoding = models.CharField(
+        _("encoding"),
+        max_length=32,
+        blank=True,
+        help_text=_("How what is stored differs from the bytes received."),
+    )
+    encoding_error = models.CharField(
+        _("why it is not compressed"), max_length=200, blank=True
+    )
     stored_size = models.PositiveBigIntegerField(_("stored size (bytes)"))
-    thumbnail = models.BinaryField(_("thumbnail"), null=True)
+    thumbnail_tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    thumbnail_tried_at = models.DateTimeField(null=True, editable=False)
     thumbnail_error = models.CharField(
         _("why there is no thumbnail"), max_length=200, blank=True
     )
+    # The last columns: SQLite would read through the bytes to whatever follows them.
+    thumbnail = models.BinaryField(_("thumbnail"), null=True)
+    data = models.BinaryField(_("bytes"), null=True)
 
     class Meta:
         verbose_name = _("image content")
@@ -176,33 +186,9 @@ class ImageContent(models.Model):
         return self.thumbnail is not None or bool(self.thumbnail_error)
 
 
-class RequestImageQuerySet(models.QuerySet["RequestImage"]):
-    """Images of requests. None of these verbs loads an image's bytes."""
+class BaseImage(models.Model):
+    """What is known of an image that came, also when it was not kept."""
 
-    def older_than(self, moment: datetime) -> RequestImageQuerySet:
-        """Those whose request began before a moment."""
-        return self.filter(created_at__lt=moment)
-
-    def with_bytes(self) -> RequestImageQuerySet:
-        """Those whose bytes were kept."""
-        return self.filter(content__isnull=False)
-
-    def same_image_as(self, image: RequestImage) -> RequestImageQuerySet:
-        """Those with the very same bytes as ``image``, itself included."""
-        if not image.image_hash:
-            return self.filter(pk=image.pk)
-        return self.filter(image_hash=image.image_hash)
-
-
-class RequestImage(models.Model):
-    """The image of a request, and what is known of it also when it was not kept."""
-
-    log = models.OneToOneField(
-        RequestLog,
-        verbose_name=_("request log"),
-        on_delete=models.CASCADE,
-        related_name="image",
-    )
     # The log's own, once more: images are listed and pruned by it without a join.
     created_at = models.DateTimeField(_("time"), db_index=True)
     image_hash = models.CharField(
@@ -238,7 +224,24 @@ class RequestImage(models.Model):
         on_delete=models.DO_NOTHING,
         null=True,
         blank=True,
-        related_name="images",
+        related_name="%(class)ss",
+    )
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.image_hash[:12] or f"#{self.pk}"
+
+
+class RequestImage(BaseImage):
+    """The image of a request."""
+
+    log = models.OneToOneField(
+        RequestLog,
+        verbose_name=_("request log"),
+        on_delete=models.CASCADE,
+        related_name="image",
     )
 
     objects = RequestImageQuerySet.as_manager()
@@ -250,9 +253,6 @@ class RequestImage(models.Model):
         get_latest_by = "created_at"
         permissions = (("view_image_content", _("Can view the original images")),)
         indexes = (models.Index(fields=["width", "height"], name="request_image_dims"),)
-
-    def __str__(self) -> str:
-        return self.image_hash[:12] or f"#{self.pk}"
 
     @property
     def is_expired(self) -> bool:
@@ -271,3 +271,31 @@ class RequestImage(models.Model):
         content = ImageContent.objects.filter(pk=self.content_id).defer("thumbnail")
         found = content.first()
         return None if found is None else found.read()
+
+
+class FurtherImage(BaseImage):
+    """A further image of a request that brought several, in their order."""
+
+    request_image = models.ForeignKey(
+        RequestImage,
+        verbose_name=_("request image"),
+        on_delete=models.CASCADE,
+        related_name="further_images",
+    )
+    position = models.PositiveSmallIntegerField(
+        _("position"), help_text=_("The request image is number 1.")
+    )
+    capture_status = models.CharField(
+        _("kept"), max_length=16, choices=CaptureStatus.choices
+    )
+    capture_detail = models.CharField(_("kept, in detail"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("further image")
+        verbose_name_plural = _("further images")
+        ordering = ("request_image", "position")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["request_image", "position"], name="further_image_position"
+            ),
+        )

@@ -16,15 +16,9 @@ from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Coalesce, Length
 
 from .exceptions import RetentionError
-from .models import (
-    ImageContent,
-    RequestImage,
-    RequestImageQuerySet,
-    RequestLog,
-    RequestLogQuerySet,
-    days_ago,
-)
+from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
+from .querysets import RequestImageQuerySet, RequestLogQuerySet, days_ago
 
 _KEPT = (CaptureStatus.STORED, CaptureStatus.DUPLICATE)
 _TRIES = 5

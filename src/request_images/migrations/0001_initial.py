@@ -52,24 +52,57 @@ class Migration(migrations.Migration):
                         verbose_name="time",
                     ),
                 ),
-                ("data", models.BinaryField(null=True, verbose_name="bytes")),
+                (
+                    "mime_type",
+                    models.CharField(
+                        blank=True, max_length=64, verbose_name="MIME type"
+                    ),
+                ),
                 (
                     "storage",
                     models.CharField(
-                        blank=True, max_length=63, verbose_name="storage alias"
+                        blank=True,
+                        db_index=True,
+                        help_text="Empty for the database itself.",
+                        max_length=63,
+                        verbose_name="storage alias",
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        blank=True,
+                        help_text="Never used again for another content.",
+                        max_length=255,
+                        verbose_name="name in the storage",
                     ),
                 ),
                 (
                     "encoding",
                     models.CharField(
-                        blank=True, max_length=32, verbose_name="encoding"
+                        blank=True,
+                        help_text="How what is stored differs from the bytes received.",
+                        max_length=32,
+                        verbose_name="encoding",
+                    ),
+                ),
+                (
+                    "encoding_error",
+                    models.CharField(
+                        blank=True,
+                        max_length=200,
+                        verbose_name="why it is not compressed",
                     ),
                 ),
                 (
                     "stored_size",
                     models.PositiveBigIntegerField(verbose_name="stored size (bytes)"),
                 ),
-                ("thumbnail", models.BinaryField(null=True, verbose_name="thumbnail")),
+                (
+                    "thumbnail_tries",
+                    models.PositiveSmallIntegerField(default=0, editable=False),
+                ),
+                ("thumbnail_tried_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "thumbnail_error",
                     models.CharField(
@@ -78,10 +111,80 @@ class Migration(migrations.Migration):
                         verbose_name="why there is no thumbnail",
                     ),
                 ),
+                ("thumbnail", models.BinaryField(null=True, verbose_name="thumbnail")),
+                ("data", models.BinaryField(null=True, verbose_name="bytes")),
             ],
             options={
                 "verbose_name": "image content",
                 "verbose_name_plural": "image contents",
+            },
+        ),
+        migrations.CreateModel(
+            name="Lease",
+            fields=[
+                (
+                    "work",
+                    models.CharField(
+                        max_length=64,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="work",
+                    ),
+                ),
+                ("holder", models.CharField(max_length=200, verbose_name="holder")),
+                ("since", models.DateTimeField(verbose_name="since")),
+                ("until", models.DateTimeField(verbose_name="until")),
+            ],
+            options={
+                "verbose_name": "lease",
+                "verbose_name_plural": "leases",
+            },
+        ),
+        migrations.CreateModel(
+            name="PendingDeletion",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "storage",
+                    models.CharField(max_length=63, verbose_name="storage alias"),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=255, verbose_name="name in the storage"
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        verbose_name="time",
+                    ),
+                ),
+                ("due_at", models.DateTimeField(db_index=True, verbose_name="due")),
+                ("tries", models.PositiveIntegerField(default=0, verbose_name="tries")),
+                (
+                    "error",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="last error"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "pending deletion",
+                "verbose_name_plural": "pending deletions",
+                "indexes": [
+                    models.Index(fields=["storage", "name"], name="pending_object")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -208,6 +311,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "is_pinned",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Cleanup never deletes it.",
+                        verbose_name="pinned",
+                    ),
+                ),
+                (
                     "link_model",
                     models.CharField(
                         blank=True, max_length=100, verbose_name="linked model"
@@ -311,7 +422,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="images",
+                        related_name="%(class)ss",
                         to="request_images.imagecontent",
                         verbose_name="content",
                     ),
@@ -334,6 +445,141 @@ class Migration(migrations.Migration):
                     ("view_image_content", "Can view the original images"),
                 ),
                 "get_latest_by": "created_at",
+            },
+        ),
+        migrations.CreateModel(
+            name="FurtherImage",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_index=True, verbose_name="time"),
+                ),
+                (
+                    "image_hash",
+                    models.CharField(
+                        blank=True,
+                        db_index=True,
+                        help_text="Of the bytes as received; empty when they were not seen whole.",
+                        max_length=64,
+                        verbose_name="SHA-256",
+                    ),
+                ),
+                (
+                    "mime_type",
+                    models.CharField(
+                        blank=True,
+                        db_index=True,
+                        help_text="Told from the bytes; empty when they are of no known image.",
+                        max_length=64,
+                        verbose_name="MIME type",
+                    ),
+                ),
+                (
+                    "file_size",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        db_index=True,
+                        null=True,
+                        verbose_name="file size (bytes)",
+                    ),
+                ),
+                (
+                    "width",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, verbose_name="width (px)"
+                    ),
+                ),
+                (
+                    "height",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, verbose_name="height (px)"
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        blank=True,
+                        help_text="Where in the request the image was.",
+                        max_length=200,
+                        verbose_name="source",
+                    ),
+                ),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(
+                        help_text="The request image is number 1.",
+                        verbose_name="position",
+                    ),
+                ),
+                (
+                    "capture_status",
+                    models.CharField(
+                        choices=[
+                            ("stored", "stored"),
+                            ("duplicate", "stored before"),
+                            ("no_image", "no image in the request"),
+                            ("unread", "not read by the view"),
+                            ("too_large", "too large"),
+                            ("unsupported", "not an image of an allowed format"),
+                            ("unreadable", "unreadable"),
+                            ("truncated", "cut off"),
+                            ("sampled_out", "not in the sample"),
+                            ("opted_out", "opted out"),
+                            ("over_budget", "over budget"),
+                            ("store_failed", "could not be stored"),
+                            ("expired", "expired"),
+                            ("erased", "erased"),
+                        ],
+                        max_length=16,
+                        verbose_name="kept",
+                    ),
+                ),
+                (
+                    "capture_detail",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="kept, in detail"
+                    ),
+                ),
+                (
+                    "content",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="%(class)ss",
+                        to="request_images.imagecontent",
+                        verbose_name="content",
+                    ),
+                ),
+                (
+                    "request_image",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="further_images",
+                        to="request_images.requestimage",
+                        verbose_name="request image",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "further image",
+                "verbose_name_plural": "further images",
+                "ordering": ("request_image", "position"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("request_image", "position"),
+                        name="further_image_position",
+                    )
+                ],
             },
         ),
         migrations.AddIndex(
