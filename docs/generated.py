@@ -30,6 +30,11 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     "request_images.E011": {f"{PREFIX}ALLOWED_FORMATS": ["PNG", "JPG"]},
     "request_images.W001": {f"{PREFIX}RETENTION_DAYS": 400},
     "request_images.W002": {f"{PREFIX}MAX_SIZE": 5},
+    "request_images.W003": {
+        f"{PREFIX}WRITE_MODE": "background",
+        f"{PREFIX}BACKLOG_WHEN_FULL": "drop",
+        f"{PREFIX}BACKLOG_MAX_MB": 5,
+    },
 }
 
 

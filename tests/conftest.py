@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import connection
 from django.test import AsyncClient
 
 from request_images import health, writing
@@ -38,6 +39,14 @@ def _connections_of_threads(request):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+
+
+@pytest.fixture
+def atomic_requests():
+    """Every view in a transaction of its own."""
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    yield
+    connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
 @pytest.fixture

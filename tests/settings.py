@@ -28,6 +28,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    # Has the files of PUT and PATCH parsed, which Django leaves to the view.
+    "ninja.compatibility.files.fix_request_files_middleware",
 ]
 TEMPLATES = [
     {

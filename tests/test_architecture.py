@@ -13,16 +13,17 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding"
+        "headers isobmff decoding texts parsed faults quota"
     ),
     (
-        "lifecycle taps sources inspection thumbnails stores insertion stats outcome "
-        "backlog spool endings querysets bookkeeping"
+        "rescue taps sources inspection thumbnails stores insertion outcome "
+        "backlog spoolfile endings querysets bookkeeping"
     ),
-    "models policy checks",
-    "storing drawing retention",
-    "judging spooling serving filters",
-    "writing monitoring",
+    "models policy checks lifecycle spool stats",
+    "storing drawing retention announcing",
+    "judging serving filters trial documents",
+    "spooling",
+    "writing monitoring beginning",
     "recording showing",
     "decorators apps middleware",
     "admin views mixins testing",
@@ -43,9 +44,12 @@ FORBIDDEN = {
     "formats": ("django", "PIL"),
     "payload": ("django", "PIL"),
     "sources": ("django", "PIL"),
+    "decoding": ("django", "PIL"),
+    "texts": ("django", "PIL"),
     "policy": ("PIL", "django.http"),
     "taps": ("PIL", "django.db", "django.conf"),
     "lifecycle": ("PIL", "django.db"),
+    "rescue": ("PIL", "django"),
     "stats": ("django.http", "PIL"),
     "retention": ("argparse", "PIL"),
     "models": ("django.http",),

@@ -13,6 +13,7 @@ from django.urls import resolve
 from request_images import health, signals, storing, writing
 from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestLog
+from request_images.outcome import opt_out
 from request_images.testing import flush
 
 from .images import draw
@@ -130,14 +131,41 @@ def test_dropped_image_is_said_on_the_row(busy, settings):
     """There is room for a log where there is none for its image."""
     settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
     settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
-    request = RequestFactory().post("/", bytes(20_000), content_type="image/png")
-    request.resolver_match = resolve("/body/")
-    capture_images(lambda request: HttpResponse(request.body))(request)
-    request.close()
+    serve_body(draw("BMP", (100, 80)))
     busy.set()
     flush()
     assert statuses() == ["over_budget", "stored"]
     assert health.counts()["dropped"] == 1
+    image = RequestLog.objects.get(capture_status="over_budget").image
+    assert (image.width, image.content) == (100, None)
+
+
+def test_only_an_image_is_over_budget(busy, settings):
+    """What would not have been kept anyway has its own reason."""
+    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
+    serve_body(bytes(20_000))
+    serve_body(draw("BMP", (100, 80)), opt_out)
+    busy.set()
+    flush()
+    assert statuses() == ["opted_out", "stored", "unsupported"]
+
+
+def test_closed_backlog_drops_nothing(settings):
+    """A process that exits has room enough; it writes at once."""
+    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    writing.backlog.close(10)
+    serve(1)
+    assert statuses() == ["stored"]
+    assert health.counts() == {"stored": 1}
+
+
+def serve_body(data, do=lambda request: None):
+    """Serve a request with these bytes."""
+    request = RequestFactory().post("/", data, content_type="image/png")
+    request.resolver_match = resolve("/body/")
+    capture_images(lambda r: HttpResponse(r.body + str(do(r)).encode()))(request)
+    request.close()
 
 
 def test_one_bad_row_costs_no_other(busy, monkeypatch):

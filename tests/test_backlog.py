@@ -32,8 +32,8 @@ def gate():
     return Gate()
 
 
-def make(write, finish=lambda: None):
-    return Backlog(write, finish=finish, shutdown_seconds=lambda: 10)
+def make(write, finish=lambda: None, give_up=None):
+    return Backlog(write, give_up=give_up, finish=finish, shutdown_seconds=lambda: 10)
 
 
 def test_is_lazy(gate):
@@ -43,8 +43,8 @@ def test_is_lazy(gate):
     assert backlog.wait_until_empty(0)
 
 
-def test_is_bounded_in_bytes_and_items(gate):
-    """What is being written counts too: it is still in memory."""
+def test_W20_is_bounded_in_bytes_and_items(gate):
+    """W20: what is being written counts too: it is still in memory."""
     backlog = make(gate)
     assert backlog.put("a", 600, **ROOM)
     assert gate.is_inside.wait(10)
@@ -159,8 +159,43 @@ def test_exit(gate):
     assert not backlog.put("b", 1, **ROOM)
 
 
-def test_exit_of_a_real_process():
-    """Everything is written before the process is gone."""
+def test_exit_that_takes_too_long(gate):
+    """What nobody can wait for is handed over, not forgotten."""
+    left = []
+    backlog = make(gate, give_up=left.extend)
+    backlog.put("held", 1, **ROOM)
+    assert gate.is_inside.wait(10)
+    backlog.put("a", 1, **ROOM)
+    backlog.put("b", 1, **ROOM)
+    backlog.close(0.01)
+    assert left == ["a", "b"]
+    gate.may_pass.set()
+    backlog.thread.join(10)
+    assert gate.batches == [["held"]]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_thread_that_died(gate):
+    """A thread that is gone is replaced by the next item."""
+    gate.may_pass.set()
+
+    def write(batch):
+        if batch == ["fatal"]:
+            raise SystemExit
+        gate(batch)
+
+    backlog = make(write)
+    backlog.put("fatal", 1, **ROOM)
+    backlog.thread.join(10)
+    assert not backlog.thread.is_alive()
+    assert backlog.is_open
+    assert backlog.put("next", 1, **ROOM)
+    assert backlog.wait_until_empty(10)
+    assert gate.batches == [["next"]]
+
+
+def test_W11_exit_of_a_real_process():
+    """W11: everything is written before the process is gone; it asks but once."""
     script = (
         "import time\n"
         "from request_images.backlog import Backlog\n"
@@ -168,10 +203,12 @@ def test_exit_of_a_real_process():
         "    time.sleep(0.05)\n"
         "    print(*batch, flush=True)\n"
         "def finish(): print('end', flush=True)\n"
-        "backlog = Backlog(write, finish=finish, shutdown_seconds=lambda: 10)\n"
+        "def seconds(): print('asked', flush=True); return 10\n"
+        "backlog = Backlog(\n"
+        "    write, give_up=None, finish=finish, shutdown_seconds=seconds)\n"
         "for n in range(3): backlog.put(n, 1, max_bytes=9, max_items=9)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["0", "1", "2", "end"]
+    assert done.stdout.split() == ["asked", "0", "1", "2", "end"]

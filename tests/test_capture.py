@@ -8,17 +8,17 @@ import json
 from urllib.parse import quote
 
 import pytest
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
-from django.test import RequestFactory
-from rest_framework.test import APIRequestFactory
+from django.test import AsyncRequestFactory, RequestFactory
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
 from request_images.decorators import capture_images
 from request_images.mixins import CaptureImagesMixin
 from request_images.models import ImageContent, RequestImage, RequestLog
 
-from . import views
+from . import typed_views, views
 from .images import draw
 
 pytestmark = pytest.mark.django_db
@@ -67,8 +67,8 @@ class TestViews:
         assert log.image_count == 1
 
     @pytest.mark.parametrize("url", DRF_VIEWS)
-    def test_rest_framework(self, client, url):
-        """The same for every kind of view of REST framework."""
+    def test_WRAP4_WRAP6_rest_framework(self, client, url):
+        """WRAP4 and WRAP6: the same for every kind of view of REST framework."""
         data = draw()
         response = client.post(url, {"photo": as_file(data), "note": "hi"})
         assert response.json() == {
@@ -86,8 +86,8 @@ class TestViews:
         assert only_log().image.image_data == data
 
     @pytest.mark.parametrize("url", ["/ninja/json", "/ninja/async", "/ninja/inside"])
-    def test_ninja(self, client, url):
-        """Ninja's operations, sync and async, around and inside."""
+    def test_WRAP5_ninja(self, client, url):
+        """WRAP5: Ninja's operations, sync and async, around and inside."""
         data = draw()
         response = client.post(url, {"image": b64(data)}, "application/json")
         assert response.json() == {"length": len(b64(data))}
@@ -105,19 +105,23 @@ class TestViews:
         response = client.post("/ninja/json", {"imag": "?"}, "application/json")
         assert response.status_code == only_log().status_code == 422
 
-    def test_R15_put_and_patch(self, client):
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    def test_R15_put_and_patch(self, client, method):
         """R15: REST framework parses multipart for PUT and PATCH as well."""
-        for method in ("put", "patch"):
-            data = draw(seed=len(method))
-            request = getattr(APIRequestFactory(), method)("/", {"p": as_file(data)})
-            response = client.generic(
-                method.upper(),
-                "/drf/view/",
-                request.body,
-                content_type=request.META["CONTENT_TYPE"],
-            )
-            assert response.json()["files"] == {"p": data.hex()}
-            assert RequestLog.objects.latest().image.image_data == data
+        data = draw()
+        body = encode_multipart(BOUNDARY, {"p": as_file(data)})
+        response = client.generic(method, "/drf/view/", body, MULTIPART_CONTENT)
+        assert response.json()["files"] == {"p": data.hex()}
+        assert only_log().image.image_data == data
+
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    def test_R15_put_and_patch_of_ninja(self, client, method):
+        """R15: Ninja's middleware does, and has the files before we see the request."""
+        data = draw()
+        body = encode_multipart(BOUNDARY, {"photo": as_file(data)})
+        response = client.generic(method, "/ninja/upload", body, MULTIPART_CONTENT)
+        assert response.json() == {"photo": data.hex()}
+        assert only_log().image.image_data == data
 
     def test_method_of_a_class(self, client):
         """A single method may be decorated, with arguments."""
@@ -158,16 +162,48 @@ class TestViews:
 class TestDecorator:
     """The decorator leaves the view what it is."""
 
-    def test_metadata_is_kept(self):
-        """Names, docstrings, markers and coroutine functions stay."""
-        assert views.upload.__name__ == capture_images(views.upload).__name__
+    def test_WRAP1_coroutine_functions_stay(self):
+        """WRAP1: an async view is awaited by Django, a sync one is not."""
         assert iscoroutinefunction(capture_images(views.async_upload))
         assert not iscoroutinefunction(capture_images()(views.upload))
 
-    def test_csrf_exempt_stays(self):
-        """Attributes that other decorators set on the view stay."""
+    def test_WRAP1_marked_functions_stay(self):
+        """WRAP1: what is only marked as one, as `as_view` marks it, is one too."""
+        view = capture_images(views.BareAsync.as_view())
+        assert iscoroutinefunction(view)
+
+        async def call():
+            request = AsyncRequestFactory().post("/", {"photo": as_file(draw())})
+            return await view(request)
+
+        assert async_to_sync(call)().status_code == 200
+        assert (only_log().status_code, only_log().capture_status) == (200, "stored")
+        assert only_log().duration_ms >= 1
+
+    def test_WRAP3_names_stay(self):
+        """WRAP3: a view is known by its name, and by its docstring."""
+        view = capture_images(views.told_from_threads)
+        assert view.__name__ == "told_from_threads"
+        assert view.__doc__ == views.told_from_threads.__doc__
+
+    def test_WRAP3_class_based_view_is_known(self):
+        """WRAP3: `as_view` hangs the class on what it returns, and others look."""
+        view = capture_images(views.BareAsync.as_view())
+        assert view.view_class is views.BareAsync
+        drf = capture_images(views.DrfActions.as_view({"post": "solve"}))
+        assert (drf.cls, drf.actions) == (views.DrfActions, {"post": "solve"})
+
+    def test_WRAP3_csrf_exempt_stays(self):
+        """WRAP3: attributes that other decorators set on the view stay."""
         view = capture_images(views.csrf_exempt(views.upload))
         assert view.csrf_exempt
+
+    def test_WRAP7_types_stay(self):
+        """WRAP7: what mypy is told of these views is true; `tox -e types` asks it."""
+        request = RequestFactory().post("/")
+        assert [r.content for r in typed_views.right(request)] == [b'{"pk": 5}', b"a"]
+        with pytest.raises(TypeError, match="slag"):
+            typed_views.wrong(request)
 
     def test_a_class_is_refused(self):
         """Whoever decorates a class is told what to do."""
@@ -221,13 +257,14 @@ class TestSources:
 
     @pytest.mark.parametrize("url", RAW_URLS)
     @pytest.mark.parametrize("content_type", ["image/jpeg", "application/octet-stream"])
-    def test_raw_body(self, client, url, content_type):
+    def test_R2_R13_raw_body(self, client, url, content_type):
         """R2: a raw body, however the view reads it."""
         data = draw("JPEG", (640, 480))
         response = client.post(url, data, content_type=content_type)
         assert response.json() == {"body": data.hex()}
         image = only_log().image
         assert (image.image_data, image.source) == (data, "body")
+        assert image.log.image_count == 1
         assert image.mime_type == "image/jpeg"  # R13: told from the bytes
 
     @pytest.mark.parametrize(("source", "document"), PATHS.items())
@@ -241,8 +278,9 @@ class TestSources:
             lambda data: base64.encodebytes(data).decode(),
             lambda data: b64(data).rstrip("="),
             lambda data: "data:image/png," + quote(data),
+            lambda data: "\n data:image/png;base64," + b64(data),
         ],
-        ids=["plain", "data-uri", "urlsafe", "newlines", "unpadded", "percent"],
+        ids=["plain", "data-uri", "urlsafe", "newlines", "unpadded", "percent", "led"],
     )
     def test_R14_json(self, client, source, document, explicit, encode):
         """R14: base64 in JSON in every spelling, at a path or found by search."""
@@ -417,6 +455,18 @@ class TestReasons:
         assert (log.status_code, log.error_type) == (400, "RequestDataTooBig")
         assert log.capture_status == "too_large"
 
+    @pytest.mark.parametrize("url", ["/stream/", "/lines/", "/upload/"])
+    def test_R5_larger_than_django_takes_at_once(self, client, settings, url):
+        """R5: a limit that the view does not meet is not met by us either."""
+        settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+        data = draw("BMP")
+        if url == "/upload/":
+            response = client.post(url, {"photo": as_file(data)})
+        else:
+            response = client.post(url, data, content_type="image/bmp")
+        assert data.hex() in response.content.decode()
+        assert only_log().image.image_data == data
+
     def test_not_an_image(self, client):
         """A text file is unsupported; its size and hash are known."""
         client.post("/upload/", {"photo": as_file(b"just text")})
@@ -459,7 +509,7 @@ class TestReasons:
         assert log.capture_status == "no_image"
         assert not RequestImage.objects.exists()
 
-    def test_empty_body(self, client):
+    def test_W21_empty_body(self, client):
         """W21: a request without a body and without a Content-Length."""
         client.post("/body/", b"", content_type="image/png")
         assert only_log().capture_status == "no_image"
@@ -472,7 +522,7 @@ class TestReasons:
             ('{"image": 5}', "int where base64 text was expected"),
             ("{", "not JSON"),
             ("[" * 99_000, "not JSON"),
-            ("[" * 200_000, "more than 100000 values"),
+            ("[" * 200_000, "more than 100000 commas"),
         ],
     )
     def test_R14_wrong_text(self, client, text, reason):
@@ -525,8 +575,14 @@ class TestReasons:
         assert log.capture_status == "truncated"
         assert 0 < log.image.file_size < 250
 
-    def test_image_file_that_is_cut_off_is_kept(self, client):
-        """A file that arrived whole but shows half a picture is worth a look."""
+    def test_HOSTILE11_no_thumbnail_is_drawn(self, client):
+        """HOSTILE11: to decode an image is nothing that a request has to pay for."""
+        client.post("/body/", draw(), content_type="image/png")
+        content = ImageContent.objects.get()
+        assert (content.thumbnail, content.thumbnail_error) == (None, "")
+
+    def test_HOSTILE9_image_file_that_is_cut_off_is_kept(self, client):
+        """HOSTILE9: a file that arrived whole but shows half a picture is kept."""
         data = draw("JPEG", (300, 300))
         client.post("/body/", data[: len(data) // 2], content_type="image/jpeg")
         assert only_log().capture_status == "stored"

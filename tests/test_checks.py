@@ -132,6 +132,39 @@ def test_W001_is_silent_when_logs_stay_as_long(found, images, logs):
     assert found(RETENTION_DAYS=images, LOG_RETENTION_DAYS=logs) == {}
 
 
+DROPS = {"WRITE_MODE": "background", "BACKLOG_WHEN_FULL": "drop"}
+
+
+def test_W003_images_that_no_backlog_takes(found):
+    """An image may be small enough to be kept, and too large to wait."""
+    [message] = found(**DROPS, BACKLOG_MAX_MB=9, MAX_SIZE_MB=10).values()
+    assert message.id == "request_images.W003"
+    assert not message.is_serious()
+    assert "(9)" in message.msg
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"BACKLOG_MAX_MB": 10},
+        {"BACKLOG_WHEN_FULL": "write"},
+        {"WRITE_MODE": "after_response"},
+    ],
+)
+def test_W003_is_silent_when_nothing_is_dropped(found, changes):
+    """There is room, or what finds none is written."""
+    given = {**DROPS, "BACKLOG_MAX_MB": 9, "MAX_SIZE_MB": 10, **changes}
+    assert found(**given) == {}
+
+
+@pytest.mark.parametrize("name", ["BACKLOG_MAX_MB", "MAX_SIZE_MB"])
+def test_W003_leaves_wrong_values_to_their_own_checks(found, name):
+    """They are told once."""
+    assert "request_images.W003" not in [
+        message.id for message in found(**DROPS, **{name: "much"}).values()
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

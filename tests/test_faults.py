@@ -13,10 +13,15 @@ from django.db import (
     OperationalError,
     connection,
 )
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.utils.functional import SimpleLazyObject
+from django.utils.text import format_lazy
 
 from request_images import health, judging, lifecycle, signals, storing
+from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.outcome import annotate
 
 from .factories import unsaved_record
 from .images import draw
@@ -45,6 +50,20 @@ def told():
         getattr(signals, name).disconnect(receiver)
 
 
+@contextmanager
+def tables_missing():
+    """Take our tables away, as before the first ``migrate``."""
+    with connection.schema_editor() as editor:
+        editor.delete_model(RequestImage)
+        editor.delete_model(RequestLog)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(RequestLog)
+            editor.create_model(RequestImage)
+
+
 def post(url="/body/", client=None):
     client = client or Client(raise_request_exception=False)
     return client.post(url, draw(), content_type="image/png")
@@ -56,19 +75,12 @@ class TestStoreFails:
 
     @pytest.mark.parametrize("url", URLS)
     def test_W2_table_is_missing(self, url, told):
-        """Without our table every view answers as it does without us."""
+        """W2: without our table every view answers as it does without us."""
         expected = post(url)
         RequestLog.objects.all().delete()
         told.clear()
-        with connection.schema_editor() as editor:
-            editor.delete_model(RequestImage)
-            editor.delete_model(RequestLog)
-        try:
+        with tables_missing():
             response = post(url)
-        finally:
-            with connection.schema_editor() as editor:
-                editor.create_model(RequestLog)
-                editor.create_model(RequestImage)
         assert response.status_code == expected.status_code
         assert response.content == expected.content
         assert all(key.startswith("store:") for key in health.faults())
@@ -76,11 +88,24 @@ class TestStoreFails:
         assert [(name, log) for name, _, log, _ in told] == [("capture_failed", None)]
 
     def test_W2_views_data_stays(self, monkeypatch):
-        """What the view wrote is committed although our write failed."""
+        """W2: what the view wrote is committed although our write failed."""
         monkeypatch.setattr(storing, "save_many", _raise(OperationalError("disk full")))
         assert post("/annotated/").status_code == 200
         assert Note.objects.count() == 1
         assert not RequestLog.objects.exists()
+        health.reset()
+
+    @pytest.mark.usefixtures("atomic_requests")
+    def test_W2_views_transaction_stays(self):
+        """W2: what fails of ours does not take the view's transaction with it.
+
+        A statement that fails within it would: PostgreSQL commits nothing after that,
+        and the client is told that all went well.
+        """
+        with tables_missing():
+            assert post("/annotated/").status_code == 200
+        assert Note.objects.count() == 1
+        assert health.faults()
         health.reset()
 
     def test_row_without_its_image(self, monkeypatch, told):
@@ -119,10 +144,10 @@ class TestStoreFails:
         assert RequestLog.objects.get().capture_status == "duplicate"
 
     def test_conflict_that_stays(self, monkeypatch):
-        """A conflict that does not go away is given up, after three tries."""
+        """A conflict that does not go away is given up, after four ways to avoid it."""
         monkeypatch.setattr(storing, "_save_once", _raise(IntegrityError("always")))
         assert post().status_code == 200
-        assert health.faults() == {"store:IntegrityError": 3}
+        assert health.faults() == {"store:IntegrityError": 4}
         health.reset()
 
     def test_column_that_takes_no_such_value(self, monkeypatch):
@@ -140,7 +165,7 @@ class TestStoreFails:
         assert log.capture_status == "store_failed"
         assert not RequestImage.objects.exists()
         post("/nothing/")
-        assert health.faults() == {"store:DataError": 2}
+        assert health.faults() == {"store:DataError": 3}
         health.reset()
 
     def test_lost_connection(self):
@@ -165,6 +190,76 @@ def test_database_that_returns_no_keys(monkeypatch, db):
     assert ImageContent.objects.count() == 2
 
 
+def _unspeakable():
+    raise RuntimeError("nobody may know")
+
+
+class _Rebel(dict):
+    def items(self):
+        raise RuntimeError("not in pieces")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"note": format_lazy("{missing}")},
+        {"note": SimpleLazyObject(_unspeakable)},
+        {"note": _Rebel(a=1)},
+        {"error_type": SimpleLazyObject(_unspeakable)},
+        {"link": SimpleLazyObject(_unspeakable)},
+    ],
+)
+def test_what_a_view_says_may_raise_anything(given):
+    """The row is there all the same, with its image, but for what cannot be said."""
+
+    @capture_images
+    def view(request):
+        annotate(request, **given)
+        return HttpResponse(request.body)
+
+    request = RequestFactory().post("/", draw(), content_type="image/png")
+    assert view(request).content == draw()
+    log = RequestLog.objects.get()
+    assert log.capture_status == "stored"
+    assert {"read", "readline", "close"}.isdisjoint(vars(request))
+    health.reset()
+
+
+@pytest.mark.django_db
+def test_log_that_cannot_be_made(monkeypatch):
+    """It is counted as lost, and the request is left as it was."""
+    monkeypatch.setattr("request_images.recording.bucket_of", _raise(ValueError()))
+    assert post().status_code == 200
+    assert health.counts() == {"lost": 1}
+    health.reset()
+
+
+@pytest.mark.django_db
+def test_setting_that_is_wrong_at_run_time(settings):
+    """A server runs no system checks: what is not recorded for it is counted."""
+    settings.REQUEST_IMAGES_MAX_SIZE_MB = "10"
+    assert post().status_code == 200
+    assert health.counts() == {"lost": 1}
+    assert health.faults() == {"begin:ImproperlyConfigured": 1}
+    health.reset()
+
+
+def test_logging_that_raises():
+    """A filter or handler of the project's own breaks no request either."""
+
+    def broken(record):
+        raise AttributeError("no request on this record")
+
+    health.logger.addFilter(broken)
+    try:
+        health.report("tap", ValueError("ours"))
+    finally:
+        health.logger.removeFilter(broken)
+    assert health.faults() == {"tap:ValueError": 1}
+    health.reset()
+
+
 @pytest.mark.parametrize("is_mariadb", [True, False])
 def test_limits_of_mysql(is_mariadb):
     """MySQL has no limit for a whole statement; what it has is put back."""
@@ -178,13 +273,14 @@ def test_limits_of_mysql(is_mariadb):
             yield self
 
         def execute(self, sql, parameters=None):
-            said.append(sql)
+            said.append((sql, parameters))
 
-    with storing._mysql_limits(Connection(), 1):
-        before = len(said)
-    assert before == (3 if is_mariadb else 2)
-    assert len(said) == 2 * before
-    assert any("max_statement_time" in sql for sql in said) is is_mariadb
+    with storing._mysql_limits(Connection(), 0.02):
+        limits = {sql: value for sql, (value,) in said}
+    assert len(limits) == (3 if is_mariadb else 2)
+    of_statements = [limits[sql] for sql in limits if "max_statement_time" in sql]
+    assert of_statements == ([0.2] if is_mariadb else []), "0 would be no limit"
+    assert len(said) == 2 * len(limits)
 
 
 @pytest.mark.django_db

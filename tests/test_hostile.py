@@ -23,6 +23,8 @@ import request_images
 from request_images import inspection
 from request_images.inspection import inspect
 
+from .images import draw
+
 LIMIT = 10 * 1024 * 1024
 """Bytes: what a capture keeps of one image, as the settings are by default."""
 
@@ -233,7 +235,7 @@ def cpu_seconds(function, argument) -> float:
 
 
 @pytest.mark.usefixtures("_no_hash")
-def test_time_is_bounded(hostile):
+def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_time_is_bounded(hostile):
     """No file takes many steps, nor long ones: 50 ms of CPU is the promise.
 
     A count does not depend on the machine. The time does, but it is CPU time of this
@@ -243,7 +245,7 @@ def test_time_is_bounded(hostile):
     assert min(cpu_seconds(inspect, hostile) for _ in range(5)) < 0.05
 
 
-def test_memory_is_bounded(hostile):
+def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_memory_is_bounded(hostile):
     """No file has Python reserve a fifth of the 20 MB that are promised."""
     tracemalloc.start()
     try:
@@ -252,6 +254,33 @@ def test_memory_is_bounded(hostile):
     finally:
         tracemalloc.stop()
     assert peak < 4_000_000
+
+
+@pytest.mark.usefixtures("_no_hash")
+def test_HOSTILE4_what_is_not_on_the_list_is_not_read():
+    """HOSTILE4: PostScript keeps Pillow busy for long; to us it is no image at all."""
+    data = full(b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%\n")
+    assert inspect(data).problem == "not an image"
+    assert calls_of(inspect, data) < 100
+
+
+HONEST = {"JPEG": {"quality": 20}, "PNG": {"compress_level": 1}, "WEBP": {"method": 0}}
+
+
+@pytest.mark.usefixtures("_no_hash")
+@pytest.mark.parametrize("fmt", HONEST)
+def test_HOSTILE6_honest_files_are_read_at_once(fmt):
+    """HOSTILE6: twelve megapixels take some steps, and no copy of the file."""
+    data = draw(fmt, (4000, 3000), **HONEST[fmt])
+    assert calls_of(inspect, data) < 200
+    tracemalloc.start()
+    try:
+        info = inspect(data)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (info.width, info.height) == (4000, 3000)
+    assert peak < len(data)
 
 
 def test_what_is_told_of_them(hostile):
@@ -282,7 +311,7 @@ print(json.dumps([growth, sorted(sys.modules)]))
 """
 
 
-def test_memory_of_the_process_is_bounded(tmp_path):
+def test_HOSTILE8_HOSTILE9_memory_of_the_process_is_bounded(tmp_path):
     """Nor does it grow elsewhere, out of Python's sight: Pillow is not even loaded."""
     pytest.importorskip("resource", reason="Windows does not tell")
     for name, make in FILES.items():

@@ -93,6 +93,16 @@ def test_honest_files(name, options):
     assert info.image_hash == hashlib.sha256(data).hexdigest()
 
 
+def test_HOSTILE9_picture_of_several():
+    """HOSTILE9: Pillow has a name of its own for a JPEG of several; it is a JPEG."""
+    out = io.BytesIO()
+    first, second = (Image.new("RGB", (33, 21), colour) for colour in ("red", "blue"))
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    assert Image.open(out).format == "MPO"
+    assert inspect(out.getvalue()).format is FORMATS["JPEG"]
+    assert size_of(out.getvalue()) == (33, 21)
+
+
 def test_photoshop():
     """A format that Pillow reads and does not write."""
     info = inspect(PSD)
@@ -285,6 +295,23 @@ def test_jpeg(data):
     assert size_of(data) == (33, 21)
 
 
+FAR = bytes(65_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (b"\xff\xd8" + 9 * (b"\xff\xe1\xfd\xea" + FAR) + draw("JPEG")[2:], (32, 24)),
+        (FTYP + box(b"mdat", 9 * FAR) + heif(ISPE)[len(FTYP) :], (33, 21)),
+        (draw()[:8] + b"\0\0\0\4CgBI" + bytes(8) + draw()[8:] + 9 * FAR, (32, 24)),
+    ],
+    ids=["jpeg", "heif", "png"],
+)
+def test_HOSTILE7_header_far_behind_the_beginning(data, size):
+    """HOSTILE7: the whole file is looked at, not a first part of so many bytes."""
+    assert size_of(data) == size
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
@@ -372,8 +399,8 @@ def test_side_beyond_every_column():
     assert inspect(bytes(data)).problem
 
 
-def test_large_canvas_is_no_problem_to_inspect():
-    """A few bytes may unfold to gigabytes; no pixel of it is decoded, nothing warns."""
+def test_HOSTILE8_large_canvas_is_no_problem_to_inspect():
+    """HOSTILE8: a few bytes may unfold to gigabytes; no pixel of it is decoded."""
     data = _canvas(40_000, 40_000)
     info = inspect(data)
     assert (info.width, info.height) == (40_000, 40_000)
@@ -411,8 +438,8 @@ SEEDS = [draw(name, (24, 24), **options) for name, options in WRITABLE] + [
     ),
     length=st.floats(0, 3),
 )
-def test_no_exception_ever_leaves_inspection(seed, edits, length):
-    """Mutated headers of every format: an answer, never an exception."""
+def test_HOSTILE10_no_exception_ever_leaves_inspection(seed, edits, length):
+    """HOSTILE10: mutated headers of every format: an answer, never an exception."""
     data = bytearray(seed)
     for share, patch in edits:
         position = int(share * min(len(seed), 500))
@@ -424,8 +451,8 @@ def test_no_exception_ever_leaves_inspection(seed, edits, length):
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([seed[:16] for seed in SEEDS]), st.binary(max_size=300))
-def test_nor_for_what_only_begins_as_an_image(beginning, rest):
-    """Any bytes behind a signature: an answer, never an exception."""
+def test_HOSTILE10_nor_for_what_only_begins_as_an_image(beginning, rest):
+    """HOSTILE10: any bytes behind a signature: an answer, never an exception."""
     inspect(beginning + rest)
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import json
 import threading
+import tracemalloc
+import weakref
 from concurrent import futures
 from contextlib import suppress
 from functools import partial
+from urllib.request import Request, urlopen
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -16,14 +20,18 @@ from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
+from ninja.testing import TestClient as NinjaClient
+from pytest_django.live_server_helper import LiveServer
 
-from request_images import exits, health, lifecycle, signals, storing
+from request_images import exits, health, lifecycle, rescue, signals, storing
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
+from request_images.testing import flush
 
 from . import views
 from .images import draw
@@ -33,9 +41,9 @@ from .models import Note
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch):
     """Wait for no rescue for seconds; have it anew, and leave no thread behind."""
-    monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(lifecycle, "_rescue", lifecycle._Rescue())
+    monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(lifecycle, "_rescue", rescue.Rescue())
     yield
     getattr(lifecycle._rescue.thread, "join", lambda: None)()
     lifecycle._in_progress.clear()  # of callbacks that a test only pretends to begin
@@ -68,8 +76,8 @@ def test_T2_async_exception(async_client_post):
 
 
 @pytest.mark.django_db
-def test_async_exception_in_dispatch(async_client_post):
-    """A coroutine that a sync dispatch returned raises when it is awaited."""
+def test_W17_WRAP2_async_exception_in_dispatch(async_client_post):
+    """W17: a coroutine that a sync dispatch returned raises when it is awaited."""
     assert async_client_post("/dispatch-async/?boom").status_code == 500
     assert RequestLog.objects.get().error_type == "Boom"
 
@@ -110,12 +118,58 @@ def test_T4_async_view_called_directly(raises):
 
 
 @pytest.mark.django_db
-def test_stream_is_over_when_it_is_consumed(client):
+def test_T7_stream_is_over_when_it_is_consumed(client):
     """T7: a stream is recorded once its last byte has gone."""
     response = client.post("/streamed/", draw(), content_type="image/png")
     assert not RequestLog.objects.exists()
     assert b"".join(response.streaming_content) == b"ab"
     assert RequestLog.objects.get().status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)  # to close a stream closes its connection
+def test_T7_stream_that_nobody_reads(client):
+    """T7: nor is it over before it is closed, and then it need not have been read."""
+    response = client.post("/streamed/", draw(), content_type="image/png")
+    flush(0)  # a test's own response is not waited for: it would be for ever
+    assert not RequestLog.objects.exists()
+    response.close()
+    assert RequestLog.objects.get().status_code == 200
+
+
+@pytest.fixture
+def live_url(settings):
+    """A live server of Django's, in a thread of this process."""
+    # It sets the Content-Length that lets a client go before the server closes.
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.middleware.common.CommonMiddleware",
+    ]
+    server = LiveServer("127.0.0.1")
+    yield server.url
+    server.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_T6_live_server(live_url, monkeypatch):
+    """T6: the client has its answer before there is a row; ``flush`` waits for it."""
+    may_write = threading.Event()
+    save_many = storing.save_many
+
+    def held(records):
+        assert may_write.wait(10)
+        save_many(records)
+
+    monkeypatch.setattr(storing, "save_many", held)
+    data = draw()
+    request = Request(f"{live_url}/body/", data, {"Content-Type": "image/png"})
+    with urlopen(request) as answer:
+        assert json.load(answer) == {"body": data.hex()}
+    assert not RequestLog.objects.exists()
+    with pytest.raises(TimeoutError):
+        flush(0.02)
+    may_write.set()
+    flush()
+    assert RequestLog.objects.get().image.image_data == data
 
 
 @pytest.mark.django_db
@@ -145,31 +199,34 @@ def test_closing_still_closes_the_files():
 
 
 @pytest.mark.django_db
-def test_body_is_freed_with_the_request():
-    """Nothing of ours keeps a request, and so its body, alive in a cycle."""
-    request = RequestFactory().post("/", draw(), content_type="image/png")
-    body = request.body
-    upload = RequestFactory().post("/", {"a": SimpleUploadedFile("a", body)})
-    capture_images(lambda request: HttpResponse(request.FILES["a"].name))(upload)
-    (handler, *_) = upload.upload_handlers
-    assert handler._tap.payload.uploads == []
-    capture_images(lambda request: HttpResponse("ok"))(request)
+@pytest.mark.parametrize("error", [None, RuntimeError("it went"), Http404()])
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_body_is_freed_with_the_request(error, is_handled):
+    """Without the garbage collector: nothing of ours keeps a request in a cycle."""
+
+    def view(request):
+        assert request.body == draw()
+        if error is not None:
+            raise type(error)
+        return HttpResponse("ok")
+
+    def serve():
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        if is_handled:
+            request.resolver_match = resolve("/body/")
+        with suppress(RuntimeError, Http404):
+            capture_images(view)(request)
+        request.close()
+        return weakref.ref(request)
+
+    serve()  # what is imported or cached by the first one is not meant
     gc.collect()
     gc.disable()
     try:
-        left = [name for name in ("close", "read", "readline") if name in vars(request)]
+        assert serve()() is None
     finally:
         gc.enable()
-    assert left == []
-    assert body == draw()
-
-
-@pytest.mark.django_db
-def test_W19_exceptions_that_propagate(settings):
-    """W19: with DEBUG_PROPAGATE_EXCEPTIONS the exception reaches the server."""
-    settings.DEBUG_PROPAGATE_EXCEPTIONS = True
-    with pytest.raises(Exception, match="it went"):
-        Client().post("/fail/boom/", draw(), content_type="image/png")
+    assert RequestLog.objects.count() == 2
 
 
 @pytest.mark.django_db
@@ -351,6 +408,87 @@ class TestRescue:
         self._ask("/broken_stream/", leave=False)
         assert self._log().status_code == 200
 
+    @staticmethod
+    def _environ(url, body):
+        """Return what a WSGI server would call Django with."""
+        request = RequestFactory().post(url, body, content_type="image/png")
+        return {**request.environ, "wsgi.input": io.BytesIO(body)}
+
+    @staticmethod
+    def _serve(environ):
+        """Call Django's handler; return its response, which nobody has closed."""
+        return WSGIHandler()(environ, lambda status, headers: None)
+
+    def test_W19_exceptions_that_propagate(self, settings):
+        """W19: with DEBUG_PROPAGATE_EXCEPTIONS there is no response to be closed.
+
+        The server has the exception, and the row comes all the same.
+        """
+        settings.DEBUG_PROPAGATE_EXCEPTIONS = True
+        with pytest.raises(views.Boom, match="it went"):
+            self._serve(self._environ("/fail/boom/", draw()))
+        assert self._log().error_type == "Boom"
+
+    def test_T7_stream_that_nobody_reads(self):
+        """T7: under a server it is not waited for: the row comes after the grace."""
+        response = self._serve(self._environ("/streamed/", draw()))
+        assert self._log().status_code == 200
+        response.close()
+        assert RequestLog.objects.count() == 1
+
+    def test_W20_image_of_a_long_stream_is_let_go(self, monkeypatch):
+        """W20: the image is written, and its bytes let go of, while a stream is open.
+
+        However long that is: it is held for the grace.
+        """
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.5)
+        data = draw("BMP", (1000, 700))
+        environ = self._environ("/streamed_late/", data)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            response = self._serve(environ)
+            held, _peak = tracemalloc.get_traced_memory()
+            assert self._log().image.image_data == data
+            assert lifecycle.wait_until_idle(10)
+            left, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held > len(data)  # otherwise the rest shows nothing
+        assert left < len(data) // 2
+        assert b"".join(response) == b"ab"
+        response.close()
+
+    def test_T5_ninjas_test_client(self):
+        """T5: its request was made by hand, but has a URL: it is nobody's to close.
+
+        A thread would write its row outside of the test's transaction.
+        """
+        response = NinjaClient(views.ninja).post("/json", json={"image": "abc"})
+        assert response.json() == {"length": 3}
+        thread = lifecycle._rescue.thread
+        assert lifecycle.wait_until_idle(10)
+        assert thread is None
+
+    def test_W20_images_of_many_long_streams_are_bounded(self, settings, monkeypatch):
+        """W20: nor do many streams hold more together than may wait to be written."""
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 10)
+        settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 4
+        data = draw("BMP", (1000, 700))
+        environs = [self._environ("/streamed_late/", data) for _ in range(12)]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            responses = [self._serve(environ) for environ in environs]
+            held, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        for response in responses:
+            response.close()
+        lifecycle._rescue._wake.set()  # there is nothing left to wait for
+        # Of 25 MB: twice the limit at the most, and the one that is being written.
+        assert held < 11 * 1024 * 1024
+
     def test_W10_server_that_never_closes(self):
         """W10: nobody closes the response; later it makes no second row."""
         request = RequestFactory().post("/", draw(), content_type="image/png")
@@ -363,7 +501,7 @@ class TestRescue:
 
     def test_one_thread_serves_all(self, monkeypatch):
         """Two requests, one thread, which goes when it has been idle for long."""
-        monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.05)
+        monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.05)
         threads = set()
         ended = []
         for _ in range(2):
@@ -394,14 +532,48 @@ class TestRescue:
         lifecycle._rescue.reset()  # what runs in the child of a fork
         assert lifecycle._rescue.thread is None
 
-    def test_exit_of_the_process(self, monkeypatch):
-        """What still waits when the process exits is written then."""
-        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.5)
+    def test_W11_exit_writes_what_still_waits(self, monkeypatch):
+        """W11: what still waits when the process exits is written then."""
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.5)
         request = RequestFactory().post("/")
         request.resolver_match = resolve("/body/")
         capture_images(lambda request: HttpResponse("ok"))(request)
-        lifecycle._rescue.drain()
+        lifecycle._drain()
         assert RequestLog.objects.count() == 1
+
+    def test_W20_what_waits_is_bounded_in_bytes(self, monkeypatch):
+        """W20: where nobody closes, the oldest are ended before their time."""
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 5)
+        ended, gate = [], threading.Event()
+
+        def end_of(number):
+            return self._end(lambda: (gate.wait(10), ended.append(number)))
+
+        ends = [end_of(number) for number in range(5)]
+        assert ends[0].view_ended(40, 100)
+        assert ends[1].view_ended(60, 100)
+        assert not ended
+        assert ends[2].view_ended(60, 100)  # 160 bytes: the two oldest are due
+        assert not ends[3].view_ended(100, 100)  # more than twice as much
+        assert ends[4].view_ended(1, 100)  # for that one was let go of
+        gate.set()
+        lifecycle._rescue.thread.join(0.5)
+        assert ended[:2] == [0, 1]
+        assert set(lifecycle._rescue.waiting()) <= set(ends[2:])
+        lifecycle._drain()
+        assert sorted(ended) == [0, 1, 2, 3, 4]
+        lifecycle._rescue._wake.set()
+
+    def test_W20_bytes_that_nobody_can_hold(self, settings, monkeypatch):
+        """W20: the row says that there was no room for its image."""
+        settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.00001
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse(request.body))(request)
+        lifecycle._drain()
+        log = RequestLog.objects.get()
+        assert log.capture_status == "over_budget"
+        assert log.capture_detail == "too many requests waited for their end"
 
     @staticmethod
     def _end(callback):
@@ -421,7 +593,7 @@ class TestRescue:
 
         self._end(write).view_ended()
         assert begun.wait(10)
-        leaving = threading.Thread(target=lifecycle._rescue.drain)
+        leaving = threading.Thread(target=lifecycle._drain)
         leaving.start()
         leaving.join(0.05)
         assert leaving.is_alive()
@@ -449,7 +621,7 @@ class TestRescue:
 
         self._end(hang).view_ended()
         assert begun.wait(10)
-        lifecycle._rescue.drain()
+        lifecycle._drain()
         go_on.set()
 
     def test_W15_view_that_closes_its_request(self):
@@ -464,7 +636,7 @@ class TestRescue:
 
     def test_W15_closed_while_it_is_handed_over(self, monkeypatch):
         """W15: a request that ends in between does not come up again and again."""
-        monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.0)
         end = self._end(lambda: None)
         end._request.close()
         lifecycle._rescue.watch(end)
@@ -474,7 +646,7 @@ class TestRescue:
 
     def test_hurry(self, monkeypatch):
         """What is known to be over goes before what only may be."""
-        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 0.3)
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.3)
         written = []
         first, second = (self._end(partial(written.append, n)) for n in (1, 2))
         first.view_ended()
@@ -483,7 +655,7 @@ class TestRescue:
         assert lifecycle.wait_until_idle(10)
         assert written == [2, 1]
 
-    def test_hurry_under_the_test_client(self):
+    def test_T2_W18_hurry_under_the_test_client(self):
         """T2: not in a thread, which would write outside of the test's transaction."""
         end = self._end(lambda: None)
         end._request._dont_enforce_csrf_checks = True

@@ -14,11 +14,12 @@ from django.test import AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
 from django.utils.deprecation import MiddlewareMixin
 
-from request_images import health, lifecycle, middleware, sources
+from request_images import health, lifecycle, middleware, rescue, sources
+from request_images.beginning import EARLY
 from request_images.decorators import capture_images
 from request_images.middleware import RequestImagesMiddleware
 from request_images.models import RequestLog
-from request_images.recording import EARLY_TAP, recording_of
+from request_images.recording import recording_of
 
 from .images import draw
 
@@ -43,7 +44,7 @@ class Refusing(CsrfViewMiddleware):
     """A CSRF check that notes whether it came after ours."""
 
     def process_view(self, request, *args):
-        request.META["TAPPED"] = EARLY_TAP in vars(request)
+        request.META["TAPPED"] = EARLY in vars(request)
         return super().process_view(request, *args)
 
 
@@ -123,7 +124,7 @@ class TestTap:
         assert log.capture_status == "stored"
         assert log.upload_ms > 0
         assert log.duration_ms >= 0
-        assert EARLY_TAP not in vars(response.wsgi_request)
+        assert EARLY not in vars(response.wsgi_request)
 
     @pytest.mark.django_db
     def test_csrf_refuses(self, client):
@@ -133,7 +134,7 @@ class TestTap:
         assert response.status_code == 403
         request = response.wsgi_request
         assert request.META["TAPPED"]
-        assert {"read", "readline", EARLY_TAP}.isdisjoint(vars(request))
+        assert {"read", "readline", EARLY}.isdisjoint(vars(request))
         assert not RequestLog.objects.exists()
 
     @pytest.mark.django_db
@@ -205,7 +206,7 @@ def _raise(*args, **kwargs):
 class TestNoHarm:
     """Our failure is never the request's."""
 
-    @pytest.mark.parametrize("name", ["new_tap", "recording_of", "_options_of"])
+    @pytest.mark.parametrize("name", ["begin_early", "recording_of", "_options_of"])
     def test_bug(self, monkeypatch, post, name):
         """A fault in any part is counted; the answer and the row are there."""
         monkeypatch.setattr(middleware, name, _raise)
@@ -225,7 +226,7 @@ class TestNoHarm:
         """Even then the answer goes out."""
 
         def get_response(request):
-            setattr(request, EARLY_TAP, "not a tap")
+            setattr(request, EARLY, "not a tap")
             return HttpResponse("fine")
 
         request = RequestFactory().post("/")
@@ -247,11 +248,11 @@ class TestClientGone:
     @pytest.fixture(autouse=True)
     def _own_rescue(self, monkeypatch):
         """Have a rescue that waits longer than any test."""
-        monkeypatch.setattr(lifecycle, "GRACE_SECONDS", 600)
-        monkeypatch.setattr(lifecycle, "_rescue", lifecycle._Rescue())
+        monkeypatch.setattr(rescue, "GRACE_SECONDS", 600)
+        monkeypatch.setattr(lifecycle, "_rescue", rescue.Rescue())
         yield
-        lifecycle.GRACE_SECONDS = 0.01
-        monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.0)
+        rescue.GRACE_SECONDS = 0.01
+        monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.0)
         lifecycle._rescue._wake.set()
         getattr(lifecycle._rescue.thread, "join", lambda: None)()
 
@@ -275,7 +276,7 @@ class TestClientGone:
         assert log.capture_status == "stored"
 
     def test_W8_sync_view_runs_on(self):
-        """The log waits for the view's end, and no longer."""
+        """W8: the log waits for the view's end, and no longer."""
         request = self._request()
 
         @capture_images

@@ -439,7 +439,7 @@ class TestSave:
 
     def test_is_not_tried_for_ever(self, monkeypatch):
         """A conflict that stays is raised, and nothing is half written."""
-        self.refuse(monkeypatch, 3)
+        self.refuse(monkeypatch, storing.TRIES)
         with pytest.raises(IntegrityError):
             save(*unsaved(), PICTURE)
         assert not RequestLog.objects.exists()

@@ -6,6 +6,7 @@ import datetime
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -13,13 +14,14 @@ from django.db import OperationalError, connection
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from request_images import health, stats
+from request_images import health, monitoring, stats
 from request_images.models import RequestImage, RequestLog
 from request_images.monitoring import Limits, Vitals, look
 from request_images.outcome import CaptureStatus
 from request_images.spool import Spool
 
 from .factories import make_image, make_log, make_superuser, make_user
+from .test_trial import read_only
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/request_images/requestlog/health/"
@@ -101,6 +103,20 @@ class TestLook:
         settings.REQUEST_IMAGES_SPOOL_DIR = None
         assert look().spooled == 0
 
+    @pytest.mark.parametrize("use_tz", [True, False])
+    def test_knows_how_the_folder_is(self, spool, settings, use_tz):
+        """Since when what waits, what is bad, and when there last was no room."""
+        settings.USE_TZ = use_tz
+        assert look().spooled_since is look().spool_full_at is None
+        begin = timezone.now()
+        spool.put({}, b"")
+        spool.put({}, bytes(10**6))
+        (spool.folder / "1.bad").write_bytes(b"")
+        vitals = look()
+        assert begin <= vitals.spooled_since <= vitals.spool_full_at <= timezone.now()
+        assert (vitals.spooled, vitals.spool_bad) == (1, 1)
+        assert len(vitals.problems(Limits())) == 2
+
     def test_survives_a_folder_that_cannot_be_read(self, settings):
         """What is no folder is told as it is."""
         settings.REQUEST_IMAGES_SPOOL_DIR = __file__
@@ -129,6 +145,8 @@ class TestProblems:
             ({"stored": 1, "duplicate": 1, "store_failed": 2}, 50),
             ({"expired": 2, "store_failed": 2, "too_large": 9}, 50),
             ({"store_failed": 1}, 100),
+            ({"over_budget": 1}, 100),
+            ({"stored": 2, "over_budget": 1, "store_failed": 1}, 50),
         ],
     )
     def test_share_of_what_was_to_be_kept(self, counts, percent):
@@ -155,6 +173,45 @@ class TestProblems:
         """Nothing else can be said then."""
         [problem] = self.vitals(error="gone").problems(Limits(silent_hours=1))
         assert problem == "The table of requests cannot be read: gone"
+
+    def test_a_database_that_takes_nothing(self):
+        """It can be read all the same, so the rest is said, too."""
+        vitals = replace(self.vitals(store_failed=1), write_error="read-only")
+        assert vitals.problems(Limits())[0] == (
+            "The database takes no request: read-only"
+        )
+        assert len(vitals.problems(Limits())) == 2
+
+    @pytest.mark.parametrize(
+        ("hours_ago", "limit", "problem"),
+        [
+            (0.9, 1, ""),
+            (1.1, None, ""),
+            (1.1, 1, "A request has waited in the spool folder for more than an hour."),
+            (3, 2, "A request has waited in the spool folder for more than 2 hours."),
+        ],
+    )
+    def test_requests_that_wait_for_long(self, hours_ago, limit, problem):
+        """Healthy processes write them within seconds."""
+        since = timezone.now() - datetime.timedelta(hours=hours_ago)
+        vitals = replace(self.vitals(), spooled=1, spooled_since=since)
+        found = vitals.problems(Limits(spooled_hours=limit))
+        assert found == ([problem] if problem else [])
+
+    def test_bad_files(self):
+        """Each is a request that has no row."""
+        vitals = replace(self.vitals(), spool_bad=2)
+        assert vitals.problems(Limits()) == ["2 files of the spool folder are bad."]
+        assert vitals.problems(Limits(spool_bad=2)) == []
+        assert vitals.problems(Limits(spool_bad=None)) == []
+
+    def test_a_folder_that_was_full(self):
+        """Lately, or long ago."""
+        at = timezone.now() - datetime.timedelta(hours=23)
+        vitals = replace(self.vitals(), spool_full_at=at)
+        [problem] = vitals.problems(Limits())
+        assert problem == "The spool folder had no room for a request."
+        assert replace(vitals, hours=22).problems(Limits()) == []
 
     def test_several(self):
         """Each is a sentence of its own."""
@@ -231,6 +288,42 @@ class TestCommand:
         assert ran.out == "Recording is on.\n"
         assert ran.err.endswith("cannot be read: OperationalError: no such table\n")
 
+    @pytest.mark.django_db(transaction=True)
+    def test_database_that_can_only_be_read(self):
+        """Nothing could be recorded, and no row would say so."""
+        make_logs(stored=1)
+        with read_only():
+            ran = Ran()
+        assert ran.status == 1
+        assert ran.err.startswith("Unhealthy: The database takes no request: ")
+        assert "  stored: 1\n" in ran.out
+        assert Ran().status == 0
+        assert RequestLog.objects.count() == 1
+
+    def test_everything_is_dropped(self):
+        """Images for which there was no room are images that were not kept."""
+        make_logs(over_budget=3)
+        assert Ran().status == 1
+
+    def test_spool_folder_that_nobody_empties(self, spool):
+        """A request that waits for hours, bad files, and a folder that is full."""
+        spool.put({}, b"")
+        (waiting,) = spool.folder.glob("*.spooled")
+        waiting.rename(spool.folder / f"{0:020d}-{0:020d}-x.spooled")
+        (spool.folder / "1.bad").write_bytes(b"")
+        spool.put({}, bytes(10**6))
+        ran = Ran()
+        assert ran.status == 1
+        assert ran.err == (
+            "Unhealthy: A request has waited in the spool folder for more than an "
+            "hour.\n"
+            "Unhealthy: 1 files of the spool folder are bad.\n"
+            "Unhealthy: The spool folder had no room for a request.\n"
+        )
+        assert "Bad files in the spool folder: 1.\n" in ran.out
+        ran = Ran("--max-bad=1", "--max-spooled-hours=8784")
+        assert ran.err.count("Unhealthy") == 2
+
     def test_requests_that_wait(self, spool):
         """The number is told; it is a fault where a limit is set."""
         spool.put({}, b"")
@@ -265,7 +358,11 @@ class TestCommand:
             "hours": 24,
             "capture_status": {"store_failed": 1, "stored": 1},
             "database_error": "",
+            "write_error": "",
             "spooled": 0,
+            "spooled_since": None,
+            "spool_bad": 0,
+            "spool_full_at": None,
             "spool_error": "",
         }
         RequestLog.objects.all().delete()
@@ -281,8 +378,10 @@ class TestCommand:
             (("--hours", "1.5"), "'1.5' is no whole number"),
             (("--hours", "\N{SUPERSCRIPT TWO}"), "is no whole number"),
             (("--max-silence", "x"), "'x' is no whole number"),
-            (("--max-spooled", "-1"), "'-1' is no number of requests"),
-            (("--max-spooled", "9" * 5000), "is no number of requests"),
+            (("--max-spooled-hours", "0"), "'0' is no whole number"),
+            (("--max-bad", "x"), "'x' is no whole number"),
+            (("--max-spooled", "-1"), "'-1' is no whole number"),
+            (("--max-spooled", "9" * 5000), "is no whole number"),
             (("--max-failed", "x"), "'x' is no number from 0 to 100"),
             (("--max-failed", "101"), "'101' is no number from 0 to 100"),
             (("--max-failed", "nan"), "'nan' is no number from 0 to 100"),
@@ -361,7 +460,17 @@ class TestPage:
     def test_shows_what_waits_on_the_disk(self, boss, spool):
         """Where there is a spool folder."""
         spool.put({}, b"")
-        assert "in the spool folder 1" in self.text(boss.get(PAGE))
+        (spool.folder / "1.bad").write_bytes(b"")
+        text = self.text(boss.get(PAGE))
+        assert "in the spool folder 1" in text
+        assert "bad files there 1" in text
+        assert "1 files of the spool folder are bad." in text
+
+    def test_tries_to_write(self, boss, monkeypatch):
+        """That the database can be read proves nothing."""
+        monkeypatch.setattr(monitoring, "try_write", lambda: OSError("disk full"))
+        text = self.text(boss.get(PAGE))
+        assert "The database takes no request: OSError: disk full" in text
 
     def test_of_an_empty_database(self, boss):
         """Never is an answer."""

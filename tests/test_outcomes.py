@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
+import warnings
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -34,14 +37,6 @@ STATUSES = [
 def quiet_client():
     """A client that gets the 500 instead of the exception, as a browser does."""
     return Client(raise_request_exception=False)
-
-
-@pytest.fixture
-def atomic_requests():
-    """Every view in a transaction of its own."""
-    connection.settings_dict["ATOMIC_REQUESTS"] = True
-    yield
-    connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
 def post(client, url, **extra):
@@ -125,6 +120,18 @@ class TestStatus:
         log = RequestLog.objects.get()
         assert (log.status_code, log.is_failed) == (None, False)
 
+    def test_W17_view_returns_a_coroutine(self, quiet_client, caplog):
+        """W17: a sync view that returns a coroutine is Django's to complain about."""
+        # A line of the log would hold the traceback, and that the coroutine.
+        caplog.set_level(logging.CRITICAL, "django.request")
+        with warnings.catch_warnings():
+            # Nobody awaits it, with us as without, and Python says so on its end.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            assert post(quiet_client, "/returns/coroutine/").status_code == 500
+            gc.collect()
+        log = RequestLog.objects.get()
+        assert (log.status_code, log.error_type) == (500, "ValueError")
+
     def test_W17_response_that_breaks_when_asked(self):
         """W17: what is no response may do anything when it is asked for its status."""
 
@@ -144,6 +151,13 @@ class TestStatus:
         assert post(quiet_client, "/rendered_late/").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "TemplateDoesNotExist")
+
+    @pytest.mark.parametrize("url", ["/drf/view/", "/drf/above/", "/drf/below/"])
+    def test_W5_rest_framework_rendering_fails(self, quiet_client, url):
+        """W5: so is data that REST framework cannot render, behind the view."""
+        assert post(quiet_client, f"{url}?unrenderable").status_code == 500
+        log = RequestLog.objects.get()
+        assert (log.status_code, log.error_type) == (500, "TypeError")
 
     def test_W4_middleware_replaces_the_response(self, client, settings):
         """W4: the row is written although the view's response never went out."""
@@ -205,15 +219,40 @@ class TestTransactions:
     @pytest.mark.parametrize("url", ["above", "below", "both", "view"])
     def test_W3_rest_framework_under_atomic(self, client, url):
         """W3: an error that REST framework handles rolls the transaction back."""
-        response = post(client, f"/drf/{url}/?error")
+        response = post(client, f"/drf/{url}/?note&error")
         assert response.status_code == RequestLog.objects.get().status_code == 400
+        assert not Note.objects.exists()
 
-    def test_W6_view_kills_its_connection(self, quiet_client):
+    def test_W5_rest_framework_rendering_fails_under_atomic(self, quiet_client):
+        """W5: rendering comes behind the view: its rows stay, and it is a 500."""
+        assert post(quiet_client, "/drf/view/?note&unrenderable").status_code == 500
+        assert Note.objects.exists()
+        log = RequestLog.objects.get()
+        assert (log.status_code, log.error_type) == (500, "TypeError")
+
+    @pytest.mark.parametrize("query", ["", "?server"])
+    def test_W6_view_kills_its_connection(self, quiet_client, query):
         """W6: Django fails to commit what the view left; our write does not."""
         if connection.vendor == "sqlite":
             pytest.skip("an in-memory database is gone with its connection")
-        assert post(quiet_client, "/killing/").status_code == 500
+        assert post(quiet_client, f"/killing/{query}").status_code == 500
         assert RequestLog.objects.get().status_code == 500
+
+    def test_WRAP3_view_that_wants_no_transaction(self, quiet_client):
+        """WRAP3: ``non_atomic_requests`` beneath the decorator is still heard."""
+        post(quiet_client, "/non-atomic/boom/")
+        assert Note.objects.exists()
+        assert RequestLog.objects.get().error_type == "Boom"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("query", ["", "?server"])
+def test_W6_view_kills_its_connection_outside_of_a_transaction(client, query):
+    """W6: nobody but us needs the connection then; it is opened anew."""
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database is gone with its connection")
+    assert post(client, f"/killing/{query}").content == b"dead"
+    assert RequestLog.objects.get().capture_status == "unread"
 
 
 @pytest.mark.django_db
@@ -231,8 +270,8 @@ class TestRestFramework:
             ("/drf/above/", "parse_error"),
         ],
     )
-    def test_handled_error(self, client, url, error):
-        """The exception's class where it can be seen, REST framework's code above."""
+    def test_WRAP4_handled_error(self, client, url, error):
+        """WRAP4: the exception's class where it can be seen, otherwise its code."""
         assert post(client, f"{url}?error").status_code == 400
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (400, error)
@@ -245,8 +284,8 @@ class TestRestFramework:
         assert (log.error_type, log.error_message) == ("invalid", "too dark")
 
     @pytest.mark.parametrize("url", ["/drf/view/", "/drf/above/", "/drf/below/"])
-    def test_unhandled_error(self, quiet_client, url):
-        """An exception that REST framework does not handle is a 500."""
+    def test_WRAP4_unhandled_error(self, quiet_client, url):
+        """WRAP4: an exception that REST framework does not handle is a 500."""
         assert post(quiet_client, f"{url}?boom").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "Boom")
@@ -297,10 +336,22 @@ class TestAnnotate:
         assert log.metadata["nul"] == "ab"
         assert "asyncio" in log.metadata["when"]
 
-    def test_from_rest_framework(self, client):
-        """REST framework's own request leads to the same record."""
+    def test_WRAP6_annotate_from_rest_framework(self, client):
+        """WRAP6: REST framework's own request leads to the same record."""
         client.post("/drf/view/", {"photo": SimpleUploadedFile("x.png", draw())})
         assert RequestLog.objects.get().metadata == {"seen_by": "drf"}
+
+    @pytest.mark.parametrize(
+        ("url", "told"),
+        [
+            ("/told_from_threads/", {"thread", "executor", "stream"}),
+            ("/told_from_tasks/", {"task", "sync_to_async", "to_thread"}),
+        ],
+    )
+    def test_WRAP8_from_anywhere(self, client, url, told):
+        """WRAP8: the record is the request's, so no thread of a view's loses it."""
+        assert post(client, url).getvalue() == b"ab"
+        assert set(RequestLog.objects.get().metadata) == told
 
     def test_link_to_what_is_no_row(self):
         """A link that is none costs the link, not the row."""
@@ -402,8 +453,8 @@ class TestLog:
         assert log.duration_ms > 0
         assert log.upload_ms >= 0
 
-    def test_async_duration(self, async_client_post):
-        """An async view is timed until it is done, not until it has begun."""
+    def test_W17_WRAP2_async_duration(self, async_client_post):
+        """WRAP2: an async view is timed until it is done, not until it has begun."""
         async_client_post("/dispatch-async/")
         assert RequestLog.objects.get().duration_ms >= 1
 

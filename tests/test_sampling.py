@@ -121,29 +121,45 @@ class TestRate:
         view(RequestFactory().post("/", {"photo": photo}))
         assert shadows == [set(), bare]
 
-    def test_takes_the_early_tap_off(self, settings):
-        """The optional middleware watches before anyone knows; then it stops."""
+    def test_sets_no_early_tap(self, settings):
+        """The optional middleware asks before it watches, and asks once."""
         settings.REQUEST_IMAGES_SAMPLE_RATE = 0
-        shadows = []
+        assert self.early(lambda request: None) == [set(), 0]
+        assert RequestLog.objects.get().capture_status == "sampled_out"
+
+    def test_takes_the_early_tap_off(self):
+        """A middleware may opt out behind ours."""
+        assert self.early(opt_out) == [{"read", "readline"}, 1, set(), 0]
+        assert RequestLog.objects.get().capture_status == "opted_out"
+
+    @staticmethod
+    def early(behind):
+        """What watches a request before its view, if anything does, and in it."""
+        seen = []
+        bare = len(RequestFactory().post("/").upload_handlers)
+
+        def look(request):
+            taps = {"read", "readline"} & set(vars(request))
+            found = [taps, len(request.upload_handlers) - bare]
+            if found != seen:
+                seen.extend(found)
 
         @capture_images
         def view(request):
-            shadows.append({"read", "readline"} & set(vars(request)))
-            shadows.append(len(request.upload_handlers))
+            look(request)
             return HttpResponse(request.FILES["photo"].read())
 
         def get_response(request):
             middleware.process_view(request, view, (), {})
-            assert "read" in vars(request)
+            look(request)
+            behind(request)
             return view(request)
 
         middleware = RequestImagesMiddleware(get_response)
         photo = SimpleUploadedFile("photo.png", draw())
         request = RequestFactory().post("/", {"photo": photo})
         assert middleware(request).content == draw()
-        bare = len(RequestFactory().post("/").upload_handlers)
-        assert shadows == [set(), bare]
-        assert RequestLog.objects.get().capture_status == "sampled_out"
+        return seen
 
     def test_default_keeps_everything(self):
         """A probability of 1 stands for itself."""
@@ -377,8 +393,8 @@ class TestOptOut:
         assert post().status_code == 200
         self.opted_out()
 
-    def test_within_rest_framework(self):
-        """REST framework's request leads to Django's."""
+    def test_WRAP6_opt_out_within_rest_framework(self):
+        """WRAP6: REST framework's request leads to Django's."""
 
         class Wrapper:
             def __init__(self, request):

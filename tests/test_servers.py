@@ -11,7 +11,7 @@ import itertools
 import pytest
 
 from .images import draw
-from .servers.running import KINDS, Database, Server, wait_for
+from .servers.running import KINDS, PATIENCE, Database, Server, wait_for
 
 SERVERS = [
     "gunicorn-sync",
@@ -22,6 +22,7 @@ SERVERS = [
     "uvicorn",
     "granian-asgi",
     "hypercorn",
+    "daphne",
 ]
 ASGI = [name for name in SERVERS if KINDS[name].is_asgi]
 WSGI = [name for name in SERVERS if name not in ASGI]
@@ -30,6 +31,12 @@ WAIT_FOR_THE_BODY = ["waitress", *ASGI]
 # SIGTERM ends these at once, whatever their threads still do; uvicorn sends itself
 # another at its end, so that nothing runs at the exit of the interpreter.
 LOSE_ON_SIGTERM = ["waitress", "uvicorn-wsgi"]
+# An answer without a length is whole, for these, when the request is closed; by the
+# version of HTTP that the client speaks.
+WAIT_WITHOUT_LENGTH = {
+    "1.0": ["gunicorn-sync", "gunicorn-gthread", "waitress", "granian-wsgi"],
+    "1.1": ["waitress", "granian-wsgi"],
+}
 
 seeds = itertools.count()
 
@@ -151,8 +158,9 @@ def test_W9_stream_that_raises(server, database, path):
 
     The log has the status that the answer began with.
     """
-    request_id, *_ = server.post(path, image())
-    assert database.row(request_id) == (200, "stored", "")
+    # Daphne leaves the client waiting then, with us as without: the row must not.
+    with server.posting(path, image()) as request_id:
+        assert database.row(request_id) == (200, "stored", "")
 
 
 @on("uvicorn-wsgi")
@@ -215,15 +223,42 @@ def test_W11_background_is_drained_at_the_exit(server, database):
     assert lost == []
 
 
-@on("uvicorn-wsgi", *ASGI)
+@on("uvicorn-wsgi", "uvicorn-keeping", *ASGI)
 def test_W12_no_connection_is_left_behind(server, database):
-    """W12: with CONN_MAX_AGE=600 none of our connections stays open."""
+    """W12: none of our connections stays open, whatever CONN_MAX_AGE says."""
     if database.vendor != "postgresql":
         pytest.skip("asks PostgreSQL for its connections")
     for path in ["/plain/", "/boom/", "/async_stream/", "/broken_stream/"] * 5:
-        request_id, *_ = server.post(path, image())
-        database.row(request_id)
+        with server.posting(path, image()) as request_id:
+            database.row(request_id)
     wait_for(lambda: database.connections(server.name) == 0, "the connections to go")
+
+
+@on(*SERVERS)
+def test_W21_answer_without_a_length(server, database):
+    """W21: nobody counts the bytes for the client, and it waits for no row of ours.
+
+    Where it learns only from the end of the answer that this was all, some servers
+    have it wait: docs/architecture.md tells.
+    """
+    data = image()
+    request_id, answer = server.begin("/without_length/", data)
+    assert answer.read(len(str(len(data)))) == str(len(data)).encode()
+    assert database.rows(request_id) == []
+    server.sign(request_id, "signalled").touch()
+    assert answer.read() == b""
+    assert database.row(request_id) == (200, "stored", "")
+
+
+@on(*SERVERS)
+def test_W21_body_without_a_length(server, database):
+    """W21: the log is of what the view saw; of such a body that may be nothing."""
+    data = image()
+    request_id, answer = server.begin("/plain/", data, chunked=True)
+    seen = int(answer.read())
+    assert seen in (0, len(data))
+    expected = "stored" if seen else "no_image"
+    assert database.row(request_id) == (200, expected, "")
 
 
 @on("gunicorn-preload")
@@ -251,3 +286,30 @@ def test_W4_middleware_knows_the_final_status(server, database):
     request_id, status, _ = server.post("/plain/?replaced", image())
     assert status == 418
     assert database.row(request_id) == (418, "stored", "")
+
+
+def client_waits(server, path, version):
+    """Tell whether a client has its whole answer only once the image is saved."""
+    with server.answering(path, image(), version) as (request_id, reader):
+        reader.join(0.7)
+        is_waiting = reader.is_alive()
+        server.sign(request_id, "signalled").touch()
+        reader.join(PATIENCE)
+        assert not reader.is_alive()
+    return is_waiting
+
+
+@on(*SERVERS)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_W21_clients_that_wait_for_us(server, version):
+    """W21: what has no length ends when the server says so, with some after us."""
+    is_waiting = client_waits(server, "/slowly_saved_without_length/", version)
+    assert is_waiting is (server.name in WAIT_WITHOUT_LENGTH[version])
+    assert not client_waits(server, "/slowly_saved/", version)
+
+
+@on("gunicorn-background", "waitress-background", "granian-wsgi-background")
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_W21_answer_without_a_length_in_the_background(server, version):
+    """W21: a client waits for nothing that another thread does."""
+    assert not client_waits(server, "/slowly_saved_without_length/", version)

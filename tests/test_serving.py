@@ -103,8 +103,8 @@ class TestThumbnail:
         assert response["Location"] == "/static/request_images/no-thumbnail.svg"
         assert response["Cache-Control"] == "private, no-store"
 
-    def test_of_a_bomb(self, settings, monkeypatch):
-        """More pixels than allowed are never decoded, and refused only once."""
+    def test_HOSTILE8_of_a_bomb(self, settings, monkeypatch):
+        """HOSTILE8: too many pixels are never decoded, and refused only once."""
         settings.REQUEST_IMAGES_THUMBNAIL_MAX_PIXELS = 100
         image = make_image()
         monkeypatch.setattr(Image.Image, "resize", None)

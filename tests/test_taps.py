@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import (
     InMemoryUploadedFile,
     SimpleUploadedFile,
     TemporaryUploadedFile,
+    UploadedFile,
 )
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.middleware.csrf import get_token
@@ -16,7 +17,9 @@ from django.test import Client, RequestFactory
 
 from request_images import health, taps
 from request_images.decorators import capture_images
+from request_images.formats import sniff
 from request_images.models import RequestLog
+from request_images.payload import Upload
 
 from . import views
 from .images import draw
@@ -85,7 +88,31 @@ def test_R3_malformed_multipart(url):
     )
     assert response.status_code == 400
     if url == "/upload/":
-        assert only_log().error_type == "MultiPartParserError"
+        log = only_log()
+        assert log.error_type == "MultiPartParserError"
+        assert log.capture_status == "unreadable"
+        assert log.capture_detail.startswith("Invalid boundary in multipart")
+
+
+def test_R3_form_beyond_the_limits_of_django(settings):
+    """R3: an image that arrived whole before the limit is kept; else it says why."""
+    settings.DATA_UPLOAD_MAX_NUMBER_FILES = 2
+    client = Client(raise_request_exception=False)
+    data = draw()
+    for first, expected in ((data, "stored"), (b"none", "unreadable")):
+        files = {"a": as_file(first), "b": as_file(b"x"), "c": as_file(b"y")}
+        assert client.post("/upload/", files).status_code == 400
+        log = RequestLog.objects.latest()
+        assert log.capture_status == expected
+    assert log.capture_detail.startswith("The number of files exceeded")
+
+
+def test_R3_malformed_form_of_which_a_field_was_wanted():
+    """R3: the same is said where no file was looked for."""
+    client = Client(raise_request_exception=False)
+    kind = "multipart/form-data; boundary="
+    client.generic("POST", "/sourced/%22form.photo%22/", b"x", content_type=kind)
+    assert only_log().capture_status == "unreadable"
 
 
 class BrokenPipe(io.BytesIO):
@@ -124,6 +151,25 @@ def test_R6_large_files_on_disk(client, settings, limit):
     data = draw("BMP", (400, 300))
     response = client.post("/upload/", {"photo": as_file(data)})
     assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert only_log().image.image_data == data
+
+
+@pytest.mark.parametrize("limit", [2_621_440, 0])
+def test_R6_view_saves_its_file(client, settings, tmp_path, limit):
+    """R6: what Django keeps on disk is moved by that, and not there any more."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
+    settings.MEDIA_ROOT = tmp_path
+    data = draw()
+    response = client.post("/saved/", {"photo": as_file(data)})
+    assert response.json() == {"saved": data.hex()}
+    assert only_log().image.image_data == data
+
+
+def test_R6_view_deletes_its_file(client, settings):
+    """R6: nor is it needed there."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 0
+    data = draw()
+    assert client.post("/deleted/", {"photo": as_file(data)}).content == b"deleted"
     assert only_log().image.image_data == data
 
 
@@ -171,6 +217,146 @@ def test_R8_position_of_a_parsed_file(kind):
     assert positions == [5]
     assert only_log().image.image_data == data
     file.close()
+
+
+def test_R7_only_one_parsed_file_is_read_whole():
+    """R7: of the others the first bytes, as the client is waiting."""
+    sizes = []
+
+    class Watched(SimpleUploadedFile):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    data = draw("BMP", (100, 100))
+    request = RequestFactory().post("/", {})
+    for name in "abc":
+        content = data if name == "b" else b"x" * 50_000
+        request.FILES[name] = Watched(name, content)
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    assert sizes == [64, 64, 64, len(data)]
+    log = only_log()
+    assert (log.image.image_data, log.image_count) == (data, 1)
+
+
+class Remote(UploadedFile):
+    """A file that went where nobody can fetch it from."""
+
+    def tell(self):
+        raise OSError("not here")
+
+
+class Unreadable(SimpleUploadedFile):
+    """A file that is gone when it is read."""
+
+    def read(self, *args):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "faults"),
+    [
+        (Remote(io.BytesIO(), "x.png", size=1234), 1234, {}),
+        (Remote(io.BytesIO(), "x.png"), None, {}),
+        (Unreadable("x.png", b"x" * 99), 99, {"tap:ZeroDivisionError": 1}),
+    ],
+)
+def test_R7_parsed_file_that_cannot_be_read(file, size, faults):
+    """R7: such a file is not an empty one."""
+    request = RequestFactory().post("/", {})
+    request.FILES["a"] = file
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    log = only_log()
+    assert (log.capture_status, log.image.file_size) == ("unread", size)
+    assert health.faults() == faults
+    health.reset()
+
+
+@pytest.mark.parametrize("limit", [1, 0.00005])
+def test_R7_parsed_file_of_unknown_size(settings, limit):
+    """R7: an upload handler need not know the size of the file that it made."""
+    settings.REQUEST_IMAGES_MAX_SIZE_MB = limit
+    data = draw()
+    request = RequestFactory().post("/", {})
+    request.FILES["a"] = UploadedFile(io.BytesIO(data), "x.png")
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    log = only_log()
+    if limit == 1:
+        assert (log.image.image_data, log.image.file_size) == (data, len(data))
+    else:
+        assert log.capture_status == "too_large"
+
+
+@pytest.mark.parametrize("how", ["skip", "stop", "reset"])
+@pytest.mark.parametrize("size", [1_000, 300_000])
+@pytest.mark.parametrize("behind", [True, False])
+def test_R10_upload_that_the_view_gives_up(client, how, size, behind):
+    """R10: the client sent everything; it was the view that did not want it."""
+    data = draw().ljust(size, b"\0")
+    files = {"a": as_file(data), "b": as_file(b"none")} if behind else {"a": data}
+    files["a"] = as_file(data)
+    client.post(f"/giving_up/{how}/", files)
+    log = only_log()
+    assert (log.capture_status, log.image.file_size) == ("unread", None)
+    assert log.image.mime_type == "image/png"
+
+
+def test_R10_connection_that_breaks_in_a_file(client):
+    """R10: then it was the client."""
+
+    class Breaking(io.BytesIO):
+        def read(self, *args):
+            data = super().read(*args)
+            if not data:
+                raise OSError("connection reset")
+            return data
+
+    whole = RequestFactory().post("/", {"photo": as_file(draw().ljust(90_000, b"0"))})
+    with pytest.raises(UnreadablePostError):
+        client.generic(
+            "POST",
+            "/upload/",
+            whole.body,
+            content_type=whole.META["CONTENT_TYPE"],
+            **{"wsgi.input": Breaking(whole.body[:70_000])},
+        )
+    assert only_log().capture_status == "truncated"
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 1, 5), (6, 20), (63, 1), (70,)])
+def test_first_read_that_is_short(sizes):
+    """A view may read a few bytes to tell what comes."""
+
+    def view(request):
+        for size in sizes:
+            request.read(size)
+        request.read()
+        return HttpResponse("ok")
+
+    data = draw()
+    request = RequestFactory().post("/", data, content_type="image/png")
+    capture_images(view)(request)
+    log = only_log()
+    assert (log.image.image_data, log.image_count) == (data, 1)
+    assert log.image.mime_type == "image/png"
+
+
+def test_first_bytes_of_an_upload_that_come_one_by_one():
+    """The same of a file: its rank is known when its first bytes are."""
+    data = draw()
+    tap = taps.Tap(
+        HttpRequest(), 10_000, lambda upload: (sniff(upload.head) is not None,)
+    )
+    for content in (b"x" * 200, data, b"y" * 200):
+        upload = Upload("a")
+        tap.payload.uploads.append(upload)
+        for at in range(len(content)):
+            tap.receive(upload, content[at : at + 1])
+        upload.complete = True
+    kept = [tap._with_data(upload) for upload in tap.payload.uploads]
+    assert [upload.data for upload in kept] == [None, data, None]
+    assert [upload.size for upload in kept] == [200, len(data), 200]
+    assert kept[1].head == data[:64]
 
 
 def test_R11_tap_that_raises(client, monkeypatch):
@@ -235,7 +421,7 @@ def test_later_image_replaces_an_earlier_other_file(client):
     assert only_log().image.image_data == data
 
 
-def test_chunked_body_without_length(async_client_post):
+def test_W21_unknown_length_of_a_body(async_client_post):
     """W21: ASGI bodies may come without a Content-Length."""
     data = draw()
     async_client_post("/body/", data)

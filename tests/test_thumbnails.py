@@ -143,6 +143,15 @@ def test_exif_orientation(fmt):
     assert near(small.getpixel((16, 54)), (255, 255, 255))
 
 
+def test_HOSTILE9_picture_of_several():
+    """HOSTILE9: a JPEG of several pictures, which Pillow calls by another name."""
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    small = thumbnail(
+        written(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    )
+    assert near(small.convert("RGB").getpixel((30, 30)), (255, 0, 0))
+
+
 @pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG"])
 def test_an_animation_is_its_first_frame(fmt):
     """One frame is decoded, and it is the first."""
@@ -159,8 +168,8 @@ def test_a_thin_line_does_not_shrink_to_nothing(size, small):
     assert thumbnail(draw(size=size)).size == small
 
 
-def test_too_many_pixels_are_refused_before_decoding(monkeypatch):
-    """A small file that unfolds to gigabytes costs nothing."""
+def test_HOSTILE8_too_many_pixels_are_refused_before_decoding(monkeypatch):
+    """HOSTILE8: a small file that unfolds to gigabytes costs nothing."""
     data, loaded = draw(), []
     monkeypatch.setattr(ImageFile.ImageFile, "load", loaded.append)
     with pytest.raises(ThumbnailError, match="32 x 24 pixels"):
@@ -168,8 +177,8 @@ def test_too_many_pixels_are_refused_before_decoding(monkeypatch):
     assert loaded == []
 
 
-def test_too_many_pixels_are_refused_before_pillow_opens_the_file(monkeypatch):
-    """Some of its readers reserve memory for the whole picture at once."""
+def test_HOSTILE8_too_many_pixels_are_refused_unopened(monkeypatch):
+    """HOSTILE8: some of its readers reserve memory for the whole picture at once."""
     monkeypatch.setattr(thumbnails, "find_opener", lambda name: pytest.fail("opened"))
     data = bytearray(draw("WEBP", lossless=True))
     data[21:25] = struct.pack("<I", 16_382 | 16_382 << 14)
@@ -222,8 +231,8 @@ def test_a_format_that_this_pillow_cannot_read(monkeypatch):
         make_thumbnail(heif, size=64, max_pixels=10**6)
 
 
-def test_what_keeps_pillow_busy_behind_the_pixels(monkeypatch):
-    """A thousand chunks behind the image are not read to the end."""
+def test_HOSTILE1_what_keeps_pillow_busy_behind_the_pixels(monkeypatch):
+    """HOSTILE1: a thousand chunks behind the image are not read to the end."""
     profile = b"x\0\0" + zlib.compress(b"\0" * 100)
     checksum = zlib.crc32(b"iCCP" + profile)
     chunk = struct.pack(">I4s", len(profile), b"iCCP") + profile
@@ -259,8 +268,8 @@ SAMPLES = [
     st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),
     st.floats(0.05, 1),
 )
-def test_hostile_bytes(data, changes, share):
-    """Cut and changed files give a thumbnail or `ThumbnailError`, nothing else."""
+def test_HOSTILE10_hostile_bytes(data, changes, share):
+    """HOSTILE10: damaged files give a thumbnail or `ThumbnailError`, nothing else."""
     damaged = bytearray(data[: int(len(data) * share)])
     for place, value in changes:
         damaged[int(place * len(damaged))] = value

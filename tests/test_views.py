@@ -229,7 +229,11 @@ class TestHealth:
             "hours": 24,
             "capture_status": {"stored": 2},
             "database_error": "",
+            "write_error": "",
             "spooled": 0,
+            "spooled_since": None,
+            "spool_bad": 0,
+            "spool_full_at": None,
             "spool_error": "",
         }
 

@@ -4,11 +4,21 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
-from django.core.files.uploadhandler import MemoryFileUploadHandler
-from django.db import connection
+from django.core.files.storage import default_storage
+from django.core.files.uploadhandler import (
+    FileUploadHandler,
+    MemoryFileUploadHandler,
+    SkipFile,
+    StopUpload,
+)
+from django.db import DatabaseError, connection, transaction
 from django.http import (
     Http404,
     HttpRequest,
@@ -21,7 +31,7 @@ from django.urls import include, path
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from ninja import NinjaAPI, Schema
+from ninja import File, NinjaAPI, Schema, UploadedFile
 from ninja.decorators import decorate_view
 from rest_framework.decorators import action, api_view
 from rest_framework.exceptions import ParseError, ValidationError
@@ -89,6 +99,17 @@ def closed(request):
     return HttpResponse("closed")
 
 
+def saved(request):
+    file = request.FILES["photo"]
+    path = Path(default_storage.path(default_storage.save("kept.png", file)))
+    return JsonResponse({"saved": path.read_bytes().hex()})
+
+
+def deleted(request):
+    Path(request.FILES["photo"].temporary_file_path()).unlink()
+    return HttpResponse("deleted")
+
+
 def own_handlers(request):
     request.upload_handlers = [MemoryFileUploadHandler(request)]
     return JsonResponse(seen(request))
@@ -102,6 +123,22 @@ def own_handlers_closed(request):
 def inserted_handler(request):
     request.upload_handlers.insert(0, MemoryFileUploadHandler(request))
     return JsonResponse(seen(request))
+
+
+def giving_up(request, how):
+    class GivingUp(FileUploadHandler):
+        def receive_data_chunk(self, raw_data, start):
+            raise {
+                "skip": SkipFile(),
+                "stop": StopUpload(),
+                "reset": StopUpload(connection_reset=True),
+            }[how]
+
+        def file_complete(self, file_size):
+            return None
+
+    request.upload_handlers.insert(1, GivingUp(request))
+    return HttpResponse(str(len(request.FILES)))
 
 
 # What may become of a request.
@@ -142,6 +179,8 @@ def annotated(request):
 
 
 def returns(request, kind):
+    if kind == "coroutine":
+        return async_upload(request)
     return {"none": None, "dict": {"a": 1}}[kind]
 
 
@@ -151,6 +190,13 @@ def rendered_late(request):
 
 def streamed(request):
     return StreamingHttpResponse(iter([b"a", b"b"]))
+
+
+def streamed_late(request):
+    """Read the body in pieces and keep none, before a stream begins."""
+    while request.read(65_536):
+        pass
+    return streamed(request)
 
 
 def recovered(request):
@@ -173,9 +219,19 @@ async def async_who(request):
     return HttpResponse(user.get_username())
 
 
+KILL_US = {
+    "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+    "mysql": "KILL CONNECTION_ID()",
+}
+
+
 def killing(request):
     connection.ensure_connection()
-    connection.connection.close()
+    if "server" in request.GET:
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            cursor.execute(KILL_US[connection.vendor])
+    else:
+        connection.connection.close()
     return HttpResponse("dead")
 
 
@@ -220,6 +276,31 @@ async def async_streamed(request):
     return StreamingHttpResponse(chunks())
 
 
+def told_from_threads(request):
+    """Say something from wherever a context variable would not be known."""
+    thread = threading.Thread(target=partial(annotate, request, thread=1))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(annotate, request, executor=1)
+
+    def chunks():
+        annotate(request, stream=1)
+        yield b"ab"
+
+    return StreamingHttpResponse(chunks())
+
+
+async def told_from_tasks(request):
+    async def tell():
+        annotate(request, task=1)
+
+    await asyncio.create_task(tell())
+    await sync_to_async(annotate)(request, sync_to_async=1)
+    await asyncio.to_thread(annotate, request, to_thread=1)
+    return HttpResponse("ab")
+
+
 FUNCTIONS = [
     upload,
     body,
@@ -229,6 +310,8 @@ FUNCTIONS = [
     first_bytes,
     nothing,
     closed,
+    saved,
+    deleted,
     own_handlers,
     own_handlers_closed,
     inserted_handler,
@@ -236,6 +319,7 @@ FUNCTIONS = [
     annotated,
     rendered_late,
     streamed,
+    streamed_late,
     recovered,
     killing,
     who,
@@ -246,6 +330,8 @@ FUNCTIONS = [
     patient_sync,
     broken_stream,
     async_streamed,
+    told_from_threads,
+    told_from_tasks,
 ]
 
 
@@ -260,6 +346,12 @@ class MixedIn(CaptureImagesMixin, View):
 class MixedInAsync(CaptureImagesMixin, View):
     capture_endpoint = "mixed-in-async"
 
+    async def post(self, request):
+        await asyncio.sleep(0.001)
+        return JsonResponse(seen(request))
+
+
+class BareAsync(View):
     async def post(self, request):
         await asyncio.sleep(0.001)
         return JsonResponse(seen(request))
@@ -290,6 +382,10 @@ class Method(View):
 
 
 def drf_seen(request):
+    if "note" in request.GET:
+        Note.objects.create(text="rolled back?")
+    if "unrenderable" in request.GET:
+        return Response({"what": object()})
     if "boom" in request.GET:
         raise Boom
     if "named" in request.GET:
@@ -373,6 +469,13 @@ def ninja_upload(request):
     return {"size": request.FILES["photo"].size}
 
 
+@ninja.put("upload")
+@ninja.patch("upload")
+@decorate_view(capture_images(source="files.photo"))
+def ninja_change(request, photo: File[UploadedFile]):
+    return {"photo": photo.read().hex()}
+
+
 @ninja.post("async")
 @decorate_view(capture_images)
 async def ninja_async(request, body: Body):
@@ -411,7 +514,9 @@ urlpatterns = [
         for view in FUNCTIONS
     ),
     path("fail/<kind>/", _decorated(fail), name="fail"),
+    path("non-atomic/<kind>/", _decorated(transaction.non_atomic_requests(fail))),
     path("returns/<kind>/", _decorated(returns), name="returns"),
+    path("giving_up/<how>/", _decorated(giving_up)),
     path("unnamed/<int:pk>/", _decorated(lambda request, pk: HttpResponse("ok"))),
     path("off/", csrf_exempt(upload), name="off"),
     path("protected/", csrf_protect(capture_images(upload)), name="protected"),

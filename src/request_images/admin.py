@@ -25,8 +25,8 @@ from . import health, monitoring, showing
 from .filters import ImageOutcomeFilter, OutcomeFilter, search
 from .formats import MIME_TYPES
 from .models import RequestImage, RequestLog
+from .querysets import failed
 from .serving import original_response, thumbnail_response
-from .stats import failed
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
@@ -180,7 +180,7 @@ class RequestImageAdmin(ReadOnlyAdmin):
         return response
 
     def _image(self, pk: int) -> RequestImage:
-        image = RequestImage.objects.filter(pk=pk).first()
+        image: RequestImage | None = RequestImage.objects.filter(pk=pk).first()
         if image is None:
             raise Http404
         return image
@@ -343,7 +343,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         """Tell how healthy the recording is to whoever may see the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        vitals = monitoring.look()
+        vitals = monitoring.look(tries_to_write=True)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Health"),

@@ -30,6 +30,7 @@ class Backlog(Generic[T]):
 
     Args:
         write: Called in the thread with one batch. It must not raise.
+        give_up: Called with what the exit of the process could not wait for.
         finish: Called in the thread when it ends, to let go of what is its own.
         shutdown_seconds: Returns how long the exit of the process waits.
     """
@@ -38,10 +39,12 @@ class Backlog(Generic[T]):
         self,
         write: Callable[[Sequence[T]], None],
         *,
+        give_up: Callable[[Sequence[T]], None],
         finish: Callable[[], None],
         shutdown_seconds: Callable[[], float],
     ) -> None:
         self._write = write
+        self._give_up = give_up
         self._finish = finish
         self._shutdown_seconds = shutdown_seconds
         self.reset()
@@ -92,7 +95,7 @@ class Backlog(Generic[T]):
         return len(self._waiting) >= BATCH_ITEMS or self._bytes >= BATCH_BYTES
 
     def _has_thread(self) -> bool:
-        if self.thread is None:
+        if self.thread is None or not self.thread.is_alive():
             thread = threading.Thread(
                 target=self._run, name="request_images-backlog", daemon=True
             )
@@ -102,6 +105,12 @@ class Backlog(Generic[T]):
                 return False  # none to be had now; the next item tries again
             self.thread = thread
         return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes anything at all, provided that there is room."""
+        with self._changed:
+            return not self._is_exiting and self._has_thread()
 
     @property
     def size(self) -> int:
@@ -151,7 +160,7 @@ class Backlog(Generic[T]):
         return batch
 
     def close(self, timeout: float) -> None:
-        """Take nothing more, and wait until everything is written.
+        """Take nothing more, and wait until everything is written, or give it up.
 
         Args:
             timeout: Seconds.
@@ -161,6 +170,11 @@ class Backlog(Generic[T]):
             self._changed.notify_all()
         if self.thread is not None:
             self.thread.join(timeout)
+        with self._changed:
+            left = [item for item, _ in self._waiting]
+            self._waiting.clear()
+        if left:
+            self._give_up(left)
 
     def _close_at_exit(self) -> None:
         if self.thread is not None:

@@ -6,6 +6,7 @@ otherwise cost every request its time-out.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -21,11 +22,12 @@ class Breaker:
     def __init__(self, *, failures: int = 5, pause: float = 30.0) -> None:
         self._failures = failures
         self._pause = pause
-        self._lock = threading.Lock()
         self.reset()
+        os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
         """Forget everything, as a new process does."""
+        self._lock = threading.Lock()  # the parent's may be held, by nobody here
         self._failed = 0
         self._closed_at = 0.0
 

@@ -24,6 +24,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_no_functions(),
         *_retention(),
         *_unknown_names(),
+        *_backlog(),
     ]
 
 
@@ -92,3 +93,17 @@ def _unknown_names() -> Iterator[CheckMessage]:
                 hint=f"Did you mean {close[0]}?" if close else "Remove it.",
                 id="request_images.W002",
             )
+
+
+def _backlog() -> Iterator[CheckMessage]:
+    room, largest = Conf.BACKLOG_MAX_MB.given(), Conf.MAX_SIZE_MB.given()
+    if Conf.BACKLOG_MAX_MB.problem(room) or Conf.MAX_SIZE_MB.problem(largest):
+        return
+    drops = Conf.BACKLOG_WHEN_FULL.given() == "drop"
+    if Conf.WRITE_MODE.given() == "background" and drops and room < largest:
+        yield CheckWarning(
+            f"{PREFIX}BACKLOG_MAX_MB ({room}) is smaller than {PREFIX}MAX_SIZE_MB "
+            f"({largest}): an image in between is always dropped.",
+            hint=f"Raise {PREFIX}BACKLOG_MAX_MB.",
+            id="request_images.W003",
+        )

@@ -12,6 +12,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 MAX_JSON_LENGTH = 65_536
 """Characters of JSON that one row may hold."""
 
+MAX_JSON_DEPTH = 20
+"""How deep it may be nested; MariaDB refuses more than 32."""
+
 _encoder = DjangoJSONEncoder()
 
 
@@ -32,26 +35,27 @@ def clean_text(value: object, max_length: int) -> str:
 def clean_json(value: dict[str, Any]) -> dict[str, Any]:
     """Return ``value`` with what JSON cannot hold turned into text.
 
-    A document of more than `MAX_JSON_LENGTH` characters, one that holds itself, and one
-    with a number of thousands of digits is replaced by a note that it was left out.
+    A document of more than `MAX_JSON_LENGTH` characters, one nested deeper than
+    `MAX_JSON_DEPTH` (as one that holds itself), and one with a number of thousands of
+    digits is replaced by a note that it was left out.
     """
     try:
-        cleaned: dict[str, Any] = _clean(value)
+        cleaned: dict[str, Any] = _clean(value, MAX_JSON_DEPTH)
         length = len(json.dumps(cleaned))
-    except RecursionError:
-        return {"left_out": "nested too deeply"}
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001  # anyone's objects, as above
         return {"left_out": clean_text(error, 200)}
     if length > MAX_JSON_LENGTH:
         return {"left_out": f"{length} characters of JSON"}
     return cleaned
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: Any, depth: int) -> Any:
+    if not depth:
+        raise ValueError("nested too deeply")
     if isinstance(value, dict):
-        return {clean_text(key, 200): _clean(item) for key, item in value.items()}
+        return {clean_text(k, 200): _clean(v, depth - 1) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(item) for item in value]
+        return [_clean(item, depth - 1) for item in value]
     if isinstance(value, str):
         return clean_text(value, MAX_JSON_LENGTH)
     if value is None or isinstance(value, bool | int):

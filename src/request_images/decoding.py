@@ -1,40 +1,146 @@
-"""Text to bytes: base64 in all its spellings, and data URIs."""
+"""Text to bytes: base64 in all its spellings, and data URIs.
+
+Piece by piece, by functions that are written in C: besides the text and what comes out
+of it, next to no memory is taken, and ten megabytes take some ten milliseconds,
+whatever stands in them.
+"""
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
-from urllib.parse import unquote_to_bytes
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain
 
-_DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
-_URLSAFE = str.maketrans("-_", "+/")
+_PIECE = 1 << 16
+_START = 512  # enough for a long data URI's own head and then the image's
+_START_DIGITS = 88  # 64 bytes and a bit, which no image's type needs more than
+_WHITE = b" \t\r\n\f\v"
+_DATA_URI = re.compile(rb"\s*data:([^,]{0,200}),", re.IGNORECASE)
+_DATA = re.compile(rb"\s*data:", re.IGNORECASE)
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+_URLSAFE_SPACED = bytes.maketrans(b"-_ ", b"+/+")
+_QUOPRI = bytes.maketrans(b"%", b"=")
 
 
-def decode_text(text: str, *, partial: bool = False) -> bytes:
-    """Decode base64 text: plain (RFC 4648), urlsafe, or as a data URI (RFC 2397).
+@dataclass(frozen=True)
+class Text:
+    """A text that may hold an image, as it stands in a body.
 
-    White space and missing padding are forgiven. Anything else that is not of the
-    alphabet is an error: lenient decoding turns urlsafe text into nothing at all.
+    It may be base64: plain or urlsafe (RFC 4648), or a data URI (RFC 2397). White
+    space and missing padding are forgiven. Anything else that is not of the alphabet
+    is an error: lenient decoding turns urlsafe text into nothing at all.
 
-    Args:
-        text: The text.
-        partial: The text may end anywhere; decode what is whole.
-
-    Raises:
-        ValueError: It is not base64.
+    Attributes:
+        value: The text; or, of the raw body of a form, its bytes.
+        is_escaped: Whether it is percent-escaped, as in the raw body of a form.
+        has_spaces_for_plus: Whether a "+" that nobody escaped has become a space.
     """
-    if text[:5].lower() == "data:":
-        match = _DATA_URI.match(text)
-        if match is None:
-            raise ValueError("a data URI without a comma")
-        head, text = match.group().lower(), text[match.end() :]
-        if not head.endswith(";base64,"):
-            return unquote_to_bytes(text)
-    text = "".join(text.split()).translate(_URLSAFE).rstrip("=")
-    if partial:
-        text = text[: len(text) // 4 * 4]
+
+    value: str | bytes
+    is_escaped: bool = False
+    has_spaces_for_plus: bool = False
+
+    def start(self) -> bytes:
+        """Decode the first bytes, enough to tell an image's type.
+
+        Raises:
+            ValueError: It is not base64 from its beginning.
+        """
+        is_base64, rest = _without_head(next(self._pieces(_START), b""))
+        if not is_base64:
+            return b"".join(_unescaped([rest]))
+        digits = self._digits(rest).partition(b"=")[0][:_START_DIGITS]
+        return _decode_digits(digits[: len(digits) // 4 * 4])
+
+    def decode(self) -> bytes:
+        """Decode all of it.
+
+        Raises:
+            ValueError: It is not base64.
+        """
+        if not self.value.isascii():
+            raise ValueError("characters outside of ASCII")
+        pieces = self._pieces(_PIECE)
+        is_base64, rest = _without_head(next(pieces, b""))
+        pieces = chain([rest], pieces)
+        out = BytesIO()
+        for part in self._decoded(pieces) if is_base64 else _unescaped(pieces):
+            out.write(part)
+        return out.getvalue()
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        slices = (self.value[at : at + size] for at in range(0, len(self.value), size))
+        # What is not ASCII becomes a "?", which is not of the alphabet either.
+        pieces = (
+            piece.encode("ascii", "replace") if isinstance(piece, str) else piece
+            for piece in slices
+        )
+        return _unescaped(pieces) if self.is_escaped else pieces
+
+    def _digits(self, piece: bytes) -> bytes:
+        if self.has_spaces_for_plus:
+            return piece.translate(_URLSAFE_SPACED, _WHITE.replace(b" ", b""))
+        return piece.translate(_URLSAFE, _WHITE)
+
+    def _decoded(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        carry, is_padded = b"", False
+        for piece in pieces:
+            digits, pad, rest = self._digits(piece).partition(b"=")
+            if (is_padded and digits) or rest.strip(b"="):
+                raise ValueError("padding before its end")
+            is_padded = is_padded or bool(pad)
+            digits = carry + digits
+            whole = len(digits) // 4 * 4
+            yield _decode_digits(digits[:whole])
+            carry = digits[whole:]
+        yield _decode_digits(carry)
+
+
+def _without_head(first: bytes) -> tuple[bool, bytes]:
+    """Tell whether a text is base64, and return its first piece without its head."""
+    match = _DATA_URI.match(first[:_START])
+    if match is not None:
+        return match.group().lower().endswith(b";base64,"), first[match.end() :]
+    if _DATA.match(first[:_START]):
+        raise ValueError("a data URI without a comma")
+    return True, first
+
+
+def _decode_digits(digits: bytes) -> bytes:
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from None
+        data = binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+    except binascii.Error:
+        data = b""
+    # What is not of the alphabet was passed over. (Python 3.10 has no strict mode.)
+    if len(data) != len(digits) * 3 // 4 or len(digits) % 4 == 1:
+        raise ValueError("characters outside of its alphabet, or one too few")
+    return data
+
+
+def unescape(data: bytes) -> bytes:
+    """Resolve percent-escapes, as `urllib.parse.unquote_to_bytes` does.
+
+    That one makes an object of each escape, and of ten megabytes 200.
+    """
+    return b"".join(_unescaped([data]))
+
+
+def _unescaped(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    carry = b""
+    for piece in pieces:
+        whole = carry + piece
+        # An escape may be cut in two.
+        cut = whole.find(b"%", max(0, len(whole) - 2))
+        carry = b"" if cut < 0 else whole[cut:]
+        yield _resolve(whole[:cut] if carry else whole)
+    yield carry
+
+
+def _resolve(data: bytes) -> bytes:
+    if b"%" not in data:
+        return data
+    # Quoted-printable has the same escapes with another sign, and a decoder in C.
+    return binascii.a2b_qp(data.replace(b"=", b"%3D").translate(_QUOPRI))

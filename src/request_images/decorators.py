@@ -10,7 +10,8 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from asgiref.sync import iscoroutinefunction
 
 from . import sources
-from .recording import OPTIONS, Options, Recording, begin
+from .beginning import Options
+from .recording import OPTIONS, Recording, begin
 from .sources import SourceSpec
 
 P = ParamSpec("P")

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -43,7 +44,8 @@ def count(name: str, by: int = 1) -> None:
 
     Args:
         name: A capture status, when the row was written with it; ``"lost"`` when no
-            row could be written; ``"rescued"``, ``"dropped"`` or ``"spooled"``.
+            row could be written; ``"rescued"``, ``"dropped"`` or ``"spooled"``;
+            ``"spool_full"`` or ``"spool_bad"``.
         by: How many.
     """
     with _lock:
@@ -73,13 +75,18 @@ def report(kind: str, exception: BaseException) -> None:
         if logged_at is not None and now - logged_at < LOG_INTERVAL:
             return
         _last_logged[key] = (now, count)
+    with suppress(Exception):  # of the project's own handlers and filters
+        _log(kind, exception, count, count - logged_count)
+
+
+def _log(kind: str, exception: BaseException, count: int, new: int) -> None:
     logger.error(
         "Capture fault in %s: %s: %s (%d since the last line, %d in all). "
         "Nothing of it was raised into the request.",
         kind,
         type(exception).__name__,
         exception,
-        count - logged_count,
+        new,
         count,
         exc_info=exception,
     )

@@ -30,6 +30,7 @@ class Job:
         sources: Where its image is looked for; empty for "wherever it fits".
         decision: Why no image is to be looked for at all; None to look for one.
         failure: What went wrong with it before.
+        record: What is to be written, once that is known.
     """
 
     log: RequestLog
@@ -37,17 +38,27 @@ class Job:
     sources: Sequence[Source] = ()
     decision: Decision | None = None
     failure: Exception | None = None
+    record: Record | None = None
 
     @property
     def size(self) -> int:
         """Bytes that it holds in memory, roughly."""
-        uploads = sum(len(upload.data or b"") for upload in self.payload.uploads)
-        return _OVERHEAD + uploads + len(self.payload.body or b"")
+        payload, metadata = self.payload, self.log.metadata
+        uploads = sum(len(upload.data or b"") for upload in payload.uploads)
+        fields = sum(
+            len(text) for texts in (payload.fields or {}).values() for text in texts
+        )
+        said = len(repr(metadata)) if metadata else 0
+        return _OVERHEAD + uploads + fields + said + len(payload.body or b"")
 
     def drop_image(self) -> None:
-        """Let go of the bytes; the log will say that there was no room for them."""
+        """Let go of the bytes; if they were to be kept, the log will say why not."""
+        record = judge(self)
+        if record.data is not None:
+            self.decision = Decision(CaptureStatus.OVER_BUDGET, "the backlog was full")
+            describe(self.log, self.decision)
+            record.data = None
         self.payload = Payload()
-        self.decision = Decision(CaptureStatus.OVER_BUDGET, "the backlog was full")
 
 
 def is_image(head: bytes) -> bool:
@@ -60,6 +71,8 @@ def judge(job: Job) -> Record:
 
     A fault of ours is a reason on the row, and in ``job.failure``.
     """
+    if job.record is not None:
+        return job.record
     record = Record(job.log)
     try:
         if job.decision is None:
@@ -71,6 +84,7 @@ def judge(job: Job) -> Record:
         job.decision = failed(exception)
         record = Record(job.log)
     describe(job.log, job.decision)
+    job.record = record
     return record
 
 
@@ -78,6 +92,20 @@ def describe(log: RequestLog, decision: Decision) -> None:
     """Say on a log what became of its image."""
     log.capture_status = decision.status
     log.capture_detail = clean_text(decision.detail, 200)
+
+
+def make_plain(record: Record) -> None:
+    """Reduce the texts of a record's rows to what every database takes.
+
+    There are character sets that lack an emoji, and JSON columns with limits.
+    """
+    record.log.metadata = {"left_out": "the database refused it"}
+    for row in filter(None, (record.log, record.image)):
+        for field in row._meta.concrete_fields:
+            value = getattr(row, field.attname)
+            if isinstance(value, str):
+                text = value.encode("ascii", "backslashreplace").decode()
+                setattr(row, field.attname, clean_text(text, field.max_length or 2000))
 
 
 def failed(exception: Exception) -> Decision:
@@ -102,6 +130,8 @@ def _look(found: Candidate | None, payload: Payload, record: Record) -> Decision
         return early or Decision(CaptureStatus.UNREAD)
     info = inspect(found.data)
     image.image_hash = info.image_hash
+    if info.format is not None:
+        image.mime_type = info.format.mime_type
     image.file_size = info.file_size
     image.width, image.height = info.width, info.height
     decision = early or policy.decide(info)

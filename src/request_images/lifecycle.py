@@ -28,11 +28,8 @@ from django.http import HttpRequest
 
 from .exits import run_at_exit
 from .health import count, report
+from .rescue import Rescue
 
-GRACE_SECONDS = 5.0
-"""How long after its view a request that nobody closes is taken to be over."""
-
-_IDLE_SECONDS = 60.0
 _EXIT_SECONDS = 5.0  # how long the exit of the process waits for a write under way
 _HOP_SECONDS = 10.0
 
@@ -59,20 +56,28 @@ class RequestEnd:
         # mypy: assigning to a method is the point, it shadows it on the instance.
         request.close = self._closed  # type: ignore[method-assign]
 
-    def view_ended(self) -> None:
+    def view_ended(self, size: int = 0, max_bytes: int = 0) -> bool:
         """Say that the view is done; if nobody closes the request now, we do.
 
         A view that is called directly (``RequestFactory``, a management command) has
-        no handler that could close it, which shows in the missing ``resolver_match``.
-        Django's test client always closes, and a thread would write outside of the
-        test's transaction.
+        no handler that could close its request. Django's test client always closes,
+        and a thread would write outside of the test's transaction.
+
+        Args:
+            size: Bytes that are held until the request is over.
+            max_bytes: Bytes that may be held so by all of them. Beyond that the
+                oldest are ended early.
+
+        Returns:
+            False when even that is too slow, and the caller is to let go of them.
         """
         if self._is_over:
-            return  # a view may close its request itself
-        if self._request.resolver_match is None:
+            return True  # a view may close its request itself
+        if is_made_by_hand(self._request):
             self._end()
         elif not is_from_test_client(self._request):
-            _rescue.watch(self)
+            return _rescue.watch(self, size, max_bytes)
+        return True
 
     def hurry(self) -> None:
         """Say that nobody will close the request: end it in another thread, now."""
@@ -86,8 +91,11 @@ class RequestEnd:
             self._callback()
 
     def _callback(self) -> None:
+        # Let go of: it knows who knows this, and in such a cycle the request's body
+        # would wait for the garbage collector.
+        ending, self._ending = self._ending, _nothing
         try:
-            self._ending()
+            ending()
         finally:
             _in_progress.discard(self)
 
@@ -131,6 +139,10 @@ class RequestEnd:
             self._task.add_done_callback(lambda _: _in_progress.discard(self))
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -> None:
     if isinstance(request, ASGIRequest) and is_from_test_client(request):
         # AsyncClient closes in a thread of a pool. What is written there is outside
@@ -150,6 +162,13 @@ def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -
 
 def _in_thread(callback: Callable[[], None]) -> Coroutine[Any, Any, None]:
     return sync_to_async(callback)()
+
+
+def is_made_by_hand(request: HttpRequest) -> bool:
+    """Tell whether no handler of a server knows this request, and so none closes it."""
+    # Ninja's test client sets a ``resolver_match``, but there is nothing to read.
+    is_empty = not isinstance(request, ASGIRequest) and "wsgi.input" not in request.META
+    return request.resolver_match is None or is_empty
 
 
 def is_from_test_client(request: HttpRequest) -> bool:
@@ -191,108 +210,21 @@ def leaves_its_thread(request: HttpRequest) -> bool:
     return in_rescue or isinstance(request, ASGIRequest)
 
 
-class _Rescue:
-    """Ends requests that nobody has closed some time after their view."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything, as a new process does."""
-        self._lock = threading.Lock()
-        self._deadlines: dict[RequestEnd, float] = {}  # in order: one grace for all
-        self._wake = threading.Event()
-        self.thread: threading.Thread | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether some request is not over yet."""
-        return bool(self._deadlines)
-
-    def watch(self, end: RequestEnd) -> None:
-        """End a request after the grace period, unless it ends before."""
-        with self._lock:
-            self._deadlines[end] = time.monotonic() + GRACE_SECONDS
-            self._ensure_thread()
-
-    def hurry(self, end: RequestEnd) -> None:
-        """End a request now, before all others."""
-        with self._lock:
-            self._deadlines.pop(end, None)
-            self._deadlines = {end: time.monotonic(), **self._deadlines}
-            self._ensure_thread()
-        self._wake.set()
-
-    def forget(self, end: RequestEnd) -> None:
-        """Leave a request alone that ended by itself."""
-        with self._lock:
-            self._deadlines.pop(end, None)
-
-    def drain(self) -> None:
-        """End every request that is still waiting, at the exit of the process."""
-        for end in list(self._deadlines):
-            end.rescue()
-        # Ours is not the only thread that dies with the process in what it writes.
-        wait_until_idle(_EXIT_SECONDS)
-
-    def _ensure_thread(self) -> None:
-        if self.thread is not None and self.thread.is_alive():
-            return
-        thread = threading.Thread(
-            target=self._run, name="request_images-rescue", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as exception:
-            # No thread to be had. Whoever closes the request still ends it, and the
-            # next request tries again.
-            report("rescue", exception)
-        else:
-            self.thread = thread
-
-    def _run(self) -> None:
-        idle_since = time.monotonic()
-        while True:
-            self._wake.clear()  # before looking, so that no hurry is missed
-            end, seconds = self._next()
-            if end is not None:
-                self._end(end)
-            if end is not None or self._deadlines:
-                idle_since = time.monotonic()
-            elif self._retires(time.monotonic() - idle_since):
-                return
-            # A request wakes this thread only when it is in a hurry: it would cost
-            # each of them a switch.
-            self._wake.wait(seconds)
-
-    def _next(self) -> tuple[RequestEnd | None, float]:
-        # A request that is due, or how long to wait before there can be one.
-        with self._lock:
-            if not self._deadlines:
-                return None, GRACE_SECONDS
-            end = next(iter(self._deadlines))
-            seconds = self._deadlines[end] - time.monotonic()
-            if seconds > 0:
-                return None, seconds
-            return end, 0.0
-
-    def _end(self, end: RequestEnd) -> None:
-        try:
-            end.rescue()
-        finally:
-            # Also when it had ended meanwhile, or worse: it must not come up again.
-            self.forget(end)
-
-    def _retires(self, idle_seconds: float) -> bool:
-        with self._lock:
-            if self._deadlines or idle_seconds <= _IDLE_SECONDS:
-                return False
-            self.thread = None  # the next request starts another
-            return True
+def _drain() -> None:
+    """End every request that is still waiting, at the exit of the process."""
+    deadline = time.monotonic() + _EXIT_SECONDS
+    waiting = _rescue.waiting()
+    while waiting and time.monotonic() < deadline:
+        waiting.pop().rescue()
+    if waiting:
+        count("lost", len(waiting))
+        report("exit", TimeoutError(f"{len(waiting)} requests were not written"))
+    # Ours is not the only thread that dies with the process in what it writes.
+    wait_until_idle(_EXIT_SECONDS)
 
 
-_rescue = _Rescue()
+_rescue = Rescue()
 # A child of a fork has neither its parent's thread nor its requests.
 os.register_at_fork(after_in_child=_rescue.reset)
 os.register_at_fork(after_in_child=_in_progress.clear)
-run_at_exit(_rescue.drain)
+run_at_exit(_drain)

@@ -15,9 +15,10 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from .beginning import Options, begin_early, forget_beginning
 from .conf import conf
 from .health import report
-from .recording import EARLY_TAP, OPTIONS, Options, new_tap, recording_of
+from .recording import OPTIONS, recording_of
 
 Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
@@ -100,8 +101,8 @@ def _set_early_tap(request: HttpRequest, view: Callable[..., Any]) -> None:
     if not conf.ENABLED or request.method not in conf.METHODS:
         return
     options = _options_of(view, str(request.method).lower())
-    if options is not None and EARLY_TAP not in vars(request):
-        setattr(request, EARLY_TAP, new_tap(request, options))
+    if options is not None:
+        begin_early(request, options)
 
 
 def _options_of(view: Callable[..., Any], method: str) -> Options | None:
@@ -118,10 +119,7 @@ def _options_of(view: Callable[..., Any], method: str) -> Options | None:
 
 @_no_harm()
 def _remove_early_tap(request: HttpRequest) -> None:
-    # Still there when the view was not reached.
-    tap = vars(request).pop(EARLY_TAP, None)
-    if tap is not None:
-        tap.remove(request)
+    forget_beginning(request)
 
 
 @_no_harm()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from . import sources
+from .beginning import Options
 from .decorators import call_recorded
-from .recording import Options, begin, recording_of
+from .recording import begin, recording_of
 
 
 class CaptureImagesMixin:

@@ -1,4 +1,4 @@
-"""The tables: what was asked, the images it brought, and the images' bytes."""
+"""The three tables: what was asked, the image it brought, and the image's bytes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from .querysets import RequestImageQuerySet, RequestLogQuerySet, expiry
 from .stores import store_of
 
 __all__ = (
-    "BaseImage",
-    "FurtherImage",
     "ImageContent",
     "Lease",
     "PendingDeletion",
@@ -149,9 +147,6 @@ class ImageContent(models.Model):
         blank=True,
         help_text=_("How what is stored differs from the bytes received."),
     )
-    encoding_error = models.CharField(
-        _("why it is not compressed"), max_length=200, blank=True
-    )
     stored_size = models.PositiveBigIntegerField(_("stored size (bytes)"))
     thumbnail_tries = models.PositiveSmallIntegerField(default=0, editable=False)
     thumbnail_tried_at = models.DateTimeField(null=True, editable=False)
@@ -186,9 +181,15 @@ class ImageContent(models.Model):
         return self.thumbnail is not None or bool(self.thumbnail_error)
 
 
-class BaseImage(models.Model):
-    """What is known of an image that came, also when it was not kept."""
+class RequestImage(models.Model):
+    """The image of a request, and what is known of it also when it was not kept."""
 
+    log = models.OneToOneField(
+        RequestLog,
+        verbose_name=_("request log"),
+        on_delete=models.CASCADE,
+        related_name="image",
+    )
     # The log's own, once more: images are listed and pruned by it without a join.
     created_at = models.DateTimeField(_("time"), db_index=True)
     image_hash = models.CharField(
@@ -224,24 +225,7 @@ class BaseImage(models.Model):
         on_delete=models.DO_NOTHING,
         null=True,
         blank=True,
-        related_name="%(class)ss",
-    )
-
-    class Meta:
-        abstract = True
-
-    def __str__(self) -> str:
-        return self.image_hash[:12] or f"#{self.pk}"
-
-
-class RequestImage(BaseImage):
-    """The image of a request."""
-
-    log = models.OneToOneField(
-        RequestLog,
-        verbose_name=_("request log"),
-        on_delete=models.CASCADE,
-        related_name="image",
+        related_name="images",
     )
 
     objects = RequestImageQuerySet.as_manager()
@@ -253,6 +237,9 @@ class RequestImage(BaseImage):
         get_latest_by = "created_at"
         permissions = (("view_image_content", _("Can view the original images")),)
         indexes = (models.Index(fields=["width", "height"], name="request_image_dims"),)
+
+    def __str__(self) -> str:
+        return self.image_hash[:12] or f"#{self.pk}"
 
     @property
     def is_expired(self) -> bool:
@@ -268,34 +255,7 @@ class RequestImage(BaseImage):
         """
         if self.content_id is None or self.is_expired:
             return None
-        content = ImageContent.objects.filter(pk=self.content_id).defer("thumbnail")
-        found = content.first()
+        # From where the row came: another database has another's image there.
+        contents = ImageContent.objects.using(self._state.db).defer("thumbnail")
+        found = contents.filter(pk=self.content_id).first()
         return None if found is None else found.read()
-
-
-class FurtherImage(BaseImage):
-    """A further image of a request that brought several, in their order."""
-
-    request_image = models.ForeignKey(
-        RequestImage,
-        verbose_name=_("request image"),
-        on_delete=models.CASCADE,
-        related_name="further_images",
-    )
-    position = models.PositiveSmallIntegerField(
-        _("position"), help_text=_("The request image is number 1.")
-    )
-    capture_status = models.CharField(
-        _("kept"), max_length=16, choices=CaptureStatus.choices
-    )
-    capture_detail = models.CharField(_("kept, in detail"), max_length=200, blank=True)
-
-    class Meta:
-        verbose_name = _("further image")
-        verbose_name_plural = _("further images")
-        ordering = ("request_image", "position")
-        constraints = (
-            models.UniqueConstraint(
-                fields=["request_image", "position"], name="further_image_position"
-            ),
-        )

@@ -12,18 +12,20 @@ class Upload:
 
     Attributes:
         field: The form field's name.
-        size: Bytes that went by, also when none was kept.
+        size: Bytes that went by, also when none was kept; None when unknown.
         head: The first bytes, enough to tell an image's type.
         data: All bytes; None when they were not kept.
         complete: Whether the file arrived whole.
+        was_left: Whether the view stopped reading before the end.
         too_large: Whether the bytes were dropped for their number.
     """
 
     field: str
-    size: int = 0
+    size: int | None = 0
     head: bytes = b""
     data: bytes | None = None
     complete: bool = False
+    was_left: bool = False
     too_large: bool = False
 
 

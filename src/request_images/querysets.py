@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from .conf import conf
-from .stats import failed
 
-if TYPE_CHECKING:
-    from .models import RequestImage, RequestLog
+
+def failed(prefix: str = "") -> Q:
+    """Return what counts as a failed request: an error type, or a status from 400.
+
+    Args:
+        prefix: The way from the queryset's model to the request log, such as
+            ``"log__"``.
+    """
+    return ~Q(**{f"{prefix}error_type": ""}) | Q(**{f"{prefix}status_code__gte": 400})
 
 
 def expiry() -> datetime | None:
@@ -28,7 +35,7 @@ def days_ago(days: int | None) -> datetime | None:
         return None
 
 
-class RequestLogQuerySet(models.QuerySet["RequestLog"]):
+class RequestLogQuerySet(models.QuerySet[Any]):
     """Request logs."""
 
     def failed(self) -> RequestLogQuerySet:
@@ -40,7 +47,7 @@ class RequestLogQuerySet(models.QuerySet["RequestLog"]):
         return self.filter(created_at__lt=moment)
 
 
-class RequestImageQuerySet(models.QuerySet["RequestImage"]):
+class RequestImageQuerySet(models.QuerySet[Any]):
     """Images of requests. None of these verbs loads an image's bytes."""
 
     def older_than(self, moment: datetime) -> RequestImageQuerySet:
@@ -51,7 +58,7 @@ class RequestImageQuerySet(models.QuerySet["RequestImage"]):
         """Those whose bytes were kept."""
         return self.filter(content__isnull=False)
 
-    def same_image_as(self, image: RequestImage) -> RequestImageQuerySet:
+    def same_image_as(self, image: Any) -> RequestImageQuerySet:
         """Those with the very same bytes as ``image``, itself included."""
         if not image.image_hash:
             return self.filter(pk=image.pk)

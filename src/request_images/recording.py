@@ -5,11 +5,8 @@ Whatever fails in here is counted and logged; the request never hears of it.
 
 from __future__ import annotations
 
-import re
 import sys
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +17,7 @@ from django.utils import timezone
 from django.utils.functional import LazyObject, empty
 
 from . import policy
+from .beginning import Options, beginning_of
 from .columns import clean_json, clean_text
 from .conf import conf
 from .endings import (
@@ -28,40 +26,26 @@ from .endings import (
     status_of_exception,
     status_of_response,
 )
-from .health import report
-from .judging import Job, is_image
-from .lifecycle import RequestEnd, is_from_test_client, leaves_its_thread
+from .health import count, report
+from .judging import Job
+from .lifecycle import (
+    RequestEnd,
+    is_from_test_client,
+    is_made_by_hand,
+    leaves_its_thread,
+)
 from .models import RequestLog
-from .outcome import attach, http_request
-from .payload import Payload, Upload
-from .sources import Source, upload_rank
+from .outcome import CaptureStatus, attach, http_request
+from .payload import Payload
+from .policy import Decision
 from .stats import bucket_of
-from .taps import Tap
 from .writing import write
 
 OPTIONS = "capture_images_options"
 """The attribute by which a decorated view is known, and what it asks for."""
 
-EARLY_TAP = "_request_images_tap"
-"""The attribute of a request whose tap was set before its view was reached."""
-
 _ATTRIBUTE = "_request_images_recording"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a decorated view asks for.
-
-    Attributes:
-        sources: Where its image is, in order; empty for "wherever it fits".
-        endpoint: The name its requests are logged under; empty for the URL's.
-        view_name: The view's own name, for when there is no URL.
-    """
-
-    sources: tuple[Source, ...] = ()
-    endpoint: str = ""
-    view_name: str = ""
+MB = 1024 * 1024
 
 
 class Recording:
@@ -69,10 +53,6 @@ class Recording:
 
     Made before the view and written when the request is over. Decorated views may be
     nested: the outermost counts, the inner ones add what they see.
-
-    Attributes:
-        request_id: By which it is known, and sampled, from beginning to end.
-        sample_probability: With which its image is kept, as far as known.
     """
 
     def __init__(self, request: HttpRequest, options: Options) -> None:
@@ -85,16 +65,9 @@ class Recording:
         self._view_seconds = 0.0
         self._upload_seconds: float | None = None
         self._created_at = timezone.now()
-        self.request_id = _request_id(request)
-        self.sample_probability = 1.0
         self._outcome = attach(request)
-        self._skipped = policy.decide_before_view(request, self)
-        self._tap: Tap | None = None
-        early_tap = vars(request).pop(EARLY_TAP, None)
-        if self._skipped is None:
-            self._tap = early_tap or new_tap(request, options)
-        elif early_tap is not None:
-            early_tap.remove(request)
+        self._beginning = beginning_of(request, options)
+        self._tap = self._beginning.tap
         self._end = RequestEnd(request, self._write)
         setattr(request, _ATTRIBUTE, self)
         self._started = perf_counter()
@@ -135,7 +108,17 @@ class Recording:
         if self._is_client_gone:
             self._end.hurry()
         else:
-            self._end.view_ended()
+            held = 0 if self._tap is None else self._tap.size
+            if not self._end.view_ended(held, int(conf.BACKLOG_MAX_MB * MB)):
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._beginning.skipped is None:
+            self._beginning.skipped = Decision(
+                CaptureStatus.OVER_BUDGET, "too many requests waited for their end"
+            )
+        self._beginning.remove_tap(self._request)
+        self._tap = None
 
     def _read_response(self, response: object) -> None:
         # A view may return anything: under Ninja a dict, by mistake None.
@@ -171,28 +154,33 @@ class Recording:
     def _write(self) -> None:
         self._request.__dict__.pop(_ATTRIBUTE, None)
         try:
-            skipped = self._skipped or policy.decide_opted_out(self._request)
-            job = Job(self._log(), Payload(), self._options.sources, skipped)
+            skipped = self._beginning.skipped
+            skipped = skipped or policy.decide_opted_out(self._request)
             write(
-                job,
+                Job(self._log(), Payload(), self._options.sources, skipped),
                 self._collect,
                 is_handled=_is_served(self._request),
                 is_last_use=leaves_its_thread(self._request),
             )
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            count("lost")
             report("recording", exception)
+        finally:
+            # Its traceback knows the frames that know this recording: in such a
+            # cycle the body would wait for the garbage collector.
+            self._exception = None
+            self._beginning.remove_tap(self._request)
+            self._tap = None
 
     def _collect(self) -> Payload:
         return Payload() if self._tap is None else self._tap.collect(self._request)
 
     def _log(self) -> RequestLog:
-        request, outcome, error = self._request, self._outcome, self._exception
+        request = self._request
         upload_seconds = self._upload_seconds
         view_ms = 1000 * max(0.0, self._view_seconds - (upload_seconds or 0.0))
-        error_type = outcome.error_type or (type(error).__name__ if error else "")
-        message = outcome.error_message or ("" if error is None else error)
         log = RequestLog(
-            request_id=self.request_id,
+            request_id=self._beginning.request_id,
             created_at=self._created_at,
             endpoint=clean_text(self._endpoint(), 200),
             method=clean_text(request.method or "", 16),
@@ -203,31 +191,60 @@ class Recording:
             duration_ms=view_ms,
             duration_bucket=bucket_of(view_ms),
             upload_ms=None if upload_seconds is None else 1000 * upload_seconds,
-            error_type=clean_text(error_type, 200),
-            error_message=clean_text(message, 2000),
-            metadata=clean_json(outcome.metadata),
-            sample_probability=self.sample_probability,
+            sample_probability=self._beginning.sample_probability,
         )
-        if isinstance(outcome.link, Model) and outcome.link.pk is not None:
-            log.link_model = outcome.link._meta.label_lower
-            log.link_pk = clean_text(outcome.link.pk, 100)
-        _add_user(log, request)
+        # What the view and its users gave may be anything, and may raise anything.
+        for kind, add in (
+            ("error", self._add_error),
+            ("metadata", self._add_metadata),
+            ("link", self._add_link),
+            ("user", self._add_user),
+        ):
+            try:
+                add(log)
+            except Exception as exception:  # noqa: BLE001  # a row without it, then
+                report(kind, exception)
         return log
+
+    def _add_error(self, log: RequestLog) -> None:
+        error = self._exception
+        if error is not None:
+            log.error_type = clean_text(type(error).__name__, 200)
+            log.error_message = clean_text(error, 2000)
+        if self._outcome.error_type:
+            log.error_type = clean_text(self._outcome.error_type, 200)
+        if self._outcome.error_message:
+            log.error_message = clean_text(self._outcome.error_message, 2000)
+
+    def _add_metadata(self, log: RequestLog) -> None:
+        log.metadata = clean_json(self._outcome.metadata)
+
+    def _add_link(self, log: RequestLog) -> None:
+        link = self._outcome.link
+        if isinstance(link, Model) and link.pk is not None:
+            log.link_model = link._meta.label_lower
+            log.link_pk = clean_text(link.pk, 100)
+
+    def _add_user(self, log: RequestLog) -> None:
+        # Only a user that the view has looked at. To load one opens the session, which
+        # before the response adds a "Vary: Cookie" to it, and behind it may end the
+        # session without the client's knowing.
+        known = self._request.__dict__
+        user = known.get("user")
+        if isinstance(user, LazyObject) and user._wrapped is empty:
+            loaded = ("_cached_user", "_acached_user")
+            user = next(filter(None, map(known.get, loaded)), None)
+        if user is None or not user.is_authenticated:
+            return
+        log.username = clean_text(user.get_username(), 254)
+        if isinstance(user, get_user_model()):
+            log.user_id = user.pk
 
     def _endpoint(self) -> str:
         match = self._request.resolver_match
         if self._options.endpoint or match is None:
             return self._options.endpoint or self._options.view_name
         return match.view_name if match.url_name else match.route
-
-
-def new_tap(request: HttpRequest, options: Options) -> Tap:
-    """Watch a request's body from now on, for the image that a view asks for."""
-
-    def rank(upload: Upload) -> tuple[int, ...]:
-        return upload_rank(upload, options.sources, is_image)
-
-    return Tap(request, policy.max_size(), rank)
 
 
 def begin(
@@ -254,6 +271,7 @@ def begin(
         recording = recording_of(request) or Recording(request, options)
         recording.enter()
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
+        count("lost")
         report("begin", exception)
         return None
     return recording
@@ -274,30 +292,6 @@ def note_request_exception(
         recording.note_uncaught(sys.exc_info()[1])
 
 
-def _request_id(request: HttpRequest) -> str:
-    header = conf.REQUEST_ID_HEADER
-    given = request.headers.get(header, "") if header else ""
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _add_user(log: RequestLog, request: HttpRequest) -> None:
-    # Only a user that the view has looked at. To load one opens the session, which
-    # before the response adds a "Vary: Cookie" to it, and behind it may end the
-    # session without the client's knowing.
-    try:
-        user = request.__dict__.get("user")
-        if isinstance(user, LazyObject) and user._wrapped is empty:
-            loaded = ("_cached_user", "_acached_user")
-            user = next(filter(None, map(request.__dict__.get, loaded)), None)
-        if user is None or not user.is_authenticated:
-            return
-        log.username = clean_text(user.get_username(), 254)
-        if isinstance(user, get_user_model()):
-            log.user_id = user.pk
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        report("user", exception)
-
-
 def _is_served(request: HttpRequest) -> bool:
     # A view that is called directly, or by a test, wants to see its row at once.
-    return request.resolver_match is not None and not is_from_test_client(request)
+    return not is_made_by_hand(request) and not is_from_test_client(request)

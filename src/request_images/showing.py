@@ -23,6 +23,7 @@ _COUNTED: Mapping[str, str | Promise] = {
     "spooled": _("put aside, to be written later"),
     "unspooled": _("put aside, and written by now"),
     "spool_full": _("no room to put it aside"),
+    "spool_bad": _("put aside, and bad"),
     "rescued": _("ended by us, nobody closed them"),
 }
 
@@ -67,6 +68,8 @@ def health_tables(vitals: Vitals, process: ProcessHealth) -> list[Table]:
     of_database = [(gettext("last request"), latest), *_counted(vitals.capture_status)]
     if vitals.spooled:
         of_database.append((gettext("in the spool folder"), vitals.spooled))
+    if vitals.spool_bad:
+        of_database.append((gettext("bad files there"), vitals.spool_bad))
     of_process = [
         (gettext("process id"), process.pid),
         (gettext("since"), _moment(process.since)),

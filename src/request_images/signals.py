@@ -1,4 +1,7 @@
-"""The signals of this app. Receivers run after the response, when the row is committed.
+"""The signals of this app. Receivers run when the row is committed.
+
+They run in the thread that wrote it: the request's own, after the response, or the
+background thread, or whoever writes what has waited in the spool folder.
 
 A receiver that raises breaks nothing: the error is logged and the others still run.
 

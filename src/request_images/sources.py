@@ -16,14 +16,15 @@ Without a source, whichever of these fits the request's content type is taken.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, starmap
 from typing import Any
-from urllib.parse import parse_qs
 
-from .decoding import decode_text
+from . import texts
+from .decoding import Text, unescape
 from .exceptions import SourceError
 from .formats import HEAD_SIZE
 from .payload import Payload, Upload
@@ -34,15 +35,8 @@ IsImage = Callable[[bytes], bool]
 SourceSpec = str | Sequence[str] | None
 
 KINDS = ("files", "body", "json", "form")
-MAX_NODES = 10_000
-"""How many values of a JSON body are searched when no path is given."""
-MAX_VALUES = 100_000
-"""How many values a JSON body, and fields a form, may have to be looked into at all."""
-MAX_DEPTH = 32
-"""How deep they may be nested."""
 
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
-_SHORTEST_TEXT = 32  # characters; the smallest GIF is longer than this in base64
 
 
 @dataclass(frozen=True)
@@ -120,18 +114,20 @@ def find(
         The chosen candidate (the first that is an image, else the first that is
         there at all, else None), and how many images the request holds.
     """
-    candidates: list[Candidate] = []
+    search = _Search(payload, is_image)
+    candidates: list[Iterable[Candidate]] = []
     counts: dict[str, int] = {}
     for source in sources or _fitting(payload):
-        found, counts[source.kind] = _SEARCHES[source.kind](
-            payload, source.path, is_image
-        )
-        candidates += found
+        found, counts[source.kind] = search.at(source)
+        candidates.append(found)
     count = sum(counts.values())
-    for candidate in candidates:
+    first = None
+    # One by one: texts are decoded as they are asked for, and one is mostly enough.
+    for candidate in chain.from_iterable(candidates):
         if is_image(candidate.head):
             return candidate, count
-    return (candidates[0] if candidates else None), count
+        first = first or candidate
+    return first, count
 
 
 def upload_rank(
@@ -159,16 +155,126 @@ def _fitting(payload: Payload) -> tuple[Source, ...]:
     return (Source("body"),)
 
 
-Found = tuple[list[Candidate], int]
+Found = tuple[Iterable[Candidate], int]
 
 
-def _search_files(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> Found:
-    images = [upload for upload in payload.uploads if is_image(upload.head)]
-    named = [u for u in payload.uploads if not path or u.field == path[0]]
-    named.sort(key=lambda upload: not is_image(upload.head))  # stable: images first
-    if payload.problem:
-        return [Candidate("files", problem=payload.problem)], len(images)
-    return [_uploaded(upload) for upload in named], len(images)
+class _Search:
+    """A search through one payload. A text is taken apart once, however often."""
+
+    def __init__(self, payload: Payload, is_image: IsImage) -> None:
+        self._payload = payload
+        self._is_image = is_image
+
+    def at(self, source: Source) -> Found:
+        """Return what is at a source, and how many images there are of its kind."""
+        searches = {
+            "files": self._files,
+            "body": self._body,
+            "json": self._json,
+            "form": self._form,
+        }
+        return searches[source.kind](source.path)
+
+    def _files(self, path: tuple[str, ...]) -> Found:
+        payload = self._payload
+        images = [u for u in payload.uploads if self._is_image(u.head)]
+        named = [u for u in payload.uploads if not path or u.field == path[0]]
+        named.sort(key=lambda upload: upload not in images)  # stable: images first
+        if payload.problem:
+            # What arrived whole before it broke is as good as ever.
+            whole = [_uploaded(u) for u in named if u in images and u.complete]
+            return [*whole, *self._malformed("files")], len(images)
+        return [_uploaded(upload) for upload in named], len(images)
+
+    def _body(self, path: tuple[str, ...]) -> Found:
+        payload = self._payload
+        if not payload.was_read or payload.size == 0:
+            return [], 0
+        candidate = Candidate(
+            "body",
+            payload.body,
+            payload.head,
+            payload.expected_size if payload.was_left else payload.size,
+            complete=payload.complete,
+            was_left=payload.was_left,
+            too_large=payload.too_large,
+        )
+        return [candidate], int(self._is_image(payload.head))
+
+    def _json(self, path: tuple[str, ...]) -> Found:
+        document, instead = self._document
+        images = self._images_in_json
+        if not path:
+            return instead or starmap(_decoded, images), len(images)
+        value = texts.at(document, path)
+        if value is None:
+            return instead, len(images)
+        source = _json_source(path)
+        if not isinstance(value, str):
+            problem = f"{type(value).__name__} where base64 text was expected"
+            return [Candidate(source, problem=problem)], len(images)
+        return map(_decoded, [source], [Text(value)]), len(images)
+
+    @cached_property
+    def _document(self) -> tuple[Any, list[Candidate]]:
+        return self._taken_apart("json", texts.load_json)
+
+    @cached_property
+    def _images_in_json(self) -> list[tuple[str, Text]]:
+        found = ((path, Text(text)) for path, text in texts.strings(self._document[0]))
+        return [(_json_source(path), text) for path, text in found if self._is(text)]
+
+    def _form(self, path: tuple[str, ...]) -> Found:
+        fields, instead = self._fields
+        images = [(name, text) for name, text in fields if self._is(text)]
+        chosen = [(n, t) for n, t in fields if n == path[0]] if path else images
+        decoded = (_decoded(f"form.{name}", text) for name, text in chosen)
+        return instead or decoded, len(images)
+
+    @cached_property
+    def _fields(self) -> tuple[list[tuple[str, Text]], list[Candidate]]:
+        payload = self._payload
+        is_multipart = payload.content_type == "multipart/form-data"
+        if payload.fields or is_multipart:
+            return [
+                (name, Text(value, has_spaces_for_plus=not is_multipart))
+                for name, values in (payload.fields or {}).items()
+                for value in values
+            ], self._malformed("form") if not payload.fields else []
+        fields, instead = self._taken_apart("form", texts.form_fields)
+        return [
+            (_field_name(name), Text(value, is_escaped=True))
+            for name, value in fields or ()
+        ], instead
+
+    def _taken_apart(
+        self, source: str, take_apart: Callable[[bytes], Any]
+    ) -> tuple[Any, list[Candidate]]:
+        """Return the body taken apart; or None, and what there is to say instead."""
+        payload = self._payload
+        if payload.body is None or not payload.complete:
+            # Nothing to read in it, but why there is nothing is worth knowing.
+            candidate = Candidate(
+                source,
+                complete=payload.complete,
+                was_left=payload.was_left,
+                too_large=payload.too_large,
+            )
+            return None, [candidate] if payload.was_read and payload.size else []
+        try:
+            return take_apart(payload.body), []
+        except ValueError as error:
+            return None, [Candidate(source, size=payload.size, problem=str(error))]
+
+    def _malformed(self, source: str) -> list[Candidate]:
+        problem = self._payload.problem
+        return [Candidate(source, problem=problem)] if problem else []
+
+    def _is(self, text: Text) -> bool:
+        try:
+            return self._is_image(text.start())
+        except ValueError:
+            return False
 
 
 def _uploaded(upload: Upload) -> Candidate:
@@ -176,85 +282,11 @@ def _uploaded(upload: Upload) -> Candidate:
         f"files.{upload.field}",
         upload.data,
         upload.head,
-        upload.size,
+        None if upload.was_left else upload.size,
         complete=upload.complete,
+        was_left=upload.was_left,
         too_large=upload.too_large,
     )
-
-
-def _search_body(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> Found:
-    if not payload.was_read or payload.size == 0:
-        return [], 0
-    candidate = _whole_body(payload, "body")
-    return [candidate], int(is_image(payload.head))
-
-
-def _whole_body(payload: Payload, source: str) -> Candidate:
-    return Candidate(
-        source,
-        payload.body,
-        payload.head,
-        payload.expected_size if payload.was_left else payload.size,
-        complete=payload.complete,
-        was_left=payload.was_left,
-        too_large=payload.too_large,
-    )
-
-
-def _search_json(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> Found:
-    if payload.body is None or not payload.complete:
-        # Nothing to read in it, but why there is nothing is worth knowing.
-        known = payload.was_read and bool(payload.size)
-        return ([_without_data(payload, "json")] if known else []), 0
-    try:
-        document = _load_json(payload.body)
-    except ValueError as error:
-        return [Candidate("json", size=payload.size, problem=str(error))], 0
-    texts = list(_walk(document))
-    images = sum(_holds_image(text, is_image) for _, text in texts)
-    if not path:
-        held = [(place, text) for place, text in texts if _holds_image(text, is_image)]
-        return [_decoded(_json_source(place), text) for place, text in held], images
-    value = _at(document, path)
-    if value is None:
-        return [], images
-    source = _json_source(path)
-    if not isinstance(value, str):
-        problem = f"{type(value).__name__} where base64 text was expected"
-        return [Candidate(source, problem=problem)], images
-    return [_decoded(source, value)], images
-
-
-def _load_json(body: bytes) -> Any:
-    # Counted before it is parsed: 20 MB of "[],[]," become half a gigabyte.
-    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise ValueError(f"JSON of more than {MAX_VALUES} values")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from None
-
-
-def _without_data(payload: Payload, source: str) -> Candidate:
-    return Candidate(
-        source,
-        complete=payload.complete,
-        was_left=payload.was_left,
-        too_large=payload.too_large,
-    )
-
-
-def _at(document: Any, path: Iterable[str]) -> Any:
-    for key in path:
-        if isinstance(document, dict):
-            document = document.get(key)
-        elif (
-            isinstance(document, list) and key.isdecimal() and int(key) < len(document)
-        ):
-            document = document[int(key)]
-        else:
-            return None
-    return document
 
 
 def _json_source(path: tuple[str, ...]) -> str:
@@ -266,61 +298,13 @@ def _json_source(path: tuple[str, ...]) -> str:
     return ".".join(("json", *path))
 
 
-def _walk(document: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    # Breadth first with an own queue: a hostile nesting cannot overflow the stack.
-    queue: list[tuple[tuple[str, ...], Any]] = [((), document)]
-    for path, value in queue:
-        if isinstance(value, str):
-            yield path, value
-        room = MAX_NODES - len(queue) if len(path) < MAX_DEPTH else 0
-        if isinstance(value, dict):
-            pairs = list(value.items())[:room]
-            queue += [((*path, key), item) for key, item in pairs]
-        elif isinstance(value, list):
-            queue += [((*path, str(i)), item) for i, item in enumerate(value[:room])]
+def _field_name(escaped: bytes) -> str:
+    return unescape(escaped.replace(b"+", b" ")).decode(errors="replace")
 
 
-def _search_form(payload: Payload, path: tuple[str, ...], is_image: IsImage) -> Found:
-    fields = payload.fields
-    if not fields and payload.content_type != "multipart/form-data":
-        if payload.body is None or not payload.complete:
-            known = payload.was_read and bool(payload.size)
-            return ([_without_data(payload, "form")] if known else []), 0
-        body = payload.body.decode("ascii", errors="replace")
-        try:
-            fields = parse_qs(body, max_num_fields=MAX_VALUES // 100)
-        except ValueError as error:
-            return [Candidate("form", size=payload.size, problem=str(error))], 0
-    texts = [(name, text) for name, all_ in (fields or {}).items() for text in all_]
-    if payload.content_type != "multipart/form-data":
-        # A "+" that nobody escaped has arrived as a space.
-        texts = [(name, text.replace(" ", "+")) for name, text in texts]
-    images = [(name, text) for name, text in texts if _holds_image(text, is_image)]
-    chosen = [(n, t) for n, t in texts if n == path[0]] if path else images
-    return [_decoded(f"form.{name}", text) for name, text in chosen], len(images)
-
-
-_SEARCHES = {
-    "files": _search_files,
-    "body": _search_body,
-    "json": _search_json,
-    "form": _search_form,
-}
-
-
-def _holds_image(text: str, is_image: IsImage) -> bool:
-    if len(text) < _SHORTEST_TEXT:
-        return False
-    # Enough for a long data URI's own head and then the image's.
+def _decoded(source: str, text: Text) -> Candidate:
     try:
-        return is_image(decode_text(text[:400], partial=True)[:HEAD_SIZE])
-    except ValueError:
-        return False
-
-
-def _decoded(source: str, text: str) -> Candidate:
-    try:
-        data = decode_text(text)
+        data = text.decode()
     except ValueError as error:
         return Candidate(source, problem=f"not base64: {error}")
     return Candidate(source, data, data[:HEAD_SIZE], len(data))

@@ -1,28 +1,37 @@
-"""Requests that could not be written: to the spool folder, and from there back."""
+"""Requests that could not be written: to the spool folder, and from there back.
+
+A row that the database refuses for what it holds is written without that, and put aside
+if nothing helps. Only where the database takes no row at all, everything waits.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
 
-from django.db import DatabaseError, models, router
-
+from . import signals
+from .announcing import announce, tell
+from .columns import clean_json
 from .conf import conf
+from .documents import document_of, restored
 from .health import count, report
-from .models import RequestImage, RequestLog
-from .spool import Spool
-from .storing import Record, save_many
+from .judging import describe, failed, make_plain
+from .spool import Contents, Entry, Spool
+from .storing import Record, has_lost, open_connection, save_many, unwritten
+from .trial import is_passing, try_write
 
 RETRY_SECONDS = 10.0
 """How often a healthy process looks into the folder."""
-AT_ONCE = 20
-"""How many entries it then writes, so that no request's thread is held for long."""
-
-M = TypeVar("M", bound=models.Model)
-
-_next_look = 0.0
+SECONDS_AT_ONCE = 0.1
+"""How long it then writes, so that no request's thread is held for long."""
+AGAIN_SECONDS = 0.5
+"""How soon it goes on, where that was not enough."""
+SWEEP_SECONDS = 3600.0
+"""How often it tidies the folder up."""
 
 
 @dataclass
@@ -32,68 +41,96 @@ class Unspooled:
     Attributes:
         written: Entries that were written just now.
         known: Entries whose row was there already: a process was killed after it.
-        failed: Entries that stay, because the database refused them.
+        failed: Entries that stay, because the database did not take them now.
+        bad: Entries that were put aside, because it never will.
+        is_cut_short: Whether the time was over before the folder was empty.
     """
 
     written: int = 0
     known: int = 0
     failed: int = 0
+    bad: int = 0
+    is_cut_short: bool = False
 
 
 def set_aside(record: Record) -> bool:
-    """Keep a request in the spool folder; False when there is no folder, or no room."""
-    spool = _spool()
-    if spool is None:
-        return False
-    document = {
-        "log": _dump(record.log),
-        "image": None if record.image is None else _dump(record.image),
-        "has_data": record.data is not None,
-    }
+    """Keep a request in the spool folder; False when there is no folder, or no room.
+
+    Never raises: whoever calls it has other requests to look after.
+    """
     try:
-        is_kept = spool.put(document, record.data or b"")
-    except OSError as error:
+        spool = _spool()
+        if spool is None:
+            return False
+        is_kept = _put(spool, record)
+    except Exception as error:  # noqa: BLE001  # ours, never the request's
         report("spool", error)
         return False
     count("spooled" if is_kept else "spool_full")
     return is_kept
 
 
-def write_spooled(limit: int | None = None) -> Unspooled:
+def write_spooled() -> Unspooled:
     """Write what the spool folder holds, the oldest first, each exactly once.
 
-    Args:
-        limit: How many entries at the most; None for all.
+    Raises:
+        OSError: The folder cannot be read or written.
     """
-    result = Unspooled()
     spool = _spool()
     if spool is None:
-        return result
-    spool.sweep()
-    try:
-        for entry in spool.take(limit):
-            _write(entry.document, entry.data, result)
-    except DatabaseError as error:
-        # The entry stays where it is, and those behind it wait for the next time.
-        report("spool", error)
-        result.failed += 1
-    return result
+        return Unspooled()
+    _sweep(spool)
+    return _write_from(spool)
 
 
 def write_spooled_now_and_then() -> None:
-    """Write some of what the spool folder holds, unless that was done just now."""
-    global _next_look  # noqa: PLW0603
-    now = time.monotonic()
-    if conf.SPOOL_DIR is None or now < _next_look:
-        return
-    _next_look = now + RETRY_SECONDS
-    write_spooled(AT_ONCE)
+    """Write some of what the spool folder holds, unless that was done just now.
+
+    Never raises: what the caller has written is written.
+    """
+    try:
+        if conf.SPOOL_DIR is None or time.monotonic() < _next_look:
+            return
+        if _turn.acquire(blocking=False):
+            try:
+                _look()
+            finally:
+                _turn.release()
+    except Exception as error:  # noqa: BLE001  # ours, never the request's
+        report("spool", error)
 
 
-def spooled() -> tuple[int, int]:
-    """Return how many entries the spool folder holds, and how many bytes."""
+def spooled() -> Contents:
+    """Return what the spool folder holds.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
     spool = _spool()
-    return (0, 0) if spool is None else (spool.count(), spool.size())
+    return Contents() if spool is None else spool.contents()
+
+
+def _look() -> None:
+    global _next_look, _next_sweep, _half_read  # noqa: PLW0603
+    now = time.monotonic()
+    _next_look = now + RETRY_SECONDS
+    spool = _spool()
+    if spool is None:
+        return
+    if now >= _next_sweep:
+        _next_sweep = now + SWEEP_SECONDS
+        _sweep(spool)
+    if _half_read is not None and _half_read.folder == spool.folder:
+        spool = _half_read
+    _half_read = None
+    if _write_from(spool, SECONDS_AT_ONCE).is_cut_short:
+        _half_read = spool
+        _next_look = time.monotonic() + AGAIN_SECONDS
+
+
+def _sweep(spool: Spool) -> None:
+    days = conf.RETENTION_DAYS  # they hold images
+    spool.sweep(None if days is None else days * 86_400.0)
 
 
 def _spool() -> Spool | None:
@@ -102,39 +139,138 @@ def _spool() -> Spool | None:
     return Spool(conf.SPOOL_DIR, int(conf.SPOOL_MAX_MB * 1024 * 1024))
 
 
-def _write(document: dict[str, Any], data: bytes, result: Unspooled) -> None:
-    log = _load(RequestLog, document["log"])
+def _put(spool: Spool, record: Record) -> bool:
+    document, data = document_of(record), record.data or b""
+    try:
+        return spool.put(document, data)
+    except (TypeError, ValueError, RecursionError):
+        # A project's function has put into it what JSON does not know.
+        document["log"]["metadata"] = clean_json(record.log.metadata)
+    return spool.put(document, data)
+
+
+def _write_from(spool: Spool, seconds: float = float("inf")) -> Unspooled:
+    result = Unspooled()
+    end = time.monotonic() + seconds
+    with closing(spool.take()) as entries:
+        for entry in entries:
+            if not _settle(entry, result):
+                break
+            if time.monotonic() > end:
+                result.is_cut_short = True
+                break
+    return result
+
+
+def _settle(entry: Entry, result: Unspooled) -> bool:
+    """Deal with one entry; False when the database takes nothing now."""
+    failures: list[Exception] = []
+    try:
+        for record in _ever_less(entry, failures):
+            try:
+                is_new = _save(record)
+            except Exception as error:  # noqa: BLE001  # ours, never the request's
+                report("spool", error)
+                failures.append(error)
+            else:
+                _finish(entry, record, failures, result, is_new=is_new)
+                return True
+            if try_write() is not None:
+                result.failed += 1
+                return False
+            if is_passing(failures[-1]):
+                result.failed += 1
+                entry.postpone()
+                return True
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is no request
+        report("spool", error)
+        failures.append(error)
+    result.bad += 1
+    entry.put_aside()
+    tell(signals.capture_failed, log=None, exception=failures[-1])
+    return True
+
+
+def _ever_less(entry: Entry, failures: Sequence[Exception]) -> Iterator[Record]:
+    """Yield a request as it is, and then without what a database may refuse.
+
+    Args:
+        entry: The request.
+        failures: What came of those before, by the time when the next one is asked for.
+
+    Raises:
+        Exception: The entry is no request.
+    """
+    yield restored(*entry.content)
+    record = restored(*entry.content)
+    make_plain(record)
+    yield record
+    if record.image is None:
+        return
+    for is_last in (False, True):
+        record = restored(*entry.content)
+        if record.data is not None:
+            describe(record.log, failed(failures[-1]))
+        elif not is_last:
+            continue  # the image's bytes were not there to be left out
+        if is_last:
+            make_plain(record)
+        yield Record(record.log, None if is_last else record.image)
+
+
+def _save(record: Record) -> bool:
+    """Write a request; False when its row is there already."""
+    before = open_connection()
+    try:
+        return _save_once(record)
+    except Exception:
+        if not has_lost(before):
+            raise
+    return _save_once(record)  # over a new connection
+
+
+def _save_once(record: Record) -> bool:
     # Whoever holds the entry's lock is alone with it. A row that is there all the same
-    # was written by a process that was killed before it could delete the entry.
-    using = router.db_for_write(RequestLog)
-    same = RequestLog.objects.using(using).filter(
-        request_id=log.request_id, created_at=log.created_at
-    )
-    if same.exists():
+    # was written by a process that was killed before it could delete the entry, or
+    # over a connection that was lost before it could say so.
+    if not unwritten([record]):
+        return False
+    save_many([record])
+    return True
+
+
+def _finish(
+    entry: Entry,
+    record: Record,
+    failures: Sequence[Exception],
+    result: Unspooled,
+    *,
+    is_new: bool,
+) -> None:
+    entry.remove()
+    if not is_new:
         result.known += 1
         return
-    image = None
-    if document["image"] is not None:
-        image = _load(RequestImage, document["image"])
-    save_many([Record(log, image, data if document["has_data"] else None)])
-    count("unspooled")
     result.written += 1
+    count("unspooled")
+    is_kept = record.data is not None
+    is_less = entry.document["has_data"] and not is_kept
+    failure = failures[0] if is_less else None
+    announce(record.log, record.image, is_kept=is_kept, failure=failure)
 
 
-def _dump(row: models.Model) -> dict[str, Any]:
-    # Not Django's serializer: it cuts microseconds off, and by them a row is known.
-    values = {}
-    for field in row._meta.concrete_fields:
-        value = getattr(row, field.attname)
-        if isinstance(value, datetime):
-            value = value.isoformat()
-        elif not isinstance(value, str | int | float | bool | dict | None):
-            value = str(value)  # a user's UUID, say
-        values[field.attname] = value
-    return values
+def _forget() -> None:
+    """Know nothing of when what was done, as a new process does."""
+    global _turn, _next_look, _next_sweep, _half_read  # noqa: PLW0603
+    # In the child of a fork, a thread that is not there any more may hold the lock.
+    _turn = threading.Lock()
+    _next_look = _next_sweep = 0.0
+    _half_read = None
 
 
-def _load(model: type[M], values: dict[str, Any]) -> M:
-    fields = {field.attname: field for field in model._meta.concrete_fields}
-    known = {name: value for name, value in values.items() if name in fields}
-    return model(**{name: fields[name].to_python(v) for name, v in known.items()})
+_turn: threading.Lock
+_next_look: float
+_next_sweep: float
+_half_read: Spool | None
+_forget()
+os.register_at_fork(after_in_child=_forget)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -10,12 +12,15 @@ from django.db import DatabaseError, IntegrityError, connections, router, transa
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import conf
+from .faults import Fault, fault_of
 from .insertion import insert
 from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
 
-TRIES = 3
+TRIES = 5
 """How often a write is tried that runs into another one."""
+
+_PAUSE_SECONDS = 0.01
 
 _PATIENCE = 10
 """A statement may take so many times as long as it may wait for a lock."""
@@ -60,15 +65,32 @@ def save_many(records: Sequence[Record]) -> None:
         django.db.Error: Nothing was written.
     """
     using = router.db_for_write(RequestLog)
-    for _try in range(TRIES - 1):
+    for number in range(TRIES - 1):
         try:
             _save_once(records, using)
-        except IntegrityError:
+        except DatabaseError as error:
             # Meanwhile another request brought the same image, or cleanup took it
             # away. Either way the next look finds things as they are.
-            continue
-        return
+            if fault_of(error) is Fault.CONFLICT:
+                time.sleep(random.uniform(0, _PAUSE_SECONDS * 2**number))  # noqa: S311
+            elif not isinstance(error, IntegrityError):
+                raise
+        else:
+            return
     _save_once(records, using)
+
+
+def unwritten(records: Sequence[Record]) -> list[Record]:
+    """Return those whose log is not in the database.
+
+    A connection that is lost while it commits does not say whether it did.
+    """
+    logs = RequestLog.objects.using(router.db_for_write(RequestLog)).filter(
+        request_id__in={record.log.request_id for record in records},
+        created_at__in={record.log.created_at for record in records},
+    )
+    known = set(logs.values_list("request_id", "created_at"))
+    return [r for r in records if (r.log.request_id, r.log.created_at) not in known]
 
 
 def _save_once(records: Sequence[Record], using: str) -> None:
@@ -82,7 +104,8 @@ def _save_once(records: Sequence[Record], using: str) -> None:
         for record in records:
             _tell_duplicates(record, kept)
         insert([record.log for record in records], using)
-        for record in records:
+        # In the same order by everybody, so that nobody waits for each other.
+        for record in sorted(records, key=_hash):
             _link(record, kept, using)
         insert([r.image for r in records if r.image is not None], using)
 
@@ -107,6 +130,10 @@ def _tell_duplicates(record: Record, kept: dict[str, int | None]) -> None:
     else:
         record.log.capture_status = CaptureStatus.STORED
         kept[record.image.image_hash] = None  # by this very transaction, further down
+
+
+def _hash(record: Record) -> str:
+    return "" if record.image is None else record.image.image_hash
 
 
 def _link(record: Record, kept: dict[str, int | None], using: str) -> None:
@@ -160,10 +187,12 @@ def _limit_postgresql(connection: BaseDatabaseWrapper, seconds: float) -> None:
 
 @contextmanager
 def _mysql_limits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    whole = max(1, round(seconds))  # both know whole seconds only
-    wanted = {"lock_wait_timeout": whole, "innodb_lock_wait_timeout": whole}
+    whole = max(1, round(seconds))  # these know whole seconds only
+    wanted: dict[str, float] = dict.fromkeys(
+        ("lock_wait_timeout", "innodb_lock_wait_timeout"), whole
+    )
     if getattr(connection, "mysql_is_mariadb", False):
-        wanted["max_statement_time"] = round(seconds * _PATIENCE)
+        wanted["max_statement_time"] = seconds * _PATIENCE  # this one knows fractions
     with connection.cursor() as cursor:
         for name, value in wanted.items():
             cursor.execute(
@@ -194,15 +223,26 @@ def usable_connection(*, is_handled: bool, is_last_use: bool) -> Iterator[None]:
         yield
         return
     was_closed = connection.connection is None
-    if not was_closed and is_handled and not connection.get_autocommit():
-        # What the view left open is rolled back by Django in a moment, and our rows
-        # would be with it.
-        connection.close()
+    if is_handled and not was_closed:
+        _end_what_was_left_open(connection)
+    if is_handled and not connection.settings_dict["AUTOCOMMIT"]:
+        with suppress(DatabaseError):  # which the write will meet again
+            connection.set_autocommit(True)
     try:
         yield
     finally:
         if was_closed and is_last_use:
             connection.close()
+
+
+def _end_what_was_left_open(connection: BaseDatabaseWrapper) -> None:
+    # What the view left open is rolled back by Django in a moment, and our rows would
+    # be with it; or, begun by hand, it would be committed with them.
+    if not connection.get_autocommit():
+        connection.close()
+    else:
+        with suppress(Exception):  # a lost connection has nothing open
+            connection.connection.rollback()
 
 
 def open_connection() -> object:
@@ -222,5 +262,7 @@ def has_lost(driver_connection: object) -> bool:
     if connection.connection is driver_connection:
         if connection.is_usable():
             return False
-        connection.connection = None  # closing what is closed is an error to some
+        with suppress(Exception):  # to close what is closed is an error to some
+            connection.close()  # to a pool it must be given back
+        connection.connection = None
     return True  # Django may have opened another one by itself

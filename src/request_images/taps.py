@@ -13,7 +13,7 @@ A fault in a tap never reaches the view: the tap goes blind, and that is all.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from time import perf_counter
@@ -27,6 +27,7 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from .formats import HEAD_SIZE
 from .health import report
+from .parsed import first_bytes, is_parsed, parsed_fields, parsed_files, read_body
 from .payload import Payload, Upload
 
 Rank = Callable[[Upload], tuple[int, ...]]
@@ -56,19 +57,25 @@ class Tap:
         self._saw_end = False
         with contextlib.suppress(TypeError, ValueError):
             self.payload.expected_size = int(request.META.get("CONTENT_LENGTH") or "")
-        if "_files" in request.__dict__:
+        if is_parsed(request):
             self._copy_parsed_files(request)
         elif self._is_multipart:
             request.upload_handlers.insert(0, TapUploadHandler(self))
         self._shadow(request, "read")
         self._shadow(request, "readline")
+        if self._is_multipart:
+            self._shadow_parser(request)
 
     def _shadow(self, request: HttpRequest, name: str) -> None:
         original = getattr(request, name)
 
         def watched(*args: Any, **kwargs: Any) -> bytes:
             started = perf_counter()
-            data: bytes = original(*args, **kwargs)
+            try:
+                data: bytes = original(*args, **kwargs)
+            except OSError:
+                self._saw_end = True  # the connection broke: nothing more will come
+                raise
             with _blind_on_fault():
                 self.payload.upload_seconds += perf_counter() - started
                 self._feed(data)
@@ -80,13 +87,26 @@ class Tap:
 
         setattr(request, name, watched)
 
+    def _shadow_parser(self, request: HttpRequest) -> None:
+        original = request.parse_file_upload
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            except (MultiPartParserError, SuspiciousOperation) as error:
+                with _blind_on_fault():
+                    self.payload.problem = _in_words(error)
+                raise
+
+        # mypy: assigning to a method is the point, it shadows it on the instance.
+        request.parse_file_upload = watched  # type: ignore[method-assign]
+
     def _feed(self, data: bytes) -> None:
+        self._body_size += len(data)
         if self._is_multipart:
             return  # the upload handler has the files; all of it would be twice
         self.payload.was_read = True
-        if not self._body_size:
-            self.payload.head = data[:HEAD_SIZE]
-        self._body_size += len(data)
+        self.payload.head = _filled(self.payload.head, data)
         if self._body_size > self._body_limit:
             self._chunks.clear()
         else:
@@ -94,10 +114,11 @@ class Tap:
 
     def receive(self, upload: Upload, data: bytes) -> None:
         """Take one chunk of an uploaded file."""
-        if not upload.size:
-            upload.head = data[:HEAD_SIZE]
-            self._choose(upload)
-        upload.size += len(data)
+        before = upload.head
+        if len(before) < HEAD_SIZE:  # then it is all that came before
+            upload.head = _filled(before, data)
+            self._choose(upload, before)
+        upload.size = (upload.size or 0) + len(data)
         upload.too_large = upload.size > self._limit
         if upload is self._chosen:
             if upload.too_large:
@@ -105,38 +126,45 @@ class Tap:
             else:
                 self._chunks.append(data)
 
-    def _choose(self, upload: Upload) -> None:
+    def _choose(self, upload: Upload, before: bytes = b"") -> None:
         # The bytes of one file are enough.
+        if upload is self._chosen:
+            return
         if self._chosen is None or self._rank(upload) > self._rank(self._chosen):
             self._chosen = upload
-            self._chunks = []
+            self._chunks = [before] if before else []
 
     def _copy_parsed_files(self, request: HttpRequest) -> None:
-        for field, file in _parsed_files(request):
-            upload = Upload(field, complete=True)
+        # The client is waiting: of all but one the first bytes are enough.
+        chosen_file = None
+        for field, file in parsed_files(request):
+            upload = Upload(field, size=None, complete=True)
             self.payload.uploads.append(upload)
             with _blind_on_fault():
-                self._copy(upload, file)
+                upload.size = file.size
+                upload.head = first_bytes(file, HEAD_SIZE)
+                self._choose(upload)
+            if upload is self._chosen:
+                chosen_file = file
+        if self._chosen is not None and chosen_file is not None:
+            with _blind_on_fault():
+                self._copy(self._chosen, chosen_file)
 
     def _copy(self, upload: Upload, file: UploadedFile[Any]) -> None:
-        size = file.size or 0
-        if file.closed:
-            upload.size = size
+        upload.too_large = upload.size is not None and upload.size > self._limit
+        if upload.too_large or not upload.head:
             return
-        position = file.tell()
-        try:
-            file.seek(0)
-            # A file over the limit is not read: its head and its size are enough.
-            self.receive(upload, file.read(HEAD_SIZE if size > self._limit else size))
-        finally:
-            file.seek(position)
-        upload.size = size
-        upload.too_large = size > self._limit
+        size = self._limit + 1 if upload.size is None else upload.size
+        data = first_bytes(file, size)
+        upload.too_large = len(data) > self._limit
+        if upload.size is None and not upload.too_large:
+            upload.size = len(data)
+        self._chunks = [] if upload.too_large else [data]
 
     def collect(self, request: HttpRequest) -> Payload:
         """Take the taps off and return what was seen. Called once, after the view."""
         _unshadow(request)
-        self.payload.fields = _parsed_fields(request)
+        self.payload.fields = parsed_fields(request)
         if self._is_multipart:
             self._collect_files(request)
         else:
@@ -148,9 +176,17 @@ class Tap:
     def remove(self, request: HttpRequest) -> None:
         """Take the taps off a request whose body is not to be watched any more."""
         _unshadow(request)
-        handlers = request.upload_handlers
-        handlers[:] = [h for h in handlers if getattr(h, "_tap", None) is not self]
+        # Not by the property, which would make handlers that know the request.
+        handlers = request.__dict__.get("_upload_handlers")
+        if isinstance(handlers, list):  # no more when the body is parsed
+            handlers[:] = [h for h in handlers if getattr(h, "_tap", None) is not self]
         self._forget()
+
+    @property
+    def size(self) -> int:
+        """Bytes that went by, and that the request holds as long as it lives."""
+        uploads = (upload.size or 0 for upload in self.payload.uploads)
+        return self._body_size + sum(uploads)
 
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
@@ -158,13 +194,12 @@ class Tap:
 
     def _collect_files(self, request: HttpRequest) -> None:
         payload = self.payload
-        is_parsed = "_files" in request.__dict__
-        payload.was_read = is_parsed or bool(payload.uploads)
-        if not payload.uploads and is_parsed:
+        payload.was_read = is_parsed(request) or bool(payload.uploads)
+        if not payload.uploads and is_parsed(request):
             # The view put upload handlers of its own in our place, or another
             # parser did the work: what is still open can still be read.
             self._copy_parsed_files(request)
-        elif not payload.uploads and (body := request.__dict__.get("_body")):
+        elif not payload.uploads and (body := read_body(request)):
             # Only the raw body was read. Parsed here it costs the view nothing.
             payload.was_read = True
             handlers = [TapUploadHandler(self)]
@@ -172,8 +207,20 @@ class Tap:
                 parser = MultiPartParser(request.META, BytesIO(body), handlers)
                 payload.fields = dict(parser.parse()[0].lists())
             except (MultiPartParserError, SuspiciousOperation) as error:
-                payload.problem = str(error)  # or beyond Django's limits
+                payload.problem = _in_words(error)
+        self._note_left(request)
         payload.uploads = [self._with_data(upload) for upload in payload.uploads]
+
+    def _note_left(self, request: HttpRequest) -> None:
+        # A file that did not arrive whole: was it the client, or an upload handler of
+        # the view that asked for no more?
+        body, expected = read_body(request), self.payload.expected_size
+        size = self._body_size if body is None else len(body)
+        ended = self._saw_end or body is not None
+        is_cut_off = ended and expected is not None and size < expected
+        for upload in self.payload.uploads:
+            is_last = upload is self.payload.uploads[-1]
+            upload.was_left = not upload.complete and not (is_last and is_cut_off)
 
     def _with_data(self, upload: Upload) -> Upload:
         # A copy: Django keeps the handler that knows the original in a cycle with the
@@ -185,7 +232,7 @@ class Tap:
 
     def _collect_body(self, request: HttpRequest) -> None:
         payload = self.payload
-        body: bytes | None = request.__dict__.get("_body")
+        body = read_body(request)
         if body is not None:
             payload.was_read = self._saw_end = True
             payload.size = len(body)
@@ -233,9 +280,18 @@ class TapUploadHandler(FileUploadHandler):
 
 
 def _unshadow(request: HttpRequest) -> None:
-    for name in ("read", "readline"):
+    for name in ("read", "readline", "parse_file_upload"):
         # As with ``close``: a shadow left behind keeps the body in memory.
         request.__dict__.pop(name, None)
+
+
+def _in_words(error: Exception) -> str:
+    # A form that is malformed, or beyond Django's limits.
+    return str(error) or type(error).__name__
+
+
+def _filled(head: bytes, data: bytes) -> bytes:
+    return head + data[: max(0, HEAD_SIZE - len(head))]
 
 
 def _is_binary(content_type: str) -> bool:
@@ -243,18 +299,6 @@ def _is_binary(content_type: str) -> bool:
         "",
         "application/octet-stream",
     )
-
-
-def _parsed_files(request: HttpRequest) -> Iterator[tuple[str, UploadedFile[Any]]]:
-    # Straight from the attribute: ``request.FILES`` would parse if nobody had yet.
-    for field, files in request.__dict__["_files"].lists():
-        for file in files:
-            yield field, file
-
-
-def _parsed_fields(request: HttpRequest) -> Mapping[str, Sequence[str]] | None:
-    post = request.__dict__.get("_post")
-    return None if post is None else dict(post.lists())
 
 
 @contextlib.contextmanager

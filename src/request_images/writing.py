@@ -7,19 +7,21 @@ written. What cannot be written goes to the spool folder, if there is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from django.db import connections
-from django.dispatch import Signal
 
 from . import judging, signals, storing
+from .announcing import announce, tell
 from .backlog import Backlog
 from .breaker import Breaker
 from .conf import conf
 from .exceptions import StoreUnavailable
+from .faults import Fault, fault_of
 from .health import count, report
 from .judging import Job, judge
-from .models import RequestLog
 from .payload import Payload
+from .policy import Decision
 from .spooling import set_aside, write_spooled_now_and_then
 from .storing import Record, usable_connection
 
@@ -41,6 +43,8 @@ def write(
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("tap", exception)
         job.failure, job.decision = exception, judging.failed(exception)
+    if job.decision is not None:
+        job.payload = Payload()  # nobody will look into it
     if is_handled and conf.WRITE_MODE == "background" and _is_put_off(job):
         return
     with usable_connection(is_handled=is_handled, is_last_use=is_last_use):
@@ -52,7 +56,7 @@ def _is_put_off(job: Job) -> bool:
     max_items = conf.BACKLOG_MAX_REQUESTS
     if backlog.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
         return True
-    if conf.BACKLOG_WHEN_FULL == "write":
+    if conf.BACKLOG_WHEN_FULL == "write" or not backlog.is_open:
         return False
     count("dropped")
     job.drop_image()
@@ -65,92 +69,122 @@ def write_jobs(jobs: Sequence[Job]) -> None:
     """Look at requests and write them, in one transaction if that works."""
     records = [judge(job) for job in jobs]
     failure = _save(records)
+    is_in_doubt = failure is not None and fault_of(failure) is Fault.AWAY
     for job, record in zip(jobs, records, strict=True):
         # One row that cannot be written must not cost the others theirs.
+        alone = failure
         if failure is not None and len(jobs) > 1:
-            _settle(job, record, _save([record]))
-        else:
-            _settle(job, record, failure)
+            alone = _save([record], is_in_doubt=is_in_doubt)
+        try:
+            _settle(job, record, alone)
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            count("lost")
+            report("settle", exception)
+        # A failure's traceback knows the frames that know these.
+        job.payload, job.record, record.data = Payload(), None, None
     if failure is None:
         write_spooled_now_and_then()
 
 
-def _save(records: Sequence[Record]) -> Exception | None:
+def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception | None:
     if not breaker.allows():
         return StoreUnavailable("not tried: it has just failed several times")
     before = storing.open_connection()
     try:
         try:
-            storing.save_many(records)
+            storing.save_many(storing.unwritten(records) if is_in_doubt else records)
         except Exception:
             if not storing.has_lost(before):
                 raise
-            storing.save_many(records)  # over a new one
+            storing.save_many(storing.unwritten(records))  # over a new one
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("store", exception)
-        breaker.failed()
+        _tell_breaker(exception, has_bytes=any(r.data is not None for r in records))
         return exception
     breaker.succeeded()
     return None
 
 
+def _tell_breaker(exception: Exception, *, has_bytes: bool) -> None:
+    fault = fault_of(exception)
+    # One content that is locked, or one row that is refused, is no reason to leave
+    # the others out. A log that cannot be written for a lock is.
+    if fault is Fault.AWAY or (fault is Fault.BUSY and not has_bytes):
+        breaker.failed()
+
+
 def _settle(job: Job, record: Record, failure: Exception | None) -> None:
     """Make the best of a request that was written, or could not be."""
-    if failure is not None and record.image is not None:
-        failure = _save_without_image(job, record, failure)
+    if failure is not None and _is_passing(failure) and _is_set_aside(job, record):
+        return  # image and all
+    if failure is not None:
+        failure = _save_less(job, record, failure)
     if failure is None:
-        _announce(job, record)
-        return
-    # As it will be when it is written after all.
-    judging.describe(record.log, job.decision or judging.failed(failure))
-    if not set_aside(record):
+        announce(
+            record.log,
+            record.image,
+            is_kept=record.data is not None,
+            failure=job.failure,
+        )
+    elif not _is_set_aside(job, record):
         count("lost")
-        _tell(signals.capture_failed, log=None, exception=failure)
+        tell(signals.capture_failed, log=None, exception=failure)
 
 
-def _save_without_image(
-    job: Job, record: Record, failure: Exception
-) -> Exception | None:
-    # A row without its image still says that there was a request, and why; and one
-    # without all that is known of the image, if it is that which no column takes.
+def _is_passing(failure: Exception) -> bool:
+    return fault_of(failure) in (Fault.BUSY, Fault.CONFLICT)
+
+
+def _is_set_aside(job: Job, record: Record) -> bool:
+    # As it will be when it is written after all.
+    judging.describe(record.log, cast("Decision", job.decision))  # `judge` decided
+    return set_aside(record)
+
+
+def _save_less(job: Job, record: Record, failure: Exception) -> Exception | None:
+    """Try again, each time without more of what may be the reason.
+
+    A row without its image still says that there was a request, and why.
+    """
+    left: Exception | None = failure
+    if fault_of(failure) is Fault.ROW:
+        judging.make_plain(record)
+        left = _save([record])
+    if left is None or record.image is None:
+        return left
     judging.describe(record.log, judging.failed(failure))
-    second = _save([Record(record.log, record.image)])
-    if second is not None:
-        second = _save([Record(record.log)])
-    if second is None:
+    left = _save([Record(record.log, record.image)])
+    if left is not None and fault_of(left) is Fault.ROW:
+        left = _save([Record(record.log)])
+    if left is None:
         job.failure, record.data = failure, None
-    return second
-
-
-def _announce(job: Job, record: Record) -> None:
-    log, image = record.log, record.image
-    count(str(log.capture_status))
-    if job.failure is not None:
-        _tell(signals.capture_failed, log=log, exception=job.failure)
-    elif record.data is not None:
-        _tell(signals.image_saved, log=log, image=image)
-    else:
-        _tell(signals.image_skipped, log=log, image=image)
-
-
-def _tell(signal: Signal, **arguments: object) -> None:
-    for receiver, answer in signal.send_robust(sender=RequestLog, **arguments):
-        if isinstance(answer, Exception):
-            report(f"receiver {receiver!r}", answer)
+    return left
 
 
 def _write_batch(jobs: Sequence[Job]) -> None:
     try:
         with usable_connection(is_handled=True, is_last_use=False):
             write_jobs(jobs)
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
+    except BaseException as exception:  # noqa: BLE001  # a thread has nobody to tell
         count("lost", len(jobs))
         report("backlog", exception)
+
+
+def _give_up(jobs: Sequence[Job]) -> None:
+    """Put aside what the exit of the process cannot wait for."""
+    lost = 0
+    for job in jobs:
+        record = judge(job)
+        lost += not _is_set_aside(job, record)
+    if lost:
+        count("lost", lost)
+        report("exit", StoreUnavailable(f"{lost} requests were not written in time"))
 
 
 breaker = Breaker()
 backlog: Backlog[Job] = Backlog(
     _write_batch,
+    give_up=_give_up,
     finish=connections.close_all,
     shutdown_seconds=lambda: conf.SHUTDOWN_SECONDS,
 )

@@ -9,11 +9,12 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.test import RequestFactory
 
-from request_images import lifecycle
+from request_images import lifecycle, rescue
+from request_images.signals import image_saved
 
 from . import signs
 
-lifecycle.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
+rescue.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
 asgi = get_asgi_application()
 django_wsgi = get_wsgi_application()
 watch = lifecycle.RequestEnd.__init__
@@ -26,11 +27,20 @@ def watch_slowly(self, request, callback):
         signs.wait_for(request, "signalled")
         callback()
 
-    is_slow = request.path == "/slowly_written/"
+    is_slow = request.path in ("/slowly_written/", "/without_length/")
     watch(self, request, slow_callback if is_slow else callback)
 
 
 lifecycle.RequestEnd.__init__ = watch_slowly
+
+
+def save_slowly(sender, log, **kwargs):
+    """Wait for the test behind the row, where the path asks for it."""
+    if log.path.startswith("/slowly_saved"):
+        signs.wait_for_id(log.request_id, "signalled")
+
+
+image_saved.connect(save_slowly)
 
 
 def wsgi(environ, start_response):

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -60,10 +61,12 @@ _GRANIAN_ASGI = Kind("granian", f"--interface asginl {_GRANIAN}asgi", is_asgi=Tr
 _HYPERCORN = Kind(
     "hypercorn", "-b 127.0.0.1:{port} tests.servers.app:asgi", is_asgi=True
 )
+_DAPHNE = Kind("daphne", "-b 127.0.0.1 -p {port} tests.servers.app:asgi", is_asgi=True)
 # A grace that no test outlives: what is written then was not waited for.
 _NO_RESCUE = {"SERVERS_GRACE_SECONDS": "600"}
 _EXIT = {**_NO_RESCUE, "SERVERS_EXIT": "1"}
 _BACKGROUND = {"SERVERS_WRITE_MODE": "background"}
+_KEEPING = {"SERVERS_KEEP_CONNECTIONS": "1"}
 _MIDDLEWARE = {**_NO_RESCUE, "SERVERS_MIDDLEWARE": "1"}
 KINDS = {
     "gunicorn-sync": Kind("gunicorn", f"-k sync {_GUNICORN}"),
@@ -74,12 +77,16 @@ KINDS = {
     "uvicorn": _UVICORN_ASGI,
     "granian-asgi": _GRANIAN_ASGI,
     "hypercorn": _HYPERCORN,
+    "daphne": _DAPHNE,
     "gunicorn-preload": replace(
         _GTHREAD,
         arguments=f"--preload {_GTHREAD.arguments}",
         environment={"SERVERS_EARLY_RESCUE": "1"},
     ),
     "gunicorn-no-rescue": replace(_GTHREAD, environment=_NO_RESCUE),
+    "granian-wsgi-background": Kind(
+        "granian", f"--interface wsgi {_GRANIAN}wsgi", environment=_BACKGROUND
+    ),
     "waitress-exit": replace(_WAITRESS, environment=_EXIT),
     "uvicorn-wsgi-exit": replace(_UVICORN_WSGI, environment=_EXIT),
     "uvicorn-exit": replace(_UVICORN_ASGI, environment=_EXIT),
@@ -93,6 +100,7 @@ KINDS = {
     "uvicorn-background": replace(_UVICORN_ASGI, environment={**_EXIT, **_BACKGROUND}),
     "granian-background": replace(_GRANIAN_ASGI, environment=_BACKGROUND),
     "hypercorn-background": replace(_HYPERCORN, environment=_BACKGROUND),
+    "uvicorn-keeping": replace(_UVICORN_ASGI, environment=_KEEPING),
     "uvicorn-middleware": replace(_UVICORN_ASGI, environment=_MIDDLEWARE),
     "hypercorn-middleware": replace(_HYPERCORN, environment=_MIDDLEWARE),
 }
@@ -226,7 +234,13 @@ class Server:
     def ensure(self) -> None:
         """See to it that the server answers."""
         self.launch()
-        wait_for(self._answers, f"{self.name} to listen")
+        try:
+            wait_for(self._answers, f"{self.name} to listen")
+        except AssertionError:
+            # Somebody may have taken the port between our look and its own.
+            self.stop()
+            self.launch()
+            wait_for(self._answers, f"{self.name} to listen")
 
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
@@ -277,6 +291,17 @@ class Server:
         finally:
             connection.close()
 
+    def begin(
+        self, path: str, body: bytes, *, chunked: bool = False
+    ) -> tuple[str, http.client.HTTPResponse]:
+        """Post an image, perhaps of unsaid length; return the id, and the answer."""
+        request_id = uuid.uuid4().hex
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Content-Type": "image/png", "X-Request-ID": request_id}
+        headers["Connection"] = "close"  # so that the answer's end is the socket's
+        connection.request("POST", path, iter([body]) if chunked else body, headers)
+        return request_id, connection.getresponse()
+
     @contextmanager
     def posting(
         self, path: str, body: bytes, *, size: int | None = None
@@ -290,6 +315,29 @@ class Server:
         with socket.create_connection(("127.0.0.1", self.port), 20) as client:
             client.sendall(head.encode() + body)
             yield request_id
+
+    @contextmanager
+    def answering(
+        self, path: str, body: bytes, version: str
+    ) -> Iterator[tuple[str, threading.Thread]]:
+        """Post an image; a thread lives until the client has the whole answer."""
+        request_id = uuid.uuid4().hex
+        head = (
+            f"POST {path} HTTP/{version}\r\nHost: localhost\r\n"
+            f"Content-Type: image/png\r\nX-Request-ID: {request_id}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", self.port), 20) as client:
+            client.sendall(head.encode() + body)
+            response = http.client.HTTPResponse(client, method="POST")
+            response.begin()
+            reader = threading.Thread(target=response.read)
+            reader.start()
+            try:
+                yield request_id, reader
+            finally:
+                self.sign(request_id, "signalled").touch()
+                reader.join(PATIENCE)
 
     def sign(self, request_id: str, name: str) -> Path:
         """Return the file by which a view and a test tell each other something."""

@@ -25,7 +25,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
 ]
 # The hardest case: Django never closes the connections of its own accord.
-DATABASES = {"default": {**env.db("DATABASE_URL"), "CONN_MAX_AGE": 600}}
+max_age = None if "SERVERS_KEEP_CONNECTIONS" in env else 600
+DATABASES = {"default": {**env.db("DATABASE_URL"), "CONN_MAX_AGE": max_age}}
 if DATABASES["default"]["ENGINE"].endswith("postgresql"):
     name = env.str("SERVERS_NAME", default="")
     DATABASES["default"]["OPTIONS"] = {"application_name": name}

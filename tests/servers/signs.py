@@ -15,8 +15,14 @@ def give(request, name):
 
 def wait_for(request, name):
     """Wait until the test tells us."""
+    wait_for_id(request.headers["X-Request-ID"], name)
+
+
+def wait_for_id(request_id, name):
+    """The same where there is no request any more."""
     until = time.monotonic() + PATIENCE
-    while not _path(request, name).exists() and time.monotonic() < until:
+    path = FOLDER / f"{request_id}.{name}"
+    while not path.exists() and time.monotonic() < until:
         time.sleep(0.01)
 
 

@@ -20,7 +20,12 @@ def plain(request):
     return HttpResponse(str(len(request.body)))
 
 
-slowly_written = unclosed = plain
+slowly_written = slowly_saved = unclosed = plain
+
+
+def without_length(request):
+    """Answer at once, and do not say how long the answer is."""
+    return StreamingHttpResponse(iter([str(len(request.body))]))
 
 
 def boom(request):
@@ -31,6 +36,9 @@ def boom(request):
 def stream(request):
     """Answer in parts."""
     return StreamingHttpResponse(iter([str(len(request.body)), "-", "end"]))
+
+
+slowly_saved_without_length = stream
 
 
 def broken_stream(request):
@@ -83,7 +91,10 @@ async def async_patient(request):
 VIEWS = {
     "plain": plain,
     "slowly_written": slowly_written,
+    "slowly_saved": slowly_saved,
+    "slowly_saved_without_length": slowly_saved_without_length,
     "unclosed": unclosed,
+    "without_length": without_length,
     "boom": boom,
     "stream": stream,
     "broken_stream": broken_stream,

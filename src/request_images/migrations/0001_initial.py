@@ -87,14 +87,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "encoding_error",
-                    models.CharField(
-                        blank=True,
-                        max_length=200,
-                        verbose_name="why it is not compressed",
-                    ),
-                ),
-                (
                     "stored_size",
                     models.PositiveBigIntegerField(verbose_name="stored size (bytes)"),
                 ),
@@ -422,7 +414,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="%(class)ss",
+                        related_name="images",
                         to="request_images.imagecontent",
                         verbose_name="content",
                     ),
@@ -445,141 +437,6 @@ class Migration(migrations.Migration):
                     ("view_image_content", "Can view the original images"),
                 ),
                 "get_latest_by": "created_at",
-            },
-        ),
-        migrations.CreateModel(
-            name="FurtherImage",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(db_index=True, verbose_name="time"),
-                ),
-                (
-                    "image_hash",
-                    models.CharField(
-                        blank=True,
-                        db_index=True,
-                        help_text="Of the bytes as received; empty when they were not seen whole.",
-                        max_length=64,
-                        verbose_name="SHA-256",
-                    ),
-                ),
-                (
-                    "mime_type",
-                    models.CharField(
-                        blank=True,
-                        db_index=True,
-                        help_text="Told from the bytes; empty when they are of no known image.",
-                        max_length=64,
-                        verbose_name="MIME type",
-                    ),
-                ),
-                (
-                    "file_size",
-                    models.PositiveBigIntegerField(
-                        blank=True,
-                        db_index=True,
-                        null=True,
-                        verbose_name="file size (bytes)",
-                    ),
-                ),
-                (
-                    "width",
-                    models.PositiveIntegerField(
-                        blank=True, null=True, verbose_name="width (px)"
-                    ),
-                ),
-                (
-                    "height",
-                    models.PositiveIntegerField(
-                        blank=True, null=True, verbose_name="height (px)"
-                    ),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        blank=True,
-                        help_text="Where in the request the image was.",
-                        max_length=200,
-                        verbose_name="source",
-                    ),
-                ),
-                (
-                    "position",
-                    models.PositiveSmallIntegerField(
-                        help_text="The request image is number 1.",
-                        verbose_name="position",
-                    ),
-                ),
-                (
-                    "capture_status",
-                    models.CharField(
-                        choices=[
-                            ("stored", "stored"),
-                            ("duplicate", "stored before"),
-                            ("no_image", "no image in the request"),
-                            ("unread", "not read by the view"),
-                            ("too_large", "too large"),
-                            ("unsupported", "not an image of an allowed format"),
-                            ("unreadable", "unreadable"),
-                            ("truncated", "cut off"),
-                            ("sampled_out", "not in the sample"),
-                            ("opted_out", "opted out"),
-                            ("over_budget", "over budget"),
-                            ("store_failed", "could not be stored"),
-                            ("expired", "expired"),
-                            ("erased", "erased"),
-                        ],
-                        max_length=16,
-                        verbose_name="kept",
-                    ),
-                ),
-                (
-                    "capture_detail",
-                    models.CharField(
-                        blank=True, max_length=200, verbose_name="kept, in detail"
-                    ),
-                ),
-                (
-                    "content",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="%(class)ss",
-                        to="request_images.imagecontent",
-                        verbose_name="content",
-                    ),
-                ),
-                (
-                    "request_image",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="further_images",
-                        to="request_images.requestimage",
-                        verbose_name="request image",
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "further image",
-                "verbose_name_plural": "further images",
-                "ordering": ("request_image", "position"),
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("request_image", "position"),
-                        name="further_image_position",
-                    )
-                ],
             },
         ),
         migrations.AddIndex(

@@ -19,8 +19,9 @@ class Command(BaseCommand):
     """Says how healthy the recording is; `request_images.monitoring` finds out."""
 
     help = (
-        "Says what was kept of the requests of the last hours and what was not. The "
-        "exit status is 0 when all is well and 1 when it is not. Meant for monitoring."
+        "Says what was kept of the requests of the last hours and what was not, and "
+        "tries to write one. The exit status is 0 when all is well and 1 when it is "
+        "not. Meant for monitoring."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -60,6 +61,23 @@ class Command(BaseCommand):
             ),
         )
         parser.add_argument(
+            "--max-spooled-hours",
+            type=_hours,
+            default=Limits.spooled_hours,
+            metavar="HOURS",
+            help=(
+                "Unhealthy is when a request has waited there for longer. The default "
+                "is 1."
+            ),
+        )
+        parser.add_argument(
+            "--max-bad",
+            type=_count,
+            default=Limits.spool_bad,
+            metavar="COUNT",
+            help="Unhealthy is when more files there are bad. The default is 0.",
+        )
+        parser.add_argument(
             "--json",
             action="store_true",
             help="Say it as JSON.",
@@ -68,11 +86,13 @@ class Command(BaseCommand):
     @no_translations
     def handle(self, *args: Any, **options: Any) -> None:
         """Look, tell, and exit with 1 if it is not well."""
-        vitals = look(options["hours"])
+        vitals = look(options["hours"], tries_to_write=True)
         limits = Limits(
             failed_percent=options["max_failed"],
             silent_hours=options["max_silence"],
             spooled=options["max_spooled"],
+            spooled_hours=options["max_spooled_hours"],
+            spool_bad=options["max_bad"],
         )
         problems = vitals.problems(limits)
         if options["verbosity"] > 0:
@@ -97,6 +117,8 @@ def _in_words(vitals: Vitals) -> list[str]:
     lines = [f"Recording is {'on' if vitals.enabled else 'off'}."]
     if vitals.spooled:
         lines.append(f"Requests in the spool folder: {vitals.spooled}.")
+    if vitals.spool_bad:
+        lines.append(f"Bad files in the spool folder: {vitals.spool_bad}.")
     if vitals.database_error:
         return lines
     last = vitals.last_recorded
@@ -129,7 +151,7 @@ def _hours(text: str) -> int:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ArgumentTypeError(f"{text!r} is no number of requests")
+        raise ArgumentTypeError(f"{text!r} is no whole number, or too large")
     return int(text)
 
 

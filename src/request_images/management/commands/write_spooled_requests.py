@@ -14,20 +14,26 @@ class Command(BaseCommand):
     """Says what is written; `request_images.spooling` does it."""
 
     help = (
-        "Writes the requests that wait in REQUEST_IMAGES_SPOOL_DIR to the database. "
-        "Healthy processes do so by themselves; this is for when none is running."
+        "Writes the requests that wait in REQUEST_IMAGES_SPOOL_DIR to the database, "
+        "and tidies the folder up. Healthy processes do so by themselves; this is for "
+        "when none is running."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Write everything that is there."""
         if conf.SPOOL_DIR is None:
             raise CommandError("REQUEST_IMAGES_SPOOL_DIR names no folder.")
-        result = write_spooled()
-        count, size = spooled()
+        try:
+            result, contents = write_spooled(), spooled()
+        except OSError as error:
+            raise CommandError(f"{type(error).__name__}: {error}") from error
         if options["verbosity"] > 0:
             self.stdout.write(
                 f"Wrote {result.written} requests; {result.known} were there already; "
-                f"{count} wait ({size} bytes)."
+                f"{contents.entries} wait; {contents.bad} are bad "
+                f"({contents.size} bytes in all)."
             )
         if result.failed:
-            raise CommandError("The database refused a request; the rest waits.")
+            raise CommandError("The database refused a request; what waits waits on.")
+        if result.bad:
+            raise CommandError(f"{result.bad} requests were put aside as bad.")

@@ -1,0 +1,37 @@
+"""Views whose types the decorator keeps: mypy looks at them (``tox -e types``)."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from typing_extensions import assert_type
+
+from request_images.decorators import capture_images
+
+
+@capture_images
+def plain(request: HttpRequest, pk: int) -> JsonResponse:
+    return JsonResponse({"pk": pk})
+
+
+@capture_images(source="files.photo")
+def with_arguments(request: HttpRequest, *, slug: str = "") -> HttpResponse:
+    return HttpResponse(slug)
+
+
+@capture_images
+async def awaited(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok")
+
+
+def wrong(request: HttpRequest) -> HttpResponse:
+    # An error that is not there any more is an error itself.
+    return with_arguments(request, slag="")  # type: ignore[call-arg]
+
+
+def right(request: HttpRequest) -> list[HttpResponse]:
+    plain_view: Callable[[HttpRequest, int], JsonResponse] = plain
+    coroutine = assert_type(awaited(request), Coroutine[Any, Any, HttpResponse])
+    coroutine.close()
+    one = assert_type(plain_view(request, 5), JsonResponse)
+    return [one, assert_type(with_arguments(request, slug="a"), HttpResponse)]
