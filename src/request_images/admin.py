@@ -176,7 +176,8 @@ class RequestImageAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         image = self._image(pk)
         response = _or_404(original_response(image))
-        self.log_change(request, image, gettext("Looked at the original."))
+        if response.status_code == 200:
+            self.log_change(request, image, gettext("Looked at the original."))
         return response
 
     def _image(self, pk: int) -> RequestImage:

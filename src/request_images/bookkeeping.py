@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import timedelta
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -29,6 +32,23 @@ class PendingDeletion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.storage}:{self.name}"
+
+
+def note_for_deletion(
+    objects: Iterable[tuple[str, str]], using: str, *, after: timedelta = timedelta(0)
+) -> None:
+    """Put objects onto the list of what is to be deleted.
+
+    Args:
+        objects: The storage alias and the name of each.
+        using: The database of the list.
+        after: How long they may still be read.
+    """
+    due_at = timezone.now() + after
+    PendingDeletion.objects.using(using).bulk_create(
+        [PendingDeletion(storage=s, name=n, due_at=due_at) for s, n in objects],
+        batch_size=500,
+    )
 
 
 class Lease(models.Model):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.apps import apps
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .bookkeeping import Lease, PendingDeletion
+from .bookkeeping import Lease, PendingDeletion, note_for_deletion
 from .outcome import CaptureStatus
 from .querysets import RequestImageQuerySet, RequestLogQuerySet, expiry
 from .stores import store_of
@@ -132,7 +132,6 @@ class ImageContent(models.Model):
         _("storage alias"),
         max_length=63,
         blank=True,
-        db_index=True,
         help_text=_("Empty for the database itself."),
     )
     name = models.CharField(
@@ -160,19 +159,43 @@ class ImageContent(models.Model):
     class Meta:
         verbose_name = _("image content")
         verbose_name_plural = _("image contents")
+        indexes = (models.Index(fields=["storage", "name"], name="content_object"),)
 
     def __str__(self) -> str:
         return self.image_hash
 
     @classmethod
-    def holding(cls, image_hash: str, data: bytes) -> ImageContent:
-        """Return an unsaved content that holds some bytes."""
-        content = cls(image_hash=image_hash)
+    def holding(cls, image_hash: str, data: bytes, mime_type: str = "") -> ImageContent:
+        """Return an unsaved content that holds some bytes in its own row."""
+        content = cls(image_hash=image_hash, mime_type=mime_type)
         store_of(content.storage).put(content, data)
         return content
 
+    @classmethod
+    def delete_all(cls, contents: models.QuerySet[ImageContent]) -> None:
+        """Delete contents, and have their objects in storages deleted soon after.
+
+        To be called within a transaction. No bytes are loaded, and no signals sent.
+
+        Args:
+            contents: Contents that nothing refers to, by their primary keys.
+
+        Raises:
+            django.db.IntegrityError: Something refers to one of them after all.
+        """
+        using = router.db_for_write(cls)
+        contents = contents.using(using)
+        objects = list(contents.exclude(storage="").values_list("storage", "name"))
+        contents._raw_delete(using)
+        note_for_deletion(objects, using)
+
     def read(self) -> bytes:
-        """Return the bytes as they were received."""
+        """Return the bytes as they were received.
+
+        Raises:
+            ObjectMissing: The storage has lost them.
+            StorageError: The storage does not answer.
+        """
         return store_of(self.storage).read(self)
 
     @property
@@ -252,6 +275,10 @@ class RequestImage(models.Model):
         """The bytes as received; None when they were not kept, or are expired.
 
         Loaded by each use, from wherever they are kept.
+
+        Raises:
+            ObjectMissing: The storage has lost them.
+            StorageError: The storage does not answer.
         """
         if self.content_id is None or self.is_expired:
             return None

@@ -186,7 +186,7 @@ def _delete_images(rows: Sequence[tuple[int, int, int | None]]) -> Cleaned:
     unreferenced = contents.filter(~Exists(_images().filter(content=OuterRef("pk"))))
     gone = _contents().filter(pk__in=list(unreferenced.values_list("pk", flat=True)))
     count, freed = _weigh(gone)
-    _raw_delete(gone)
+    ImageContent.delete_all(gone)
     return Cleaned(deleted, count, 0, freed)
 
 

@@ -24,6 +24,27 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="Lease",
+            fields=[
+                (
+                    "work",
+                    models.CharField(
+                        max_length=64,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="work",
+                    ),
+                ),
+                ("holder", models.CharField(max_length=200, verbose_name="holder")),
+                ("since", models.DateTimeField(verbose_name="since")),
+                ("until", models.DateTimeField(verbose_name="until")),
+            ],
+            options={
+                "verbose_name": "lease",
+                "verbose_name_plural": "leases",
+            },
+        ),
+        migrations.CreateModel(
             name="ImageContent",
             fields=[
                 (
@@ -62,7 +83,6 @@ class Migration(migrations.Migration):
                     "storage",
                     models.CharField(
                         blank=True,
-                        db_index=True,
                         help_text="Empty for the database itself.",
                         max_length=63,
                         verbose_name="storage alias",
@@ -109,27 +129,9 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "image content",
                 "verbose_name_plural": "image contents",
-            },
-        ),
-        migrations.CreateModel(
-            name="Lease",
-            fields=[
-                (
-                    "work",
-                    models.CharField(
-                        max_length=64,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="work",
-                    ),
-                ),
-                ("holder", models.CharField(max_length=200, verbose_name="holder")),
-                ("since", models.DateTimeField(verbose_name="since")),
-                ("until", models.DateTimeField(verbose_name="until")),
-            ],
-            options={
-                "verbose_name": "lease",
-                "verbose_name_plural": "leases",
+                "indexes": [
+                    models.Index(fields=["storage", "name"], name="content_object")
+                ],
             },
         ),
         migrations.CreateModel(
