@@ -118,6 +118,8 @@ class TestNames:
         [
             ("cleanup_old_images", "cleanup_options"),
             ("request_images_health", "health_options"),
+            ("move_image_contents", "move_options"),
+            ("verify_image_contents", "verify_options"),
         ],
     )
     def test_command_options(self, command, generator):
