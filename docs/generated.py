@@ -21,7 +21,9 @@ from request_images.conf import PREFIX, Conf
 from request_images.formats import FORMATS
 from request_images.management.commands import (
     cleanup_old_images,
+    move_image_contents,
     request_images_health,
+    verify_image_contents,
 )
 from request_images.outcome import CaptureStatus
 
@@ -92,6 +94,16 @@ def health_options() -> str:
     return _options(request_images_health.Command())
 
 
+def move_options() -> str:
+    """Return the options of ``move_image_contents`` that are its own."""
+    return _options(move_image_contents.Command())
+
+
+def verify_options() -> str:
+    """Return the options of ``verify_image_contents`` that are its own."""
+    return _options(verify_image_contents.Command())
+
+
 def _options(command: BaseCommand) -> str:
     own = argparse.ArgumentParser(add_help=False)
     command.add_arguments(own)
@@ -111,4 +123,6 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     capture_statuses,
     cleanup_options,
     health_options,
+    move_options,
+    verify_options,
 )

@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import AsyncClient
 
-from request_images import health, writing
+from request_images import health, stores, writing
 
 from .images import draw
 
@@ -20,6 +20,7 @@ def _no_faults():
     """Fail a test that leaves a fault of ours behind; one that wants it resets."""
     health.reset()
     writing.breaker.reset()
+    stores.forget()
     yield
     faults = health.faults()
     health.reset()

@@ -13,21 +13,24 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding texts parsed faults quota"
+        "headers isobmff decoding texts parsed quota"
     ),
     (
-        "rescue taps sources inspection thumbnails stores insertion stats outcome "
-        "backlog spoolfile endings"
+        "rescue taps sources inspection thumbnails stores insertion outcome "
+        "backlog spoolfile endings querysets bookkeeping faults limits"
     ),
-    "models policy checks lifecycle spool",
-    "storing drawing retention announcing",
+    "models policy checks lifecycle spool stats placing",
+    "storing drawing retention announcing deletion moving verifying",
     "judging serving filters trial documents",
     "spooling",
     "writing monitoring beginning",
     "recording showing",
     "decorators apps middleware",
     "admin views mixins testing",
-    "urls cleanup_old_images request_images_health write_spooled_requests",
+    (
+        "urls cleanup_old_images move_image_contents request_images_health "
+        "verify_image_contents write_spooled_requests"
+    ),
 )
 FLOOR_OF = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
 MODULES = sorted(

@@ -58,6 +58,8 @@ def test_a_deleted_setting_is_the_default(found, settings):
         ("E020", "SAMPLE_RATE", 5),
         ("E021", "SHOULD_CAPTURE", True),
         ("E022", "SHOULD_KEEP", "no path"),
+        ("E023", "STORAGE", "database"),
+        ("E023", "STORAGE", 5),
     ],
 )
 def test_a_wrong_value_is_told(found, check_id, name, value):
@@ -114,6 +116,17 @@ def test_E021_E022_a_path_that_leads_nowhere(found, name, id_, path, says):
     assert message.is_serious()
     assert message.msg.startswith(f"{PREFIX}{name} names {path!r}, which is not fit: ")
     assert says in message.msg
+
+
+def test_E023_an_alias_that_is_none(found):
+    """A storage that is not there would be noticed by the first image only."""
+    [message] = found(STORAGE="bucket").values()
+    assert message.id == "request_images.E023"
+    assert message.is_serious()
+    said = "REQUEST_IMAGES_STORAGE names 'bucket', which is not in STORAGES."
+    assert message.msg == said
+    assert "'default', 'staticfiles'" in message.hint
+    assert found(STORAGE="default") == {}
 
 
 @pytest.mark.parametrize("images", [31, None])

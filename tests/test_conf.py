@@ -38,6 +38,7 @@ RIGHT = {
     "SAMPLE_RATE": [0, 0.05, 1, 1.0],
     "SHOULD_CAPTURE": [None, bool, lambda request: True, "a.b", "a.b.c_1"],
     "SHOULD_KEEP": [None, bool, lambda log: 0.5, "a.b", "a.b.c_1"],
+    "STORAGE": [None, "default", "a" * 63],
 }
 WRONG = {
     "ENABLED": [None, 1, "true"],
@@ -61,6 +62,7 @@ WRONG = {
     "SAMPLE_RATE": [-0.1, 1.1, True, None, "0.5", float("nan")],
     "SHOULD_CAPTURE": [False, 1, "", "a", "a.b.", ".a.b", "1.a", "a b.c", waiting],
     "SHOULD_KEEP": [True, 0.5, "", "a", "a.b.", "a:b", waiting],
+    "STORAGE": ["", "database", "a" * 64, 5, True],
 }
 
 
@@ -86,7 +88,7 @@ def test_check_ids_are_distinct():
     """A check id tells which setting is wrong."""
     ids = [setting.check_id for setting in DECLARATIONS]
     # E011 is about the names within one of them.
-    numbers = [*range(1, 11), *range(12, 23)]
+    numbers = [*range(1, 11), *range(12, 24)]
     assert ids == [f"request_images.E{number:03}" for number in numbers]
 
 

@@ -118,6 +118,8 @@ class TestNames:
         [
             ("cleanup_old_images", "cleanup_options"),
             ("request_images_health", "health_options"),
+            ("move_image_contents", "move_options"),
+            ("verify_image_contents", "verify_options"),
         ],
     )
     def test_command_options(self, command, generator):
@@ -161,7 +163,9 @@ class TestNames:
             if isinstance(value, type) and issubclass(value, Model)
         ]
         page = PAGES["docs/reference/models.md"]
-        headings = re.findall(r"^## (Request\w+|Image\w+)$", page, re.MULTILINE)
+        headings = re.findall(
+            r"^## (Request\w+|Image\w+|PendingDeletion|Lease)$", page, re.MULTILINE
+        )
         assert set(headings) == set(ours) - {"Model"}
 
     @pytest.mark.django_db

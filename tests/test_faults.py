@@ -18,7 +18,7 @@ from django.test import Client, RequestFactory
 from django.utils.functional import SimpleLazyObject
 from django.utils.text import format_lazy
 
-from request_images import health, judging, lifecycle, signals, storing
+from request_images import health, judging, lifecycle, limits, signals, storing
 from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import annotate
@@ -275,12 +275,12 @@ def test_limits_of_mysql(is_mariadb):
         def execute(self, sql, parameters=None):
             said.append((sql, parameters))
 
-    with storing._mysql_limits(Connection(), 0.02):
-        limits = {sql: value for sql, (value,) in said}
-    assert len(limits) == (3 if is_mariadb else 2)
-    of_statements = [limits[sql] for sql in limits if "max_statement_time" in sql]
+    with limits._mysql_limits(Connection(), 0.02):
+        limited = {sql: value for sql, (value,) in said}
+    assert len(limited) == (3 if is_mariadb else 2)
+    of_statements = [limited[sql] for sql in limited if "max_statement_time" in sql]
     assert of_statements == ([0.2] if is_mariadb else []), "0 would be no limit"
-    assert len(said) == 2 * len(limits)
+    assert len(said) == 2 * len(limited)
 
 
 @pytest.mark.django_db

@@ -9,7 +9,8 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test import Client
 
-from request_images import health, storing
+from request_images import health
+from request_images.limits import bounded_transaction
 
 from .images import draw
 
@@ -83,7 +84,7 @@ def test_W7_locked_table(settings, table):
 def test_limits_hold_for_our_transaction_only():
     """Inside ours there are limits, behind it the connection's own."""
     before = limits()
-    with storing.bounded_transaction("default"):
+    with bounded_transaction("default"):
         inside = limits()
     assert inside != before
     assert limits() == before
@@ -94,5 +95,5 @@ def test_a_transaction_that_is_open_keeps_its_limits():
     """A test's transaction, say, is not ours to limit."""
     with transaction.atomic():
         before = limits()
-        with storing.bounded_transaction("default"):
+        with bounded_transaction("default"):
             assert limits() == before

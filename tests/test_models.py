@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from request_images import drawing, storing
+from request_images import drawing, limits, storing
 from request_images.exceptions import ThumbnailError
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
@@ -397,7 +397,7 @@ class TestSave:
                 left.pop(0)()
             return transaction.atomic(using=using)
 
-        monkeypatch.setattr(storing, "transaction", SimpleNamespace(atomic=atomic))
+        monkeypatch.setattr(limits, "transaction", SimpleNamespace(atomic=atomic))
 
     def test_another_request_brings_the_same_image_meanwhile(self, monkeypatch):
         """The look-up finds nothing, the insert is refused, the next look finds it."""

@@ -298,7 +298,7 @@ class TestFaults:
         [
             *(("_delete_images", after) for after in range(3)),
             *(("_weigh", after) for after in range(3)),
-            *(("_raw_delete", after) for after in range(6)),
+            *(("_raw_delete", after) for after in range(3)),
         ],
     )
     def test_a_run_that_breaks_down_loses_nothing(

@@ -25,8 +25,8 @@ from . import health, monitoring, showing
 from .filters import ImageOutcomeFilter, OutcomeFilter, search
 from .formats import MIME_TYPES
 from .models import RequestImage, RequestLog
+from .querysets import failed
 from .serving import original_response, thumbnail_response
-from .stats import failed
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
@@ -176,11 +176,12 @@ class RequestImageAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         image = self._image(pk)
         response = _or_404(original_response(image))
-        self.log_change(request, image, gettext("Looked at the original."))
+        if response.status_code == 200:
+            self.log_change(request, image, gettext("Looked at the original."))
         return response
 
     def _image(self, pk: int) -> RequestImage:
-        image = RequestImage.objects.filter(pk=pk).first()
+        image: RequestImage | None = RequestImage.objects.filter(pk=pk).first()
         if image is None:
             raise Http404
         return image

@@ -22,6 +22,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_wrong_values(),
         *_unknown_formats(),
         *_no_functions(),
+        *_no_storage(),
         *_retention(),
         *_unknown_names(),
         *_backlog(),
@@ -68,6 +69,18 @@ def _no_functions() -> Iterator[CheckMessage]:
                 hint=f"The default is {setting.default!r}. {setting.meaning}",
                 id=setting.check_id,
             )
+
+
+def _no_storage() -> Iterator[CheckMessage]:
+    alias = Conf.STORAGE.given()
+    known: Any = settings.STORAGES
+    if Conf.STORAGE.problem(alias) or alias is None or alias in known:
+        return
+    yield Error(
+        f"{PREFIX}STORAGE names {alias!r}, which is not in STORAGES.",
+        hint=f"There are {', '.join(map(repr, known))}. {Conf.STORAGE.meaning}",
+        id=Conf.STORAGE.check_id,
+    )
 
 
 def _retention() -> Iterator[CheckMessage]:

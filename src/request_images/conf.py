@@ -334,6 +334,21 @@ class Conf:
         check_id="request_images.E022",
     )
 
+    STORAGE = Setting[str | None](
+        None,
+        expects="None, or an alias in STORAGES that is not 'database'",
+        accepts=lambda value: (
+            value is None
+            or (isinstance(value, str) and 0 < len(value) < 64 and value != "database")
+        ),
+        meaning=(
+            "Where the bytes of new images go: None for the database, else the alias "
+            "of a storage in Django's `STORAGES`. Those that are kept already stay "
+            "where they are; `move_image_contents` moves them."
+        ),
+        check_id="request_images.E023",
+    )
+
     @classmethod
     def declarations(cls) -> Iterator[Setting[Any]]:
         """Yield each setting's declaration, in the order written here."""

@@ -25,5 +25,29 @@ class StoreUnavailable(RequestImagesError, RuntimeError):
     """The database was not even tried, because it has just failed several times."""
 
 
+class StorageError(RequestImagesError, OSError):
+    """A storage failed: the text says how, and its own error is the cause.
+
+    Attributes:
+        is_passing: Whether the same may go well later, as it is.
+    """
+
+    def __init__(self, text: str, *, is_passing: bool = True) -> None:
+        super().__init__(text)
+        self.is_passing = is_passing
+
+
+class ObjectMissing(StorageError):
+    """A storage has lost the bytes of an image."""
+
+
+class ObjectClaimed(StorageError):
+    """The bytes that were put into a storage are being deleted again, or are gone."""
+
+
+class ObjectDamaged(StorageError):
+    """The bytes are others than those that were put into a store."""
+
+
 class RetentionError(RequestImagesError, ValueError):
     """A retention that cannot be meant, such as zero days."""

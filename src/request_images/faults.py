@@ -6,6 +6,8 @@ from enum import Enum, auto
 
 from django.db import DataError, Error, IntegrityError
 
+from .exceptions import StorageError
+
 
 class Fault(Enum):
     """Why a write failed, as far as that decides what is worth trying next."""
@@ -18,6 +20,8 @@ class Fault(Enum):
     """A lock was not to be had in time, or the database is slow."""
     AWAY = auto()
     """The database, or its tables: no row would be taken."""
+    STORAGE = auto()
+    """The storage of the bytes: the database takes the row without them."""
 
 
 # Of PostgreSQL the SQLSTATE, of MySQL and MariaDB the number of the error.
@@ -38,6 +42,8 @@ _CODES: dict[object, Fault] = {
 
 def fault_of(error: BaseException) -> Fault:
     """Tell what kind of fault an exception is that came out of a write."""
+    if isinstance(error, StorageError):
+        return Fault.STORAGE
     if not isinstance(error, Error):
         return Fault.ROW  # what cannot even be sent to the database
     known = _CODES.get(_code(error))

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 from django.apps import apps
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .conf import conf
+from .bookkeeping import Lease, PendingDeletion, note_for_deletion
 from .outcome import CaptureStatus
-from .stats import failed
+from .querysets import RequestImageQuerySet, RequestLogQuerySet, expiry
 from .stores import store_of
 
+__all__ = (
+    "ImageContent",
+    "Lease",
+    "PendingDeletion",
+    "RequestImage",
+    "RequestLog",
+)
+
 HASH_LENGTH = 64
-
-
-def expiry() -> datetime | None:
-    """Return the moment before which images are expired; None when none ever is."""
-    return days_ago(conf.RETENTION_DAYS)
-
-
-def days_ago(days: int | None) -> datetime | None:
-    """Return the moment so many days ago; None for None, or before all dates."""
-    try:
-        return None if days is None else timezone.now() - timedelta(days=days)
-    except OverflowError:
-        return None
-
-
-class RequestLogQuerySet(models.QuerySet["RequestLog"]):
-    """Request logs."""
-
-    def failed(self) -> RequestLogQuerySet:
-        """Those that failed: a status of 400 or more, or an error type."""
-        return self.filter(failed())
-
-    def older_than(self, moment: datetime) -> RequestLogQuerySet:
-        """Those that began before a moment."""
-        return self.filter(created_at__lt=moment)
 
 
 class RequestLog(models.Model):
@@ -98,6 +79,9 @@ class RequestLog(models.Model):
         default=1.0,
         help_text=_("An image that is kept stands for one divided by this."),
     )
+    is_pinned = models.BooleanField(
+        _("pinned"), default=False, help_text=_("Cleanup never deletes it.")
+    )
     link_model = models.CharField(_("linked model"), max_length=100, blank=True)
     link_pk = models.CharField(_("linked row"), max_length=100, blank=True)
 
@@ -143,55 +127,81 @@ class ImageContent(models.Model):
         _("SHA-256"), max_length=HASH_LENGTH, unique=True, editable=False
     )
     created_at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
-    data = models.BinaryField(_("bytes"), null=True)
-    storage = models.CharField(_("storage alias"), max_length=63, blank=True)
-    encoding = models.CharField(_("encoding"), max_length=32, blank=True)
+    mime_type = models.CharField(_("MIME type"), max_length=64, blank=True)
+    storage = models.CharField(
+        _("storage alias"),
+        max_length=63,
+        blank=True,
+        help_text=_("Empty for the database itself."),
+    )
+    name = models.CharField(
+        _("name in the storage"),
+        max_length=255,
+        blank=True,
+        help_text=_("Never used again for another content."),
+    )
+    encoding = models.CharField(
+        _("encoding"),
+        max_length=32,
+        blank=True,
+        help_text=_("How what is stored differs from the bytes received."),
+    )
     stored_size = models.PositiveBigIntegerField(_("stored size (bytes)"))
-    thumbnail = models.BinaryField(_("thumbnail"), null=True)
+    thumbnail_tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    thumbnail_tried_at = models.DateTimeField(null=True, editable=False)
     thumbnail_error = models.CharField(
         _("why there is no thumbnail"), max_length=200, blank=True
     )
+    # The last columns: SQLite would read through the bytes to whatever follows them.
+    thumbnail = models.BinaryField(_("thumbnail"), null=True)
+    data = models.BinaryField(_("bytes"), null=True)
 
     class Meta:
         verbose_name = _("image content")
         verbose_name_plural = _("image contents")
+        indexes = (models.Index(fields=["storage", "name"], name="content_object"),)
 
     def __str__(self) -> str:
         return self.image_hash
 
     @classmethod
-    def holding(cls, image_hash: str, data: bytes) -> ImageContent:
-        """Return an unsaved content that holds some bytes."""
-        content = cls(image_hash=image_hash)
+    def holding(cls, image_hash: str, data: bytes, mime_type: str = "") -> ImageContent:
+        """Return an unsaved content that holds some bytes in its own row."""
+        content = cls(image_hash=image_hash, mime_type=mime_type)
         store_of(content.storage).put(content, data)
         return content
 
+    @classmethod
+    def delete_all(cls, contents: models.QuerySet[ImageContent]) -> None:
+        """Delete contents, and have their objects in storages deleted soon after.
+
+        To be called within a transaction. No bytes are loaded, and no signals sent.
+
+        Args:
+            contents: Contents that nothing refers to, by their primary keys.
+
+        Raises:
+            django.db.IntegrityError: Something refers to one of them after all.
+        """
+        using = router.db_for_write(cls)
+        contents = contents.using(using)
+        objects = list(contents.exclude(storage="").values_list("storage", "name"))
+        contents._raw_delete(using)
+        note_for_deletion(objects, using)
+
     def read(self) -> bytes:
-        """Return the bytes as they were received."""
+        """Return the bytes as they were received.
+
+        Raises:
+            ObjectMissing: The storage has lost them.
+            StorageError: The storage does not answer.
+        """
         return store_of(self.storage).read(self)
 
     @property
     def has_thumbnail_answer(self) -> bool:
         """Whether a thumbnail was made, or is known to be impossible."""
         return self.thumbnail is not None or bool(self.thumbnail_error)
-
-
-class RequestImageQuerySet(models.QuerySet["RequestImage"]):
-    """Images of requests. None of these verbs loads an image's bytes."""
-
-    def older_than(self, moment: datetime) -> RequestImageQuerySet:
-        """Those whose request began before a moment."""
-        return self.filter(created_at__lt=moment)
-
-    def with_bytes(self) -> RequestImageQuerySet:
-        """Those whose bytes were kept."""
-        return self.filter(content__isnull=False)
-
-    def same_image_as(self, image: RequestImage) -> RequestImageQuerySet:
-        """Those with the very same bytes as ``image``, itself included."""
-        if not image.image_hash:
-            return self.filter(pk=image.pk)
-        return self.filter(image_hash=image.image_hash)
 
 
 class RequestImage(models.Model):
@@ -265,6 +275,10 @@ class RequestImage(models.Model):
         """The bytes as received; None when they were not kept, or are expired.
 
         Loaded by each use, from wherever they are kept.
+
+        Raises:
+            ObjectMissing: The storage has lost them.
+            StorageError: The storage does not answer.
         """
         if self.content_id is None or self.is_expired:
             return None

@@ -16,15 +16,9 @@ from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Coalesce, Length
 
 from .exceptions import RetentionError
-from .models import (
-    ImageContent,
-    RequestImage,
-    RequestImageQuerySet,
-    RequestLog,
-    RequestLogQuerySet,
-    days_ago,
-)
+from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
+from .querysets import RequestImageQuerySet, RequestLogQuerySet, days_ago
 
 _KEPT = (CaptureStatus.STORED, CaptureStatus.DUPLICATE)
 _TRIES = 5
@@ -192,7 +186,7 @@ def _delete_images(rows: Sequence[tuple[int, int, int | None]]) -> Cleaned:
     unreferenced = contents.filter(~Exists(_images().filter(content=OuterRef("pk"))))
     gone = _contents().filter(pk__in=list(unreferenced.values_list("pk", flat=True)))
     count, freed = _weigh(gone)
-    _raw_delete(gone)
+    ImageContent.delete_all(gone)
     return Cleaned(deleted, count, 0, freed)
 
 

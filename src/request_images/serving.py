@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from django.http import HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.templatetags.static import static
+from django.utils.translation import gettext
 
 from . import thumbnails
 from .drawing import thumbnail_of
+from .exceptions import ObjectMissing, StorageError
 from .formats import HEAD_SIZE, sniff
+from .health import report
 from .models import ImageContent, RequestImage
 
 _HEADERS = {
@@ -28,9 +31,12 @@ def original_response(image: RequestImage) -> HttpResponse | None:
     """Return the bytes as received; None when they were not kept or are gone.
 
     A type that browsers show without running anything is shown, any other is a
-    download.
+    download. What a storage has lost is a 404, and one that is away a 503.
     """
-    data = image.image_data
+    try:
+        data = image.image_data
+    except StorageError as error:
+        return _failed_response(error)
     if data is None:
         return None
     known = sniff(data[:HEAD_SIZE])
@@ -47,7 +53,8 @@ def original_response(image: RequestImage) -> HttpResponse | None:
 def thumbnail_response(image: RequestImage) -> HttpResponseBase | None:
     """Return the thumbnail, made now if it never was; None when the image is gone.
 
-    An image that cannot be drawn small gets a picture that says so.
+    An image that cannot be drawn small gets a picture that says so. What a storage has
+    lost is a 404, and one that is away a 503; the next look tries again.
     """
     if image.content_id is None or image.is_expired:
         return None
@@ -55,8 +62,21 @@ def thumbnail_response(image: RequestImage) -> HttpResponseBase | None:
         data = thumbnail_of(image.content_id)
     except ImageContent.DoesNotExist:
         return None
+    except StorageError as error:
+        return _failed_response(error)
     if data is None:
         redirect = HttpResponseRedirect(static("request_images/no-thumbnail.svg"))
         redirect["Cache-Control"] = "private, no-store"
         return redirect
     return HttpResponse(data, content_type=thumbnails.MIME_TYPE, headers=_HEADERS)
+
+
+def _failed_response(error: StorageError) -> HttpResponse:
+    report("read", error)
+    if isinstance(error, ObjectMissing):
+        text, status = gettext("The storage has lost this image."), 404
+    else:
+        text, status = gettext("The storage of this image does not answer."), 503
+    return HttpResponse(
+        text, status=status, content_type="text/plain; charset=utf-8", headers=_HEADERS
+    )

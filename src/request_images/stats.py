@@ -17,19 +17,10 @@ from itertools import pairwise
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, Count, IntegerField, Q, QuerySet, Sum, Value, When
+from django.db.models import Case, Count, IntegerField, QuerySet, Sum, Value, When
 from django.utils import timezone
 
-
-def failed(prefix: str = "") -> Q:
-    """Return what counts as a failed request: an error type, or a status from 400.
-
-    Args:
-        prefix: The way from the queryset's model to the request log, such as
-            ``"log__"``.
-    """
-    return ~Q(**{f"{prefix}error_type": ""}) | Q(**{f"{prefix}status_code__gte": 400})
-
+from .querysets import failed
 
 BUCKET_RATIO = 1.02
 _LOG_RATIO = math.log(BUCKET_RATIO)

@@ -5,10 +5,39 @@ A store is given the content's row and never looks for one itself.
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Protocol
+
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
+from django.core.files.base import ContentFile
+from django.core.files.storage import Storage, storages
+
+from .breaker import Breaker
+from .exceptions import ObjectMissing, StorageError
+from .formats import MIME_TYPES
 
 DATABASE = ""
 """The storage alias that stands for the database column."""
+
+_LASTING = (
+    ImproperlyConfigured,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    PermissionError,
+    SuspiciousOperation,
+    TypeError,
+    ValueError,
+)
+_PASSING_STATUSES = (408, 429)
+
+# What `key_of` makes.
+_FOLDER = re.compile(r"[0-9a-f]{2}")
+_FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}\.[a-z0-9]+")
 
 
 class Content(Protocol):
@@ -16,6 +45,7 @@ class Content(Protocol):
 
     data: bytes | memoryview | None
     storage: str
+    name: str
     encoding: str
     stored_size: int
 
@@ -23,36 +53,225 @@ class Content(Protocol):
 class Store(Protocol):
     """Keeps the bytes of contents."""
 
+    def check(self) -> None:
+        """Raise what keeps failing, where trying again would only cost time."""
+
     def put(self, content: Content, data: bytes) -> None:
-        """Keep ``data`` for a row that is about to be inserted."""
+        """Keep ``data``, and say on the unsaved row where."""
 
     def read(self, content: Content) -> bytes:
-        """Return the bytes as they were received."""
+        """Return what was put."""
+
+    def delete(self, name: str) -> None:
+        """Delete the bytes of a row that is gone; no error when they are, too."""
+
+    def holds(self, name: str) -> bool:
+        """Tell whether there is an object of this name."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all objects that are ours by their form."""
 
 
 class DatabaseStore:
     """Keeps the bytes in the row itself. They go when the row goes."""
 
+    def check(self) -> None:
+        """Nothing fails here that the write of the row does not meet."""
+
     def put(self, content: Content, data: bytes) -> None:
-        """Keep ``data`` for a row that is about to be inserted."""
+        """Keep ``data`` in the row itself."""
         content.storage = DATABASE
-        content.encoding = ""
+        content.name = ""
         content.data = data
         content.stored_size = len(data)
 
     def read(self, content: Content) -> bytes:
-        """Return the bytes as they were received."""
-        # Some databases hand out a memoryview.
-        return bytes(content.data or b"")
+        """Return what was put.
+
+        Raises:
+            ObjectMissing: The row has none.
+        """
+        if content.data is None:
+            raise ObjectMissing("the row has no bytes", is_passing=False)
+        return bytes(content.data)  # some databases hand out a memoryview
+
+    def delete(self, name: str) -> None:
+        """Do nothing: the bytes went with the row."""
+
+    def holds(self, name: str) -> bool:
+        """Return False: rows are no objects."""
+        return False
+
+    def names(self) -> Iterator[str]:
+        """Yield nothing: rows are no objects."""
+        return iter(())
 
 
-_STORES: dict[str, Store] = {DATABASE: DatabaseStore()}
+class StorageStore:
+    """Keeps the bytes as objects in one of the storages of ``STORAGES``.
+
+    Whatever the storage raises is wrapped. One that keeps failing is left alone for a
+    while.
+
+    Args:
+        alias: The storage's name in ``STORAGES``, which is resolved when it is used.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.breaker = Breaker()
+        self._last = ("", True)
+
+    @property
+    def storage(self) -> Storage:
+        """Django's storage, of whatever is in the settings now."""
+        return storages[self.alias]
+
+    def check(self) -> None:
+        """Raise what keeps failing, where trying again would only cost time.
+
+        Raises:
+            StorageError: It has just failed several times.
+        """
+        if not self.breaker.allows():
+            raise self._not_tried()
+
+    def put(self, content: Content, data: bytes) -> None:
+        """Write an object under the content's name, or under one like it.
+
+        Raises:
+            StorageError: It was not written, as far as is known.
+        """
+        try:
+            name = self.storage.save(content.name, ContentFile(data))
+        except Exception as error:
+            failure = self._wrapped(error)
+            # Not the failure itself: its traceback holds the bytes.
+            self._last = (str(failure), failure.is_passing)
+            self.breaker.failed()
+            raise failure from error
+        self.breaker.succeeded()
+        content.storage = self.alias
+        content.name = name
+        content.data = None
+        content.stored_size = len(data)
+
+    def read(self, content: Content) -> bytes:
+        """Return what was put.
+
+        Raises:
+            ObjectMissing: There is no such object.
+            StorageError: The storage does not answer, or was not asked because it has
+                just failed several times.
+        """
+        if self.breaker.is_open:
+            raise self._not_tried()
+        try:
+            with self.storage.open(content.name, "rb") as file:
+                data: bytes = file.read()
+        except FileNotFoundError as error:
+            self._look_into(content.name.rpartition("/")[0])
+            text = f"{self.alias} has no {content.name}"
+            raise ObjectMissing(text, is_passing=False) from error
+        except Exception as error:
+            raise self._wrapped(error) from error
+        return data
+
+    def delete(self, name: str) -> None:
+        """Delete an object; no error when it is gone already.
+
+        Raises:
+            StorageError: It was not deleted, as far as is known.
+        """
+        try:
+            with suppress(FileNotFoundError):
+                self.storage.delete(name)
+        except Exception as error:
+            raise self._wrapped(error) from error
+
+    def holds(self, name: str) -> bool:
+        """Tell whether there is an object of this name.
+
+        Raises:
+            StorageError: The storage does not answer.
+        """
+        try:
+            return bool(self.storage.exists(name))
+        except Exception as error:
+            raise self._wrapped(error) from error
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all objects that are ours by their form.
+
+        Raises:
+            StorageError: The storage does not answer, or cannot list what it holds.
+        """
+        folders, _ = self._list("")
+        for folder in sorted(filter(_FOLDER.fullmatch, folders)):
+            _, files = self._list(folder)
+            yield from (f"{folder}/{file}" for file in files if _FILE.fullmatch(file))
+
+    def _list(self, folder: str) -> tuple[list[str], list[str]]:
+        try:
+            return self.storage.listdir(folder)
+        except FileNotFoundError:  # nothing was ever written
+            return [], []
+        except Exception as error:
+            raise self._wrapped(error) from error
+
+    def _look_into(self, folder: str) -> None:
+        """Raise what is wrong with the storage itself: S3 says 404 of a bucket too."""
+        try:
+            self._list(folder)
+        except StorageError as error:
+            if not isinstance(error.__cause__, NotImplementedError):
+                raise
+
+    def _not_tried(self) -> StorageError:
+        text = f"{self.alias} was not tried: it has just failed several times"
+        last, is_passing = self._last
+        return StorageError(f"{text} ({last})", is_passing=is_passing)
+
+    def _wrapped(self, error: Exception) -> StorageError:
+        text = f"{self.alias}: {type(error).__name__}: {error}"
+        return StorageError(text, is_passing=_is_passing(error))
+
+
+def key_of(image_hash: str, mime_type: str) -> str:
+    """Return a name for an object that no other ever had, and that people can read.
+
+    A content that comes back after its deletion has another: what is still to be
+    deleted is never what is kept now.
+    """
+    known = MIME_TYPES.get(mime_type)
+    extension = known.extension if known else ".bin"
+    return f"{image_hash[:2]}/{image_hash}-{secrets.token_hex(4)}{extension}"
 
 
 def store_of(alias: str) -> Store:
-    """Return the store of a storage alias.
+    """Return the store of a storage alias; an alias that is none fails when used."""
+    found = _stores.get(alias)
+    return found or _stores.setdefault(alias, StorageStore(alias))
 
-    Raises:
-        KeyError: No store has this alias.
-    """
-    return _STORES[alias]
+
+def forget() -> None:
+    """Know nothing of what failed, as a new process does."""
+    _stores.clear()
+    _stores[DATABASE] = DatabaseStore()
+
+
+def _is_passing(error: Exception) -> bool:
+    # botocore and others carry the answer of the server. No access, or no bucket, does
+    # not pass by itself. What is not known may: one try too many costs little.
+    response = getattr(error, "response", None)
+    status = None
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if isinstance(status, int):
+        return status >= 500 or status in _PASSING_STATUSES
+    return not isinstance(error, _LASTING)
+
+
+_stores: dict[str, Store] = {}
+forget()
+os.register_at_fork(after_in_child=forget)

@@ -5,25 +5,26 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from django.db import DatabaseError, IntegrityError, connections, router, transaction
+from django.db import DatabaseError, IntegrityError, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import conf
+from .exceptions import ObjectClaimed
 from .faults import Fault, fault_of
 from .insertion import insert
+from .limits import bounded_transaction
 from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
+from .placing import Placed, place, release, take_over
+from .stores import key_of
 
 TRIES = 5
 """How often a write is tried that runs into another one."""
 
 _PAUSE_SECONDS = 0.01
-
-_PATIENCE = 10
-"""A statement may take so many times as long as it may wait for a lock."""
 
 
 def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> None:
@@ -39,6 +40,7 @@ def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> Non
 
     Raises:
         django.db.Error: Nothing was written.
+        StorageError: The storage took no bytes, and nothing was written.
     """
     save_many([Record(log, image, data)])
 
@@ -51,11 +53,14 @@ class Record:
         log: The unsaved log.
         image: Its unsaved image; None when the request brought none.
         data: The image's bytes when they are to be kept.
+        placed: Its unsaved content, and the object that this names, when the bytes are
+            in a storage already.
     """
 
     log: RequestLog
     image: RequestImage | None = None
     data: bytes | None = None
+    placed: tuple[ImageContent, Placed] | None = None
 
 
 def save_many(records: Sequence[Record]) -> None:
@@ -63,11 +68,14 @@ def save_many(records: Sequence[Record]) -> None:
 
     Raises:
         django.db.Error: Nothing was written.
+        StorageError: The storage took no bytes, and nothing was written.
     """
     using = router.db_for_write(RequestLog)
     for number in range(TRIES - 1):
         try:
-            _save_once(records, using)
+            _place_and_save(records, using)
+        except ObjectClaimed:
+            continue  # nobody is waited for: the next try has an object of its own
         except DatabaseError as error:
             # Meanwhile another request brought the same image, or cleanup took it
             # away. Either way the next look finds things as they are.
@@ -77,7 +85,7 @@ def save_many(records: Sequence[Record]) -> None:
                 raise
         else:
             return
-    _save_once(records, using)
+    _place_and_save(records, using)
 
 
 def unwritten(records: Sequence[Record]) -> list[Record]:
@@ -91,6 +99,30 @@ def unwritten(records: Sequence[Record]) -> list[Record]:
     )
     known = set(logs.values_list("request_id", "created_at"))
     return [r for r in records if (r.log.request_id, r.log.created_at) not in known]
+
+
+def _place_and_save(records: Sequence[Record], using: str) -> None:
+    _place(records, using)
+    _save_once(records, using)
+
+
+def _place(records: Sequence[Record], using: str) -> None:
+    """Put into the storage what is not kept yet: no lock is held while it answers."""
+    alias = conf.STORAGE
+    if alias is None:
+        return
+    kept = _kept_contents(records, using)
+    for record in records:
+        image = record.image
+        if image is None or record.data is None or image.image_hash in kept:
+            continue
+        kept[image.image_hash] = None  # by the first of those that bring it
+        if record.placed is None:
+            name = key_of(image.image_hash, image.mime_type)
+            content = ImageContent(
+                image_hash=image.image_hash, mime_type=image.mime_type, name=name
+            )
+            record.placed = content, place(content, record.data, alias, using)
 
 
 def _save_once(records: Sequence[Record], using: str) -> None:
@@ -108,6 +140,7 @@ def _save_once(records: Sequence[Record], using: str) -> None:
         for record in sorted(records, key=_hash):
             _link(record, kept, using)
         insert([r.image for r in records if r.image is not None], using)
+        release(_unused(records), using)
 
 
 def _kept_contents(records: Sequence[Record], using: str) -> dict[str, int | None]:
@@ -144,7 +177,7 @@ def _link(record: Record, kept: dict[str, int | None], using: str) -> None:
     if record.data is not None:
         pk = kept[image.image_hash]
         if pk is None:
-            content = ImageContent.holding(image.image_hash, record.data)
+            content = _content_of(record, image, record.data, using)
             insert([content], using)
             pk = kept[image.image_hash] = content.pk
     # Also when it is None: an earlier try may have left one that was rolled back.
@@ -153,59 +186,36 @@ def _link(record: Record, kept: dict[str, int | None], using: str) -> None:
     image.created_at = record.log.created_at
 
 
-@contextmanager
-def bounded_transaction(using: str) -> Iterator[None]:
-    """Open a transaction whose statements wait for locks only so long.
+def _unused(records: Sequence[Record]) -> list[Placed]:
+    # Of images that somebody else has kept meanwhile.
+    unused = []
+    for record in records:
+        if record.image is not None and record.placed is not None:
+            content, placed = record.placed
+            if record.image.content_id != content.pk:
+                unused.append(placed)
+    return unused
 
-    A table that a migration has locked would hold the server's worker for as long as
-    that takes. A transaction that is open already (a test's) keeps its own limits.
+
+def _content_of(
+    record: Record, image: RequestImage, data: bytes, using: str
+) -> ImageContent:
+    """Return the row that is to be inserted for an image that is not kept yet.
+
+    Raises:
+        ObjectClaimed: Its bytes are not in the storage, or not any more.
     """
-    connection = connections[using]
-    seconds = conf.LOCK_TIMEOUT_SECONDS
-    if connection.in_atomic_block:
-        limits: AbstractContextManager[None] = nullcontext()
-    elif connection.vendor == "mysql":
-        limits = _mysql_limits(connection, seconds)
-    else:
-        limits = nullcontext()
-    is_ours = not connection.in_atomic_block
-    with limits, transaction.atomic(using=using):
-        if is_ours and connection.vendor == "postgresql":
-            _limit_postgresql(connection, seconds)
-        yield
-
-
-def _limit_postgresql(connection: BaseDatabaseWrapper, seconds: float) -> None:
-    # "true": for this transaction only, as SET LOCAL, which behind a pooler matters.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('lock_timeout', %s, true),"
-            " set_config('statement_timeout', %s, true)",
-            [f"{round(seconds * 1000)}ms", f"{round(seconds * 1000 * _PATIENCE)}ms"],
-        )
-
-
-@contextmanager
-def _mysql_limits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    whole = max(1, round(seconds))  # these know whole seconds only
-    wanted: dict[str, float] = dict.fromkeys(
-        ("lock_wait_timeout", "innodb_lock_wait_timeout"), whole
-    )
-    if getattr(connection, "mysql_is_mariadb", False):
-        wanted["max_statement_time"] = seconds * _PATIENCE  # this one knows fractions
-    with connection.cursor() as cursor:
-        for name, value in wanted.items():
-            cursor.execute(
-                f"SET @request_images_{name} = @@SESSION.{name}, SESSION {name} = %s",
-                [value],
-            )
-    try:
-        yield
-    finally:
-        # A connection that broke meanwhile takes its limits with it.
-        with suppress(DatabaseError), connection.cursor() as cursor:
-            for name in wanted:
-                cursor.execute(f"SET SESSION {name} = @request_images_{name}")
+    if record.placed is not None:
+        content, placed = record.placed
+        try:
+            take_over(placed, using)
+        except ObjectClaimed:
+            record.placed = None  # the next try has another
+            raise
+        return content
+    if conf.STORAGE is not None:
+        raise ObjectClaimed("it was kept a moment ago, and is gone")
+    return ImageContent.holding(image.image_hash, data, image.mime_type)
 
 
 @contextmanager

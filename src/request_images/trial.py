@@ -7,11 +7,13 @@ import uuid
 from django.db import Error, router, transaction
 from django.utils import timezone
 
+from .exceptions import StorageError
 from .faults import Fault, fault_of
 from .insertion import insert
+from .limits import bounded_transaction
 from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
-from .storing import bounded_transaction, has_lost, open_connection
+from .storing import has_lost, open_connection
 
 # No connection to be had, no room on the disk, no memory; read-only, or shutting down.
 _PASSING_CLASSES = ("08", "25", "53", "57", "58")
@@ -64,6 +66,8 @@ def is_passing(error: BaseException) -> bool:
     error that is neither the database's nor one of values is taken to pass: a row that
     is tried too often costs less than one that is given up too early.
     """
+    if isinstance(error, StorageError):
+        return error.is_passing
     if not isinstance(error, Error):
         return not isinstance(error, ValueError | TypeError | ArithmeticError)
     fault = fault_of(error)

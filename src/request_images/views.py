@@ -14,7 +14,8 @@ from django.views.decorators.http import require_safe
 
 from . import health, monitoring, stats
 from .formats import MIME_TYPES
-from .models import RequestLog, RequestLogQuerySet
+from .models import RequestLog
+from .querysets import RequestLogQuerySet
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 3650

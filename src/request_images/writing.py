@@ -16,7 +16,7 @@ from .announcing import announce, tell
 from .backlog import Backlog
 from .breaker import Breaker
 from .conf import conf
-from .exceptions import StoreUnavailable
+from .exceptions import StorageError, StoreUnavailable
 from .faults import Fault, fault_of
 from .health import count, report
 from .judging import Job, judge
@@ -132,6 +132,8 @@ def _settle(job: Job, record: Record, failure: Exception | None) -> None:
 
 
 def _is_passing(failure: Exception) -> bool:
+    if isinstance(failure, StorageError):
+        return failure.is_passing
     return fault_of(failure) in (Fault.BUSY, Fault.CONFLICT)
 
 

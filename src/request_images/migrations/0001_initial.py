@@ -24,6 +24,27 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="Lease",
+            fields=[
+                (
+                    "work",
+                    models.CharField(
+                        max_length=64,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="work",
+                    ),
+                ),
+                ("holder", models.CharField(max_length=200, verbose_name="holder")),
+                ("since", models.DateTimeField(verbose_name="since")),
+                ("until", models.DateTimeField(verbose_name="until")),
+            ],
+            options={
+                "verbose_name": "lease",
+                "verbose_name_plural": "leases",
+            },
+        ),
+        migrations.CreateModel(
             name="ImageContent",
             fields=[
                 (
@@ -52,24 +73,48 @@ class Migration(migrations.Migration):
                         verbose_name="time",
                     ),
                 ),
-                ("data", models.BinaryField(null=True, verbose_name="bytes")),
+                (
+                    "mime_type",
+                    models.CharField(
+                        blank=True, max_length=64, verbose_name="MIME type"
+                    ),
+                ),
                 (
                     "storage",
                     models.CharField(
-                        blank=True, max_length=63, verbose_name="storage alias"
+                        blank=True,
+                        help_text="Empty for the database itself.",
+                        max_length=63,
+                        verbose_name="storage alias",
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        blank=True,
+                        help_text="Never used again for another content.",
+                        max_length=255,
+                        verbose_name="name in the storage",
                     ),
                 ),
                 (
                     "encoding",
                     models.CharField(
-                        blank=True, max_length=32, verbose_name="encoding"
+                        blank=True,
+                        help_text="How what is stored differs from the bytes received.",
+                        max_length=32,
+                        verbose_name="encoding",
                     ),
                 ),
                 (
                     "stored_size",
                     models.PositiveBigIntegerField(verbose_name="stored size (bytes)"),
                 ),
-                ("thumbnail", models.BinaryField(null=True, verbose_name="thumbnail")),
+                (
+                    "thumbnail_tries",
+                    models.PositiveSmallIntegerField(default=0, editable=False),
+                ),
+                ("thumbnail_tried_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "thumbnail_error",
                     models.CharField(
@@ -78,10 +123,62 @@ class Migration(migrations.Migration):
                         verbose_name="why there is no thumbnail",
                     ),
                 ),
+                ("thumbnail", models.BinaryField(null=True, verbose_name="thumbnail")),
+                ("data", models.BinaryField(null=True, verbose_name="bytes")),
             ],
             options={
                 "verbose_name": "image content",
                 "verbose_name_plural": "image contents",
+                "indexes": [
+                    models.Index(fields=["storage", "name"], name="content_object")
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="PendingDeletion",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "storage",
+                    models.CharField(max_length=63, verbose_name="storage alias"),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=255, verbose_name="name in the storage"
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        verbose_name="time",
+                    ),
+                ),
+                ("due_at", models.DateTimeField(db_index=True, verbose_name="due")),
+                ("tries", models.PositiveIntegerField(default=0, verbose_name="tries")),
+                (
+                    "error",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="last error"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "pending deletion",
+                "verbose_name_plural": "pending deletions",
+                "indexes": [
+                    models.Index(fields=["storage", "name"], name="pending_object")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -205,6 +302,14 @@ class Migration(migrations.Migration):
                         default=1.0,
                         help_text="An image that is kept stands for one divided by this.",
                         verbose_name="probability of being kept",
+                    ),
+                ),
+                (
+                    "is_pinned",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Cleanup never deletes it.",
+                        verbose_name="pinned",
                     ),
                 ),
                 (

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
 from request_images.conf import conf
+from request_images.deletion import delete_pending
 from request_images.exceptions import RetentionError
 from request_images.retention import Cleaned, Retention, clean, preview
 
@@ -64,6 +65,16 @@ class Command(BaseCommand):
             cleaned, would = clean(retention, batch_size=batch_size), "Deleted"
         if options["verbosity"] > 0:
             self.stdout.write(f"{would} {_in_words(cleaned)}.")
+        if not options["dry_run"]:
+            self._delete_objects(options["verbosity"])
+
+    def _delete_objects(self, verbosity: int) -> None:
+        done = delete_pending()
+        if verbosity > 0 and (done.deleted or done.failed or done.pending):
+            self.stdout.write(
+                f"Deleted {done.deleted} objects from storages; {done.failed} failed, "
+                f"{done.pending} are pending."
+            )
 
 
 def _or(given: int | None, setting: T) -> int | T:
