@@ -13,15 +13,15 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding texts parsed faults quota"
+        "headers isobmff decoding texts parsed faults quota pacing reckoning"
     ),
     (
         "rescue taps sources inspection thumbnails stores insertion outcome "
-        "backlog spoolfile endings querysets bookkeeping"
+        "backlog spoolfile endings querysets bookkeeping terms"
     ),
-    "models policy checks lifecycle spool stats",
-    "storing drawing retention announcing",
-    "judging serving filters trial documents",
+    "models policy checks lifecycle spool stats leasing",
+    "storing drawing removal pinning announcing",
+    "judging serving filters trial documents retention actions",
     "spooling",
     "writing monitoring beginning",
     "recording showing",
@@ -52,6 +52,7 @@ FORBIDDEN = {
     "rescue": ("PIL", "django"),
     "stats": ("django.http", "PIL"),
     "retention": ("argparse", "PIL"),
+    "removal": ("argparse", "PIL"),
     "models": ("django.http",),
 }
 
