@@ -37,6 +37,8 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
         f"{PREFIX}BACKLOG_WHEN_FULL": "drop",
         f"{PREFIX}BACKLOG_MAX_MB": 5,
     },
+    "request_images.W004": {f"{PREFIX}BYTES_RETENTION_DAYS": 30},
+    "request_images.W005": {f"{PREFIX}MAX_STORED_MB": 5},
 }
 
 

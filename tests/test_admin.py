@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 from PIL import Image
 
-from request_images import drawing
-from request_images.models import ImageContent, RequestImage
+from request_images import drawing, pinning
+from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 
 from .factories import (
@@ -68,6 +68,18 @@ class TestLists:
             assert loading_bytes(queries) == []
             counts.append(len(queries))
         assert counts[0] == counts[1] <= 15
+
+    @pytest.mark.parametrize("model", [IMAGES, LOGS])
+    def test_cost_the_same_for_old_rows(self, boss, model):
+        """Whether an image is expired depends on its log, which came along."""
+        counts = []
+        for number in (1, 20):
+            for seed in range(number):
+                make_image(draw(seed=seed), days_old=40, is_pinned=seed % 2)
+            with capture_queries() as queries:
+                boss.get(url_of(f"{model}_changelist"))
+            counts.append(len(queries))
+        assert counts[0] == counts[1]
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
     def test_hold_no_picture_in_the_page(self, boss, model):
@@ -284,7 +296,7 @@ class TestFilters:
 
     def test_are_offered(self, boss):
         """Each filter is one heading in the sidebar."""
-        for model, number in ((IMAGES, 6), (LOGS, 6)):
+        for model, number in ((IMAGES, 7), (LOGS, 7)):
             page = boss.get(url_of(f"{model}_changelist"))
             assert len(page.context["cl"].filter_specs) == number
 
@@ -568,3 +580,100 @@ class TestOriginalView:
         """Not kept, or expired: 404, and no entry."""
         assert self.get(boss, make_image(**values)).status_code == 404
         assert not LogEntry.objects.exists()
+
+
+def act(client, model: str, action: str, *rows) -> object:
+    """Choose an action for some rows of a list."""
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(url_of(f"{model}_changelist"), data, follow=True)
+
+
+class TestPins:
+    """Keeping single requests from cleanup."""
+
+    def row(self, model: str, **values):
+        image = make_image(draw(seed=len(RequestImage.objects.all())), **values)
+        return image if model == IMAGES else image.log
+
+    def log(self, row) -> RequestLog:
+        return RequestLog.objects.get(pk=getattr(row, "log_id", row.pk))
+
+    @pytest.mark.parametrize("model", [IMAGES, LOGS])
+    def test_pin_and_unpin(self, boss, model):
+        """Of the chosen rows only; told on the page, in the list and in the history."""
+        one, other = self.row(model), self.row(model)
+        assert "1 request was pinned." in text_of(act(boss, model, "pin", one))
+        assert self.log(one).is_pinned
+        assert not self.log(other).is_pinned
+        assert text_of(boss.get(url_of(f"{model}_changelist"))).count(", pinned") == 1
+        text = text_of(act(boss, model, "unpin", one, other))
+        assert "1 request was unpinned." in text
+        assert not self.log(one).is_pinned
+        history = LogEntry.objects.order_by("pk")
+        assert [entry.change_message for entry in history] == ["Pinned.", "Unpinned."]
+        assert {entry.object_id for entry in history} == {str(self.log(one).pk)}
+
+    @pytest.mark.parametrize("model", [IMAGES, LOGS])
+    def test_many_at_once(self, boss, model, monkeypatch):
+        """Some hundred at a time, and counted in the plural."""
+        monkeypatch.setattr(pinning, "_AT_ONCE", 2)
+        rows = [self.row(model) for _ in range(5)]
+        assert "5 requests were pinned." in text_of(act(boss, model, "pin", *rows))
+        assert "0 requests were pinned." in text_of(act(boss, model, "pin", *rows))
+        assert RequestLog.objects.filter(is_pinned=True).count() == 5
+        text = text_of(act(boss, model, "unpin", *rows))
+        assert "5 requests were unpinned." in text
+
+    @pytest.mark.parametrize("model", [IMAGES, LOGS])
+    def test_what_a_search_found(self, boss, model):
+        """The list may be narrowed by a search, which asks two tables."""
+        row = self.row(model)
+        self.row(model)
+        data = {"action": "pin", "_selected_action": [row.pk], "select_across": "1"}
+        address = f"{url_of(f'{model}_changelist')}?q={self.log(row).request_id}"
+        boss.post(address, data)
+        assert list(RequestLog.objects.filter(is_pinned=True)) == [self.log(row)]
+
+    @pytest.mark.parametrize("model", [IMAGES, LOGS])
+    def test_need_a_permission(self, client, model):
+        """Who may only look is offered nothing, and is refused."""
+        looks = ("view_requestimage", "view_requestlog")
+        row = self.row(model)
+        client.force_login(make_user(*looks))
+        address = url_of(f"{model}_changelist")
+        assert "unpin" not in client.get(address).content.decode()
+        act(client, model, "pin", row)
+        assert not self.log(row).is_pinned
+        client.force_login(make_user(*looks, "change_requestlog"))
+        assert "unpin" in client.get(address).content.decode()
+        act(client, model, "pin", row)
+        assert self.log(row).is_pinned
+
+    def test_change_nothing_else(self, client):
+        """The permission to change makes no row editable."""
+        image = make_image()
+        client.force_login(
+            make_user("view_requestlog", "change_requestlog", "change_requestimage")
+        )
+        address = url_of("requestlog_change", image.log_id)
+        assert "_save" not in client.get(address).content.decode()
+        assert client.post(address, {"path": "/other/"}).status_code == 403
+
+    @pytest.mark.parametrize(
+        ("model", "field"), [(IMAGES, "log__is_pinned"), (LOGS, "is_pinned")]
+    )
+    def test_are_filtered_by(self, boss, model, field):
+        """Those that stay, or those that do not."""
+        pinned, other = self.row(model, is_pinned=True), self.row(model)
+        for value, row in ((1, pinned), (0, other)):
+            asked = {f"{field}__exact": value}
+            assert listed(boss.get(url_of(f"{model}_changelist"), asked)) == [row]
+
+    def test_show_old_pictures(self, boss):
+        """A pinned picture is shown past its retention; another is not."""
+        pinned = make_image(days_old=40, is_pinned=True)
+        other = make_image(draw(seed=1), days_old=40)
+        for image, status in ((pinned, 200), (other, 404)):
+            for kind in ("thumbnail", "original"):
+                address = url_of(f"requestimage_{kind}", image.pk)
+                assert boss.get(address).status_code == status

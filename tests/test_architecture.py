@@ -13,15 +13,15 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding texts parsed quota"
+        "headers isobmff decoding texts parsed quota pacing reckoning"
     ),
     (
         "rescue taps sources inspection thumbnails stores insertion outcome "
-        "backlog spoolfile endings querysets bookkeeping faults limits"
+        "backlog spoolfile endings querysets bookkeeping faults limits terms"
     ),
-    "models policy checks lifecycle spool stats placing",
-    "storing drawing retention announcing deletion moving verifying",
-    "judging serving filters trial documents",
+    "models policy checks lifecycle spool stats leasing placing",
+    "storing drawing removal pinning announcing deletion moving verifying",
+    "judging serving filters trial documents retention actions",
     "spooling",
     "writing monitoring beginning",
     "recording showing",
@@ -55,6 +55,7 @@ FORBIDDEN = {
     "rescue": ("PIL", "django"),
     "stats": ("django.http", "PIL"),
     "retention": ("argparse", "PIL"),
+    "removal": ("argparse", "PIL"),
     "models": ("django.http",),
 }
 

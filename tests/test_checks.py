@@ -60,6 +60,10 @@ def test_a_deleted_setting_is_the_default(found, settings):
         ("E022", "SHOULD_KEEP", "no path"),
         ("E023", "STORAGE", "database"),
         ("E023", "STORAGE", 5),
+        ("E024", "FAILED_RETENTION_DAYS", 0),
+        ("E025", "BYTES_RETENTION_DAYS", 1.5),
+        ("E026", "MAX_STORED_MB", 0),
+        ("E026", "MAX_STORED_MB", float("inf")),
     ],
 )
 def test_a_wrong_value_is_told(found, check_id, name, value):
@@ -143,6 +147,46 @@ def test_W001_logs_that_go_before_their_images(found, images):
 def test_W001_is_silent_when_logs_stay_as_long(found, images, logs):
     """Logs that are kept as long as images, or for ever, need no warning."""
     assert found(RETENTION_DAYS=images, LOG_RETENTION_DAYS=logs) == {}
+
+
+@pytest.mark.parametrize("name", ["FAILED_RETENTION_DAYS", "BYTES_RETENTION_DAYS"])
+@pytest.mark.parametrize(("days", "told"), [(60, True), (59, False), (None, False)])
+def test_W001_is_about_all_days_of_images(found, name, days, told):
+    """Whichever of them is longer than the logs'."""
+    ids = [(m.id, m.msg) for m in found(LOG_RETENTION_DAYS=59, **{name: days}).values()]
+    told_of = [text for id_, text in ids if id_ == "request_images.W001"]
+    assert len(told_of) == told
+    assert all(f"{name} (60)" in text for text in told_of)
+
+
+@pytest.mark.parametrize(
+    ("data", "images", "told"),
+    [(30, 30, True), (31, 30, True), (29, 30, False), (31, None, False)],
+)
+def test_W004_bytes_that_go_with_their_images(found, data, images, told):
+    """Days for bytes that change nothing are hardly meant."""
+    days = {"BYTES_RETENTION_DAYS": data, "RETENTION_DAYS": images}
+    messages = found(LOG_RETENTION_DAYS=None, **days)
+    ids = {message.id for message in messages.values()}
+    assert ids == ({"request_images.W004"} if told else set())
+
+
+@pytest.mark.parametrize(
+    ("room", "told"), [(9, True), (9.99, True), (10, False), (None, False)]
+)
+def test_W005_a_budget_that_one_image_can_be_over(found, room, told):
+    """It would be deleted with the next cleanup."""
+    ids = {message.id for message in found(MAX_STORED_MB=room).values()}
+    assert ids == ({"request_images.W005"} if told else set())
+
+
+@pytest.mark.parametrize(
+    "name", ["RETENTION_DAYS", "BYTES_RETENTION_DAYS", "MAX_STORED_MB", "MAX_SIZE_MB"]
+)
+def test_W004_W005_leave_wrong_values_to_their_own_checks(found, name):
+    """One message for each mistake."""
+    messages = found(**{name: "x"}).values()
+    assert all(message.id.startswith("request_images.E") for message in messages)
 
 
 DROPS = {"WRITE_MODE": "background", "BACKLOG_WHEN_FULL": "drop"}

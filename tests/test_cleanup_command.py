@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images import leasing
+from request_images.exceptions import LeaseLost
+from request_images.leasing import lease
+from request_images.models import ImageContent, Lease, RequestImage, RequestLog
 
 from .factories import PICTURE, make_image, make_log
 from .images import draw
@@ -35,6 +39,9 @@ def test_deletes_what_the_settings_say(settings):
     assert run() == (
         "Images are kept 7 days.\n"
         "Logs are kept 100 days.\n"
+        "Deleted 1 images of successful requests (1 distinct); "
+        f"{len(PICTURE)} bytes ({len(PICTURE)} bytes).\n"
+        "Deleted 1 logs, with 0 images (0 distinct); 0 bytes (0 bytes).\n"
         f"Deleted 1 images (1 distinct) and 1 logs; {len(PICTURE)} bytes "
         f"({len(PICTURE)} bytes) of storage.\n"
     )
@@ -98,6 +105,7 @@ def test_any_batch_size_has_the_same_result(size):
     [
         ("--days=0", "0 would delete everything there is; give 1 at least"),
         ("--days=-1", "-1 would delete everything there is"),
+        ("--failed-days=0", "0 would delete everything there is"),
         ("--days=x", "'x' is no whole number"),
         ("--days=1.5", "'1.5' is no whole number"),
         ("--days=", "'' is no whole number"),
@@ -119,6 +127,7 @@ def test_a_wrong_argument_is_refused(argument, says):
     [
         ({"days": 0}, "0 days would delete everything there is"),
         ({"days": -1}, "-1 days would delete everything there is"),
+        ({"failed_days": 0}, "0 days would delete everything there is"),
         ({"batch_size": 0}, "A batch of 0 rows deletes nothing"),
         ({"batch_size": -1}, "A batch of -1 rows deletes nothing"),
     ],
@@ -135,3 +144,93 @@ def test_more_days_than_there_are():
     """A million years keep everything."""
     make_image(days_old=40)
     assert "Deleted 0 images" in run("--days", str(365 * 10**6))
+
+
+def test_says_what_went_and_why(settings):
+    """A sentence for each reason, and the same ones before."""
+    settings.REQUEST_IMAGES_FAILED_RETENTION_DAYS = 90
+    settings.REQUEST_IMAGES_BYTES_RETENTION_DAYS = 7
+    megabytes = (len(draw(seed=5)) + 5) / 1024 / 1024
+    settings.REQUEST_IMAGES_MAX_STORED_MB = megabytes
+    ages = [(400, 200), (40, 200), (100, 500), (8, 200), (2, 200), (1, 200)]
+    for seed, (days_old, status) in enumerate(ages):
+        make_image(draw(seed=seed), days_old=days_old, status_code=status)
+    told = run("--dry-run")
+    lines = [line for line in told.splitlines() if "kept" not in line]
+    beginnings = [
+        f"Images may take {megabytes:g} MB in all.",
+        "Would delete 1 images of successful requests (1 distinct); ",
+        "Would delete 1 images of failed requests (1 distinct); ",
+        "Would delete the bytes of 1 images (1 distinct); ",
+        "Would delete the bytes of 1 images over the budget (1 distinct); ",
+        "Would delete 1 logs, with 1 images (1 distinct); ",
+        "Would delete 5 images (5 distinct) and 1 logs; ",
+    ]
+    assert len(lines) == len(beginnings)
+    for line, beginning in zip(lines, beginnings, strict=True):
+        assert line.startswith(beginning)
+    assert (
+        "Images are kept 30 days.\n"
+        "Images of failed requests are kept 90 days.\n"
+        "Bytes are kept 7 days.\n"
+        "Logs are kept 365 days.\n"
+    ) in told
+    assert run() == told.replace("Would delete", "Deleted")
+    assert ImageContent.objects.count() == 1
+
+
+def test_days_of_failures():
+    """``--failed-days`` is for this run too, and for failures alone."""
+    make_image(days_old=8, status_code=500)
+    make_image(draw(seed=1), days_old=8)
+    assert "Images of failed requests are kept 7 days." in run("--failed-days=7")
+    assert RequestImage.objects.get().log.status_code == 200
+
+
+def test_images_go_with_their_logs(settings):
+    """So that is said, whatever the days of images are."""
+    settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 20
+    assert "Images are kept 20 days." in run()
+
+
+class TestTwoAtOnce:
+    """Of two crons one does the work."""
+
+    def test_the_second_says_who_is_at_it(self):
+        """And does nothing, which is no failure."""
+        make_image(days_old=40)
+        with lease("cleanup"):
+            text = run()
+        assert f"process {os.getpid()}" in text
+        assert "is at the cleanup since" in text
+        assert text.endswith("Nothing was done.\n")
+        assert RequestImage.objects.exists()
+        assert run("--verbosity=0") == ""
+        assert not RequestImage.objects.exists()
+
+    def test_the_second_is_silent_when_asked(self):
+        """Cron sends no mail about it."""
+        with lease("cleanup"):
+            assert run("--verbosity=0") == ""
+
+    def test_a_dry_run_disturbs_nobody(self):
+        """It looks only."""
+        with lease("cleanup"):
+            assert "Would delete 0 images" in run("--dry-run")
+
+    def test_lets_go_in_the_end(self):
+        """Also of the row, so that the next may begin at once."""
+        run()
+        assert not Lease.objects.exists()
+
+    def test_one_that_was_silent_for_too_long_stops(self, monkeypatch):
+        """Another has the work by now; that is a failure, and told."""
+        make_image(days_old=40)
+
+        def prolong(held):
+            raise LeaseLost("Another process has taken over the cleanup.")
+
+        monkeypatch.setattr(leasing.Held, "prolong", prolong)
+        with pytest.raises(CommandError, match="taken over the cleanup"):
+            run()
+        assert RequestImage.objects.exists()

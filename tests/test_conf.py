@@ -21,6 +21,9 @@ RIGHT = {
     "MAX_SIZE_MB": [0.001, 1, 10_000],
     "RETENTION_DAYS": [1, 10**12, None],
     "LOG_RETENTION_DAYS": [1, None],
+    "FAILED_RETENTION_DAYS": [1, 90, None],
+    "BYTES_RETENTION_DAYS": [1, 7, None],
+    "MAX_STORED_MB": [0.5, 20_000, None],
     "ALLOWED_FORMATS": [["PNG"], ("PNG",), {"PNG"}, frozenset({"PNG"})],
     "METHODS": [["POST"], ("GET", "M-SEARCH")],
     "REQUEST_ID_HEADER": ["X-Request-ID", "traceid", None],
@@ -45,6 +48,9 @@ WRONG = {
     "MAX_SIZE_MB": [0, -1, "10", True, None, float("nan"), float("inf")],
     "RETENTION_DAYS": [0, -1, 1.5, "30", True],
     "LOG_RETENTION_DAYS": [0, -1, 1.5, "30", False],
+    "FAILED_RETENTION_DAYS": [0, -1, 1.5, "90", True],
+    "BYTES_RETENTION_DAYS": [0, -1, 1.5, "7", False],
+    "MAX_STORED_MB": [0, -1, "500", True, float("nan"), float("inf")],
     "ALLOWED_FORMATS": ["PNG", [], None, [""], [1], {"PNG": 1}],
     "METHODS": ["POST", [], ["post"], None, [None]],
     "REQUEST_ID_HEADER": ["", "X Request", 5, "-", "X-Id:"],
@@ -88,8 +94,8 @@ def test_check_ids_are_distinct():
     """A check id tells which setting is wrong."""
     ids = [setting.check_id for setting in DECLARATIONS]
     # E011 is about the names within one of them.
-    numbers = [*range(1, 11), *range(12, 24)]
-    assert ids == [f"request_images.E{number:03}" for number in numbers]
+    numbers = [*range(1, 11), *range(12, 27)]
+    assert sorted(ids) == [f"request_images.E{number:03}" for number in numbers]
 
 
 def test_defaults_are_those_of_the_design(settings):

@@ -24,6 +24,7 @@ from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 
 from . import test_architecture
+from .factories import make_image
 from .images import draw
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -352,6 +353,7 @@ class TestCleanup:
     @pytest.mark.django_db
     @pytest.mark.parametrize("dry_run", [True, False])
     def test_its_words(self, dry_run):
+        make_image(days_old=40)
         out = io.StringIO()
         call_command("cleanup_old_images", dry_run=dry_run, stdout=out)
         said = "Would delete" if dry_run else "Deleted"

@@ -55,6 +55,46 @@ class TestRequestLog:
             str(RequestLog(method="PUT", path="/a/", request_id="7")) == "PUT /a/ (7)"
         )
 
+    @pytest.mark.parametrize(
+        ("days", "log", "expired"),
+        [
+            ({}, {"status_code": 500}, True),
+            ({"FAILED": 50}, {"status_code": 500}, False),
+            ({"FAILED": 50}, {"error_type": "Odd", "status_code": None}, False),
+            ({"FAILED": 50}, {}, True),
+            ({"FAILED": 39}, {"status_code": 500}, True),
+            ({"FAILED": 50, "BYTES": 10}, {"status_code": 500}, False),
+            ({}, {"is_pinned": True}, False),
+            ({"FAILED": 1, "BYTES": 1}, {"is_pinned": True, "status_code": 500}, False),
+        ],
+    )
+    def test_expired_by_outcome_and_never_when_pinned(
+        self, settings, days, log, expired
+    ):
+        """The same rule as the cleanup's."""
+        for name, value in days.items():
+            setattr(settings, f"REQUEST_IMAGES_{name}_RETENTION_DAYS", value)
+        image = make_image(days_old=40, **log)
+        assert image.is_expired is expired
+        assert image.image_data == (None if expired else PICTURE)
+
+    @pytest.mark.parametrize(("days_old", "expired"), [(6.9, False), (7.1, True)])
+    def test_bytes_expire_before_their_image(self, settings, days_old, expired):
+        """What is known of the image is still shown; the bytes are not."""
+        settings.REQUEST_IMAGES_BYTES_RETENTION_DAYS = 7
+        image = make_image(days_old=days_old)
+        assert image.is_expired is expired
+        assert image.image_data == (None if expired else PICTURE)
+
+    @pytest.mark.parametrize(("days_old", "number"), [(1, 0), (40, 1)])
+    def test_only_old_images_need_their_log(self, days_old, number):
+        """What is too young for any retention costs no query."""
+        make_image(days_old=days_old)
+        image = RequestImage.objects.get()
+        with capture_queries() as queries:
+            image.is_expired  # noqa: B018
+        assert len(queries) == number
+
     def test_the_newest_come_first(self):
         """In time, and among equals in the order of writing."""
         old, new = make_log(days_old=2), make_log(days_old=1)

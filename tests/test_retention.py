@@ -6,17 +6,20 @@ from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, OperationalError, connection
 from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from request_images import retention
+from request_images import pacing, removal, retention
 from request_images.exceptions import RetentionError
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
-from request_images.retention import Cleaned, Retention, clean, preview
+from request_images.querysets import failed, succeeded
+from request_images.reckoning import Cleaned, Reason, Report
+from request_images.retention import preview
+from request_images.terms import Retention, Term
 
 from .factories import (
     PICTURE,
@@ -28,11 +31,24 @@ from .factories import (
 from .images import draw
 
 pytestmark = pytest.mark.django_db
-MONTH_AND_YEAR = (30, 365)
+FOR_EVER = Term(None, None)
 
 
-def of_days(images=30, logs=365) -> Retention:
-    return Retention.of_days(images, logs)
+def of_days(images=30, logs=365, **others) -> Retention:
+    return Retention.of_days(images, logs, **others)
+
+
+def clean(kept_for: Retention, **options) -> Cleaned:
+    """Clean, and return what went for whatever reason."""
+    return retention.clean(kept_for, **options).total
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Let pauses take no time, and tell how long they would be."""
+    slept: list[float] = []
+    monkeypatch.setattr(pacing.time, "sleep", slept.append)
+    return slept
 
 
 def empty_tables():
@@ -42,9 +58,9 @@ def empty_tables():
 
 class TestRetention:
     @pytest.mark.parametrize("days", [0, -1])
-    @pytest.mark.parametrize("of", ["images", "logs"])
+    @pytest.mark.parametrize("of", ["images", "logs", "failed_days", "bytes_days"])
     def test_nothing_means_everything(self, days, of):
-        """Zero days, or fewer, are refused for images and for logs."""
+        """Zero days, or fewer, are refused of whatever."""
         with pytest.raises(RetentionError, match=f"^{days} days would delete every"):
             of_days(**{of: days})
 
@@ -53,8 +69,8 @@ class TestRetention:
         """None, and more days than there are, keep everything."""
         make_image(days_old=10_000)
         for_ever = of_days(days, days)
-        assert for_ever == Retention(None, None)
-        assert preview(for_ever) == clean(for_ever, batch_size=10) == Cleaned()
+        assert for_ever == Retention(FOR_EVER, FOR_EVER, None)
+        assert preview(for_ever) == retention.clean(for_ever, batch_size=10) == Report()
         assert RequestImage.objects.get().content is not None
 
     @pytest.mark.parametrize("size", [0, -1])
@@ -100,7 +116,7 @@ class TestImages:
         """What comes free includes it."""
         content = make_image(days_old=40).content
         ImageContent.objects.filter(pk=content.pk).update(thumbnail=b"12345")
-        assert preview(of_days()).freed == len(PICTURE) + 5
+        assert preview(of_days()).total.freed == len(PICTURE) + 5
         assert clean(of_days(), batch_size=10).freed == len(PICTURE) + 5
 
     @pytest.mark.parametrize("status", CaptureStatus)
@@ -152,54 +168,358 @@ ROWS = st.lists(
         st.booleans(),  # kept
         st.sampled_from([0.1, 5, 9.9, 10.1, 15, 19.9, 20.1, 500]),  # days old
         st.booleans(),  # with an image at all
+        st.sampled_from([200, 500, None, "error"]),  # the outcome
+        st.sampled_from([False, False, True]),  # pinned
     ),
     max_size=12,
 )
 DAYS = st.sampled_from([1, 10, 20, None])
+BUDGET = st.sampled_from([None, 1, 300, 600, 900, 1200, 10**6])
+
+
+def populate(rows) -> None:
+    """Write what a strategy has drawn, into empty tables."""
+    empty_tables()
+    for seed, kept, days_old, with_image, outcome, is_pinned in rows:
+        values = {
+            "days_old": days_old,
+            "is_pinned": is_pinned,
+            "status_code": None if outcome == "error" else outcome,
+            "error_type": "ValueError" if outcome == "error" else "",
+        }
+        if with_image:
+            image = make_image(draw(seed=seed), kept=kept, **values)
+            if kept and seed % 2:
+                thumbnail = b"small" * seed
+                row = ImageContent.objects.filter(pk=image.content_id)
+                row.update(thumbnail=thumbnail)
+        else:
+            make_log(**values)
+
+
+def stored_bytes() -> int:
+    """Weigh every content, thumbnail included."""
+    rows = ImageContent.objects.values_list("stored_size", "thumbnail")
+    return sum(size + len(thumbnail or b"") for size, thumbnail in rows)
+
+
+def logs_of(rows) -> set[int]:
+    return set(rows.values_list("log", flat=True))
+
+
+def check_that_nothing_dangles() -> None:
+    """Every reference has its bytes, and all bytes have a reference."""
+    connection.check_constraints()
+    assert not ImageContent.objects.filter(images=None).exists()
+    kept = ("stored", "duplicate")
+    losers = RequestImage.objects.filter(content=None, log__capture_status__in=kept)
+    assert not losers.exists()
 
 
 @settings(
-    max_examples=60,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(ROWS, DAYS, DAYS, st.integers(1, 5))
-def test_the_dry_run_is_the_real_run(rows, image_days, log_days, batch_size):
+@given(ROWS, DAYS, DAYS, DAYS, DAYS, BUDGET, st.integers(1, 5), st.integers(1, 4))
+def test_the_dry_run_is_the_real_run(  # noqa: PLR0917
+    monkeypatch, pauses, rows, images, logs, failed_, bytes_, budget, batch, at_once
+):
     """Whatever there is: the preview tells exactly what goes, and the rest is whole."""
-    empty_tables()
-    for seed, kept, days_old, with_image in rows:
-        if with_image:
-            make_image(draw(seed=seed), kept=kept, days_old=days_old)
-        else:
-            make_log(days_old=days_old)
+    monkeypatch.setattr(retention, "_AT_ONCE", at_once)
+    populate(rows)
     before = RequestImage.objects.count(), RequestLog.objects.count()
-    contents = ImageContent.objects.count()
-    weight = sum(ImageContent.objects.values_list("stored_size", flat=True))
-    kept_for = Retention.of_days(image_days, log_days)
+    contents, weight = ImageContent.objects.count(), stored_bytes()
+    pinned = set(RequestLog.objects.filter(is_pinned=True).values_list("pk", flat=True))
+    pinned_bytes = logs_of(
+        RequestImage.objects.with_bytes().filter(log__is_pinned=True)
+    )
+    kept_for = of_days(images, logs, failed_days=failed_, bytes_days=bytes_)
 
     with capture_queries() as queries:
-        told = preview(kept_for)
+        told = preview(kept_for, max_bytes=budget)
     assert all(sql.startswith("SELECT") for sql in queries)
     assert loading_bytes(queries) == []
-    assert clean(kept_for, batch_size=batch_size) == told
+    went = retention.clean(kept_for, batch_size=batch, max_bytes=budget)
+    assert went == told
 
-    assert before == (
-        RequestImage.objects.count() + told.images,
-        RequestLog.objects.count() + told.logs,
+    gone_rows = went.total.images - sum(
+        went[reason].images for reason in (Reason.BYTES, Reason.BUDGET)
     )
-    assert contents == ImageContent.objects.count() + told.contents
-    left = sum(ImageContent.objects.values_list("stored_size", flat=True))
-    assert weight == left + told.freed
-    assert not ImageContent.objects.filter(images=None).exists()
-    now = timezone.now()
-    if image_days:
-        limit = now - timedelta(days=image_days)
-        assert not RequestImage.objects.older_than(limit).exists()
-    if log_days:
-        limit = now - timedelta(days=log_days)
-        assert not RequestLog.objects.older_than(limit).exists()
-    connection.check_constraints()
-    assert preview(kept_for) == clean(kept_for, batch_size=1) == Cleaned()
+    assert before == (
+        RequestImage.objects.count() + gone_rows,
+        RequestLog.objects.count() + went.total.logs,
+    )
+    assert contents == ImageContent.objects.count() + went.total.contents
+    assert weight == stored_bytes() + went.total.freed
+    check_that_nothing_dangles()
+    assert pinned <= set(RequestLog.objects.values_list("pk", flat=True))
+    assert pinned_bytes <= logs_of(RequestImage.objects.with_bytes())
+    check_that_nothing_is_over(images, logs, failed_, bytes_)
+    if budget:
+        unpinned = RequestImage.objects.with_bytes().filter(log__is_pinned=False)
+        others = unpinned.exclude(content__images__log__is_pinned=True)
+        assert stored_bytes() <= budget or not others.exists()
+    again = preview(kept_for, max_bytes=budget)
+    assert again == Report()
+
+
+def check_that_nothing_is_over(images, logs, failed_, bytes_) -> None:
+    """No row and no bytes are older than they may be, unless they are pinned."""
+
+    def older(days):
+        moment = timezone.now() - timedelta(days=days)
+        rows = RequestImage.objects.filter(log__is_pinned=False)
+        return rows.older_than(moment)
+
+    of_failed = {images, bytes_} if failed_ is None else {failed_}
+    for days in {images, bytes_} - {None}:
+        rows = older(days).filter(succeeded("log__"))
+        assert not rows.with_bytes().exists()
+        assert days == bytes_ or not rows.exists()
+    for days in of_failed - {None}:
+        assert not older(days).filter(failed("log__")).with_bytes().exists()
+    if logs:
+        moment = timezone.now() - timedelta(days=logs)
+        rows = RequestLog.objects.filter(is_pinned=False)
+        assert not rows.older_than(moment).exists()
+
+
+class TestFailures:
+    """Images of failed requests have days of their own."""
+
+    @pytest.mark.parametrize("values", [{"status_code": 500}, {"error_type": "Odd"}])
+    def test_stay_longer(self, values):
+        """A failure is what one looks for weeks later."""
+        failure = make_image(days_old=40, **values)
+        make_image(draw(seed=1), days_old=40)
+        kept_for = of_days(failed_days=90)
+        assert kept_for.failures != kept_for.successes
+        report = retention.clean(kept_for, batch_size=10)
+        assert set(report.by_reason) == {Reason.SUCCESS}
+        assert list(RequestImage.objects.all()) == [failure]
+        assert failure.content.read() == PICTURE
+
+    def test_go_after_their_own_days(self):
+        """With the log marked, and told for themselves."""
+        failure = make_image(days_old=91, status_code=500)
+        report = retention.clean(of_days(failed_days=90), batch_size=10)
+        size = failure.content.stored_size
+        assert report.by_reason == {Reason.FAILURE: Cleaned(1, 1, 0, size)}
+        failure.log.refresh_from_db()
+        assert failure.log.capture_status == CaptureStatus.EXPIRED
+
+    def test_may_go_earlier(self):
+        """Days are days, whichever are more."""
+        make_image(days_old=5, status_code=500)
+        success = make_image(draw(seed=1), days_old=5)
+        clean(of_days(failed_days=3), batch_size=10)
+        assert list(RequestImage.objects.all()) == [success]
+
+    def test_keep_their_bytes_as_long(self):
+        """The days of failures count for their bytes too."""
+        failure = make_image(days_old=40, status_code=500)
+        clean(of_days(failed_days=90, bytes_days=7), batch_size=10)
+        failure.refresh_from_db()
+        assert failure.content is not None
+
+    def test_an_unknown_status_is_no_failure(self):
+        """Nobody said that it failed."""
+        make_image(days_old=40, status_code=None)
+        report = retention.clean(of_days(failed_days=90), batch_size=10)
+        assert set(report.by_reason) == {Reason.SUCCESS}
+
+
+class TestBytes:
+    """Bytes that expire before what is known of them."""
+
+    def test_go_earlier(self):
+        """Dimensions, type and hash stay for the statistics."""
+        image = make_image(days_old=8)
+        size = image.content.stored_size
+        report = retention.clean(of_days(bytes_days=7), batch_size=10)
+        assert report.by_reason == {Reason.BYTES: Cleaned(1, 1, 0, size)}
+        image.refresh_from_db()
+        assert image.content is None
+        assert (image.width, image.height, image.file_size) == (32, 24, len(PICTURE))
+        assert image.log.capture_status == CaptureStatus.EXPIRED
+        assert not ImageContent.objects.exists()
+
+    def test_images_without_bytes_have_none_to_lose(self):
+        """They are not counted, and their log goes on saying why."""
+        image = make_image(days_old=8, kept=False)
+        assert clean(of_days(bytes_days=7), batch_size=10) == Cleaned()
+        image.log.refresh_from_db()
+        assert image.log.capture_status == CaptureStatus.TOO_LARGE
+
+    def test_never_outlive_their_image(self):
+        """More days for bytes than for images change nothing."""
+        make_image(days_old=40)
+        assert clean(of_days(bytes_days=90), batch_size=10).images == 1
+        assert not RequestImage.objects.exists()
+
+
+class TestPins:
+    """What is pinned is never cleaned."""
+
+    @pytest.mark.parametrize("status_code", [200, 500])
+    def test_keep_everything(self, status_code):
+        """Log, image and bytes, whatever is over."""
+        image = make_image(days_old=1000, is_pinned=True, status_code=status_code)
+        kept_for = of_days(1, 1, failed_days=1, bytes_days=1)
+        assert preview(kept_for, max_bytes=1) == Report()
+        assert clean(kept_for, batch_size=10, max_bytes=1) == Cleaned()
+        image.refresh_from_db()
+        assert image.content.read() == PICTURE
+        assert image.log.capture_status == CaptureStatus.STORED
+
+    def test_keep_bytes_that_others_had_too(self):
+        """The others go, and free nothing."""
+        image = make_image(days_old=1000, is_pinned=True)
+        make_image(days_old=40)
+        assert clean(of_days(), batch_size=10) == Cleaned(1, 0, 0, 0)
+        assert image.content.read() == PICTURE
+
+    @pytest.mark.parametrize("days_old", [40, 400])
+    @pytest.mark.parametrize("options", [{}, {"bytes_days": 7}])
+    def test_that_come_at_the_last_moment(self, monkeypatch, days_old, options):
+        """Also when the walk had seen the request before."""
+        image = make_image(days_old=days_old)
+        real = removal.remove
+
+        def pinned_meanwhile(batch, detail):
+            RequestLog.objects.update(is_pinned=True)
+            return real(batch, detail)
+
+        monkeypatch.setattr(retention, "remove", pinned_meanwhile)
+        assert clean(of_days(**options), batch_size=10) == Cleaned()
+        image.refresh_from_db()
+        assert image.content.read() == PICTURE
+        assert image.log.capture_status == CaptureStatus.STORED
+
+
+class TestBudget:
+    """More bytes than there may be."""
+
+    @pytest.fixture
+    def sizes(self):
+        """Write three successes and two failures, the oldest of each first."""
+        images = [
+            make_image(draw(seed=n), days_old=20 - n, status_code=status)
+            for n, status in enumerate((500, 200, 200, 500, 200))
+        ]
+        return {image.pk: image.content.stored_size for image in images}
+
+    def left(self) -> list[int]:
+        rows = RequestImage.objects.with_bytes().order_by("pk")
+        return list(rows.values_list("pk", flat=True))
+
+    @pytest.mark.parametrize(
+        ("number", "left"),
+        [
+            (0, [0, 1, 2, 3, 4]),
+            (1, [0, 2, 3, 4]),
+            (2, [0, 3, 4]),
+            (3, [0, 3]),
+            (4, [3]),
+            (5, []),
+        ],
+    )
+    @pytest.mark.parametrize("spare", [0, 1])
+    def test_the_oldest_successes_go_first(self, sizes, number, left, spare):
+        """Then the oldest failures; and not one more than must."""
+        pks = list(sizes)
+        order = [pks[n] for n in (1, 2, 4, 0, 3)]
+        budget = sum(sizes[pk] for pk in order[number:]) + spare
+        if not budget:
+            budget = 1
+        told = preview(of_days(), max_bytes=budget)
+        report = retention.clean(of_days(), batch_size=2, max_bytes=budget)
+        assert report == told
+        assert report[Reason.BUDGET].images == number
+        assert self.left() == [pks[n] for n in left]
+
+    def test_what_is_known_stays_and_the_log_says_why(self):
+        """With the budget that was over."""
+        image = make_image(days_old=1)
+        clean(of_days(), batch_size=10, max_bytes=1)
+        image.refresh_from_db()
+        assert image.content is None
+        assert image.width == 32
+        assert image.log.capture_status == CaptureStatus.OVER_BUDGET
+        assert image.log.capture_detail.endswith(" MB in all")
+
+    def test_shared_bytes_come_free_with_their_last_reference(self):
+        """Up to there all go, and those behind stay."""
+        for days in (9, 8):
+            make_image(days_old=days)
+        stays = make_image(draw(seed=1), days_old=7)
+        size = stays.content.stored_size
+        report = retention.clean(of_days(), batch_size=1, max_bytes=size)
+        assert report.by_reason == {Reason.BUDGET: Cleaned(2, 1, 0, len(PICTURE))}
+        assert self.left() == [stays.pk]
+
+    def test_bytes_that_a_pinned_request_has_too_free_nothing(self):
+        """So nobody loses them."""
+        make_image(days_old=9, is_pinned=True)
+        make_image(days_old=8)
+        goes = make_image(draw(seed=1), days_old=7)
+        report = retention.clean(of_days(), batch_size=10, max_bytes=1)
+        assert report.total.images == 1
+        assert goes.pk not in self.left()
+        assert len(self.left()) == 2
+
+    def test_is_looked_at_after_the_retention(self):
+        """What is over anyway comes free first."""
+        make_image(days_old=40)
+        stays = make_image(draw(seed=1), days_old=1)
+        budget = stays.content.stored_size
+        report = retention.clean(of_days(), batch_size=10, max_bytes=budget)
+        assert set(report.by_reason) == {Reason.SUCCESS}
+
+    @pytest.mark.parametrize("budget", [0, -1])
+    @pytest.mark.parametrize(
+        "run", [preview, lambda r, **o: clean(r, batch_size=1, **o)]
+    )
+    def test_of_nothing(self, budget, run):
+        """No budget is None; nothing at all would be everything gone."""
+        with pytest.raises(RetentionError, match="every image there is"):
+            run(of_days(), max_bytes=budget)
+
+
+class TestPace:
+    """Batches that let others write."""
+
+    def test_grows_as_long_as_it_is_quick(self, pauses):
+        """At most twice as large each time, and never larger than it may be."""
+        pace = pacing.Pace(500, aim=1000)
+        sizes = [pace.size]
+        for _ in range(5):
+            with pace.batch(pace.size):
+                pass
+            sizes.append(pace.size)
+        assert sizes == [50, 100, 200, 400, 500, 500]
+
+    def test_shrinks_when_it_takes_too_long(self, pauses):
+        """To a single row, and no further."""
+        pace = pacing.Pace(500, aim=0)
+        with pace.batch(50):
+            pass
+        assert pace.size == 1
+
+    def test_never_begins_above_the_largest(self):
+        """A small batch size is a small batch."""
+        assert pacing.Pace(3).size == 3
+
+    def test_pauses_as_long_as_it_took(self, pauses, monkeypatch):
+        """And no longer than a second."""
+        times = iter([0, 0.5, 0, 60])
+        monkeypatch.setattr(pacing.time, "perf_counter", lambda: next(times))
+        pace = pacing.Pace(10)
+        for _ in range(2):
+            with pace.batch(10):
+                pass
+        assert pauses == [0.5, 1.0]
 
 
 class TestCost:
@@ -244,7 +564,8 @@ class TestCost:
             if sql.startswith("DELETE") and "requestimage" in sql.split("WHERE")[0]
         ]
         assert len(deletes) == 3
-        assert max(sql.count(",") for sql in deletes) == 2
+        # Three images and, to see that they are not pinned, their three logs.
+        assert max(sql.count(",") for sql in deletes) == 4
 
     @pytest.mark.skipif(
         not connection.features.has_select_for_update,
@@ -270,7 +591,7 @@ class TestCost:
         replica.db_for_read.return_value = "a database that is not there"
         replica.db_for_write.return_value = "default"
         settings.DATABASE_ROUTERS = [replica]
-        assert preview(of_days()).contents == 1
+        assert preview(of_days()).total.contents == 1
         assert clean(of_days(), batch_size=10).contents == 1
 
 
@@ -282,8 +603,8 @@ class TestFaults:
         return [make_image(draw(seed=seed), days_old=40) for seed in (1, 1, 2, 3, 4, 5)]
 
     def break_down(self, monkeypatch, name: str, *, after: int, error: Exception):
-        """Let a function of `retention` fail when it was called so many times."""
-        function, calls = getattr(retention, name), []
+        """Let a function of `removal` fail when it was called so many times."""
+        function, calls = getattr(removal, name), []
 
         def breaking(*args, **kwargs):
             calls.append(args)
@@ -291,12 +612,12 @@ class TestFaults:
                 raise error
             return function(*args, **kwargs)
 
-        monkeypatch.setattr(retention, name, breaking)
+        monkeypatch.setattr(removal, name, breaking)
 
     @pytest.mark.parametrize(
         ("name", "after"),
         [
-            *(("_delete_images", after) for after in range(3)),
+            *(("_delete_contents", after) for after in range(3)),
             *(("_weigh", after) for after in range(3)),
             *(("_raw_delete", after) for after in range(3)),
         ],
@@ -306,7 +627,7 @@ class TestFaults:
     ):
         """Whole batches only; every row left has its bytes; the next run finishes."""
         young = make_image(draw(seed=3), days_old=1)
-        expected = preview(of_days())
+        expected = preview(of_days()).total
         with monkeypatch.context() as patched:
             self.break_down(patched, name, after=after, error=DatabaseError("gone"))
             with pytest.raises(DatabaseError):
@@ -329,7 +650,7 @@ class TestFaults:
     def test_batches_are_separate_transactions(self, monkeypatch, old_images):
         """What was done before the fault stays done."""
         error = DatabaseError("gone")
-        self.break_down(monkeypatch, "_delete_images", after=2, error=error)
+        self.break_down(monkeypatch, "_delete_contents", after=2, error=error)
         with pytest.raises(DatabaseError):
             clean(of_days(), batch_size=2)
         assert RequestImage.objects.count() == 2
@@ -337,7 +658,7 @@ class TestFaults:
     def test_a_request_that_refers_to_the_same_bytes_meanwhile(self, monkeypatch):
         """The database refuses the batch; the next try keeps the bytes."""
         make_image(days_old=40)
-        weigh, left = retention._weigh, [1]
+        weigh, left = removal._weigh, [1]
 
         def meanwhile(contents):
             found = weigh(contents)
@@ -346,21 +667,34 @@ class TestFaults:
                 make_image(days_old=1)
             return found
 
-        monkeypatch.setattr(retention, "_weigh", meanwhile)
+        monkeypatch.setattr(removal, "_weigh", meanwhile)
         # On one connection the rival's row is rolled back with the batch: write it
         # again before the next try, as if it had been committed.
-        batch = retention._expire_batch
+        real = retention.remove
 
-        def expire(images):
+        def remove(batch, detail):
             try:
-                return batch(images)
+                return real(batch, detail)
             except IntegrityError:
                 make_image(days_old=1)
                 raise
 
-        monkeypatch.setattr(retention, "_expire_batch", expire)
+        monkeypatch.setattr(retention, "remove", remove)
         assert clean(of_days(), batch_size=10) == Cleaned(1, 0, 0, 0)
         assert RequestImage.objects.get().image_data == PICTURE
+
+    def test_a_deadlock_is_tried_again(self, monkeypatch):
+        """The database has rolled one of two back; the same again may go well."""
+        make_image(days_old=40)
+        real, left = retention.remove, [OperationalError(1213, "Deadlock found")] * 3
+
+        def remove(batch, detail):
+            if left:
+                raise left.pop()
+            return real(batch, detail)
+
+        monkeypatch.setattr(retention, "remove", remove)
+        assert clean(of_days(), batch_size=10).images == 1
 
     def test_a_disturbance_that_does_not_end(self, monkeypatch):
         """After a few tries the error is told, and nothing was lost."""

@@ -18,12 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import images, memory, report, under_load
+from . import cleanup, images, memory, report, under_load
 from .databases import HERE, Database, Postgresql, Sqlite, UnavailableError, made
 from .servers import SERVERS
 from .variants import VARIANTS
 
-PARTS = ("load", "micro", "memory")
+PARTS = ("load", "micro", "memory", "cleanup")
 MEASURED = (
     "Django",
     "django-silk",
@@ -51,18 +51,21 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--rounds", type=int, default=None, help="5; medians are taken over these")
     add("--seconds", type=float, default=None, help="5; of each load in each round")
     add("--memory-requests", type=int, default=None, help="1000, of 10 MB each")
+    add("--cleanup-rows", type=int, default=None, help="400,000 old requests")
     options = parser.parse_args(given)
     quick: dict[str, Any] = {
         "rounds": 1,
         "seconds": 1.0,
         "sizes_kb": [100],
         "memory_requests": 60,
+        "cleanup_rows": 10_000,
     }
     whole: dict[str, Any] = {
         "rounds": 5,
         "seconds": 5.0,
         "sizes_kb": [100, 1000],
         "memory_requests": 1000,
+        "cleanup_rows": 400_000,
     }
     for name, value in (quick if options.quick else whole).items():
         if getattr(options, name) is None:
@@ -87,6 +90,7 @@ def run(given: list[str]) -> int:
         "load": [],
         "micro": {},
         "memory": [],
+        "cleanup": [],
     }
     started = time.monotonic()
 
@@ -147,6 +151,10 @@ def _measure(
         names = [n for n in ("bare", "after_response", "background") if n in wanted]
         for peak in memory.measure(names, database, image, options.memory_requests):
             results["memory"].append(asdict(peak))
+    if "cleanup" in options.only:
+        say(f"cleanup, {database.name}")
+        cleaned = cleanup.measure(database, options.cleanup_rows)
+        results["cleanup"].append(asdict(cleaned))
 
 
 def _micro(

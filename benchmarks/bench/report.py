@@ -24,6 +24,7 @@ def text(results: dict[str, Any]) -> str:
     parts += [_scenario(results["load"], *each) for each in sorted(scenarios)]
     parts += [_micro(results["micro"])] if results["micro"] else []
     parts += [_memory(results["memory"])] if results["memory"] else []
+    parts += [_cleanup(results["cleanup"])] if results["cleanup"] else []
     parts.append(_aims(aims(results)))
     return "\n\n".join(parts) + "\n"
 
@@ -118,6 +119,28 @@ def _memory(peaks: list[dict[str, Any]]) -> str:
         for peak in peaks
     ]
     return f"Memory, gunicorn, four clients\n{table(head, lines)}"
+
+
+def _cleanup(rows: list[dict[str, Any]]) -> str:
+    head = ["database", "images", "a second", "start MB", "peak MB", "writes"]
+    head += ["alone p50 ms", "alone max", "p50 ms", "p99", "max"]
+    lines = [
+        [
+            row["database"],
+            str(row["images"]),
+            f"{row['images'] / row['seconds']:.0f}",
+            f"{row['start_mb']:.0f}",
+            f"{row['peak_mb']:.0f}",
+            str(row["writes"]),
+            *(
+                f"{row[name]:.1f}"
+                for name in ("alone_p50_ms", "alone_max_ms", "p50_ms", "p99_ms")
+            ),
+            f"{row['max_ms']:.0f}",
+        ]
+        for row in rows
+    ]
+    return f"Cleanup, beside a writer\n{table(head, lines)}"
 
 
 def _aims(found: Iterable[Aim]) -> str:

@@ -22,6 +22,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from . import health, monitoring, showing
+from .actions import PinActions
 from .filters import ImageOutcomeFilter, OutcomeFilter, search
 from .formats import MIME_TYPES
 from .models import RequestImage, RequestLog
@@ -54,8 +55,11 @@ NEEDS_PERMISSION = {
 }
 
 
-class ReadOnlyAdmin(AnyAdmin):
-    """Rows that are looked at: only recording writes them and only cleanup deletes."""
+class ReadOnlyAdmin(PinActions, AnyAdmin):
+    """Rows that are looked at: only recording writes them and only cleanup deletes.
+
+    But for one thing: whether cleanup may have them.
+    """
 
     class Media:
         css: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -123,6 +127,7 @@ class RequestImageAdmin(ReadOnlyAdmin):
         "created_at",
     )
     list_display_links = ("thumbnail", "dimensions")
+    log_field = "log_id"
     list_select_related = ("log",)
     list_filter = (
         ImageOutcomeFilter,
@@ -131,6 +136,7 @@ class RequestImageAdmin(ReadOnlyAdmin):
         "log__status_code",
         "log__endpoint",
         "log__error_type",
+        "log__is_pinned",
     )
     # `get_search_results` says how; this shows the search box.
     search_fields = ("image_hash__startswith", "log__request_id__startswith")
@@ -181,7 +187,8 @@ class RequestImageAdmin(ReadOnlyAdmin):
         return response
 
     def _image(self, pk: int) -> RequestImage:
-        image: RequestImage | None = RequestImage.objects.filter(pk=pk).first()
+        images = RequestImage.objects.select_related("log")
+        image: RequestImage | None = images.defer("log__metadata").filter(pk=pk).first()
         if image is None:
             raise Http404
         return image
@@ -285,6 +292,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "status_code",
         "error_type",
         "capture_status",
+        "is_pinned",
     )
     search_fields = ("request_id__startswith", "image__image_hash__startswith")
     search_help_text = _("Request id or SHA-256, or the beginning of either")

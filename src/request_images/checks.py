@@ -26,6 +26,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_retention(),
         *_unknown_names(),
         *_backlog(),
+        *_no_effect(),
+        *_budget(),
     ]
 
 
@@ -84,16 +86,25 @@ def _no_storage() -> Iterator[CheckMessage]:
 
 
 def _retention() -> Iterator[CheckMessage]:
-    images, logs = Conf.RETENTION_DAYS.given(), Conf.LOG_RETENTION_DAYS.given()
-    if Conf.RETENTION_DAYS.problem(images) or Conf.LOG_RETENTION_DAYS.problem(logs):
-        return
-    if logs is not None and (images is None or images > logs):
-        yield CheckWarning(
-            f"{PREFIX}LOG_RETENTION_DAYS ({logs}) is shorter than "
-            f"{PREFIX}RETENTION_DAYS ({images}): an image goes with its log.",
-            hint=f"Keep logs at least as long: raise {PREFIX}LOG_RETENTION_DAYS.",
-            id="request_images.W001",
-        )
+    days = (
+        Conf.RETENTION_DAYS,
+        Conf.FAILED_RETENTION_DAYS,
+        Conf.BYTES_RETENTION_DAYS,
+    )
+    logs = Conf.LOG_RETENTION_DAYS.given()
+    for setting in days:
+        given = setting.given()
+        if setting.problem(given) or Conf.LOG_RETENTION_DAYS.problem(logs):
+            continue
+        # Of the others None means "as RETENTION_DAYS", which is told of already.
+        is_longer = given is None and setting is Conf.RETENTION_DAYS
+        if logs is not None and (is_longer or (given is not None and given > logs)):
+            yield CheckWarning(
+                f"{PREFIX}LOG_RETENTION_DAYS ({logs}) is shorter than "
+                f"{setting.full_name} ({given}): an image goes with its log.",
+                hint=f"Keep logs at least as long: raise {PREFIX}LOG_RETENTION_DAYS.",
+                id="request_images.W001",
+            )
 
 
 def _unknown_names() -> Iterator[CheckMessage]:
@@ -119,4 +130,30 @@ def _backlog() -> Iterator[CheckMessage]:
             f"({largest}): an image in between is always dropped.",
             hint=f"Raise {PREFIX}BACKLOG_MAX_MB.",
             id="request_images.W003",
+        )
+
+
+def _no_effect() -> Iterator[CheckMessage]:
+    data, images = Conf.BYTES_RETENTION_DAYS.given(), Conf.RETENTION_DAYS.given()
+    if Conf.BYTES_RETENTION_DAYS.problem(data) or Conf.RETENTION_DAYS.problem(images):
+        return
+    if data is not None and images is not None and data >= images:
+        yield CheckWarning(
+            f"{PREFIX}BYTES_RETENTION_DAYS ({data}) is not shorter than "
+            f"{PREFIX}RETENTION_DAYS ({images}): bytes go with their image.",
+            hint=f"Raise {PREFIX}RETENTION_DAYS, or leave the other out.",
+            id="request_images.W004",
+        )
+
+
+def _budget() -> Iterator[CheckMessage]:
+    room, largest = Conf.MAX_STORED_MB.given(), Conf.MAX_SIZE_MB.given()
+    if Conf.MAX_STORED_MB.problem(room) or Conf.MAX_SIZE_MB.problem(largest):
+        return
+    if room is not None and room < largest:
+        yield CheckWarning(
+            f"{PREFIX}MAX_STORED_MB ({room}) is smaller than {PREFIX}MAX_SIZE_MB "
+            f"({largest}): one image can be over the budget.",
+            hint=f"Raise {PREFIX}MAX_STORED_MB.",
+            id="request_images.W005",
         )

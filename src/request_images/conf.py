@@ -131,7 +131,8 @@ class Conf:
         accepts=_is_days,
         meaning=(
             "How many days an image is kept. Older ones are no longer shown, and "
-            "`cleanup_old_images` deletes them. None keeps them for ever."
+            "`cleanup_old_images` deletes them, except of pinned requests. None keeps "
+            "them for ever."
         ),
         check_id="request_images.E003",
     )
@@ -144,6 +145,44 @@ class Conf:
             "durations and errors can still be studied. None keeps logs for ever."
         ),
         check_id="request_images.E004",
+    )
+    FAILED_RETENTION_DAYS = Setting[int | None](
+        None,
+        expects="a whole number of days above 0, or None for the same as others",
+        accepts=_is_days,
+        meaning=(
+            "How many days an image of a failed request is kept, with its bytes, "
+            "instead of `REQUEST_IMAGES_RETENTION_DAYS` and "
+            "`REQUEST_IMAGES_BYTES_RETENTION_DAYS`. None keeps it as long as others."
+        ),
+        check_id="request_images.E024",
+    )
+    BYTES_RETENTION_DAYS = Setting[int | None](
+        None,
+        expects="a whole number of days above 0, or None for as long as the image",
+        accepts=_is_days,
+        meaning=(
+            "How many days the bytes of an image are kept, and its thumbnail, when "
+            "they are to go earlier than its dimensions, type, size and hash, which "
+            "stay for `REQUEST_IMAGES_RETENTION_DAYS`. The log says `expired`. None "
+            "keeps them as long."
+        ),
+        check_id="request_images.E025",
+    )
+    MAX_STORED_MB = Setting[float | None](
+        None,
+        expects="a number above 0, or None for no budget",
+        accepts=lambda value: (
+            value is None or (_is_number(value) and 0 < value < float("inf"))
+        ),
+        meaning=(
+            "How many megabytes of images and thumbnails are kept altogether (1 MB = "
+            "1,048,576 bytes). When there are more, `cleanup_old_images` deletes the "
+            "bytes of the oldest successful requests, and when none is left, of the "
+            "oldest failed ones; what is known of the image stays, and the log says "
+            "`over_budget`. None is no budget."
+        ),
+        check_id="request_images.E026",
     )
     ALLOWED_FORMATS = Setting[Collection[str]](
         (
@@ -198,8 +237,9 @@ class Conf:
         expects="a whole number from 1 to 10,000",
         accepts=lambda value: _is_int(value) and 1 <= value <= 10_000,
         meaning=(
-            "How many rows `cleanup_old_images` deletes in one transaction, unless "
-            "its `--batch-size` says otherwise."
+            "How many rows `cleanup_old_images` deletes in one transaction at the "
+            "most, unless its `--batch-size` says otherwise. It deletes fewer where "
+            "they would take too long."
         ),
         check_id="request_images.E008",
     )

@@ -51,3 +51,11 @@ class ObjectDamaged(StorageError):
 
 class RetentionError(RequestImagesError, ValueError):
     """A retention that cannot be meant, such as zero days."""
+
+
+class WorkTaken(RequestImagesError, RuntimeError):
+    """Another process is at the work that only one may do at a time."""
+
+
+class LeaseLost(RequestImagesError, RuntimeError):
+    """Another process has taken over the work: this one was silent for too long."""

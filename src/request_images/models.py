@@ -11,8 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 from .bookkeeping import Lease, PendingDeletion, note_for_deletion
 from .outcome import CaptureStatus
-from .querysets import RequestImageQuerySet, RequestLogQuerySet, expiry
+from .querysets import RequestImageQuerySet, RequestLogQuerySet
 from .stores import store_of
+from .terms import Retention, is_over
 
 __all__ = (
     "ImageContent",
@@ -266,9 +267,17 @@ class RequestImage(models.Model):
 
     @property
     def is_expired(self) -> bool:
-        """Whether the retention is over, be the bytes deleted already or not."""
-        moment = expiry()
-        return moment is not None and self.created_at < moment
+        """Whether the retention of the bytes is over, be they deleted already or not.
+
+        Needs the log, except of an image that is too young for any retention: where
+        many are asked, select it with them.
+        """
+        retention = Retention.of_settings()
+        terms = (retention.successes, retention.failures)
+        if not any(is_over(self.created_at, term.bytes_before) for term in terms):
+            return False
+        term = retention.of(self.log.is_failed)
+        return not self.log.is_pinned and is_over(self.created_at, term.bytes_before)
 
     @property
     def image_data(self) -> bytes | None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
-
-from .conf import conf
 
 
 def failed(prefix: str = "") -> Q:
@@ -22,17 +19,11 @@ def failed(prefix: str = "") -> Q:
     return ~Q(**{f"{prefix}error_type": ""}) | Q(**{f"{prefix}status_code__gte": 400})
 
 
-def expiry() -> datetime | None:
-    """Return the moment before which images are expired; None when none ever is."""
-    return days_ago(conf.RETENTION_DAYS)
-
-
-def days_ago(days: int | None) -> datetime | None:
-    """Return the moment so many days ago; None for None, or before all dates."""
-    try:
-        return None if days is None else timezone.now() - timedelta(days=days)
-    except OverflowError:
-        return None
+def succeeded(prefix: str = "") -> Q:
+    """Return the opposite of `failed`, without a negation, for conditions on NULLs."""
+    status = f"{prefix}status_code"
+    fine = Q(**{f"{status}__lt": 400}) | Q(**{f"{status}__isnull": True})
+    return Q(**{f"{prefix}error_type": ""}) & fine
 
 
 class RequestLogQuerySet(models.QuerySet[Any]):

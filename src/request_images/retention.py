@@ -1,223 +1,273 @@
-"""Delete what is older than it should be: batch by batch, each in one transaction.
+"""Delete what is older than it should be, and more than there should be.
 
-A run that is killed has done whole batches only, and the next one finishes the work.
-The dry run asks the same questions of the same querysets and deletes nothing.
+Batch by batch, each in one transaction: a run that is killed has done whole batches
+only, and the next one finishes the work. Rows are walked in the order of their time,
+each time from where the last ones were, so that neither time nor memory grows. The dry
+run is the same walk, asks the same questions and deletes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
-from django.db import IntegrityError, models, router, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, Sum
-from django.db.models.functions import Coalesce, Length
+from django.db import Error, IntegrityError, models
+from django.db.models import BooleanField, Case, Q, Value, When
 
 from .exceptions import RetentionError
-from .models import ImageContent, RequestImage, RequestLog
-from .outcome import CaptureStatus
-from .querysets import RequestImageQuerySet, RequestLogQuerySet, days_ago
+from .faults import Fault, fault_of
+from .models import RequestImage
+from .pacing import Pace
+from .querysets import failed, succeeded
+from .reckoning import Reason, Report
+from .removal import (
+    Going,
+    Last,
+    images,
+    last_in_budget,
+    last_of,
+    logs,
+    remove,
+    tell,
+    weights,
+)
+from .terms import Retention, is_over
 
-_KEPT = (CaptureStatus.STORED, CaptureStatus.DUPLICATE)
 _TRIES = 5
+_AT_ONCE = 500
+"""How many rows are read at once: few enough for a lock that nobody notices."""
+_IS_FAILED = Case(
+    When(failed("log__"), then=Value(True)),
+    default=Value(False),
+    output_field=BooleanField(),
+)
+
+
+class _Seen(NamedTuple):
+    created_at: datetime
+    pk: int
+    log: int
+    content: int | None
+    is_pinned: bool
+    is_failed: bool
 
 
 @dataclass(frozen=True)
-class Retention:
-    """How long what is kept.
+class _Way:
+    """How what is due goes: really, or only told.
 
     Attributes:
-        images_before: Images of requests that began before this moment go; None for
-            none.
-        logs_before: Logs of requests that began before this moment go, with their
-            images; None for none.
+        go: Takes what goes, what would tell which images take bytes along, and what
+            the logs say.
+        beat: Called now and then while rows are walked.
     """
 
-    images_before: datetime | None
-    logs_before: datetime | None
-
-    @classmethod
-    def of_days(cls, image_days: int | None, log_days: int | None) -> Retention:
-        """Return the retention that keeps images and logs so many days from now.
-
-        Args:
-            image_days: Days to keep images; None for ever.
-            log_days: Days to keep logs; None for ever.
-
-        Raises:
-            RetentionError: Days below 1, which might mean everything.
-        """
-        for days in (image_days, log_days):
-            if days is not None and days < 1:
-                raise RetentionError(
-                    f"{days} days would delete everything there is. Keep 1 at least."
-                )
-        return cls(days_ago(image_days), days_ago(log_days))
+    go: Callable[[list[Going], Callable[[], Mapping[int, Last]], str], Report]
+    beat: Callable[[], None]
 
 
-@dataclass(frozen=True)
-class Cleaned:
-    """What a cleanup deleted, or would delete.
-
-    Attributes:
-        images: Images of requests (`RequestImage` rows).
-        contents: Distinct images: bytes and thumbnails that nothing refers to any more.
-        logs: Request logs.
-        freed: Bytes that came free, as stored, thumbnails included. The database can
-            use them again; its files on disk do not shrink by themselves.
-    """
-
-    images: int = 0
-    contents: int = 0
-    logs: int = 0
-    freed: int = 0
-
-    def __add__(self, other: Cleaned) -> Cleaned:
-        return Cleaned(
-            self.images + other.images,
-            self.contents + other.contents,
-            self.logs + other.logs,
-            self.freed + other.freed,
-        )
-
-
-def clean(retention: Retention, *, batch_size: int) -> Cleaned:
-    """Delete everything that is older than ``retention`` says.
+def clean(
+    retention: Retention,
+    *,
+    batch_size: int,
+    max_bytes: int | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> Report:
+    """Delete everything that is older than it may be, and bytes over the budget.
 
     Args:
         retention: How long what is kept.
         batch_size: How many rows go in one transaction, at the most.
+        max_bytes: How many bytes may be stored altogether; None for any number.
+        beat: Called now and then; what it raises ends the run between two batches.
 
     Raises:
-        RetentionError: A batch size below 1, which would delete nothing.
+        RetentionError: A batch size or a budget below 1.
     """
     if batch_size < 1:
         raise RetentionError(f"A batch of {batch_size} rows deletes nothing.")
-    cleaned = Cleaned()
-    for step, rows in (
-        (_expire_batch, _expired_images(retention)),
-        (_delete_batch, _expired_logs(retention)),
-    ):
-        while batch := _undisturbed(step, rows[:batch_size]):
-            cleaned += batch
-    return cleaned
+    pace = Pace(batch_size)
+
+    def go(
+        going: list[Going], last: Callable[[], Mapping[int, Last]], detail: str
+    ) -> Report:
+        report = Report()
+        while going:
+            beat()
+            batch, going = going[: pace.size], going[pace.size :]
+            with pace.batch(len(batch)):
+                report += _undisturbed(batch, detail)
+        return report
+
+    return _run(retention, max_bytes, _Way(go, beat))
 
 
-def _undisturbed(
-    step: Callable[[models.QuerySet[Any]], Cleaned | None], rows: models.QuerySet[Any]
-) -> Cleaned | None:
+def preview(retention: Retention, *, max_bytes: int | None = None) -> Report:
+    """Return what `clean` would delete now. Nothing is written."""
+
+    def go(
+        going: list[Going], last: Callable[[], Mapping[int, Last]], detail: str
+    ) -> Report:
+        return tell(going, last()) if going else Report()
+
+    return _run(retention, max_bytes, _Way(go, beat=lambda: None))
+
+
+def _undisturbed(batch: list[Going], detail: str) -> Report:
     # A request may refer to a content at the very moment when it lost its last
     # reference. The database then refuses the batch, and the next try sees it.
     for _ in range(_TRIES):
         try:
-            return step(rows.all())
-        except IntegrityError as error:
+            return remove(batch, detail)
+        except Error as error:
+            conflicts = fault_of(error) is Fault.CONFLICT
+            if not (conflicts or isinstance(error, IntegrityError)):
+                raise
             disturbed = error
     raise disturbed
 
 
-def preview(retention: Retention) -> Cleaned:
-    """Return what `clean` would delete now. Nothing is written."""
-    going = Q(pk__in=[])
-    if retention.images_before is not None:
-        going |= Q(created_at__lt=retention.images_before)
-    if retention.logs_before is not None:
-        going |= Q(log__created_at__lt=retention.logs_before)
-    images = _images().filter(going)
-    staying = _images().exclude(going)
-    contents = _contents().filter(
-        Exists(images.filter(content=OuterRef("pk"))),
-        ~Exists(staying.filter(content=OuterRef("pk"))),
-    )
-    count, freed = _weigh(contents)
-    return Cleaned(images.count(), count, _expired_logs(retention).count(), freed)
+def _run(retention: Retention, max_bytes: int | None, way: _Way) -> Report:
+    if max_bytes is not None and max_bytes < 1:
+        raise RetentionError(
+            f"A budget of {max_bytes} bytes would delete every image there is."
+        )
+    stored = 0 if max_bytes is None else sum(_sizes(way))
+    report = _go_images(retention, way) + _go_logs(retention, way)
+    if max_bytes is None:
+        return report
+    detail = f"{max_bytes / 1024 / 1024:g} MB in all"
+    for is_failed in (False, True):
+        too_much = stored - report.total.freed - max_bytes
+        if too_much > 0:
+            report += _go_budget(retention, way, is_failed, too_much, detail)
+    return report
 
 
-def _expired_images(retention: Retention) -> models.QuerySet[RequestImage]:
-    if retention.images_before is None:
-        return _images().none()
-    return _images().older_than(retention.images_before).order_by("created_at", "pk")
+def _go_images(retention: Retention, way: _Way) -> Report:
+    report = Report()
+    if retention.begins is None:
+        return report
+    staying = _staying(retention)
+    for seen in _walk_images(images().older_than(retention.begins), way):
+        going = [
+            Going(reason, row.log, row.pk, row.content)
+            for row in seen
+            if (reason := _why(row, retention))
+        ]
+        contents = [row.content for row in going if row.content is not None]
+        report += way.go(going, partial(last_of, contents, staying), "")
+    return report
 
 
-def _expired_logs(retention: Retention) -> models.QuerySet[RequestLog]:
+def _go_logs(retention: Retention, way: _Way) -> Report:
+    """Delete old logs without an image; the others went with theirs already."""
+    report = Report()
     if retention.logs_before is None:
-        return _logs().none()
-    return _logs().older_than(retention.logs_before).order_by("created_at", "pk")
+        return report
+    rows = logs().older_than(retention.logs_before)
+    for seen in _walk(rows, way, "is_pinned", "image__pk"):
+        going = [
+            Going(Reason.LOG, pk)
+            for _, pk, is_pinned, image in seen
+            if not is_pinned and image is None
+        ]
+        report += way.go(going, dict, "")
+    return report
 
 
-def _expire_batch(images: models.QuerySet[RequestImage]) -> Cleaned | None:
-    """Delete a batch of images, and mark the logs that lose bytes."""
-    rows = list(images.values_list("pk", "log_id", "content_id"))
-    if not rows:
+def _go_budget(
+    retention: Retention, way: _Way, is_failed: bool, too_much: int, detail: str
+) -> Report:
+    """Take the bytes of the oldest of one outcome, until so many came free."""
+    report, staying = Report(), _staying(retention)
+    for seen in _walk_images(images(), way):
+        going = [
+            Going(Reason.BUDGET, row.log, row.pk, row.content)
+            for row in seen
+            if row.content is not None
+            and row.is_failed is is_failed
+            and not row.is_pinned
+            and _why(row, retention) is None
+        ]
+        contents = [row.content for row in going if row.content is not None]
+        last = last_in_budget(contents, staying)
+        going = _until(too_much - report.total.freed, going, last)
+        report += way.go(going, partial(dict, last), detail)
+        if report.total.freed >= too_much:
+            break
+    return report
+
+
+def _until(too_much: int, going: list[Going], last: Mapping[int, Last]) -> list[Going]:
+    """Return the first of some images, up to the one where enough comes free."""
+    # What a pinned request has too would free nothing, now or ever.
+    rows = [(row, found) for row in going if (found := last.get(row.content or 0))]
+    for number, (row, found) in enumerate(rows, start=1):
+        if row.image == found.image:
+            too_much -= found.size
+        if too_much <= 0:
+            rows = rows[:number]
+            break
+    return [row for row, _ in rows]
+
+
+def _why(row: _Seen, retention: Retention) -> Reason | None:
+    term = retention.of(row.is_failed)
+    if row.is_pinned:
         return None
-    with transaction.atomic(using=_database()):
-        _logs().filter(
-            pk__in=[log for _, log, _ in rows], capture_status__in=_KEPT
-        ).update(capture_status=CaptureStatus.EXPIRED)
-        return _delete_images(rows)
+    if is_over(row.created_at, retention.logs_before):
+        return Reason.LOG
+    if is_over(row.created_at, term.images_before):
+        return Reason.FAILURE if row.is_failed else Reason.SUCCESS
+    if row.content is not None and is_over(row.created_at, term.bytes_before):
+        return Reason.BYTES
+    return None
 
 
-def _delete_batch(logs: models.QuerySet[RequestLog]) -> Cleaned | None:
-    """Delete a batch of logs, with what images they still have."""
-    pks = list(logs.values_list("pk", flat=True))
-    if not pks:
-        return None
-    # Read before the transaction, which must begin with a write for SQLite's sake.
-    images = list(
-        _images().filter(log__in=pks).values_list("pk", "log_id", "content_id")
-    )
-    with transaction.atomic(using=_database()):
-        cleaned = _delete_images(images)
-        deleted = _raw_delete(_logs().filter(pk__in=pks))
-        return cleaned + Cleaned(logs=deleted)
+def _staying(retention: Retention) -> Q:
+    """Return which images keep their bytes; the opposite of `_why`."""
+    kept = Q(log__is_pinned=True)
+    for is_failed, outcome in ((False, succeeded("log__")), (True, failed("log__"))):
+        ends = (retention.logs_before, retention.of(is_failed).bytes_before)
+        known = [end for end in ends if end is not None]
+        kept |= outcome & Q(created_at__gte=max(known)) if known else outcome
+    return kept
 
 
-def _delete_images(rows: Sequence[tuple[int, int, int | None]]) -> Cleaned:
-    deleted = _raw_delete(_images().filter(pk__in=[pk for pk, _, _ in rows]))
-    # In the same transaction as the last reference, or they would be orphans for ever
-    # after a kill in between.
-    ids = {content for _, _, content in rows if content is not None}
-    contents = _contents().filter(pk__in=ids)
-    # Another cleanup may be about to delete the other reference: whoever comes second
-    # waits here, and sees then that none is left.
-    list(contents.order_by("pk").select_for_update().values_list("pk"))
-    unreferenced = contents.filter(~Exists(_images().filter(content=OuterRef("pk"))))
-    gone = _contents().filter(pk__in=list(unreferenced.values_list("pk", flat=True)))
-    count, freed = _weigh(gone)
-    ImageContent.delete_all(gone)
-    return Cleaned(deleted, count, 0, freed)
+def _sizes(way: _Way) -> Iterator[int]:
+    after = 0
+    while chunk := weights(after, _AT_ONCE):
+        way.beat()
+        yield sum(size for _, size in chunk)
+        after = chunk[-1][0]
 
 
-def _weigh(contents: models.QuerySet[ImageContent]) -> tuple[int, int]:
-    total = contents.aggregate(
-        count=Count("pk"),
-        freed=Coalesce(Sum(F("stored_size") + Coalesce(Length("thumbnail"), 0)), 0),
-    )
-    return total["count"], total["freed"]
+def _walk_images(
+    rows: models.QuerySet[RequestImage], way: _Way
+) -> Iterator[list[_Seen]]:
+    fields = ("log_id", "content_id", "log__is_pinned", _IS_FAILED)
+    for chunk in _walk(rows, way, *fields):
+        yield [_Seen(*row) for row in chunk]
 
 
-def _raw_delete(rows: models.QuerySet[Any]) -> int:
-    # `delete()` loads every row, bytes and all, as soon as anyone listens to
-    # ``post_delete``; what cascades is deleted here by name. It may answer None when
-    # there is nothing to ask the database.
-    return rows._raw_delete(_database()) or 0
-
-
-def _database() -> str:
-    # For reading too: a replica that lags behind still shows references that are gone,
-    # and a content that is kept for one of them is an orphan for ever.
-    return router.db_for_write(RequestLog)
-
-
-def _logs() -> RequestLogQuerySet:
-    return RequestLog.objects.using(_database())
-
-
-def _images() -> RequestImageQuerySet:
-    return RequestImage.objects.using(_database())
-
-
-def _contents() -> models.QuerySet[ImageContent]:
-    return ImageContent.objects.using(_database())
+def _walk(
+    rows: models.QuerySet[Any], way: _Way, *fields: str | Case
+) -> Iterator[list[Any]]:
+    """Yield some rows in the order of their time: when, primary key, and fields."""
+    after = Q()
+    while True:
+        way.beat()
+        ordered = rows.filter(after).order_by("created_at", "pk")
+        chunk = list(ordered.values_list("created_at", "pk", *fields)[:_AT_ONCE])
+        if chunk:
+            yield chunk
+        if len(chunk) < _AT_ONCE:
+            return
+        created_at, pk, *_ = chunk[-1]
+        # The first condition is what an index can begin at.
+        later = Q(created_at__gt=created_at) | Q(pk__gt=pk)
+        after = Q(created_at__gte=created_at) & later

@@ -58,7 +58,9 @@ def milliseconds(value: float) -> str:
 def kept(log: RequestLog) -> str:
     """Return what became of a request's image, with the reason if there is one."""
     status = log.get_capture_status_display()
-    return f"{status} ({log.capture_detail})" if log.capture_detail else status
+    if log.capture_detail:
+        status = f"{status} ({log.capture_detail})"
+    return f"{status}, {gettext('pinned')}" if log.is_pinned else status
 
 
 def health_tables(vitals: Vitals, process: ProcessHealth) -> list[Table]:

@@ -1,8 +1,9 @@
-"""``manage.py cleanup_old_images``: delete images and logs past their retention."""
+"""``manage.py cleanup_old_images``: delete what is past its retention or budget."""
 
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -10,18 +11,30 @@ from django.template.defaultfilters import filesizeformat
 
 from request_images.conf import conf
 from request_images.deletion import delete_pending
-from request_images.exceptions import RetentionError
-from request_images.retention import Cleaned, Retention, clean, preview
+from request_images.exceptions import LeaseLost, RetentionError, WorkTaken
+from request_images.leasing import lease
+from request_images.reckoning import Cleaned, Reason, Report
+from request_images.retention import clean, preview
+from request_images.terms import Retention
 
 T = TypeVar("T")
+_WENT = {
+    Reason.SUCCESS: "{images} images of successful requests",
+    Reason.FAILURE: "{images} images of failed requests",
+    Reason.BYTES: "the bytes of {images} images",
+    Reason.BUDGET: "the bytes of {images} images over the budget",
+    Reason.LOG: "{logs} logs, with {images} images",
+}
 
 
 class Command(BaseCommand):
     """Says what is deleted; `request_images.retention` does it."""
 
     help = (
-        "Deletes images older than REQUEST_IMAGES_RETENTION_DAYS and logs older than "
-        "REQUEST_IMAGES_LOG_RETENTION_DAYS. Meant for cron, with --verbosity 0."
+        "Deletes images and logs past their retention, and images over the budget, as "
+        "the settings REQUEST_IMAGES_RETENTION_DAYS, _FAILED_RETENTION_DAYS, "
+        "_BYTES_RETENTION_DAYS, _LOG_RETENTION_DAYS and _MAX_STORED_MB say. Pinned "
+        "requests stay. Meant for cron, with --verbosity 0."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -32,6 +45,11 @@ class Command(BaseCommand):
             help="Keep images this many days, whatever the setting says.",
         )
         parser.add_argument(
+            "--failed-days",
+            type=_positive,
+            help="Keep images of failed requests this many days.",
+        )
+        parser.add_argument(
             "--dry-run",
             action="store_true",
             help="Say what would be deleted, and delete nothing.",
@@ -39,39 +57,67 @@ class Command(BaseCommand):
         parser.add_argument(
             "--batch-size",
             type=_batch_size,
-            help="How many rows to delete in one transaction.",
+            help="How many rows to delete in one transaction, at the most.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Clean up, or say what would be cleaned up."""
+        self._talks = options["verbosity"] > 0
         try:
             self._clean(**options)
-        except RetentionError as error:  # `call_command` does not check its arguments
+        except WorkTaken as error:
+            # The other one does the work: no reason for cron to send a mail.
+            self._say(f"{error} Nothing was done.")
+        # `call_command` does not check its arguments.
+        except (RetentionError, LeaseLost) as error:
             raise CommandError(str(error)) from error
 
-    def _clean(self, **options: Any) -> None:
-        image_days = _or(options["days"], conf.RETENTION_DAYS)
-        log_days = conf.LOG_RETENTION_DAYS
-        if log_days is not None and (image_days is None or image_days > log_days):
-            image_days = log_days  # an image goes with its log
-        retention = Retention.of_days(image_days, log_days)
-        if options["verbosity"] > 0:
-            self.stdout.write(f"Images are kept {_for_days(image_days)}.")
-            self.stdout.write(f"Logs are kept {_for_days(log_days)}.")
-        if options["dry_run"]:
-            cleaned, would = preview(retention), "Would delete"
-        else:
-            batch_size = _or(options["batch_size"], conf.CLEANUP_BATCH_SIZE)
-            cleaned, would = clean(retention, batch_size=batch_size), "Deleted"
-        if options["verbosity"] > 0:
-            self.stdout.write(f"{would} {_in_words(cleaned)}.")
-        if not options["dry_run"]:
-            self._delete_objects(options["verbosity"])
+    def _say(self, text: str) -> None:
+        if self._talks:
+            self.stdout.write(text)
 
-    def _delete_objects(self, verbosity: int) -> None:
+    def _clean(self, **options: Any) -> None:
+        days = {
+            "image_days": _or(options["days"], conf.RETENTION_DAYS),
+            "log_days": conf.LOG_RETENTION_DAYS,
+            "failed_days": _or(options["failed_days"], conf.FAILED_RETENTION_DAYS),
+            "bytes_days": conf.BYTES_RETENTION_DAYS,
+        }
+        retention = Retention.of_days(**days)
+        megabytes = conf.MAX_STORED_MB
+        max_bytes = None if megabytes is None else max(1, int(megabytes * 1024 * 1024))
+        for sentence in _terms(**days, megabytes=megabytes):
+            self._say(sentence)
+        if options["dry_run"]:
+            self._report(preview(retention, max_bytes=max_bytes), "Would delete")
+            return
+        batch_size = _or(options["batch_size"], conf.CLEANUP_BATCH_SIZE)
+        with lease("cleanup") as held:
+            report = clean(
+                retention,
+                batch_size=batch_size,
+                max_bytes=max_bytes,
+                beat=held.prolong,
+            )
+            self._report(report, "Deleted")
+            self._delete_objects()
+
+    def _report(self, report: Report, did: str) -> None:
+        for reason, words in _WENT.items():
+            if reason in report.by_reason:
+                went = report[reason]
+                what = words.format(images=went.images, logs=went.logs)
+                self._say(f"{did} {what} ({went.contents} distinct); {_freed(went)}.")
+        total = report.total
+        self._say(
+            f"{did} {total.images} images ({total.contents} distinct) and {total.logs} "
+            f"logs; {_freed(total)} of storage."
+        )
+
+    def _delete_objects(self) -> None:
         done = delete_pending()
-        if verbosity > 0 and (done.deleted or done.failed or done.pending):
-            self.stdout.write(
+        if done.deleted or done.failed or done.pending:
+            self._say(
                 f"Deleted {done.deleted} objects from storages; {done.failed} failed, "
                 f"{done.pending} are pending."
             )
@@ -81,19 +127,38 @@ def _or(given: int | None, setting: T) -> int | T:
     return setting if given is None else given
 
 
+def _terms(
+    image_days: int | None,
+    log_days: int | None,
+    failed_days: int | None,
+    bytes_days: int | None,
+    megabytes: float | None,
+) -> Iterator[str]:
+    def kept(days: int | None) -> str:
+        # An image goes with its log.
+        known = [each for each in (days, log_days) if each is not None]
+        return f"kept {_for_days(min(known, default=None))}"
+
+    yield f"Images are {kept(image_days)}."
+    if failed_days is not None:
+        yield f"Images of failed requests are {kept(failed_days)}."
+    if bytes_days is not None:
+        yield f"Bytes are {kept(bytes_days)}."
+    yield f"Logs are {kept(log_days)}."
+    if megabytes is not None:
+        yield f"Images may take {megabytes:g} MB in all."
+
+
 def _for_days(days: int | None) -> str:
     if days is None:
         return "for ever"
     return "1 day" if days == 1 else f"{days} days"
 
 
-def _in_words(cleaned: Cleaned) -> str:
+def _freed(cleaned: Cleaned) -> str:
     # filesizeformat puts a no-break space before the unit; a log is plain text.
     freed = filesizeformat(cleaned.freed).replace("\xa0", " ")
-    return (
-        f"{cleaned.images} images ({cleaned.contents} distinct) and {cleaned.logs} "
-        f"logs; {freed} ({cleaned.freed} bytes) of storage"
-    )
+    return f"{freed} ({cleaned.freed} bytes)"
 
 
 def _positive(text: str) -> int:

@@ -1,0 +1,66 @@
+"""What may be done to rows in the admin's lists: keeping them from cleanup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from . import pinning
+from .models import RequestLog
+
+if TYPE_CHECKING:
+    AnyAdmin = admin.ModelAdmin[Any]
+else:  # only mixed into one
+    AnyAdmin = object
+
+PERMISSION = "request_images.change_requestlog"
+
+
+class PinActions(AnyAdmin):
+    """Pins and unpins the requests of the chosen rows; each is told in the history."""
+
+    actions = ("pin", "unpin")
+    log_field = "pk"
+    """The field of a row that has its log's primary key."""
+
+    def has_pin_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change request logs may pin them; all else is never changed."""
+        return bool(request.user.has_perm(PERMISSION))
+
+    @admin.action(permissions=["pin"], description=_("Keep from cleanup (pin)"))
+    def pin(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Pin the requests of some rows."""
+        pinned = pinning.pin(self._log_pks(queryset))
+        self._log_changes(request, pinned, gettext("Pinned."))
+        text = ngettext(
+            "%(count)d request was pinned.",
+            "%(count)d requests were pinned.",
+            len(pinned),
+        )
+        self.message_user(request, text % {"count": len(pinned)}, messages.SUCCESS)
+
+    @admin.action(permissions=["pin"], description=_("Leave to cleanup (unpin)"))
+    def unpin(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Unpin the requests of some rows."""
+        unpinned = pinning.unpin(self._log_pks(queryset))
+        self._log_changes(request, unpinned, gettext("Unpinned."))
+        text = ngettext(
+            "%(count)d request was unpinned.",
+            "%(count)d requests were unpinned.",
+            len(unpinned),
+        )
+        self.message_user(request, text % {"count": len(unpinned)}, messages.SUCCESS)
+
+    def _log_pks(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.order_by().values_list(self.log_field, flat=True)
+
+    def _log_changes(
+        self, request: HttpRequest, logs: list[RequestLog], message: str
+    ) -> None:
+        for log in logs:
+            self.log_change(request, log, message)
