@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -33,6 +33,7 @@ from request_images.models import (
     RequestImage,
     RequestLog,
 )
+from request_images.moving import move
 from request_images.payload import Payload, Upload
 from request_images.retention import Retention, clean
 from request_images.stores import key_of, store_of
@@ -652,6 +653,26 @@ class TestDeletion:
             storage=ALIAS, name="ab/x", due_at=timezone.now()
         )
         assert delete_pending().deleted == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_lock_is_held_while_a_storage_answers(bucket):
+    """What was to be known in case of a crash is committed before."""
+
+    def look(name):
+        assert not connection.in_atomic_block
+        content = ImageContent.objects.filter(name=name).exists()
+        assert content is not PendingDeletion.objects.filter(name=name).exists()
+
+    for verb in ("save", "saved", "open", "delete", "deleted"):
+        bucket.hooks[verb] = look
+    [content] = keep(1)
+    assert content.read() == draw(seed=1)
+    move("", batch_size=1)
+    move(ALIAS, batch_size=1)
+    clean(Retention(timezone.now(), None), batch_size=10)
+    assert delete_now().deleted == 2
+    assert {"save", "saved", "open", "delete", "deleted"} <= set(bucket.calls)
 
 
 def test_the_database_column_is_a_store_like_the_others():
