@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
@@ -19,6 +19,7 @@ from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 from request_images.stats import bucket_of
 from request_images.storing import Record
+from request_images.terms import Retention, Term
 
 from .images import draw
 
@@ -149,3 +150,9 @@ def loading_bytes(queries: Iterable[str]) -> list[str]:
         and any(f"{column}" in sql.split(" FROM ")[0] for column in columns)
         and "LENGTH(" not in sql.split(" FROM ")[0]
     ]
+
+
+def until(moment: datetime) -> Retention:
+    """Return the retention by which every image goes that came before a moment."""
+    term = Term(moment, moment)
+    return Retention(term, term)

@@ -20,8 +20,9 @@ from django.utils import timezone
 from request_images import health, moving
 from request_images.models import ImageContent, PendingDeletion
 from request_images.moving import move
-from request_images.retention import Retention, clean
+from request_images.retention import clean
 
+from .factories import until
 from .images import draw
 from .storages import (
     ALIAS,
@@ -138,7 +139,7 @@ class TestOthers:
         """Between the copy and the row."""
         keep(1, 2)
         bucket.hooks["open"] = lambda name: (
-            clean(Retention(timezone.now(), None), batch_size=10) and None
+            clean(until(timezone.now()), batch_size=10) and None
         )
         assert "1 went or were moved meanwhile." in run()
         check()
@@ -246,7 +247,7 @@ class TestFaults:
         moved = move(
             ALIAS,
             batch_size=10,
-            tell=lambda moved: clean(Retention(timezone.now(), None), batch_size=10),
+            tell=lambda moved: clean(until(timezone.now()), batch_size=10),
         )
         assert (moved.contents, moved.changed, moved.failed) == (1, 0, 0)
 

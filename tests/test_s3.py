@@ -18,9 +18,10 @@ from request_images import health
 from request_images.deletion import delete_pending
 from request_images.exceptions import ObjectMissing, StorageError
 from request_images.models import ImageContent, RequestImage, RequestLog
-from request_images.retention import Retention, clean
+from request_images.retention import clean
 from request_images.stores import store_of
 
+from .factories import until
 from .images import draw
 from .storages import ALIAS, check, delete_now, keep, objects
 
@@ -98,7 +99,7 @@ def test_save_read_delete(bucket, client):
     assert found["Size"] == len(draw())
     check()
     image = RequestImage.objects.get()
-    clean(Retention(image.created_at.replace(year=9000), None), batch_size=10)
+    clean(until(image.created_at.replace(year=9000)), batch_size=10)
     assert delete_pending().deleted == 1
     assert "Contents" not in client.list_objects_v2(Bucket=bucket)
 

@@ -35,11 +35,11 @@ from request_images.models import (
 )
 from request_images.moving import move
 from request_images.payload import Payload, Upload
-from request_images.retention import Retention, clean
+from request_images.retention import clean
 from request_images.stores import key_of, store_of
 
 from . import storages as bench
-from .factories import make_image, make_superuser, unsaved_record
+from .factories import make_image, make_superuser, unsaved_record, until
 from .images import draw
 from .storages import ALIAS, Killed, check, delete_now, keep, kill_at, objects, raising
 
@@ -195,7 +195,7 @@ class TestKeeping:
         def racing(records, using):
             if others:
                 others.pop()
-                clean(Retention(timezone.now(), None), batch_size=10)
+                clean(until(timezone.now()), batch_size=10)
             save_once(records, using)
 
         monkeypatch.setattr(storing, "_save_once", racing)
@@ -321,7 +321,7 @@ class TestCrash:
 
     @staticmethod
     def delete_everything():
-        clean(Retention(timezone.now() + timedelta(hours=1), None), batch_size=10)
+        clean(until(timezone.now() + timedelta(hours=1)), batch_size=10)
         PendingDeletion.objects.update(due_at=timezone.now())
         deletion.delete_pending()
 
@@ -611,7 +611,7 @@ class TestDeletion:
         self.expire()
         storage = bench.storages[ALIAS]  # made anew with the settings
         storage.hooks["delete"] = raising(OSError("away"))
-        clean(Retention(timezone.now(), None), batch_size=100)
+        clean(until(timezone.now()), batch_size=100)
         names = list(PendingDeletion.objects.values_list("pk", flat=True))
         for number, pk in enumerate(names):
             due_at = timezone.now() - timedelta(minutes=100 - number)
@@ -622,7 +622,7 @@ class TestDeletion:
 
     def test_no_more_than_it_may(self, bucket):
         keep(1, 2, 3)
-        clean(Retention(timezone.now(), None), batch_size=10)
+        clean(until(timezone.now()), batch_size=10)
         assert delete_pending(limit=2).deleted == 2
         assert len(objects()) == 1
 
@@ -639,7 +639,7 @@ class TestDeletion:
     def test_what_another_run_is_at(self, bucket):
         """Each object is one run's."""
         keep(1, 2)
-        clean(Retention(timezone.now(), None), batch_size=10)
+        clean(until(timezone.now()), batch_size=10)
         bucket.hooks["delete"] = lambda name: PendingDeletion.objects.exclude(
             name=name
         ).update(tries=7)
@@ -670,7 +670,7 @@ def test_no_lock_is_held_while_a_storage_answers(bucket):
     assert content.read() == draw(seed=1)
     move("", batch_size=1)
     move(ALIAS, batch_size=1)
-    clean(Retention(timezone.now(), None), batch_size=10)
+    clean(until(timezone.now()), batch_size=10)
     assert delete_now().deleted == 2
     assert {"save", "saved", "open", "delete", "deleted"} <= set(bucket.calls)
 
