@@ -21,6 +21,7 @@ from request_images.conf import PREFIX, Conf
 from request_images.formats import FORMATS
 from request_images.management.commands import (
     cleanup_old_images,
+    make_thumbnails,
     request_images_health,
 )
 from request_images.outcome import CaptureStatus
@@ -87,6 +88,11 @@ def cleanup_options() -> str:
     return _options(cleanup_old_images.Command())
 
 
+def thumbnails_options() -> str:
+    """Return the options of ``make_thumbnails`` that are its own."""
+    return _options(make_thumbnails.Command())
+
+
 def health_options() -> str:
     """Return the options of ``request_images_health`` that are its own."""
     return _options(request_images_health.Command())
@@ -110,5 +116,6 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     formats,
     capture_statuses,
     cleanup_options,
+    thumbnails_options,
     health_options,
 )

@@ -117,6 +117,7 @@ class TestNames:
         ("command", "generator"),
         [
             ("cleanup_old_images", "cleanup_options"),
+            ("make_thumbnails", "thumbnails_options"),
             ("request_images_health", "health_options"),
         ],
     )

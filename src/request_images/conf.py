@@ -333,6 +333,18 @@ class Conf:
         check_id="request_images.E022",
     )
 
+    THUMBNAIL_MAX_MEMORY_MB = Setting[float](
+        256,
+        expects="a number above 0",
+        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
+        meaning=(
+            "No thumbnail is made of an image that takes more memory to decode, in "
+            "megabytes (1 MB = 1,048,576 bytes). It is told by its format and its "
+            "pixels, before a byte of them is decoded."
+        ),
+        check_id="request_images.E028",
+    )
+
     @classmethod
     def declarations(cls) -> Iterator[Setting[Any]]:
         """Yield each setting's declaration, in the order written here."""
