@@ -36,6 +36,7 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
         f"{PREFIX}BACKLOG_WHEN_FULL": "drop",
         f"{PREFIX}BACKLOG_MAX_MB": 5,
     },
+    "request_images.W004": {f"{PREFIX}THUMBNAILS": "task"},
 }
 
 

@@ -13,7 +13,8 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding texts parsed faults quota"
+        "headers isobmff decoding texts parsed faults quota "
+        "tasking"
     ),
     (
         "rescue taps sources inspection thumbnails stores insertion outcome "
@@ -21,8 +22,8 @@ FLOORS = (
     ),
     "models policy checks lifecycle spool stats",
     "storing drawing retention announcing",
-    "judging serving filters trial documents",
-    "spooling",
+    "judging serving filters trial documents tasks",
+    "spooling ahead",
     "writing monitoring beginning",
     "recording showing",
     "decorators apps middleware",

@@ -58,6 +58,7 @@ def test_a_deleted_setting_is_the_default(found, settings):
         ("E020", "SAMPLE_RATE", 5),
         ("E021", "SHOULD_CAPTURE", True),
         ("E022", "SHOULD_KEEP", "no path"),
+        ("E027", "THUMBNAILS", "now"),
         ("E028", "THUMBNAIL_MAX_MEMORY_MB", 0),
     ],
 )

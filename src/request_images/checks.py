@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from .conf import PREFIX, Conf
 from .formats import FORMATS
+from .tasking import why_no_worker
 
 
 @register(Tags.compatibility)
@@ -25,6 +26,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_retention(),
         *_unknown_names(),
         *_backlog(),
+        *_tasks(),
     ]
 
 
@@ -106,4 +108,14 @@ def _backlog() -> Iterator[CheckMessage]:
             f"({largest}): an image in between is always dropped.",
             hint=f"Raise {PREFIX}BACKLOG_MAX_MB.",
             id="request_images.W003",
+        )
+
+
+def _tasks() -> Iterator[CheckMessage]:
+    if Conf.THUMBNAILS.given() == "task" and (why := why_no_worker()):
+        yield CheckWarning(
+            f"{PREFIX}THUMBNAILS is 'task', but {why}: nothing is enqueued, and "
+            "thumbnails are made when somebody looks at them.",
+            hint="Name a backend in TASKS that has a worker, such as a database's.",
+            id="request_images.W004",
         )

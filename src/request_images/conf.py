@@ -333,6 +333,17 @@ class Conf:
         check_id="request_images.E022",
     )
 
+    THUMBNAILS = Setting(
+        "on_demand",
+        expects="'on_demand' or 'task'",
+        accepts=lambda value: value in ("on_demand", "task"),
+        meaning=(
+            "When a thumbnail is made: when somebody first looks at it, or, with "
+            "`task`, ahead of that by a Django Task that is enqueued for each newly "
+            "stored image. A worker has to run."
+        ),
+        check_id="request_images.E027",
+    )
     THUMBNAIL_MAX_MEMORY_MB = Setting[float](
         256,
         expects="a number above 0",
