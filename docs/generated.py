@@ -21,6 +21,7 @@ from request_images.conf import PREFIX, Conf
 from request_images.formats import FORMATS
 from request_images.management.commands import (
     cleanup_old_images,
+    make_thumbnails,
     move_image_contents,
     request_images_health,
     verify_image_contents,
@@ -39,6 +40,7 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     },
     "request_images.W004": {f"{PREFIX}BYTES_RETENTION_DAYS": 30},
     "request_images.W005": {f"{PREFIX}MAX_STORED_MB": 5},
+    "request_images.W006": {f"{PREFIX}THUMBNAILS": "task"},
 }
 
 
@@ -91,6 +93,11 @@ def cleanup_options() -> str:
     return _options(cleanup_old_images.Command())
 
 
+def thumbnails_options() -> str:
+    """Return the options of ``make_thumbnails`` that are its own."""
+    return _options(make_thumbnails.Command())
+
+
 def health_options() -> str:
     """Return the options of ``request_images_health`` that are its own."""
     return _options(request_images_health.Command())
@@ -124,6 +131,7 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     formats,
     capture_statuses,
     cleanup_options,
+    thumbnails_options,
     health_options,
     move_options,
     verify_options,

@@ -13,7 +13,7 @@ ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
         "conf exceptions exits signals formats payload columns health breaker pillow "
-        "headers isobmff decoding texts parsed quota pacing reckoning"
+        "headers isobmff decoding texts parsed quota pacing reckoning tasking"
     ),
     (
         "rescue taps sources inspection thumbnails stores insertion outcome "
@@ -21,15 +21,15 @@ FLOORS = (
     ),
     "models policy checks lifecycle spool stats leasing placing",
     "storing drawing removal pinning announcing deletion moving verifying",
-    "judging serving filters trial documents retention actions",
-    "spooling",
+    "judging serving filters trial documents retention actions tasks",
+    "spooling ahead",
     "writing monitoring beginning",
     "recording showing",
     "decorators apps middleware",
     "admin views mixins testing",
     (
-        "urls cleanup_old_images move_image_contents request_images_health "
-        "verify_image_contents write_spooled_requests"
+        "urls cleanup_old_images make_thumbnails move_image_contents "
+        "request_images_health verify_image_contents write_spooled_requests"
     ),
 )
 FLOOR_OF = {name: i for i, names in enumerate(FLOORS) for name in names.split()}

@@ -64,6 +64,8 @@ def test_a_deleted_setting_is_the_default(found, settings):
         ("E025", "BYTES_RETENTION_DAYS", 1.5),
         ("E026", "MAX_STORED_MB", 0),
         ("E026", "MAX_STORED_MB", float("inf")),
+        ("E027", "THUMBNAILS", "now"),
+        ("E028", "THUMBNAIL_MAX_MEMORY_MB", 0),
     ],
 )
 def test_a_wrong_value_is_told(found, check_id, name, value):

@@ -30,6 +30,8 @@ RIGHT = {
     "CLEANUP_BATCH_SIZE": [1, 10_000],
     "THUMBNAIL_SIZE": [16, 1024],
     "THUMBNAIL_MAX_PIXELS": [1, 10**12],
+    "THUMBNAIL_MAX_MEMORY_MB": [0.5, 10**6],
+    "THUMBNAILS": ["on_demand", "task"],
     "WRITE_MODE": ["after_response", "background"],
     "BACKLOG_MAX_MB": [0.5, 64, 10**6],
     "BACKLOG_MAX_REQUESTS": [1, 10**6],
@@ -57,6 +59,8 @@ WRONG = {
     "CLEANUP_BATCH_SIZE": [0, 10_001, 1.0, None, True],
     "THUMBNAIL_SIZE": [15, 1025, "160"],
     "THUMBNAIL_MAX_PIXELS": [0, -1, 1e6],
+    "THUMBNAIL_MAX_MEMORY_MB": [0, -1, "256", True, None, float("inf")],
+    "THUMBNAILS": ["", "now", None, True],
     "WRITE_MODE": ["", "now", None, True],
     "BACKLOG_MAX_MB": [0, -1, "64", True, None, float("nan"), float("inf")],
     "BACKLOG_MAX_REQUESTS": [0, -1, 1.5, "9", True, None],
@@ -94,7 +98,7 @@ def test_check_ids_are_distinct():
     """A check id tells which setting is wrong."""
     ids = [setting.check_id for setting in DECLARATIONS]
     # E011 is about the names within one of them.
-    numbers = [*range(1, 11), *range(12, 27)]
+    numbers = [*range(1, 11), *range(12, 29)]
     assert sorted(ids) == [f"request_images.E{number:03}" for number in numbers]
 
 

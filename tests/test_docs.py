@@ -118,6 +118,7 @@ class TestNames:
         ("command", "generator"),
         [
             ("cleanup_old_images", "cleanup_options"),
+            ("make_thumbnails", "thumbnails_options"),
             ("request_images_health", "health_options"),
             ("move_image_contents", "move_options"),
             ("verify_image_contents", "verify_options"),

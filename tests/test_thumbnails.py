@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image, ImageFile
 
 from request_images import pillow, thumbnails
 from request_images.exceptions import ThumbnailError
+from request_images.formats import FORMATS
 from request_images.thumbnails import make_thumbnail
 
 from .images import draw
@@ -208,6 +211,70 @@ def test_an_icon_that_lies():
         make_thumbnail(b"\0\0\1\0\1\0" + entry + bitmap, size=64, max_pixels=10**6)
     honest = draw("ICO", (16, 16), sizes=[(16, 16)], bitmap_format="bmp")
     assert thumbnail(honest).size == (64, 64)
+
+
+def test_what_takes_too_much_memory_is_refused_unopened(monkeypatch):
+    """A WebP takes 17 bytes a pixel, a JPEG a third of that."""
+    monkeypatch.setattr(thumbnails, "find_opener", lambda name: pytest.fail("opened"))
+    with pytest.raises(ThumbnailError, match="32 x 24 pixels"):
+        make_thumbnail(
+            draw("WEBP"), size=64, max_pixels=10**6, max_bytes=32 * 24 * 17 - 1
+        )
+    monkeypatch.undo()
+    for fmt, number in (("WEBP", 17), ("JPEG", 6)):
+        data, enough = draw(fmt), 32 * 24 * number
+        assert make_thumbnail(data, size=64, max_pixels=10**6, max_bytes=enough)
+
+
+def test_the_memory_of_every_format_is_known():
+    """There is a number for each that is kept."""
+    assert set(thumbnails.BYTES_PER_PIXEL) == set(FORMATS)
+
+
+MEASURE = """
+import io, resource, sys
+from PIL import Image
+from request_images.thumbnails import BYTES_PER_PIXEL, make_thumbnail
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+fmt, mode = sys.argv[1:]
+data = sys.stdin.buffer.read()
+small = io.BytesIO()
+Image.new(mode, (40, 40)).save(small, fmt)
+make_thumbnail(small.getvalue(), size=160, max_pixels=10**9)  # loads what it needs
+before = most()
+make_thumbnail(data, size=160, max_pixels=10**9)
+print((most() - before) / 3000**2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fmt", "mode", "options"),
+    [
+        ("AVIF", "RGBA", {"speed": 10}),
+        ("BMP", "RGB", {}),
+        ("GIF", "P", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("JPEG2000", "RGBA", {}),
+        ("PNG", "LA", {"compress_level": 1}),
+        ("PNG", "I;16", {"compress_level": 1}),
+        ("TIFF", "I", {}),
+        ("WEBP", "RGBA", {"lossless": True, "method": 0}),
+    ],
+)
+def test_the_memory_of_a_format_is_not_more(fmt, mode, options):
+    """Measured in a process of its own, with a picture of nine megapixels."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, fmt, mode],
+        input=written(Image.new(mode, (3000, 3000)), fmt, **options),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    # A little for what the allocator keeps.
+    assert float(done.stdout) < thumbnails.BYTES_PER_PIXEL[fmt] + 1
 
 
 def test_as_many_pixels_as_allowed():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db import connections
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -101,7 +101,12 @@ class ReadOnlyAdmin(PinActions, AnyAdmin):
         image_format = MIME_TYPES.get(image.mime_type)
         if kind == "original" and not (image_format and image_format.inline):
             kind = "thumbnail"  # a browser would not show it
+        width, height = image.width, image.height
+        if kind == "thumbnail":
+            width, height = showing.thumbnail_size(image)
         context = {
+            "width": width,
+            "height": height,
             "url": self.url_of(f"requestimage_{kind}", image.pk),
             "original_url": self.url_of("requestimage_original", image.pk),
             "alternative": " ".join(
@@ -155,10 +160,15 @@ class RequestImageAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         """Add the two URLs that serve pictures."""
         view = self.admin_site.admin_view
+        thumbnail = view(self.thumbnail_view)
+        for alias in connections:
+            # With ATOMIC_REQUESTS others would wait while it is being drawn, and what
+            # a killed process began would be forgotten.
+            thumbnail = transaction.non_atomic_requests(alias)(thumbnail)
         return [
             path(
                 "<int:pk>/thumbnail/",
-                view(self.thumbnail_view),
+                thumbnail,
                 name="request_images_requestimage_thumbnail",
             ),
             path(

@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class RequestImagesAppConfig(AppConfig):
-    """Registers checks and the one receiver of Django's signals that we need."""
+    """Registers checks, and the receivers of signals that we need ourselves."""
 
     name = "request_images"
     verbose_name = _("Request images")
@@ -14,9 +14,13 @@ class RequestImagesAppConfig(AppConfig):
 
     def ready(self) -> None:
         """Load the defaults before anything overrides them, and wire up."""
-        from . import checks, conf, recording  # noqa: F401  # loading them is the point
+        # Loading some of them is the point.
+        from . import ahead, checks, conf, recording, signals  # noqa: F401
 
         got_request_exception.connect(
             recording.note_request_exception,
             dispatch_uid="request_images.note_request_exception",
+        )
+        signals.image_saved.connect(
+            ahead.enqueue_thumbnail, dispatch_uid="request_images.enqueue_thumbnail"
         )

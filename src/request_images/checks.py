@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from .conf import PREFIX, Conf
 from .formats import FORMATS
+from .tasking import why_no_worker
 
 
 @register(Tags.compatibility)
@@ -28,6 +29,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_backlog(),
         *_no_effect(),
         *_budget(),
+        *_tasks(),
     ]
 
 
@@ -156,4 +158,14 @@ def _budget() -> Iterator[CheckMessage]:
             f"({largest}): one image can be over the budget.",
             hint=f"Raise {PREFIX}MAX_STORED_MB.",
             id="request_images.W005",
+        )
+
+
+def _tasks() -> Iterator[CheckMessage]:
+    if Conf.THUMBNAILS.given() == "task" and (why := why_no_worker()):
+        yield CheckWarning(
+            f"{PREFIX}THUMBNAILS is 'task', but {why}: nothing is enqueued, and "
+            "thumbnails are made when somebody looks at them.",
+            hint="Name a backend in TASKS that has a worker, such as a database's.",
+            id="request_images.W006",
         )

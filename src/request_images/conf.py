@@ -388,6 +388,28 @@ class Conf:
         ),
         check_id="request_images.E023",
     )
+    THUMBNAILS = Setting(
+        "on_demand",
+        expects="'on_demand' or 'task'",
+        accepts=lambda value: value in ("on_demand", "task"),
+        meaning=(
+            "When a thumbnail is made: when somebody first looks at it, or, with "
+            "`task`, ahead of that by a Django Task that is enqueued for each newly "
+            "stored image. A worker has to run."
+        ),
+        check_id="request_images.E027",
+    )
+    THUMBNAIL_MAX_MEMORY_MB = Setting[float](
+        256,
+        expects="a number above 0",
+        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
+        meaning=(
+            "No thumbnail is made of an image that takes more memory to decode, in "
+            "megabytes (1 MB = 1,048,576 bytes). It is told by its format and its "
+            "pixels, before a byte of them is decoded."
+        ),
+        check_id="request_images.E028",
+    )
 
     @classmethod
     def declarations(cls) -> Iterator[Setting[Any]]:

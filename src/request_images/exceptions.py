@@ -21,6 +21,10 @@ class ThumbnailError(RequestImagesError, ValueError):
     """No thumbnail can be made of these bytes: the text says why."""
 
 
+class ThumbnailNotYet(RequestImagesError, RuntimeError):
+    """There is no thumbnail for now: somebody draws it, or others are before it."""
+
+
 class StoreUnavailable(RequestImagesError, RuntimeError):
     """The database was not even tried, because it has just failed several times."""
 

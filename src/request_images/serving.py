@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 
 from . import thumbnails
 from .drawing import thumbnail_of
-from .exceptions import ObjectMissing, StorageError
+from .exceptions import ObjectMissing, StorageError, ThumbnailNotYet
 from .formats import HEAD_SIZE, sniff
 from .health import report
 from .models import ImageContent, RequestImage
@@ -25,6 +25,16 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
+
+RETRY_SECONDS = 5
+_NOT_YET = b"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64" width="64" height="64">\
+<rect x="1" y="1" width="62" height="62" rx="6" fill="none" stroke="#888" \
+stroke-width="2" stroke-dasharray="5 4"/>\
+<circle cx="20" cy="32" r="4" fill="#888"/>\
+<circle cx="32" cy="32" r="4" fill="#888"/>\
+<circle cx="44" cy="32" r="4" fill="#888"/></svg>
+"""
 
 
 def original_response(image: RequestImage) -> HttpResponse | None:
@@ -53,7 +63,9 @@ def original_response(image: RequestImage) -> HttpResponse | None:
 def thumbnail_response(image: RequestImage) -> HttpResponseBase | None:
     """Return the thumbnail, made now if it never was; None when the image is gone.
 
-    An image that cannot be drawn small gets a picture that says so. What a storage has
+    An image that cannot be drawn small gets a picture that says so; and so does one
+    that somebody else is drawing, or whose turn has not come: with a status that tells
+    a program to ask again. A browser shows the picture all the same. What a storage has
     lost is a 404, and one that is away a 503; the next look tries again.
     """
     if image.content_id is None or image.is_expired:
@@ -64,6 +76,11 @@ def thumbnail_response(image: RequestImage) -> HttpResponseBase | None:
         return None
     except StorageError as error:
         return _failed_response(error)
+    except ThumbnailNotYet:
+        headers = {**_HEADERS, "Retry-After": str(RETRY_SECONDS)}
+        return HttpResponse(
+            _NOT_YET, content_type="image/svg+xml", status=503, headers=headers
+        )
     if data is None:
         redirect = HttpResponseRedirect(static("request_images/no-thumbnail.svg"))
         redirect["Cache-Control"] = "private, no-store"

@@ -11,6 +11,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from .conf import conf
 from .health import ProcessHealth
 from .models import RequestImage, RequestLog
 from .monitoring import Vitals
@@ -41,6 +42,17 @@ def dimensions(image: RequestImage) -> str:
     if image.width is None or image.height is None:
         return ""
     return f"{image.width} × {image.height}"  # noqa: RUF001  # the sign is meant
+
+
+def thumbnail_size(image: RequestImage) -> tuple[int, int]:
+    """Return the width and height that a thumbnail will have; a square if unknown.
+
+    Not so when the file says that it is to be turned: then it will be fitted in.
+    """
+    sides = (image.width or 1, image.height or 1)
+    scale = conf.THUMBNAIL_SIZE / max(sides)
+    width, height = (max(1, round(side * scale)) for side in sides)
+    return width, height
 
 
 def status(log: RequestLog) -> str:

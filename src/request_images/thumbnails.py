@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import cast
 
 from PIL import Image, ImageOps
@@ -13,37 +14,58 @@ from .formats import HEAD_SIZE, ImageFormat, sniff
 from .pillow import BudgetedReader, BudgetExceeded, find_opener
 
 MIME_TYPE = "image/webp"
-MAX_SECONDS = 10.0
-"""CPU time of one thumbnail, in seconds. An honest image of 40 megapixels takes 3."""
+MAX_SECONDS = 5.0
+"""CPU time of one thumbnail, in seconds, while Pillow reads. Honest images take 1."""
+
+BYTES_PER_PIXEL = {
+    "AVIF": 12,
+    "BMP": 9,
+    "DDS": 9,
+    "GIF": 6,
+    "HEIF": 9,
+    "ICO": 13,
+    # Decoded at an eighth of its size; but a progressive one is held in memory whole.
+    "JPEG": 6,
+    "JPEG2000": 25,
+    "PNG": 13,
+    "PPM": 13,
+    "PSD": 13,
+    "TIFF": 13,
+    "WEBP": 17,
+}
+"""What memory Pillow takes for a pixel: measured, of each format's dearest mode."""
 
 _SIZE_READERS = {**headers.SIZE_READERS, **isobmff.SIZE_READERS}
 
 
-def make_thumbnail(data: bytes, *, size: int, max_pixels: int) -> bytes:
+def make_thumbnail(
+    data: bytes, *, size: int, max_pixels: int, max_bytes: float = math.inf
+) -> bytes:
     """Draw an image small.
 
     Args:
         data: The image's bytes.
         size: The longer side, in pixels.
         max_pixels: Refuse an image with more (width times height), before decoding.
+        max_bytes: Refuse an image that takes more memory to decode, beforehand too.
 
     Returns:
         The bytes of a WebP, turned upright as its Exif orientation says.
 
     Raises:
-        ThumbnailError: It cannot be decoded, is larger than ``max_pixels``, or takes
-            too long.
+        ThumbnailError: It cannot be decoded, is too large, or takes too long.
     """
     image_format = sniff(data[:HEAD_SIZE])
     if image_format is None:
         raise ThumbnailError("not an image")
-    _refuse_large(_size_said(data, image_format), max_pixels)
+    most = min(max_pixels, max_bytes / BYTES_PER_PIXEL[image_format.name])
+    _refuse_large(_size_said(data, image_format), most)
     opener = find_opener(image_format.name)
     if opener is None:
         raise ThumbnailError(f"this Pillow cannot read {image_format.name}")
     try:
         with opener(BudgetedReader(data, seconds=MAX_SECONDS), "") as image:
-            _refuse_large(image.size, max_pixels)
+            _refuse_large(image.size, most)
             # A JPEG can be decoded at a fraction of its size; others ignore this.
             image.draft("RGB", (size * 2, size * 2))
             scale = size / max(image.size)
@@ -75,8 +97,8 @@ def _size_said(data: bytes, image_format: ImageFormat) -> tuple[int, int] | None
         raise ThumbnailError(f"its header {error}") from error
 
 
-def _refuse_large(size: tuple[int, int] | None, max_pixels: int) -> None:
-    if size and size[0] * size[1] > max_pixels:
+def _refuse_large(size: tuple[int, int] | None, most: float) -> None:
+    if size and size[0] * size[1] > most:
         raise ThumbnailError(f"{size[0]} x {size[1]} pixels")
 
 
@@ -90,4 +112,6 @@ def _shown(image: Image.Image) -> Image.Image:
         scale = 255 / ((high - low) or 1)
         return image.point(lambda value: value * scale - low * scale).convert("L")
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    return image.convert("RGBA" if transparent else "RGB")
+    wanted = "RGBA" if transparent else "RGB"
+    # Pillow would copy all pixels also when there is nothing to convert.
+    return image if image.mode == wanted else image.convert(wanted)

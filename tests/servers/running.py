@@ -119,14 +119,14 @@ def wait_for(ask: Callable[[], T], what: str) -> T:
 class Database:
     """The database that servers write to; beside that of the tests."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, purpose: str = "servers") -> None:
         self.folder = folder
         given = os.environ.get("DATABASE_URL", "sqlite://")
         self._name = ""
         if given.startswith("sqlite"):
-            self.url = f"sqlite:///{folder}/servers.sqlite3"
+            self.url = f"sqlite:///{folder}/{purpose}.sqlite3"
         else:
-            self._name = f"request_images_servers_{os.getpid()}"
+            self._name = f"request_images_{purpose}_{os.getpid()}"
             self.url = urlsplit(given)._replace(path=f"/{self._name}").geturl()
         config = environ.Env.db_url_config(self.url)
         self._connections = ConnectionHandler({"default": config})

@@ -1,0 +1,7 @@
+"""Settings of a small project whose tasks are run by a worker."""
+
+from tests.servers.settings import *  # noqa: F403
+
+INSTALLED_APPS += ["django_tasks_db"]  # noqa: F405
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+REQUEST_IMAGES_THUMBNAILS = "task"

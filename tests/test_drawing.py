@@ -1,0 +1,471 @@
+"""Thumbnails once for all processes: who draws, who waits, and what is given up."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import DatabaseError, OperationalError, connection, connections
+from django.urls import reverse
+from django.utils import timezone
+
+from request_images import drawing, health
+from request_images.drawing import Drawn, Fate, draw, draw_missing, thumbnail_of
+from request_images.exceptions import ThumbnailNotYet
+from request_images.models import ImageContent
+from request_images.serving import thumbnail_response
+from request_images.stores import DatabaseStore
+
+from .factories import (
+    capture_queries,
+    loading_bytes,
+    make_content,
+    make_image,
+    make_superuser,
+)
+from .images import draw as picture
+from .servers.running import ROOT, Database
+
+
+def seconds_ago(seconds: float):
+    return timezone.now() - timedelta(seconds=seconds)
+
+
+def tried(content: ImageContent, times: int, ago: float) -> None:
+    """Leave what processes leave that were killed while they drew."""
+    ImageContent.objects.filter(pk=content.pk).update(
+        thumbnail_tries=times, thumbnail_tried_at=seconds_ago(ago)
+    )
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect the bytes that are drawn."""
+    made = []
+
+    def make_thumbnail(data, **limits):
+        made.append(data)
+        return b"small"
+
+    monkeypatch.setattr(drawing, "make_thumbnail", make_thumbnail)
+    return made
+
+
+@pytest.mark.django_db
+class TestClaim:
+    def test_is_on_the_row_while_it_is_drawn(self, monkeypatch):
+        """Other processes can see it, and for how long."""
+        content, seen = make_content(), []
+
+        def make_thumbnail(data, **limits):
+            seen.extend(
+                ImageContent.objects.values_list(
+                    "thumbnail_tries", "thumbnail_tried_at"
+                )
+            )
+            return b"small"
+
+        monkeypatch.setattr(drawing, "make_thumbnail", make_thumbnail)
+        thumbnail_of(content.pk)
+        [(tries, tried_at)] = seen
+        assert tries == 1
+        assert seconds_ago(10) < tried_at <= timezone.now()
+
+    def test_of_another_process_is_respected(self, drawn):
+        """Whoever comes second draws nothing."""
+        content = make_content()
+        tried(content, 1, ago=drawing.CLAIM_SECONDS - 10)
+        with pytest.raises(ThumbnailNotYet, match="another process"):
+            thumbnail_of(content.pk)
+        assert drawn == []
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_of_a_process_that_was_killed_ends(self, drawn, times):
+        """After a minute it is somebody else's turn."""
+        content = make_content()
+        tried(content, times, ago=drawing.CLAIM_SECONDS + 10)
+        assert thumbnail_of(content.pk) == b"small"
+        content.refresh_from_db()
+        assert content.thumbnail_tries == times + 1
+
+    def test_is_given_up_after_three(self, drawn):
+        """What kills each process that tries is not tried for ever."""
+        content = make_content()
+        tried(content, 3, ago=drawing.CLAIM_SECONDS + 10)
+        assert thumbnail_of(content.pk) is None
+        content.refresh_from_db()
+        assert content.thumbnail_error == drawing.GAVE_UP
+        assert thumbnail_of(content.pk) is None
+        assert drawn == []
+
+    def test_the_third_is_waited_for(self, drawn):
+        """As long as it may still be drawing, nothing is decided."""
+        content = make_content()
+        tried(content, 3, ago=1)
+        with pytest.raises(ThumbnailNotYet):
+            thumbnail_of(content.pk)
+        content.refresh_from_db()
+        assert content.thumbnail_error == ""
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.skipif(
+        "connection.vendor == 'sqlite'", reason="in memory, threads lock one another"
+    )
+    def test_only_one_gets_it(self):
+        """Of many that come at the same moment the database chooses one."""
+        content, gate, won = make_content(), threading.Barrier(8), []
+
+        def claim():
+            gate.wait()
+            try:
+                won.append(drawing._is_claimed(content))
+            except ThumbnailNotYet:
+                won.append(False)
+            finally:
+                connections.close_all()
+
+        threads = [threading.Thread(target=claim) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(won) == [False] * 7 + [True]
+
+
+@pytest.mark.django_db
+class TestOneAtATime:
+    def test_who_would_wait_for_long_does_not(self, drawn):
+        """A worker's thread has better things to do."""
+        content = make_content()
+        with (
+            drawing._one_thumbnail,
+            pytest.raises(ThumbnailNotYet, match="draws others"),
+        ):
+            thumbnail_of(content.pk, wait=0.01)
+        content.refresh_from_db()
+        assert (content.thumbnail_tries, drawn) == (0, [])
+        assert thumbnail_of(content.pk, wait=0.01) == b"small"
+
+    def test_the_lock_is_free_after_a_fault(self, monkeypatch):
+        """Whatever is raised."""
+        monkeypatch.setattr(drawing, "make_thumbnail", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            thumbnail_of(make_content().pk)
+        assert not drawing._one_thumbnail.locked()
+
+
+@pytest.mark.django_db
+class TestDatabase:
+    def test_that_is_busy(self, monkeypatch):
+        """A row that cleanup has locked is left for the next time."""
+
+        def fail(content):
+            raise OperationalError("database is locked")
+
+        monkeypatch.setattr(drawing, "_is_claimed", fail)
+        content = make_content()
+        with pytest.raises(ThumbnailNotYet, match="busy"):
+            thumbnail_of(content.pk)
+        assert draw(content.pk) is Fate.SKIPPED
+
+    def test_that_is_broken(self, monkeypatch):
+        """Whoever runs a command is to hear of it."""
+
+        def fail(content):
+            raise DatabaseError("no such column")
+
+        monkeypatch.setattr(drawing, "_is_claimed", fail)
+        with pytest.raises(DatabaseError, match="no such column"):
+            draw(make_content().pk)
+
+
+@pytest.mark.django_db
+class TestBytesThatCannotBeRead:
+    @pytest.fixture
+    def away(self, monkeypatch):
+        """A storage that does not answer."""
+
+        def read(self, content):
+            raise OSError("no route to host")
+
+        monkeypatch.setattr(DatabaseStore, "read", read)
+        yield
+        health.reset()
+
+    def test_say_nothing_about_the_image(self, away):
+        """It was no try: a storage may be away for hours."""
+        content = make_content()
+        for _ in range(5):
+            with pytest.raises(ThumbnailNotYet, match="cannot be read"):
+                thumbnail_of(content.pk)
+            content.refresh_from_db()
+            assert (content.thumbnail_tries, content.thumbnail_error) == (0, "")
+            tried(content, 0, ago=drawing.CLAIM_SECONDS + 1)
+        assert health.faults() == {"thumbnail:OSError": 5}
+
+    def test_because_cleanup_took_them_meanwhile(self, monkeypatch):
+        """Gone is gone, and no fault."""
+        content = make_content()
+
+        def read(self, content):
+            raise ImageContent.DoesNotExist
+
+        monkeypatch.setattr(DatabaseStore, "read", read)
+        with pytest.raises(ImageContent.DoesNotExist):
+            thumbnail_of(content.pk)
+        assert draw(content.pk) is Fate.SKIPPED
+
+
+@pytest.mark.django_db
+class TestNotYet:
+    def test_is_a_picture_that_no_cache_keeps(self, client, drawn):
+        """With a status that programs understand; a browser shows the picture."""
+        image = make_image()
+        tried(image.content, 1, ago=1)
+        client.force_login(make_superuser())
+        url = reverse("admin:request_images_requestimage_thumbnail", args=[image.pk])
+        response = client.get(url)
+        assert response.status_code == 503
+        assert response["Retry-After"] == "5"
+        assert response["Content-Type"] == "image/svg+xml"
+        assert response.content.startswith(b"<svg ")
+        assert "no-store" in response["Cache-Control"]
+        assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
+        assert drawn == []
+
+    def test_reloading_shows_the_thumbnail(self, drawn):
+        """As soon as whoever drew it is done."""
+        image = make_image()
+        tried(image.content, 1, ago=1)
+        assert thumbnail_response(image).status_code == 503
+        ImageContent.objects.update(thumbnail=b"theirs")
+        assert thumbnail_response(image).content == b"theirs"
+
+    @pytest.mark.django_db(transaction=True)
+    def test_is_known_to_others_under_atomic_requests(
+        self, client, atomic_requests, monkeypatch
+    ):
+        """What is begun is committed at once, or a killed process leaves no trace."""
+        image, in_transaction = make_image(), []
+
+        def make_thumbnail(data, **limits):
+            in_transaction.append(connection.in_atomic_block)
+            return b"small"
+
+        monkeypatch.setattr(drawing, "make_thumbnail", make_thumbnail)
+        client.force_login(make_superuser())
+        url = reverse("admin:request_images_requestimage_thumbnail", args=[image.pk])
+        assert client.get(url).content == b"small"
+        assert in_transaction == [False]
+
+
+@pytest.mark.django_db
+class TestPages:
+    @pytest.mark.parametrize("model", ["requestimage", "requestlog"])
+    def test_decode_nothing(self, client, monkeypatch, model):
+        """Neither a list nor the page of a row draws or waits for what is drawn."""
+        monkeypatch.setattr(drawing, "thumbnail_of", None)
+        monkeypatch.setattr(drawing, "make_thumbnail", None)
+        image = make_image(picture(size=(640, 480)))
+        client.force_login(make_superuser())
+        row = image if model == "requestimage" else image.log
+        urls = (
+            reverse(f"admin:request_images_{model}_changelist"),
+            reverse(f"admin:request_images_{model}_change", args=[row.pk]),
+        )
+        for url in urls:
+            with capture_queries() as queries:
+                response = client.get(url)
+            assert response.status_code == 200
+            assert loading_bytes(queries) == []
+
+    @pytest.mark.parametrize(
+        ("size", "shown"),
+        [
+            ((640, 480), (160, 120)),
+            ((480, 640), (120, 160)),
+            ((10, 5), (160, 80)),
+            ((9000, 3), (160, 1)),
+            ((None, None), (160, 160)),
+        ],
+    )
+    def test_keep_the_place_of_a_thumbnail(self, client, size, shown):
+        """Its width and height are told beforehand, so that nothing jumps."""
+        width, height = size
+        make_image(image={"width": width, "height": height})
+        client.force_login(make_superuser())
+        url = reverse("admin:request_images_requestimage_changelist")
+        page = client.get(url).content.decode()
+        assert f'width="{shown[0]}" height="{shown[1]}" loading="lazy"' in page
+
+    def test_keep_the_place_of_an_original(self, client):
+        """As far as it is known."""
+        client.force_login(make_superuser())
+        known = make_image(picture(size=(640, 480)))
+        unknown = make_image(picture(seed=1), image={"width": None, "height": None})
+        for image, told in ((known, True), (unknown, False)):
+            url = reverse("admin:request_images_requestimage_change", args=[image.pk])
+            page = client.get(url).content.decode()
+            assert ('width="640" height="480" loading="lazy"' in page) is told
+
+
+def run(*arguments: str, **options: object) -> str:
+    """Run the command and return what it says."""
+    out = io.StringIO()
+    call_command("make_thumbnails", *arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+@pytest.mark.django_db
+class TestCommand:
+    def test_makes_what_is_missing(self):
+        """Once: the next run finds nothing to do."""
+        contents = [make_content(picture(seed=seed)) for seed in range(3)]
+        broken = make_content(b"no image")
+        done = make_content(picture(seed=9))
+        ImageContent.objects.filter(pk=done.pk).update(thumbnail=b"before")
+        tried(contents[0], 1, ago=1)
+        assert run() == ("Made 2 thumbnails; 1 cannot be made; 1 were skipped.\n")
+        answers = dict(ImageContent.objects.values_list("pk", "thumbnail_error"))
+        assert answers[broken.pk] == "not an image"
+        assert run() == "Made 0 thumbnails; 0 cannot be made; 1 were skipped.\n"
+        done.refresh_from_db()
+        assert bytes(done.thumbnail) == b"before"
+
+    def test_can_be_silent(self):
+        """For cron."""
+        make_content()
+        assert run("--verbosity=0") == ""
+        assert ImageContent.objects.get().thumbnail is not None
+
+    @pytest.mark.parametrize(
+        ("options", "order"),
+        [((), [4, 3, 2]), (("--oldest-first",), [0, 1, 2])],
+    )
+    @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+    def test_order_and_limit(self, drawn, options, order, batch_size):
+        """The newest come first unless asked otherwise; batches change nothing."""
+        pictures = [picture(seed=seed) for seed in range(5)]
+        for data in pictures:
+            make_content(data)
+        run(*options, "--limit=3", f"--batch-size={batch_size}")
+        assert drawn == [pictures[seed] for seed in order]
+
+    def test_fetches_keys_alone(self, drawn):
+        """Of a million contents, neither bytes nor thumbnails are held."""
+        for seed in range(5):
+            make_content(picture(seed=seed))
+        with capture_queries() as queries:
+            assert draw_missing(oldest_first=False, limit=0, batch_size=2) == Drawn()
+            assert list(drawing._missing(False, 2))
+        lists = [sql for sql in queries if "LIMIT" in sql]
+        assert len(lists) == 3
+        assert loading_bytes(lists) == []
+
+    def test_counts_what_another_one_made_meanwhile_as_skipped(self, monkeypatch):
+        """Two that run side by side count each thumbnail once."""
+        content = make_content()
+        ImageContent.objects.update(thumbnail=b"theirs")
+        monkeypatch.setattr(drawing, "_missing", lambda *a: [content.pk, 0])
+        assert run() == "Made 0 thumbnails; 0 cannot be made; 2 were skipped.\n"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--limit=0"],
+            ["--limit=-1"],
+            ["--limit=many"],
+            ["--limit=9999999999"],
+            ["--batch-size=0"],
+            ["--batch-size=10001"],
+        ],
+    )
+    def test_wrong_options(self, arguments):
+        with pytest.raises(CommandError):
+            run(*arguments)
+
+
+KILLED = """
+import os, signal, sys, django
+django.setup()
+from request_images import drawing
+drawing.make_thumbnail = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+drawing.CLAIM_SECONDS = 0
+drawing.thumbnail_of(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, django_db_blocker):
+    """Return a database of its own, and what runs Python code in its project."""
+    database = Database(tmp_path_factory.mktemp("drawing"), "drawing")
+    with django_db_blocker.unblock():
+        database.create()
+        yield database
+        database.remove()
+
+
+def start(project: Database, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=project.environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+FILL = """
+import django
+django.setup()
+from tests.images import draw
+from request_images.models import ImageContent
+ImageContent.objects.all().delete()
+for seed in range({number}):
+    content = ImageContent.holding(f"{{seed:064}}", draw(size=(400, 300), seed=seed))
+    content.save()
+print(content.pk)
+"""
+LOOK = """
+import django
+django.setup()
+from request_images.models import ImageContent
+found = ImageContent.objects.values_list("thumbnail_tries", "thumbnail_error")
+print(*found.distinct())
+"""
+
+
+def answer(project: Database, *arguments: str) -> str:
+    process = start(project, *arguments)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return out
+
+
+class TestProcesses:
+    def test_two_side_by_side_make_each_once(self, project):
+        """And none of them fails."""
+        answer(project, "-c", FILL.format(number=30))
+        command = ("-m", "django", "make_thumbnails", "--batch-size=4")
+        both = [start(project, *command), start(project, *command, "--oldest-first")]
+        said = [process.communicate(timeout=60)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        assert sum(int(text.split()[1]) for text in said) == 30
+        assert answer(project, "-c", LOOK) == "(1, '')\n"
+
+    def test_what_kills_each_process_is_given_up(self, project):
+        """A bomb takes three processes with it and no fourth."""
+        pk = answer(project, "-c", FILL.format(number=1)).strip()
+        for _ in range(3):
+            process = start(project, "-c", KILLED, pk)
+            process.communicate(timeout=60)
+            assert process.returncode == -signal.SIGKILL
+        assert answer(project, "-c", KILLED, pk) == ""
+        assert answer(project, "-c", LOOK) == f"(3, {drawing.GAVE_UP!r})\n"
