@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from .columns import clean_text
 from .conf import conf
-from .exceptions import ThumbnailError, ThumbnailNotYet
+from .exceptions import StorageError, ThumbnailError, ThumbnailNotYet
 from .faults import Fault, fault_of
 from .health import report
 from .models import ImageContent
@@ -77,7 +77,8 @@ def thumbnail_of(pk: int, *, wait: float = WAIT_SECONDS) -> bytes | None:
     Raises:
         ImageContent.DoesNotExist: The content is gone.
         ThumbnailNotYet: Somebody draws it, too many others are before it, or the
-            database or the storage has no time for it.
+            database has no time for it.
+        StorageError: The storage does not answer, or has lost the bytes.
     """
     content: ImageContent = ImageContent.objects.defer("data").get(pk=pk)
     if not content.has_thumbnail_answer:
@@ -95,6 +96,9 @@ def draw(pk: int, *, wait: float = WAIT_SECONDS) -> Fate:
     try:
         content, is_ours = _draw(pk, wait)
     except (ImageContent.DoesNotExist, ThumbnailNotYet):
+        return Fate.SKIPPED
+    except StorageError as error:
+        report("thumbnail", error)
         return Fate.SKIPPED
     if not is_ours:
         return Fate.SKIPPED
@@ -207,9 +211,16 @@ def _read(content: ImageContent) -> bytes:
         return content.read()
     except ImageContent.DoesNotExist:  # cleanup was quicker
         raise
+    except StorageError:
+        # It was no try: that a storage does not answer says nothing about the image.
+        _unclaim(content, thumbnail_tried_at=None)
+        raise
     except Exception as error:
-        # That a storage does not answer says nothing about the image: it was no try.
         report("thumbnail", error)
-        tried = _rows().filter(pk=content.pk, thumbnail_tries__gt=0)
-        tried.update(thumbnail_tries=F("thumbnail_tries") - 1)
+        _unclaim(content)
         raise ThumbnailNotYet("its bytes cannot be read at present") from error
+
+
+def _unclaim(content: ImageContent, **values: None) -> None:
+    tried = _rows().filter(pk=content.pk, thumbnail_tries__gt=0)
+    tried.update(thumbnail_tries=F("thumbnail_tries") - 1, **values)
