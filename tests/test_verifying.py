@@ -18,10 +18,11 @@ from request_images.models import (
     RequestImage,
     RequestLog,
 )
-from request_images.retention import Retention, clean
+from request_images.retention import clean
 from request_images.stores import key_of
 from request_images.verifying import Problem, verify
 
+from .factories import until
 from .images import draw
 from .storages import ALIAS, check, delete_now, keep, objects, raising, use_bucket
 
@@ -121,7 +122,7 @@ class TestMissing:
 
         def open_late(name):
             bucket.hooks.clear()
-            clean(Retention(timezone.now(), None), batch_size=10)
+            clean(until(timezone.now()), batch_size=10)
             delete_now()
 
         bucket.hooks["open"] = open_late
@@ -134,7 +135,7 @@ class TestMissing:
         let_go = verifying._let_go
 
         def late(finding):
-            clean(Retention(timezone.now(), None), batch_size=10)
+            clean(until(timezone.now()), batch_size=10)
             let_go(finding)
 
         monkeypatch.setattr(verifying, "_let_go", late)
