@@ -8,9 +8,9 @@ from django.db import router
 
 from .conf import conf
 from .health import report
+from .limits import bounded_transaction
 from .models import RequestImage, RequestLog
 from .outcome import CaptureStatus
-from .storing import bounded_transaction
 from .tasking import why_no_worker
 
 
