@@ -14,7 +14,13 @@ from django.utils import timezone
 
 from request_images import drawing, limits, storing
 from request_images.exceptions import ThumbnailError
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models import (
+    ImageContent,
+    Lease,
+    PendingDeletion,
+    RequestImage,
+    RequestLog,
+)
 from request_images.outcome import CaptureStatus
 from request_images.stats import bucket_of
 from request_images.storing import save
@@ -150,6 +156,8 @@ class TestImageContent:
     def test_is_named_by_its_hash(self):
         """The hash is all there is to say."""
         assert str(ImageContent(image_hash="ab12")) == "ab12"
+        assert str(PendingDeletion(storage="bucket", name="ab/12")) == "bucket:ab/12"
+        assert str(Lease(work="cleanup", holder="a host")) == "cleanup: a host"
 
     def test_holds_what_it_was_given(self):
         """Bytes in, the same bytes out, after a round through the database."""

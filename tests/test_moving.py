@@ -146,6 +146,20 @@ class TestOthers:
         delete_now()
         assert objects() == set()
 
+    def test_cleanup_takes_it_on_its_way_to_the_database(self, bucket):
+        """Between the look at the bytes and the row."""
+        keep(1)
+        call_command("move_image_contents", "--to", ALIAS, "--batch-size", "3")
+
+        def late(name):
+            clean(Retention(timezone.now(), None), batch_size=10)
+
+        bucket.hooks["open"] = late
+        assert "1 went or were moved meanwhile." in run(to="database")
+        check()
+        delete_now()
+        assert objects() == set()
+
     def test_another_run_moves_it(self, bucket):
         """Only one copy stays."""
         keep(1)
