@@ -152,7 +152,7 @@ class TestOthers:
         call_command("move_image_contents", "--to", ALIAS, "--batch-size", "3")
 
         def late(name):
-            clean(Retention(timezone.now(), None), batch_size=10)
+            clean(until(timezone.now()), batch_size=10)
 
         bucket.hooks["open"] = late
         assert "1 went or were moved meanwhile." in run(to="database")

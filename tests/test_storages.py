@@ -25,6 +25,8 @@ from request_images import (
     writing,
 )
 from request_images.deletion import delete_pending
+from request_images.drawing import Fate
+from request_images.drawing import draw as draw_content
 from request_images.exceptions import ObjectClaimed, ObjectMissing, StorageError
 from request_images.judging import Job
 from request_images.models import (
@@ -502,6 +504,15 @@ class TestReading:
         assert response.content == b"The storage of this image does not answer."
         bucket.hooks.clear()
         assert self.open(client, image, page).status_code == 200
+
+    def test_thumbnail_ahead_of_time(self, bucket, image):
+        """It is passed over, and no try of the three is spent on it."""
+        bucket.hooks["open"] = raising(OSError("away"))
+        for _ in range(4):
+            assert draw_content(image.content_id) is Fate.SKIPPED
+        bucket.hooks.clear()
+        store_of(image.content.storage).breaker.reset()
+        assert draw_content(image.content_id) is Fate.MADE
 
     def test_only_what_was_seen_is_told(self, bucket, image, client):
         """A look that failed is no look."""
