@@ -23,7 +23,7 @@ from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import annotate
 
-from .factories import unsaved_record
+from .factories import tables_missing, unsaved_record
 from .images import draw
 from .models import Note
 
@@ -48,20 +48,6 @@ def told():
     yield heard
     for name, receiver in receivers.items():
         getattr(signals, name).disconnect(receiver)
-
-
-@contextmanager
-def tables_missing():
-    """Take our tables away, as before the first ``migrate``."""
-    with connection.schema_editor() as editor:
-        editor.delete_model(RequestImage)
-        editor.delete_model(RequestLog)
-    try:
-        yield
-    finally:
-        with connection.schema_editor() as editor:
-            editor.create_model(RequestLog)
-            editor.create_model(RequestImage)
 
 
 def post(url="/body/", client=None):

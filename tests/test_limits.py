@@ -11,11 +11,16 @@ from django.test import Client
 
 from request_images import health
 from request_images.limits import bounded_transaction
+from request_images.models import RequestLog
 
+from .factories import make_log
 from .images import draw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+needs_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="elsewhere the server decides"
+)
 needs_locks = pytest.mark.skipif(
     connection.vendor == "sqlite", reason="SQLite has its own time-out"
 )
@@ -97,3 +102,38 @@ def test_a_transaction_that_is_open_keeps_its_limits():
         before = limits()
         with bounded_transaction("default"):
             assert limits() == before
+
+
+def waits():
+    """Whether the end of a transaction waits for the disk, as it is now."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('synchronous_commit')")
+        return cursor.fetchone() == ("on",)
+
+
+@needs_postgresql
+def test_only_what_says_so_does_not_wait_for_the_disk():
+    """The next transaction of the same connection does."""
+    with bounded_transaction("default", waits_for_disk=False):
+        assert not waits()
+        assert limits()[0] != "0", "it is limited all the same"
+    assert waits()
+    with bounded_transaction("default"):
+        assert waits()
+
+
+@needs_postgresql
+def test_a_transaction_that_is_open_waits_all_the_same():
+    """It holds what is not ours."""
+    with (
+        transaction.atomic(),
+        bounded_transaction("default", waits_for_disk=False),
+    ):
+        assert waits()
+
+
+def test_another_database_ends_it_as_ever():
+    """Where there is no such thing, nothing is said."""
+    with bounded_transaction("default", waits_for_disk=False):
+        make_log()
+    assert RequestLog.objects.count() == 1

@@ -31,11 +31,6 @@ class Breaker:
         self._failed = 0
         self._closed_at = 0.0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether trying is pointless just now."""
-        return time.monotonic() < self._closed_at
-
     def allows(self) -> bool:
         """Tell whether to try. Behind a pause, only one caller is told so."""
         with self._lock:

@@ -53,8 +53,24 @@ class ObjectDamaged(StorageError):
     """The bytes are others than those that were put into a store."""
 
 
+class DecodingFailed(StorageError):
+    """The stored form is what was stored, but the bytes do not come back from it."""
+
+
+class EncodingUnavailable(StorageError):
+    """What is needed to read the stored form is not installed: the text says what."""
+
+
+class EncodingRefused(RequestImagesError, ValueError):
+    """These bytes have no smaller form, or none that is worth it: the text says why."""
+
+
 class RetentionError(RequestImagesError, ValueError):
     """A retention that cannot be meant, such as zero days."""
+
+
+class TooManyRequests(RequestImagesError, RuntimeError):
+    """More requests match than can be looked at one by one: narrow the period."""
 
 
 class WorkTaken(RequestImagesError, RuntimeError):

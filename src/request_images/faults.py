@@ -52,7 +52,8 @@ def fault_of(error: BaseException) -> Fault:
     if isinstance(error, DataError | IntegrityError):
         return Fault.ROW
     # SQLite tells its codes from Python 3.11 on only.
-    return Fault.BUSY if "is locked" in str(error) else Fault.AWAY
+    is_busy = any(words in str(error) for words in ("is locked", "interrupted"))
+    return Fault.BUSY if is_busy else Fault.AWAY
 
 
 def _code(error: Error) -> object:

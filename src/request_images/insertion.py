@@ -57,7 +57,7 @@ def _statement(model: type[Model], using: str) -> str:
     names = ", ".join(quote(str(field.column)) for field in fields)
     marks = ", ".join("%b" if isinstance(f, BinaryField) else "%s" for f in fields)
     table, pk = quote(model._meta.db_table), quote(str(model._meta.pk.column))
-    return f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING {pk}"  # noqa: S608
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING {pk}"  # noqa: S608  # names of ours
 
 
 def _insert_directly(row: Model, connection: BaseDatabaseWrapper) -> None:

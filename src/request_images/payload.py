@@ -18,6 +18,7 @@ class Upload:
         complete: Whether the file arrived whole.
         was_left: Whether the view stopped reading before the end.
         too_large: Whether the bytes were dropped for their number.
+        over_budget: Whether they were dropped for the number of all files' together.
     """
 
     field: str
@@ -27,6 +28,7 @@ class Upload:
     complete: bool = False
     was_left: bool = False
     too_large: bool = False
+    over_budget: bool = False
 
 
 @dataclass

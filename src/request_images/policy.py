@@ -13,7 +13,7 @@ from .conf import conf
 from .health import report
 from .inspection import ImageInfo
 from .outcome import CaptureStatus, is_opted_out
-from .sources import Candidate
+from .searching import Candidate
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ def max_size() -> int:
     return int(conf.MAX_SIZE_MB * 1024 * 1024)
 
 
+def max_request_size() -> int:
+    """Return how many bytes all images of a request may have together."""
+    return max(max_size(), int(conf.MAX_REQUEST_MB * 1024 * 1024))
+
+
 def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
     """Decide about a request in which nothing was found.
 
@@ -68,6 +73,9 @@ def decide_without_bytes(  # noqa: PLR0911  # one return a reason
     limit = max_size()
     if candidate.too_large or (candidate.size or 0) > limit:
         return Decision(CaptureStatus.TOO_LARGE, f"more than {limit} bytes")
+    if candidate.over_budget:
+        detail = f"more than {max_request_size()} bytes in one request"
+        return Decision(CaptureStatus.OVER_BUDGET, detail)
     if candidate.problem:
         return Decision(CaptureStatus.UNREADABLE, candidate.problem)
     if not candidate.complete:

@@ -11,65 +11,44 @@ A source is written as a short string::
     form            the first text field of a form that holds an image
     form.photo      the text field "photo"
 
+Where several images are looked for, each is a place for all: ``files.photo`` for every
+file of that field, ``json.images`` for every element of that list.
+
 Without a source, whichever of these fits the request's content type is taken.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, starmap
-from typing import Any
+from itertools import chain
+from operator import itemgetter
 
-from . import texts
-from .decoding import Text, unescape
 from .exceptions import SourceError
-from .formats import HEAD_SIZE
 from .payload import Payload, Upload
-
-IsImage = Callable[[bytes], bool]
-"""Tells from the first bytes whether an image begins here."""
+from .searching import Candidate, IsImage, Search, Source, fitting
 
 SourceSpec = str | Sequence[str] | None
 
 KINDS = ("files", "body", "json", "form")
 
-_JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
+__all__ = ("Candidate", "Found", "Source", "SourceSpec", "find", "parse", "upload_rank")
 
 
 @dataclass(frozen=True)
-class Source:
-    """One place to look: a kind of `KINDS`, and a field name or path within it."""
-
-    kind: str
-    path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What was found at a source, an image or not.
+class Found:
+    """What was found in a request.
 
     Attributes:
-        source: Where it was, written as a source, such as ``files.photo``.
-        data: The bytes, or None when they were not kept.
-        head: The first bytes, as far as known.
-        size: Number of bytes, or None when unknown.
-        complete: Whether all of it was seen.
-        was_left: Whether the view stopped reading before the end.
-        too_large: Whether the bytes were dropped for their number.
-        problem: Why the text there is no image; empty for none.
+        candidates: The chosen ones: first the image of the request (the first that is
+            an image, else the first that is there at all), then the others in order.
+        count: How many images the request holds.
+        left_out: How many more there were to choose.
     """
 
-    source: str
-    data: bytes | None = None
-    head: bytes = b""
-    size: int | None = None
-    complete: bool = True
-    was_left: bool = False
-    too_large: bool = False
-    problem: str = ""
+    candidates: Sequence[Candidate] = ()
+    count: int = 0
+    left_out: int = 0
 
 
 def parse(spec: SourceSpec) -> tuple[Source, ...]:
@@ -101,33 +80,70 @@ def parse(spec: SourceSpec) -> tuple[Source, ...]:
 
 
 def find(
-    payload: Payload, sources: Sequence[Source], is_image: IsImage
-) -> tuple[Candidate | None, int]:
-    """Find the image in what was seen of a request.
+    payload: Payload,
+    sources: Sequence[Source],
+    is_image: IsImage,
+    limit: int | None = None,
+) -> Found:
+    """Find the images in what was seen of a request.
 
     Args:
         payload: What the tap saw.
         sources: Where to look, in order; empty for "wherever it fits".
         is_image: Tells from the first bytes whether an image begins there.
-
-    Returns:
-        The chosen candidate (the first that is an image, else the first that is
-        there at all, else None), and how many images the request holds.
+        limit: How many to choose, images rather than what is none; None for the first.
     """
-    search = _Search(payload, is_image)
+    search = Search(payload, is_image, takes_all=limit is not None)
     candidates: list[Iterable[Candidate]] = []
     counts: dict[str, int] = {}
-    for source in sources or _fitting(payload):
+    for source in sources or fitting(payload):
         found, counts[source.kind] = search.at(source)
         candidates.append(found)
     count = sum(counts.values())
-    first = None
     # One by one: texts are decoded as they are asked for, and one is mostly enough.
-    for candidate in chain.from_iterable(candidates):
+    one_by_one = chain.from_iterable(candidates)
+    if limit is not None:
+        chosen, left_out = _choose(_once(one_by_one, payload.problem), is_image, limit)
+        return Found(chosen, count, left_out)
+    first = None
+    for candidate in one_by_one:
         if is_image(candidate.head):
-            return candidate, count
+            return Found([candidate], count)
         first = first or candidate
-    return first, count
+    return Found([first] if first else [], count)
+
+
+def _once(candidates: Iterable[Candidate], problem: str) -> Iterator[Candidate]:
+    # Two sources may lead to the same place; and a form that broke is no two of them.
+    seen: set[tuple[str, int]] = set()
+    for candidate in candidates:
+        place = (candidate.source, candidate.number)
+        if problem and candidate.problem == problem:
+            place = ("", 0)
+        if place not in seen:
+            seen.add(place)
+            yield candidate
+
+
+def _choose(
+    candidates: Iterable[Candidate], is_image: IsImage, limit: int
+) -> tuple[list[Candidate], int]:
+    """Return the chosen candidates, and how many were not chosen."""
+    images: list[tuple[int, Candidate]] = []
+    others: list[tuple[int, Candidate]] = []
+    left_out = 0
+    for number, candidate in enumerate(candidates):
+        kind = images if is_image(candidate.head) else others
+        if len(kind) < limit:
+            kind.append((number, candidate))
+        else:
+            left_out += 1
+        if len(images) + len(others) > limit:  # no more than these at any time
+            (others or images).pop()
+            left_out += 1
+    first = (images or others)[:1]
+    rest = sorted(images[1:] + others if images else others[1:], key=itemgetter(0))
+    return [candidate for _, candidate in first + rest], left_out
 
 
 def upload_rank(
@@ -143,168 +159,3 @@ def upload_rank(
     paths = [source.path for source in sources if source.kind == "files"]
     named = [at for at, path in enumerate(paths) if path in ((), (upload.field,))]
     return bool(named), is_image(upload.head), -min(named, default=0)
-
-
-def _fitting(payload: Payload) -> tuple[Source, ...]:
-    if payload.content_type == "multipart/form-data":
-        return Source("files"), Source("form")
-    if payload.content_type == "application/x-www-form-urlencoded":
-        return (Source("form"),)
-    if _JSON_TYPE.fullmatch(payload.content_type):
-        return (Source("json"),)
-    return (Source("body"),)
-
-
-Found = tuple[Iterable[Candidate], int]
-
-
-class _Search:
-    """A search through one payload. A text is taken apart once, however often."""
-
-    def __init__(self, payload: Payload, is_image: IsImage) -> None:
-        self._payload = payload
-        self._is_image = is_image
-
-    def at(self, source: Source) -> Found:
-        """Return what is at a source, and how many images there are of its kind."""
-        searches = {
-            "files": self._files,
-            "body": self._body,
-            "json": self._json,
-            "form": self._form,
-        }
-        return searches[source.kind](source.path)
-
-    def _files(self, path: tuple[str, ...]) -> Found:
-        payload = self._payload
-        images = [u for u in payload.uploads if self._is_image(u.head)]
-        named = [u for u in payload.uploads if not path or u.field == path[0]]
-        named.sort(key=lambda upload: upload not in images)  # stable: images first
-        if payload.problem:
-            # What arrived whole before it broke is as good as ever.
-            whole = [_uploaded(u) for u in named if u in images and u.complete]
-            return [*whole, *self._malformed("files")], len(images)
-        return [_uploaded(upload) for upload in named], len(images)
-
-    def _body(self, path: tuple[str, ...]) -> Found:
-        payload = self._payload
-        if not payload.was_read or payload.size == 0:
-            return [], 0
-        candidate = Candidate(
-            "body",
-            payload.body,
-            payload.head,
-            payload.expected_size if payload.was_left else payload.size,
-            complete=payload.complete,
-            was_left=payload.was_left,
-            too_large=payload.too_large,
-        )
-        return [candidate], int(self._is_image(payload.head))
-
-    def _json(self, path: tuple[str, ...]) -> Found:
-        document, instead = self._document
-        images = self._images_in_json
-        if not path:
-            return instead or starmap(_decoded, images), len(images)
-        value = texts.at(document, path)
-        if value is None:
-            return instead, len(images)
-        source = _json_source(path)
-        if not isinstance(value, str):
-            problem = f"{type(value).__name__} where base64 text was expected"
-            return [Candidate(source, problem=problem)], len(images)
-        return map(_decoded, [source], [Text(value)]), len(images)
-
-    @cached_property
-    def _document(self) -> tuple[Any, list[Candidate]]:
-        return self._taken_apart("json", texts.load_json)
-
-    @cached_property
-    def _images_in_json(self) -> list[tuple[str, Text]]:
-        found = ((path, Text(text)) for path, text in texts.strings(self._document[0]))
-        return [(_json_source(path), text) for path, text in found if self._is(text)]
-
-    def _form(self, path: tuple[str, ...]) -> Found:
-        fields, instead = self._fields
-        images = [(name, text) for name, text in fields if self._is(text)]
-        chosen = [(n, t) for n, t in fields if n == path[0]] if path else images
-        decoded = (_decoded(f"form.{name}", text) for name, text in chosen)
-        return instead or decoded, len(images)
-
-    @cached_property
-    def _fields(self) -> tuple[list[tuple[str, Text]], list[Candidate]]:
-        payload = self._payload
-        is_multipart = payload.content_type == "multipart/form-data"
-        if payload.fields or is_multipart:
-            return [
-                (name, Text(value, has_spaces_for_plus=not is_multipart))
-                for name, values in (payload.fields or {}).items()
-                for value in values
-            ], self._malformed("form") if not payload.fields else []
-        fields, instead = self._taken_apart("form", texts.form_fields)
-        return [
-            (_field_name(name), Text(value, is_escaped=True))
-            for name, value in fields or ()
-        ], instead
-
-    def _taken_apart(
-        self, source: str, take_apart: Callable[[bytes], Any]
-    ) -> tuple[Any, list[Candidate]]:
-        """Return the body taken apart; or None, and what there is to say instead."""
-        payload = self._payload
-        if payload.body is None or not payload.complete:
-            # Nothing to read in it, but why there is nothing is worth knowing.
-            candidate = Candidate(
-                source,
-                complete=payload.complete,
-                was_left=payload.was_left,
-                too_large=payload.too_large,
-            )
-            return None, [candidate] if payload.was_read and payload.size else []
-        try:
-            return take_apart(payload.body), []
-        except ValueError as error:
-            return None, [Candidate(source, size=payload.size, problem=str(error))]
-
-    def _malformed(self, source: str) -> list[Candidate]:
-        problem = self._payload.problem
-        return [Candidate(source, problem=problem)] if problem else []
-
-    def _is(self, text: Text) -> bool:
-        try:
-            return self._is_image(text.start())
-        except ValueError:
-            return False
-
-
-def _uploaded(upload: Upload) -> Candidate:
-    return Candidate(
-        f"files.{upload.field}",
-        upload.data,
-        upload.head,
-        None if upload.was_left else upload.size,
-        complete=upload.complete,
-        was_left=upload.was_left,
-        too_large=upload.too_large,
-    )
-
-
-def _json_source(path: tuple[str, ...]) -> str:
-    """Write a path in JSON as the source that leads there."""
-    if any("." in key or not key for key in path):
-        return "json:/" + "/".join(
-            key.replace("~", "~0").replace("/", "~1") for key in path
-        )
-    return ".".join(("json", *path))
-
-
-def _field_name(escaped: bytes) -> str:
-    return unescape(escaped.replace(b"+", b" ")).decode(errors="replace")
-
-
-def _decoded(source: str, text: Text) -> Candidate:
-    try:
-        data = text.decode()
-    except ValueError as error:
-        return Candidate(source, problem=f"not base64: {error}")
-    return Candidate(source, data, data[:HEAD_SIZE], len(data))

@@ -13,7 +13,7 @@ A fault in a tap never reaches the view: the tap goes blind, and that is all.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from time import perf_counter
@@ -27,11 +27,9 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from .formats import HEAD_SIZE
 from .health import report
+from .keeping import Bounds, Keeper, Rank
 from .parsed import first_bytes, is_parsed, parsed_fields, parsed_files, read_body
 from .payload import Payload, Upload
-
-Rank = Callable[[Upload], tuple[int, ...]]
-"""Tells from an upload's field and head how much its bytes are worth keeping."""
 
 
 class Tap:
@@ -39,20 +37,19 @@ class Tap:
 
     Args:
         request: The request, before its view.
-        limit: Keep at most this many bytes of one uploaded file or of a raw body;
-            twice as many of a body of text, where base64 makes an image longer.
-        rank: Which upload to keep: the first of those with the highest rank.
+        bounds: How many bytes to keep, of how many files.
+        rank: Which files to keep: the first of those with the highest rank.
     """
 
-    def __init__(self, request: HttpRequest, limit: int, rank: Rank) -> None:
+    def __init__(self, request: HttpRequest, bounds: Bounds, rank: Rank) -> None:
         content_type = (request.content_type or "").lower()
         self.payload = Payload(content_type=content_type)
-        self._limit = limit
-        self._rank = rank
+        self._limit = bounds.size
+        self._keeper = Keeper(rank, bounds)
         self._is_multipart = content_type == "multipart/form-data"
-        self._body_limit = limit if _is_binary(content_type) else 2 * limit
-        self._chosen: Upload | None = None
-        self._chunks: list[bytes] = []  # of the chosen upload, or of the raw body
+        is_binary = _is_binary(content_type)
+        self._body_limit = bounds.size if is_binary else bounds.text_size
+        self._chunks: list[bytes] = []  # of the raw body
         self._body_size = 0
         self._saw_end = False
         with contextlib.suppress(TypeError, ValueError):
@@ -117,49 +114,39 @@ class Tap:
         before = upload.head
         if len(before) < HEAD_SIZE:  # then it is all that came before
             upload.head = _filled(before, data)
-            self._choose(upload, before)
+            self._keeper.consider(upload, before)
         upload.size = (upload.size or 0) + len(data)
         upload.too_large = upload.size > self._limit
-        if upload is self._chosen:
-            if upload.too_large:
-                self._chunks.clear()
-            else:
-                self._chunks.append(data)
-
-    def _choose(self, upload: Upload, before: bytes = b"") -> None:
-        # The bytes of one file are enough.
-        if upload is self._chosen:
-            return
-        if self._chosen is None or self._rank(upload) > self._rank(self._chosen):
-            self._chosen = upload
-            self._chunks = [before] if before else []
+        self._keeper.add(upload, data)
 
     def _copy_parsed_files(self, request: HttpRequest) -> None:
-        # The client is waiting: of all but one the first bytes are enough.
-        chosen_file = None
+        # The client is waiting: of all but the best the first bytes are enough.
+        files = {}
         for field, file in parsed_files(request):
             upload = Upload(field, size=None, complete=True)
             self.payload.uploads.append(upload)
+            files[id(upload)] = file
             with _blind_on_fault():
                 upload.size = file.size
                 upload.head = first_bytes(file, HEAD_SIZE)
-                self._choose(upload)
-            if upload is self._chosen:
-                chosen_file = file
-        if self._chosen is not None and chosen_file is not None:
+                self._keeper.consider(upload)
+        for upload in self._keeper.chosen():
             with _blind_on_fault():
-                self._copy(self._chosen, chosen_file)
+                self._copy(upload, files[id(upload)])
 
     def _copy(self, upload: Upload, file: UploadedFile[Any]) -> None:
         upload.too_large = upload.size is not None and upload.size > self._limit
         if upload.too_large or not upload.head:
             return
         size = self._limit + 1 if upload.size is None else upload.size
+        upload.over_budget = not self._keeper.has_room(min(size, self._limit))
+        if upload.over_budget:
+            return
         data = first_bytes(file, size)
         upload.too_large = len(data) > self._limit
         if upload.size is None and not upload.too_large:
             upload.size = len(data)
-        self._chunks = [] if upload.too_large else [data]
+        self._keeper.add(upload, data)
 
     def collect(self, request: HttpRequest) -> Payload:
         """Take the taps off and return what was seen. Called once, after the view."""
@@ -190,7 +177,8 @@ class Tap:
 
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
-        self.payload, self._chosen, self._chunks = Payload(), None, []
+        self.payload, self._chunks = Payload(), []
+        self._keeper.forget()
 
     def _collect_files(self, request: HttpRequest) -> None:
         payload = self.payload
@@ -225,10 +213,10 @@ class Tap:
     def _with_data(self, upload: Upload) -> Upload:
         # A copy: Django keeps the handler that knows the original in a cycle with the
         # request, and the bytes would stay there until the garbage collector comes by.
-        is_whole = upload.complete and not upload.too_large and bool(self._chunks)
-        if upload is not self._chosen or not is_whole:
+        data = self._keeper.take(upload)
+        if data is None or not upload.complete:
             return upload
-        return replace(upload, data=b"".join(self._chunks))
+        return replace(upload, data=data)
 
     def _collect_body(self, request: HttpRequest) -> None:
         payload = self.payload
