@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from request_images import stats
+from request_images.histograms import bucket_of, bucket_value, percentile
 from request_images.models import RequestLog
-from request_images.stats import bucket_of, bucket_value, percentile
 
 from .factories import PICTURE, capture_queries, make_content, make_image, make_log
 from .images import draw

@@ -1,63 +1,35 @@
 """Querysets in, frozen dataclasses out: counts, averages and percentiles.
 
-Percentiles come from log-spaced duration buckets, stored with each log. A bucket's
-bounds differ by 2 %, and its geometric mean stands for it, so that a percentile is
-within 1 % of the exact order statistic (sqrt(1.02) = 1.00995), in plain SQL that
-every database answers alike.
+Percentiles come from log-spaced duration buckets, stored with each log, in plain SQL
+that every database answers alike.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from django.conf import settings
-from django.db.models import Case, Count, IntegerField, QuerySet, Sum, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    IntegerField,
+    OuterRef,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
 from django.utils import timezone
 
+from .histograms import percentiles
+from .models import FurtherImage, ImageContent, RequestImage
+from .periods import midnight
 from .querysets import failed
-
-BUCKET_RATIO = 1.02
-_LOG_RATIO = math.log(BUCKET_RATIO)
-_SHORTEST_MS = 0.001
-
-
-def bucket_of(duration_ms: float) -> int:
-    """Return the bucket of a duration: ``floor(log(ms) / log(1.02))``.
-
-    Args:
-        duration_ms: Milliseconds; below a microsecond counts as a microsecond.
-    """
-    return math.floor(math.log(max(duration_ms, _SHORTEST_MS)) / _LOG_RATIO)
-
-
-def bucket_value(bucket: int) -> float:
-    """Return the milliseconds a bucket stands for: its bounds' geometric mean."""
-    return math.exp((bucket + 0.5) * _LOG_RATIO)
-
-
-def percentile(histogram: Mapping[int, int], share: float) -> float | None:
-    """Return the duration in ms below or at which ``share`` of the requests are.
-
-    The order statistic of rank ``ceil(share * n)`` (the nearest-rank method), read
-    from a histogram of buckets.
-
-    Args:
-        histogram: Number of requests by bucket.
-        share: From 0 to 1.
-    """
-    rank = max(1, math.ceil(share * sum(histogram.values())))
-    seen = 0
-    for bucket in sorted(histogram):
-        seen += histogram[bucket]
-        if seen >= rank:
-            return bucket_value(bucket)
-    return None
+from .tallies import Tally
 
 
 @dataclass(frozen=True)
@@ -100,23 +72,21 @@ class Storage:
     stored: int
 
 
-@dataclass
-class _Tally:
-    count: int = 0
-    failed: int = 0
-    total_ms: float = 0.0
-    histogram: Counter[int] = field(default_factory=Counter)
+def group_of(key: Mapping[str, Any], tally: Tally) -> Group:
+    """Return counted requests with their average and percentiles.
 
-    def group(self, key: Mapping[str, Any]) -> Group:
-        average = self.total_ms / self.count if self.count else None
-        shares = (percentile(self.histogram, share) for share in (0.5, 0.95, 0.99))
-        durations = Durations(average, *shares)
-        return Group(key, self.count, self.failed, durations)
+    Args:
+        key: What they have in common.
+        tally: How they were counted.
+    """
+    average = tally.total_ms / tally.count if tally.count else None
+    shares = percentiles(tally.histogram, (0.5, 0.95, 0.99))
+    return Group(key, tally.count, tally.failed, Durations(average, *shares))
 
 
 def overall(logs: QuerySet[Any]) -> Group:
     """Gather all of some request logs into one group."""
-    return _tally(logs, ()).get((), _Tally()).group({})
+    return group_of({}, _tally(logs, ()).get((), Tally()))
 
 
 def by(logs: QuerySet[Any], names: Mapping[str, str], top: int = 20) -> list[Group]:
@@ -130,7 +100,7 @@ def by(logs: QuerySet[Any], names: Mapping[str, str], top: int = 20) -> list[Gro
     tallies = _tally(logs, tuple(names.values()))
     ranked = sorted(tallies.items(), key=lambda item: (-item[1].count, str(item[0])))
     return [
-        tally.group(dict(zip(names, values, strict=True)))
+        group_of(dict(zip(names, values, strict=True)), tally)
         for values, tally in ranked[:top]
     ]
 
@@ -148,7 +118,7 @@ def by_day(logs: QuerySet[Any], days: int) -> list[Group]:
     now = timezone.now()
     today = timezone.localdate(now) if timezone.is_aware(now) else now.date()
     dates = [today - timedelta(days=back) for back in reversed(range(days))]
-    bounds = [_midnight(day) for day in [*dates, today + timedelta(days=1)]]
+    bounds = [midnight(day) for day in [*dates, today + timedelta(days=1)]]
     number = Case(
         *(
             When(created_at__gte=begin, created_at__lt=end, then=Value(index))
@@ -159,7 +129,7 @@ def by_day(logs: QuerySet[Any], days: int) -> list[Group]:
     logs = logs.filter(created_at__gte=bounds[0], created_at__lt=bounds[-1])
     tallies = _tally(logs.annotate(day_number=number), ("day_number",))
     return [
-        tallies.get((index,), _Tally()).group({"date": day})
+        group_of({"date": day}, tallies.get((index,), Tally()))
         for index, day in enumerate(dates)
     ]
 
@@ -171,20 +141,30 @@ def by_status(logs: QuerySet[Any]) -> dict[str, int]:
 
 
 def storage(logs: QuerySet[Any]) -> Storage:
-    """Weigh the images of some request logs. No image is loaded."""
-    kept = logs.order_by().filter(image__content__isnull=False)
-    received = kept.aggregate(total=Sum("image__file_size"))["total"]
+    """Weigh the images of some request logs, further ones included; none is loaded."""
+    logs = logs.order_by()
+    kept = logs.filter(image__content__isnull=False)
+    received = _sum(kept, "image__file_size")
     contents = kept.values("image__content", "image__content__stored_size").distinct()
-    stored = contents.aggregate(total=Sum("image__content__stored_size"))["total"]
-    return Storage(received=int(received or 0), stored=int(stored or 0))
+    stored = _sum(contents, "image__content__stored_size")
+    further = FurtherImage.objects.using(logs.db).filter(
+        request_image__log__in=logs.values("pk"), content__isnull=False
+    )
+    received += _sum(further, "file_size")
+    first = RequestImage.objects.filter(
+        content=OuterRef("pk"), log__in=logs.values("pk")
+    )
+    only_further = ImageContent.objects.using(logs.db).filter(
+        ~Exists(first), pk__in=further.values("content")
+    )
+    return Storage(received, stored + _sum(only_further, "stored_size"))
 
 
-def _midnight(day: date) -> datetime:
-    naive = datetime(day.year, day.month, day.day)  # noqa: DTZ001  # made aware next
-    return timezone.make_aware(naive) if settings.USE_TZ else naive
+def _sum(rows: QuerySet[Any], field: str) -> int:
+    return int(rows.aggregate(total=Sum(field))["total"] or 0)
 
 
-def _tally(logs: QuerySet[Any], fields: Sequence[str]) -> dict[tuple[Any, ...], _Tally]:
+def _tally(logs: QuerySet[Any], fields: Sequence[str]) -> dict[tuple[Any, ...], Tally]:
     rows: Iterable[tuple[Any, ...]] = (
         logs.order_by()
         .values_list(*fields, "duration_bucket")
@@ -193,9 +173,9 @@ def _tally(logs: QuerySet[Any], fields: Sequence[str]) -> dict[tuple[Any, ...], 
         )
         .values_list(*fields, "duration_bucket", "n", "n_failed", "ms")
     )
-    tallies: dict[tuple[Any, ...], _Tally] = {}
+    tallies: dict[tuple[Any, ...], Tally] = {}
     for *values, bucket, count, n_failed, total_ms in rows:
-        tally = tallies.setdefault(tuple(values), _Tally())
+        tally = tallies.setdefault(tuple(values), Tally())
         tally.count += count
         tally.failed += n_failed
         tally.total_ms += total_ms

@@ -1,0 +1,79 @@
+"""The classes that sizes fall into: megapixels, and bytes of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.utils import formats
+from django.utils.translation import gettext
+
+_MEGAPIXEL = 1_000_000
+_KB = 1024
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """A range of sizes.
+
+    Attributes:
+        name: What stands in a URL, such as ``2-5``.
+        low: Where it begins, inclusive; 0 for no bound.
+        high: Where it ends, exclusive; None for no bound.
+    """
+
+    name: str
+    low: int
+    high: int | None
+
+
+def _classes(unit: int, bounds: Sequence[float]) -> tuple[SizeClass, ...]:
+    lows = (0, *bounds)
+    highs = (*bounds, None)
+    return tuple(
+        SizeClass(
+            f"{low:g}-" if high is None else f"{low:g}-{high:g}",
+            round(low * unit),
+            None if high is None else round(high * unit),
+        )
+        for low, high in zip(lows, highs, strict=True)
+    )
+
+
+MEGAPIXEL_BOUNDS = (0.5, 1, 2, 5, 10, 20)
+MEGAPIXELS = _classes(_MEGAPIXEL, MEGAPIXEL_BOUNDS)
+"""By width times height, in pixels; named in millions of them."""
+KILOBYTE_BOUNDS = (100, 500, 1024, 5 * 1024, 10 * 1024)
+FILE_SIZES = _classes(_KB, KILOBYTE_BOUNDS)
+"""By the bytes of the file; named in kilobytes of 1,024 bytes."""
+
+
+def class_of(size: int, classes: Sequence[SizeClass]) -> SizeClass:
+    """Return the class that a size falls into."""
+    return next(c for c in classes if c.high is None or size < c.high)
+
+
+def megapixels_in_words(size: SizeClass) -> str:
+    """Return a class of `MEGAPIXELS` in the reader's words, bounds first."""
+    return gettext("%(range)s megapixels") % {"range": _range(size, _megapixels)}
+
+
+def file_size_in_words(size: SizeClass) -> str:
+    """Return a class of `FILE_SIZES` in words, such as "< 100 KB"."""
+    return _range(size, _kilobytes)
+
+
+def _range(size: SizeClass, written: Callable[[int], str]) -> str:
+    if size.high is None:
+        return f"≥ {written(size.low)}"
+    if not size.low:
+        return f"< {written(size.high)}"
+    return f"{written(size.low)}–{written(size.high)}"  # noqa: RUF001  # it is meant
+
+
+def _megapixels(pixels: int) -> str:
+    return formats.number_format(f"{pixels / _MEGAPIXEL:g}")
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size // _KB**2} MB" if size >= _KB**2 else f"{size // _KB} KB"
