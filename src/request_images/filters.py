@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from .criteria import CRITERIA, Criteria
 from .querysets import failed
 
 
@@ -38,8 +41,52 @@ class ImageOutcomeFilter(OutcomeFilter):
     path_to_log = "log__"
 
 
+class CriteriaFilter(admin.ListFilter):
+    """The parameters of the gallery and of the statistics, in a list.
+
+    It offers nothing by itself, but to take away what is there. It comes last in
+    `list_filter`: a parameter that another filter of the list takes is that one's.
+    """
+
+    title = _("other criteria")
+
+    def __init__(
+        self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any
+    ) -> None:
+        super().__init__(request, params, model, model_admin)
+        given = QueryDict(mutable=True)
+        for name in [name for name in params if name in CRITERIA]:
+            given.setlist(name, params.pop(name))
+        self._criteria = Criteria.of_form(given)
+        for problem in self._criteria.problems:
+            messages.warning(request, f"{problem.name}: {problem}")
+
+    def has_output(self) -> bool:
+        """Show what is applied, if there is anything."""
+        return bool(self._criteria.values)
+
+    def expected_parameters(self) -> list[str | None]:
+        """Return the parameters that it takes."""
+        return list(CRITERIA)
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        """Yield what is applied, each with a link that takes it away."""
+        for name, chip in zip(
+            self._criteria.values, self._criteria.chips(), strict=True
+        ):
+            yield {
+                "selected": True,
+                "query_string": changelist.get_query_string(remove=[name]),
+                "display": f"{capfirst(chip.label)}: {chip.text} ×",  # noqa: RUF001  # it is meant
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows that match."""
+        return self._criteria.apply(queryset)
+
+
 def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QuerySet[Any]:
-    """Find rows by the beginning of a request id or of a hash.
+    """Find rows by the beginning of a request id or of a hash, of further images too.
 
     Args:
         rows: Request logs or images.
@@ -50,9 +97,11 @@ def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QueryS
     term = term.strip()
     if not term:
         return rows
-    # Two queries, which PostgreSQL answers from two indexes; for an OR over two tables
-    # it would read both tables whole.
+    # Queries of their own, which PostgreSQL answers from one index each; for an OR over
+    # several tables it would read all of them whole.
     keys = rows.model._default_manager.order_by().values("pk")
     by_id = keys.filter(**{f"{to_log}request_id__startswith": term})
     by_hash = keys.filter(**{f"{to_image}image_hash__startswith": term.lower()})
-    return rows.filter(pk__in=by_id.union(by_hash))
+    further = f"{to_image}further__image_hash__startswith"
+    by_further = keys.filter(**{further: term.lower()})
+    return rows.filter(pk__in=by_id.union(by_hash, by_further))

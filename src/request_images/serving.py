@@ -13,10 +13,17 @@ from django.utils.translation import gettext
 
 from . import thumbnails
 from .drawing import thumbnail_of
-from .exceptions import ObjectMissing, StorageError, ThumbnailNotYet
-from .formats import HEAD_SIZE, sniff
+from .exceptions import (
+    DecodingFailed,
+    EncodingUnavailable,
+    ObjectDamaged,
+    ObjectMissing,
+    StorageError,
+    ThumbnailNotYet,
+)
+from .formats import HEAD_SIZE, MIME_TYPES, sniff
 from .health import report
-from .models import ImageContent, RequestImage
+from .models import ImageContent, ReceivedImage
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -25,6 +32,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
+
+_NOT_DECODED = (DecodingFailed, EncodingUnavailable, ObjectDamaged)
 
 RETRY_SECONDS = 5
 _NOT_YET = b"""\
@@ -37,11 +46,23 @@ stroke-width="2" stroke-dasharray="5 4"/>\
 """
 
 
-def original_response(image: RequestImage) -> HttpResponse | None:
+def file_name(image: ReceivedImage) -> str:
+    """Return what an image's file is called when it is saved."""
+    known = MIME_TYPES.get(image.mime_type)
+    return f"{image.image_hash[:16]}{known.extension if known else '.bin'}"
+
+
+def original_response(
+    image: ReceivedImage, *, as_file: bool = False
+) -> HttpResponse | None:
     """Return the bytes as received; None when they were not kept or are gone.
 
     A type that browsers show without running anything is shown, any other is a
     download. What a storage has lost is a 404, and one that is away a 503.
+
+    Args:
+        image: Whose bytes.
+        as_file: Whether it is to be a download in any case.
     """
     try:
         data = image.image_data
@@ -50,17 +71,15 @@ def original_response(image: RequestImage) -> HttpResponse | None:
     if data is None:
         return None
     known = sniff(data[:HEAD_SIZE])
-    inline = known is not None and known.inline
+    inline = known is not None and known.inline and not as_file
     mime_type = known.mime_type if known and inline else "application/octet-stream"
-    extension = known.extension if known else ".bin"
     response = HttpResponse(data, content_type=mime_type, headers=_HEADERS)
     disposition = "inline" if inline else "attachment"
-    name = f"{image.image_hash[:16]}{extension}"
-    response["Content-Disposition"] = f'{disposition}; filename="{name}"'
+    response["Content-Disposition"] = f'{disposition}; filename="{file_name(image)}"'
     return response
 
 
-def thumbnail_response(image: RequestImage) -> HttpResponseBase | None:
+def thumbnail_response(image: ReceivedImage) -> HttpResponseBase | None:
     """Return the thumbnail, made now if it never was; None when the image is gone.
 
     An image that cannot be drawn small gets a picture that says so; and so does one
@@ -92,8 +111,15 @@ def _failed_response(error: StorageError) -> HttpResponse:
     report("read", error)
     if isinstance(error, ObjectMissing):
         text, status = gettext("The storage has lost this image."), 404
+    elif isinstance(error, _NOT_DECODED):
+        text, status = gettext("This image cannot be read back."), 503
     else:
         text, status = gettext("The storage of this image does not answer."), 503
+    return text_response(text, status)
+
+
+def text_response(text: str, status: int) -> HttpResponse:
+    """Return some words in the place of an image."""
     return HttpResponse(
         text, status=status, content_type="text/plain; charset=utf-8", headers=_HEADERS
     )

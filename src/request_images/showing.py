@@ -11,11 +11,13 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from .classes import megapixels_in_words
 from .conf import conf
 from .health import ProcessHealth
-from .models import RequestImage, RequestLog
+from .models import FurtherImage, ReceivedImage, RequestLog
 from .monitoring import Vitals
 from .outcome import CaptureStatus
+from .standing import Standing
 
 _COUNTED: Mapping[str, str | Promise] = {
     **dict(CaptureStatus.choices),
@@ -37,14 +39,19 @@ class Table:
     rows: Sequence[tuple[object, object]]
 
 
-def dimensions(image: RequestImage) -> str:
+def dimensions(image: ReceivedImage) -> str:
     """Return width and height in pixels; empty when they are unknown."""
     if image.width is None or image.height is None:
         return ""
     return f"{image.width} × {image.height}"  # noqa: RUF001  # the sign is meant
 
 
-def thumbnail_size(image: RequestImage) -> tuple[int, int]:
+def alternative(image: ReceivedImage) -> str:
+    """Return a picture's words for those who do not see it: its size and its type."""
+    return " ".join(filter(None, (dimensions(image), image.mime_type)))
+
+
+def thumbnail_size(image: ReceivedImage) -> tuple[int, int]:
     """Return the width and height that a thumbnail will have; a square if unknown.
 
     Not so when the file says that it is to be turned: then it will be fitted in.
@@ -67,12 +74,35 @@ def milliseconds(value: float) -> str:
     return f"{formats.number_format(value, digits)} ms"
 
 
-def kept(log: RequestLog) -> str:
-    """Return what became of a request's image, with the reason if there is one."""
-    status = log.get_capture_status_display()
-    if log.capture_detail:
-        status = f"{status} ({log.capture_detail})"
-    return f"{status}, {gettext('pinned')}" if log.is_pinned else status
+def kept(teller: RequestLog | FurtherImage) -> str:
+    """Return what became of an image, with the reason if there is one.
+
+    Args:
+        teller: The log says it of the request image, a further image of itself.
+    """
+    status = teller.get_capture_status_display()
+    if teller.capture_detail:
+        status = f"{status} ({teller.capture_detail})"
+    is_pinned = isinstance(teller, RequestLog) and teller.is_pinned
+    return f"{status}, {gettext('pinned')}" if is_pinned else status
+
+
+def standing(among: Standing) -> str:
+    """Return where a request stands among others like it."""
+    numbers = {
+        "share": formats.number_format(100 * among.faster, 0),
+        "count": formats.number_format(among.count, use_l10n=True, force_grouping=True),
+    }
+    if among.size is None:
+        text = gettext("Slower than %(share)s %% of %(count)s requests of its endpoint")
+    else:
+        numbers["size"] = megapixels_in_words(among.size)
+        text = gettext(
+            "Slower than %(share)s %% of %(count)s requests of its endpoint, %(size)s"
+        )
+    since = among.since
+    when = "" if since is None else ", " + gettext("since %s") % _moment(since)
+    return f"{text % numbers}{when}."
 
 
 def health_tables(vitals: Vitals, process: ProcessHealth) -> list[Table]:
@@ -84,6 +114,12 @@ def health_tables(vitals: Vitals, process: ProcessHealth) -> list[Table]:
         of_database.append((gettext("in the spool folder"), vitals.spooled))
     if vitals.spool_bad:
         of_database.append((gettext("bad files there"), vitals.spool_bad))
+    if vitals.pending_since is not None:
+        of_database += [
+            (gettext("objects to be deleted"), vitals.pending),
+            (gettext("the oldest of them since"), _moment(vitals.pending_since)),
+            (gettext("tries of one, at the most"), vitals.pending_tries),
+        ]
     of_process = [
         (gettext("process id"), process.pid),
         (gettext("since"), _moment(process.since)),

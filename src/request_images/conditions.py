@@ -1,0 +1,138 @@
+"""Which rows are meant: values in, conditions out, over either table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import BigIntegerField, F, Func, Model, Q
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast
+from django.db.models.lookups import GreaterThanOrEqual, LessThan
+from django.utils import timezone
+
+from .classes import SizeClass
+from .models import RequestLog
+from .querysets import failed, succeeded
+
+
+class Unindexed(Func):
+    """A column's value that SQLite looks up in no index: it has no other hints."""
+
+    template = "%(expressions)s"
+    arity = 1
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Put a plus in front, which changes nothing but the plan."""
+        context["template"] = "+%(expressions)s"
+        return self.as_sql(compiler, connection, **context)
+
+
+class Columns:
+    """The columns of some rows' logs and images, as look-ups from those rows.
+
+    Args:
+        model: Whose rows: `RequestLog` or `RequestImage`.
+        walked: The column in whose order the rows are walked through, since many of
+            them match; then no index of another one is of use. None when few match.
+    """
+
+    def __init__(self, model: type[Model], walked: str | None = None) -> None:
+        self._of_logs = model is RequestLog
+        self._walked = walked
+        self.aliases: dict[str, Combinable] = {}
+
+    def log(self, name: str) -> str:
+        """Return the look-up of a column of the log."""
+        return self._column(name if self._of_logs else f"log__{name}")
+
+    def image(self, name: str) -> str:
+        """Return the look-up of a column of the image."""
+        return self._column(f"image__{name}" if self._of_logs else name)
+
+    def time(self) -> str:
+        """Return the look-up of the time, which logs and images both have."""
+        return self._column("created_at")
+
+    def _column(self, path: str) -> str:
+        if self._walked in (None, path):
+            return path
+        alias = f"unindexed_{path.replace('__', '_')}"
+        self.aliases[alias] = Unindexed(F(path))
+        return alias
+
+
+Condition = Callable[[Any, Columns], Q]
+
+
+def on_log(name: str, lookup: str = "exact") -> Condition:
+    """Compare a column of the log with the value."""
+    return lambda value, columns: Q(**{f"{columns.log(name)}__{lookup}": value})
+
+
+def on_image(name: str, lookup: str = "exact") -> Condition:
+    """Compare a column of the image with the value."""
+    return lambda value, columns: Q(**{f"{columns.image(name)}__{lookup}": value})
+
+
+def on_time(lookup: str) -> Condition:
+    """Compare the time with the value."""
+    return lambda value, columns: Q(**{f"{columns.time()}__{lookup}": value})
+
+
+def of_last_days(days: int, columns: Columns) -> Q:
+    """Those of the last days, counted back from now."""
+    since = timezone.now() - timedelta(days=days)
+    return Q(**{f"{columns.time()}__gte": since})
+
+
+def has_status(status: str, columns: Columns) -> Q:
+    """Those with a status, or with one of a hundred (``5xx``)."""
+    column = columns.log("status_code")
+    if status.endswith("xx"):
+        first = int(status[0]) * 100
+        return Q(**{f"{column}__gte": first, f"{column}__lt": first + 100})
+    return Q(**{column: int(status)})
+
+
+def has_outcome(outcome: str, columns: Columns) -> Q:
+    """Those that failed, or those that succeeded."""
+    prefix = columns.log("error_type").removesuffix("error_type")
+    columns.log("status_code")  # of the same prefix
+    return failed(prefix) if outcome == "failed" else succeeded(prefix)
+
+
+def begins_with_hash(value: str, columns: Columns) -> Q:
+    """Those whose image has this hash, or one that begins so."""
+    lookup = "exact" if len(value) == 64 else "startswith"
+    return on_image("image_hash", lookup)(value, columns)
+
+
+def has_duration(bounds: tuple[float, float | None], columns: Columns) -> Q:
+    """Those whose view took so long."""
+    low, high = bounds
+    column = columns.log("duration_ms")
+    condition = Q(**{f"{column}__gte": low})
+    return condition if high is None else condition & Q(**{f"{column}__lt": high})
+
+
+def has_megapixels(size: SizeClass, columns: Columns) -> Q:
+    """Those whose image has so many pixels, width times height."""
+    # PostgreSQL would take the product for a number of 32 bits too.
+    width, height = (
+        Cast(columns.image(side), BigIntegerField()) for side in ("width", "height")
+    )
+    condition = Q(GreaterThanOrEqual(width * height, size.low))
+    if size.high is not None:
+        condition &= Q(LessThan(width * height, size.high))
+    return condition
+
+
+def has_file_size(size: SizeClass, columns: Columns) -> Q:
+    """Those whose image has so many bytes."""
+    column = columns.image("file_size")
+    condition = Q(**{f"{column}__gte": size.low})
+    if size.high is not None:
+        condition &= Q(**{f"{column}__lt": size.high})
+    return condition

@@ -1,0 +1,292 @@
+"""Which requests are meant: one set of GET parameters for every page that shows some.
+
+The gallery, the lists, the statistics and the CSV file all read them here, so that the
+same query string means the same requests everywhere. A parameter more is a line more in
+`CRITERIA`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from django.db.models import Q, QuerySet
+from django.http import QueryDict
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from .classes import (
+    FILE_SIZES,
+    MEGAPIXELS,
+    file_size_in_words,
+    megapixels_in_words,
+)
+from .conditions import (
+    Columns,
+    begins_with_hash,
+    has_duration,
+    has_file_size,
+    has_megapixels,
+    has_outcome,
+    has_status,
+    of_last_days,
+    on_image,
+    on_log,
+    on_time,
+)
+from .formats import MIME_TYPES
+from .outcome import CaptureStatus
+from .parameters import (
+    WrongParameter,
+    amounts,
+    any_text,
+    end,
+    hash_or_part,
+    logged_endpoint,
+    moment,
+    one_of,
+    size_class,
+    status,
+    whole,
+)
+
+MAX_DAYS = 3650
+OUTCOMES = {"failed": _("failed"), "succeeded": _("succeeded")}
+_LARGEST = 2**31 - 1  # what a column of PostgreSQL holds
+
+AnyQuerySet = TypeVar("AnyQuerySet", bound=QuerySet[Any])
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One parameter.
+
+    Attributes:
+        name: The parameter's name.
+        label: What it is about, for people.
+        parse: Turns the text of a parameter into a value, or raises `ValueError` with
+            the reason.
+        condition: Turns a value into a condition.
+        shown: Turns a value into words; None for the text as it was given.
+    """
+
+    name: str
+    label: str | Promise
+    parse: Callable[[str], Any]
+    condition: Callable[[Any, Columns], Q]
+    shown: Callable[[Any], str] | None = None
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A criterion in words, and the query string of what remains without it."""
+
+    label: str
+    text: str
+    query_without: str
+
+
+def _label_of_status(name: str) -> str:
+    return str(CaptureStatus(name).label)
+
+
+CRITERIA = {
+    criterion.name: criterion
+    for criterion in (
+        Criterion("days", _("days"), whole(1, MAX_DAYS), of_last_days),
+        Criterion("since", _("since"), moment, on_time("gte")),
+        Criterion("until", _("until"), end, on_time("lt")),
+        Criterion("endpoint", _("endpoint"), logged_endpoint, on_log("endpoint")),
+        Criterion("status", _("status"), status, has_status),
+        Criterion(
+            "outcome",
+            _("outcome"),
+            one_of(OUTCOMES),
+            has_outcome,
+            lambda name: str(OUTCOMES[name]),
+        ),
+        Criterion("error_type", _("error type"), any_text, on_log("error_type")),
+        Criterion("release", _("release"), any_text, on_log("release")),
+        Criterion("duration", _("duration (ms)"), amounts, has_duration),
+        Criterion(
+            "capture_status",
+            _("kept"),
+            one_of(CaptureStatus.values),
+            on_log("capture_status"),
+            _label_of_status,
+        ),
+        Criterion(
+            "mime_type", _("MIME type"), one_of(MIME_TYPES), on_image("mime_type")
+        ),
+        Criterion("width", _("width (px)"), whole(0, _LARGEST), on_image("width")),
+        Criterion("height", _("height (px)"), whole(0, _LARGEST), on_image("height")),
+        Criterion(
+            "megapixels",
+            _("megapixels"),
+            size_class(MEGAPIXELS),
+            has_megapixels,
+            megapixels_in_words,
+        ),
+        Criterion(
+            "file_size",
+            _("size"),
+            size_class(FILE_SIZES),
+            has_file_size,
+            file_size_in_words,
+        ),
+        Criterion("hash", _("SHA-256"), hash_or_part, begins_with_hash),
+    )
+}
+PERIOD = ("days", "since", "until")
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What was asked for.
+
+    Attributes:
+        values: The values of the right parameters, by their names.
+        texts: The same as they were written.
+        problems: What is wrong with the others.
+    """
+
+    values: Mapping[str, Any]
+    texts: Mapping[str, str]
+    problems: Sequence[WrongParameter] = ()
+
+    @classmethod
+    def of(cls, parameters: QueryDict, others: Iterable[str] = ()) -> Criteria:
+        """Read query parameters; what is wrong is not applied, but told.
+
+        Args:
+            parameters: The query string's.
+            others: Names that are the page's own business.
+        """
+        values: dict[str, Any] = {}
+        texts: dict[str, str] = {}
+        problems: list[WrongParameter] = []
+        for name in parameters:
+            if name in others:
+                continue
+            try:
+                values[name] = _parsed(name, parameters.getlist(name))
+                [texts[name]] = parameters.getlist(name)
+            except WrongParameter as error:
+                problems.append(error)
+        problems += _contradictions(values)
+        for problem in problems:
+            values.pop(problem.name, None)
+            texts.pop(problem.name, None)
+        return cls(values, texts, problems)
+
+    @classmethod
+    def of_form(cls, parameters: QueryDict, others: Iterable[str] = ()) -> Criteria:
+        """Read query parameters, blank ones as not given: a form sends every field.
+
+        Args:
+            parameters: The query string's.
+            others: Names that are the page's own business.
+        """
+        given = parameters.copy()
+        for name in parameters:
+            if not "".join(parameters.getlist(name)).strip():
+                del given[name]
+        return cls.of(given, others)
+
+    @classmethod
+    def among(cls, parameters: QueryDict) -> Criteria:
+        """Read those query parameters that are criteria, among others that are not."""
+        return cls.of_form(parameters, set(parameters) - set(CRITERIA))
+
+    def apply(self, rows: AnyQuerySet, *, walked: str | None = None) -> AnyQuerySet:
+        """Return those of some request logs or request images that are meant.
+
+        Args:
+            rows: Request logs or request images.
+            walked: As for `Columns`.
+        """
+        columns = Columns(rows.model, walked)
+        condition = Q()
+        for name, value in self.values.items():
+            condition &= CRITERIA[name].condition(value, columns)
+        return rows.alias(**columns.aliases).filter(condition)
+
+    def having(self, **texts: str) -> Criteria:
+        """Return the same with further criteria, or others in their place.
+
+        Args:
+            texts: What they say, by their names, as in a query string.
+        """
+        values = {name: CRITERIA[name].parse(text) for name, text in texts.items()}
+        return Criteria({**self.values, **values}, {**self.texts, **texts})
+
+    def without(self, *names: str) -> Criteria:
+        """Return the same without some criteria."""
+        return Criteria(
+            {name: v for name, v in self.values.items() if name not in names},
+            {name: t for name, t in self.texts.items() if name not in names},
+        )
+
+    def period(self, now: datetime) -> tuple[datetime | None, datetime]:
+        """Return when what is asked for begins, None for never, and when it ends.
+
+        Args:
+            now: The present, where the days are counted from.
+        """
+        since = self.values.get("since")
+        if "days" in self.values:
+            since = now - timedelta(days=self.values["days"])
+        return since, self.values.get("until", now)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return every criterion's value, None where none was given."""
+        return {
+            name: value if isinstance(value := self.values.get(name), int) else text
+            for name in CRITERIA
+            for text in [self.texts.get(name)]
+        }
+
+    def query(self, **others: object) -> str:
+        """Return the query string that means the same, with its question mark.
+
+        Args:
+            others: Further parameters; what is None or empty is left out.
+        """
+        further = {name: value for name, value in others.items() if value}
+        query = urlencode({**self.texts, **further})
+        return f"?{query}" if query else "?"
+
+    def chips(self, **others: object) -> list[Chip]:
+        """Return each criterion in words, with what remains without it."""
+        return [
+            Chip(
+                str(CRITERIA[name].label),
+                shown(value) if (shown := CRITERIA[name].shown) else self.texts[name],
+                self.without(name).query(**others),
+            )
+            for name, value in self.values.items()
+        ]
+
+
+def _parsed(name: str, texts: Sequence[str]) -> Any:
+    if name not in CRITERIA:
+        known = ", ".join(CRITERIA)
+        raise WrongParameter(name, gettext("unknown parameter; known are %s") % known)
+    if len(texts) > 1:
+        raise WrongParameter(name, gettext("given more than once"))
+    try:
+        return CRITERIA[name].parse(texts[0])
+    except ValueError as error:
+        raise WrongParameter(name, str(error)) from None
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[WrongParameter]:
+    if "days" in values and ("since" in values or "until" in values):
+        return [WrongParameter("days", gettext("not together with since or until"))]
+    if "since" in values and "until" in values and values["since"] >= values["until"]:
+        return [WrongParameter("since", gettext("not before until"))]
+    return []

@@ -1,0 +1,253 @@
+"""What the gallery shows: pages of pictures, and pictures in groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from django.db.models import Count, F, Max, QuerySet, Window
+from django.db.models.functions import RowNumber
+from django.http import QueryDict
+from django.utils.functional import Promise
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from .conditions import Columns, Unindexed
+from .criteria import OUTCOMES, Criteria
+from .models import RequestImage
+from .paging import SORTS, Walk
+from .parameters import WrongParameter, one_of
+from .querysets import failed
+
+PAGE_SIZE = 48
+COLUMN_SIZE = 12
+"""How many pictures each outcome has beside the other."""
+GROUPS = 8
+GROUP_SIZE = 6
+
+GROUPINGS: Mapping[str, str | Promise] = {
+    "outcome": _("failed beside succeeded"),
+    "error_type": _("by error type"),
+    "image": _("the same image once"),
+}
+PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
+    "newest": (_("Newest"), {}),
+    "slowest": (_("Slowest"), {"sort": "slowest"}),
+    "largest": (_("Largest"), {"sort": "largest"}),
+    "failed": (_("Failed"), {"outcome": "failed"}),
+    "beside": (_("Failed beside succeeded"), {"group": "outcome"}),
+    "errors": (_("By error type"), {"group": "error_type"}),
+    "repeated": (_("Most repeated"), {"group": "image"}),
+}
+_DEFAULT_SORT = "newest"
+OWN_PARAMETERS = ("sort", "group", "at", "before")
+_PK = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Some pictures under a heading.
+
+    Attributes:
+        images: The pictures.
+        criteria: What all of them match; previous and next stay within.
+        title: The heading; empty for none.
+        notes: A line for each picture, or none.
+        more: Whether there are more of them than are shown.
+    """
+
+    images: Sequence[RequestImage]
+    criteria: Criteria
+    title: str = ""
+    notes: Sequence[str] = ()
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is shown at once.
+
+    Attributes:
+        sections: The pictures, in groups or in one.
+        before: The picture that the page before this one ends with the one before.
+        behind: The picture that the next page begins with.
+        since: When those begin that were looked at; None for all that match.
+    """
+
+    sections: Sequence[Section]
+    before: RequestImage | None = None
+    behind: RequestImage | None = None
+    since: datetime | None = None
+
+
+def images() -> QuerySet[Any]:
+    """Return the images with what a list shows of their requests, and no bytes."""
+    rows = RequestImage.objects.select_related("log")
+    return rows.defer("log__metadata", "log__error_message")
+
+
+def times_seen(counts: Mapping[str, Any]) -> str:
+    """Return in words how often an image was ``seen``, and how often it ``failed``."""
+    text = ngettext(
+        "seen once, failed %(failed)d",
+        "seen %(seen)d times, failed %(failed)d",
+        counts["seen"],
+    )
+    return text % counts
+
+
+class Gallery:
+    """What a query string asks the gallery for.
+
+    Args:
+        parameters: The query string's; blank ones count as not given, since a form
+            sends each of its fields.
+
+    Attributes:
+        criteria: Which pictures.
+        sort: In which order: a name of `SORTS`.
+        group: A name of `GROUPINGS`; empty for none.
+        problems: What is wrong with the parameters; the others are applied.
+    """
+
+    def __init__(self, parameters: QueryDict) -> None:
+        self.criteria = Criteria.of_form(parameters, others=OWN_PARAMETERS)
+        self.problems = list(self.criteria.problems)
+        self.sort = self._chosen(parameters, "sort", SORTS) or _DEFAULT_SORT
+        self.group = self._chosen(parameters, "group", GROUPINGS)
+        self._at = self._picture(parameters, "at")
+        self._before = self._picture(parameters, "before")
+
+    def _chosen(self, given: QueryDict, name: str, known: Mapping[str, object]) -> str:
+        text = "".join(given.getlist(name))
+        if not text:
+            return ""
+        try:
+            return one_of(known)(text)
+        except ValueError as error:
+            self.problems.append(WrongParameter(name, str(error)))
+            return ""
+
+    def _picture(self, given: QueryDict, name: str) -> RequestImage | None:
+        text = "".join(given.getlist(name))
+        if not text:
+            return None
+        found: RequestImage | None = None
+        if _PK.fullmatch(text):
+            found = images().filter(pk=text).first()
+        if found is None:
+            reason = gettext("this picture is gone, so here is the first page")
+            self.problems.append(WrongParameter(name, reason))
+        return found
+
+    @property
+    def own_sort(self) -> str:
+        """The order; empty for the usual one."""
+        return "" if self.sort == _DEFAULT_SORT else self.sort
+
+    def query(self, criteria: Criteria | None = None, **others: object) -> str:
+        """Return the query string of this gallery, with its question mark.
+
+        Args:
+            criteria: Others than its own.
+            others: Further parameters; what is None or empty is left out.
+        """
+        own = {"sort": self.own_sort, "group": self.group} | others
+        return (criteria or self.criteria).query(**own)
+
+    @cached_property
+    def walk(self) -> Walk:
+        """The pictures that match, in their order."""
+        return Walk(images(), self.criteria, SORTS[self.sort])
+
+    def page(self) -> Page:
+        """Return what is to be shown."""
+        grouped = {
+            "outcome": self._by_outcome,
+            "error_type": self._by_error_type,
+            "image": self._by_image,
+        }
+        return grouped.get(self.group, self._in_order)()
+
+    def _in_order(self) -> Page:
+        if self._before is not None:
+            found = self.walk.before(self._before, PAGE_SIZE)
+            if len(found) == PAGE_SIZE:
+                return self._one_page(found, self._before)
+        at = None if self._before is not None else self._at
+        found = self.walk.page(PAGE_SIZE + 1, at=at)
+        behind = found[PAGE_SIZE] if len(found) > PAGE_SIZE else None
+        if at is None:
+            return Page([Section(found[:PAGE_SIZE], self.criteria)], None, behind)
+        return self._one_page(found[:PAGE_SIZE], behind)
+
+    def _one_page(
+        self, found: Sequence[RequestImage], behind: RequestImage | None
+    ) -> Page:
+        before = found[0] if found and self.walk.before(found[0]) else None
+        return Page([Section(found, self.criteria)], before, behind)
+
+    def _by_outcome(self) -> Page:
+        sections = []
+        for outcome, label in OUTCOMES.items():
+            criteria = self.criteria.having(outcome=outcome)
+            walk = Walk(images(), criteria, SORTS[self.sort])
+            found = walk.page(COLUMN_SIZE + 1)
+            shown, more = found[:COLUMN_SIZE], len(found) > COLUMN_SIZE
+            sections.append(Section(shown, criteria, str(label), more=more))
+        return Page(sections)
+
+    def _newest(self, criteria: Criteria) -> tuple[QuerySet[Any], datetime | None]:
+        # What is grouped is read whole, so it is bounded.
+        since = Walk(images(), criteria, SORTS[_DEFAULT_SORT]).since()
+        rows = images().order_by()
+        if since is None:
+            return criteria.apply(rows), since
+        rows = criteria.apply(rows, walked="created_at")
+        return rows.filter(created_at__gte=since), since
+
+    def _by_error_type(self) -> Page:
+        criteria = self.criteria.having(outcome="failed")
+        rows, since = self._newest(criteria)
+        counted = rows.values_list("log__error_type").annotate(n=Count("pk"))
+        counts = dict(counted.order_by("-n", "log__error_type")[:GROUPS])
+        sort = SORTS[self.sort]
+        key = F(sort.column(Columns(RequestImage)))
+        pk = F("pk")
+        order = [key.desc(), pk.desc()] if sort.descending else [key.asc(), pk.asc()]
+        place = Window(RowNumber(), [F("log__error_type")], order)
+        found = rows.filter(log__error_type__in=counts).annotate(place=place)
+        found = found.filter(place__lte=GROUP_SIZE).order_by("place")
+        by_type: dict[str, list[RequestImage]] = {name: [] for name in counts}
+        for image in found:
+            by_type[image.log.error_type].append(image)
+        sections = [
+            Section(
+                by_type[name],
+                criteria.having(error_type=name) if name else criteria,
+                f"{name or gettext('without an error type')} ({count})",
+                more=bool(name) and count > GROUP_SIZE,
+            )
+            for name, count in counts.items()
+        ]
+        return Page(sections, since=since)
+
+    def _by_image(self) -> Page:
+        rows, since = self._newest(self.criteria)
+        # By the index of the hashes SQLite would read all of them.
+        rows = rows.annotate(same=Unindexed(F("image_hash"))).exclude(same="")
+        counted = rows.values("same").annotate(
+            seen=Count("pk"),
+            failed=Count("pk", filter=failed("log__")),
+            latest=Max("pk"),
+        )
+        repeated = counted.filter(seen__gt=1).order_by("-seen", "same")
+        counts = {row["latest"]: row for row in repeated[:PAGE_SIZE]}
+        found = images().in_bulk(counts)
+        shown = [found[pk] for pk in counts if pk in found]
+        notes = [times_seen(counts[image.pk]) for image in shown]
+        return Page([Section(shown, self.criteria, notes=notes)], since=since)

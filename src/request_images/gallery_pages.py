@@ -1,0 +1,252 @@
+"""The gallery, and the page of one picture with its way back into the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.formats import number_format
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+
+from . import forms, showing
+from .conf import conf
+from .criteria import Criteria
+from .curl import curl_command
+from .exceptions import SourceError
+from .gallery import PRESETS, Gallery, Section
+from .models import RequestImage
+from .paging import MANY
+from .readonly import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
+from .serving import file_name
+from .sources import parse
+from .standing import size_of, standing_of
+
+_SAME = 12  # how many requests with the same image its page lists
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the gallery, ready to be shown."""
+
+    url: str
+    picture: SafeString | str
+    status: str
+    is_failed: bool
+    facts: Sequence[str]
+    note: str
+
+
+class GalleryPages(ReadOnlyAdmin):
+    """Shows request images as pictures, many of them or one."""
+
+    change_form_template = "request_images/admin/picture.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the gallery."""
+        view = self.admin_site.admin_view(self.gallery_view)
+        name = "request_images_requestimage_gallery"
+        return [path("gallery/", view, name=name), *super().get_urls()]
+
+    def gallery_url(self, request: HttpRequest) -> str:
+        """Return the URL of the gallery of what a list shows."""
+        return self.url_of("requestimage_gallery") + Criteria.among(request.GET).query()
+
+    def gallery_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Show pictures to whoever may see the list."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        gallery = Gallery(request.GET)
+        page = gallery.page()
+        is_empty = not any(section.images for section in page.sections)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Gallery"),
+            "opts": self.opts,
+            "media": self.media,
+            "gallery": gallery,
+            "chips": gallery.criteria.chips(sort=gallery.own_sort, group=gallery.group),
+            "presets": self._presets(gallery),
+            "form": forms.fields_of(gallery, page),
+            "sections": [
+                {"section": s, "tiles": self._tiles(gallery, s), "more": self._more(s)}
+                for s in page.sections
+            ],
+            "page": page,
+            "many": MANY,
+            "count": None if gallery.group else _counted(gallery.walk.count),
+            "before_url": page.before and gallery.query(before=page.before.pk),
+            "behind_url": page.behind and gallery.query(at=page.behind.pk),
+            "first_url": page.before and gallery.query(),
+            "tools": self._gallery_tools(request, gallery),
+            "is_empty": is_empty,
+            "is_enabled": conf.ENABLED,
+            "has_any": not is_empty or RequestImage.objects.exists(),
+        }
+        return TemplateResponse(request, "request_images/admin/gallery.html", context)
+
+    def _presets(self, gallery: Gallery) -> list[dict[str, Any]]:
+        # What a preset is about replaces what was chosen of it; the rest stays.
+        rest = gallery.criteria.without("outcome")
+        presets = []
+        for label, parameters in PRESETS.values():
+            own = dict(parameters)
+            outcome = own.pop("outcome", None)
+            criteria = rest.having(outcome=outcome) if outcome else rest
+            is_current = (
+                own.get("sort", "") == gallery.own_sort
+                and own.get("group", "") == gallery.group
+                and outcome == gallery.criteria.texts.get("outcome")
+            )
+            query = criteria.query(**own)
+            presets.append({"label": label, "query": query, "is_current": is_current})
+        return presets
+
+    def _gallery_tools(
+        self, request: HttpRequest, gallery: Gallery
+    ) -> Iterable[tuple[str, str]]:
+        query = gallery.criteria.query()
+        yield gettext("List"), self.url_of("requestimage_changelist") + query
+        if request.user.has_perm(LOGS):
+            yield gettext("CSV"), self.url_of("requestlog_csv") + query
+
+    def _tiles(self, gallery: Gallery, section: Section) -> list[Tile]:
+        notes = section.notes or [""] * len(section.images)
+        query = gallery.query(section.criteria, group="")
+        return [
+            Tile(
+                url=self.url_of("requestimage_change", image.pk) + query,
+                picture=self.thumbnail_of(image),
+                status=showing.status(image.log),
+                is_failed=image.log.is_failed,
+                facts=_facts(image),
+                note=note,
+            )
+            for image, note in zip(section.images, notes, strict=True)
+        ]
+
+    def _more(self, section: Section) -> str:
+        return section.criteria.query() if section.more else ""
+
+    # The page of one picture.
+
+    def render_change_form(  # noqa: PLR0913, PLR0917  # Django's own signature
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        """Add to the page of an image, which nobody can add, what surrounds it."""
+        context.update(self._around(request, obj))
+        context.update(self._again(request, obj))
+        return super().render_change_form(
+            request, context, add=add, change=change, form_url=form_url, obj=obj
+        )
+
+    def _around(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
+        gallery = Gallery(request.GET)
+        query = gallery.query(group="")
+        all_pictures = self.url_of("requestimage_gallery")
+
+        def page_of(found: Sequence[RequestImage]) -> str:
+            pks = [row.pk for row in found]
+            return self.url_of("requestimage_change", *pks) + query if pks else ""
+
+        return {
+            "problems": gallery.problems,
+            "chips": gallery.criteria.chips(sort=gallery.own_sort),
+            "previous_url": page_of(gallery.walk.before(image)),
+            "next_url": page_of(gallery.walk.after(image)),
+            "gallery_url": all_pictures + gallery.query(group="", at=image.pk),
+            "standing": _standing_in_words(image),
+            "same": self._same(image),
+            "same_url": f"{all_pictures}?hash={image.image_hash}",
+            "similar_url": all_pictures + _similar(image),
+        }
+
+    def _same(self, image: RequestImage) -> Sequence[Mapping[str, Any]]:
+        if not image.image_hash:
+            return []
+        rows = RequestImage.objects.same_image_as(image).exclude(pk=image.pk)
+        rows = rows.select_related("log").defer("log__metadata", "log__error_message")
+        return [
+            {
+                "url": self.url_of("requestimage_change", row.pk),
+                "time": row.created_at,
+                "endpoint": row.log.endpoint,
+                "status": showing.status(row.log),
+                "duration": showing.milliseconds(row.log.duration_ms),
+            }
+            for row in rows[:_SAME]
+        ]
+
+    def _again(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
+        links = {}
+        if request.user.has_perm(ACCESSES) and image.image_hash:
+            url = self.url_of("originalaccess_changelist")
+            links["accesses_url"] = f"{url}?q={image.image_hash}"
+        is_there = image.content_id is not None and not image.is_expired
+        if not (is_there and request.user.has_perm(ORIGINALS)):
+            return links
+        return links | {
+            "original_url": self.url_of("requestimage_original", image.pk),
+            "body_url": self.url_of("requestimage_body", image.pk),
+            "curl": _curl(request, image),
+        }
+
+
+def _counted(count: int) -> str:
+    if count > MANY:
+        return gettext("more than %s pictures") % number_format(MANY, use_l10n=True)
+    return ngettext("%(count)d picture", "%(count)d pictures", count) % {"count": count}
+
+
+def _facts(image: RequestImage) -> list[str]:
+    size = None if image.file_size is None else filesizeformat(image.file_size)
+    facts = (
+        showing.milliseconds(image.log.duration_ms),
+        showing.dimensions(image),
+        size,
+        image.log.endpoint,
+    )
+    return [fact for fact in facts if fact]
+
+
+def _similar(image: RequestImage) -> str:
+    size = size_of(image)
+    texts = {
+        "endpoint": image.log.endpoint,
+        "megapixels": size and size.name,
+        "mime_type": image.mime_type,
+        "outcome": "failed" if image.log.is_failed else "succeeded",
+    }
+    return Criteria({}, {}).query(**texts)
+
+
+def _standing_in_words(image: RequestImage) -> str:
+    standing = standing_of(image)
+    return "" if standing is None else showing.standing(standing)
+
+
+def _curl(request: HttpRequest, image: RequestImage) -> str:
+    try:
+        [source] = parse(image.source or "files.image")
+    except SourceError:
+        return ""
+    return curl_command(
+        method=image.log.method,
+        url=request.build_absolute_uri(quote(image.log.path)),
+        source=source,
+        mime_type=image.mime_type,
+        file_name=file_name(image),
+    )

@@ -1,0 +1,85 @@
+"""What values that statistics tell apart are called, and the parameters for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from django.utils.translation import gettext
+
+from .classes import (
+    FILE_SIZES,
+    MEGAPIXELS,
+    SizeClass,
+    file_size_in_words,
+    megapixels_in_words,
+)
+from .facets import Facet
+from .outcome import CaptureStatus
+
+
+def name_of(facet: Facet, value: str) -> str:
+    """Return what a value is called.
+
+    Args:
+        facet: What it is a value of.
+        value: As `Summary.values` has it.
+    """
+    if facet is Facet.ERROR:
+        status, _, error_type = value.partition(" ")
+        return f"{error_type} ({status})" if status and error_type else value.strip()
+    if not value:
+        return gettext("unknown")
+    if facet in _SIZES:
+        classes, in_words = _SIZES[facet]
+        return in_words(_size(value, classes))
+    if facet is Facet.CAPTURE_STATUS:
+        return str(CaptureStatus(value).label)
+    return value
+
+
+def described(facet: Facet, value: str) -> str:
+    """Return the same with what it is a value of, to be read without a heading.
+
+    Args:
+        facet: What it is a value of: one that requests are separated by.
+        value: As `Summary.values` has it.
+    """
+    kinds = {
+        Facet.MIME_TYPE: "%(value)s" if value else gettext("type %(value)s"),
+        Facet.MEGAPIXELS: "%(value)s" if value else gettext("dimensions %(value)s"),
+        Facet.ENDPOINT: gettext("endpoint %(value)s"),
+        Facet.RELEASE: gettext("release %(value)s"),
+        Facet.FILE_SIZE: gettext("files %(value)s"),
+    }
+    return kinds[facet] % {"value": name_of(facet, value)}
+
+
+def texts_of(facet: Facet, value: str) -> dict[str, str]:
+    """Return the query parameters that mean a value; none when no parameter can.
+
+    Args:
+        facet: What it is a value of.
+        value: As `Summary.values` has it.
+    """
+    if facet is Facet.ERROR:
+        status, _, error_type = value.partition(" ")
+        texts = {"outcome": "failed", "status": status, "error_type": error_type}
+        return {name: text for name, text in texts.items() if text}
+    if not value:
+        return {}
+    if facet in _SIZES:
+        return {facet.value: _size(value, _SIZES[facet][0]).name}
+    return {facet.value: value}
+
+
+def _size(value: str, classes: tuple[SizeClass, ...]) -> SizeClass:
+    unit = 1_000_000 if classes is MEGAPIXELS else 1
+    low = float(value) * unit
+    return next(size for size in reversed(classes) if size.low <= low)
+
+
+_Sizes = tuple[tuple[SizeClass, ...], Callable[[SizeClass], str]]
+_SIZES: Mapping[Facet, _Sizes] = {
+    Facet.MEGAPIXELS: (MEGAPIXELS, megapixels_in_words),
+    Facet.FILE_SIZE: (FILE_SIZES, file_size_in_words),
+}

@@ -1,0 +1,117 @@
+"""What a query parameter may say: texts in, values out, or the reason why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import dateparse, timezone
+from django.utils.translation import gettext
+
+from .classes import SizeClass
+from .summary import is_known
+
+_WHOLE = re.compile(r"[0-9]{1,10}")
+_AMOUNTS = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,6})?)-([0-9]{1,10}(?:\.[0-9]{1,6})?)?")
+_STATUS = re.compile(r"[1-5](?:[0-9]{2}|xx)")
+_HASH = re.compile(r"[0-9a-fA-F]{4,64}")
+
+
+class WrongParameter(ValueError):
+    """A query parameter that cannot be meant; the text says which and why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+
+
+def any_text(value: str) -> str:
+    """Any text that a column can hold."""
+    if "\0" in value:  # PostgreSQL refuses to look for one
+        raise ValueError(gettext("there is a NUL character in it"))
+    return value
+
+
+def one_of(known: Iterable[str]) -> Callable[[str], str]:
+    """One of some names."""
+    names = list(known)
+
+    def parse(value: str) -> str:
+        if value not in names:
+            raise ValueError(gettext("known are %s") % ", ".join(names))
+        return value
+
+    return parse
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number within bounds, both inclusive."""
+
+    def parse(value: str) -> int:
+        if not (_WHOLE.fullmatch(value) and low <= int(value) <= high):
+            bounds = {"low": low, "high": high}
+            raise ValueError(
+                gettext("not a whole number from %(low)d to %(high)d") % bounds
+            )
+        return int(value)
+
+    return parse
+
+
+def amounts(value: str) -> tuple[float, float | None]:
+    """A number and a larger one, or none: the bounds of a range."""
+    if found := _AMOUNTS.fullmatch(value):
+        low, high = float(found[1]), float(found[2]) if found[2] else None
+        if high is None or low < high:
+            return low, high
+    raise ValueError(gettext("not a range such as 250-500 or 1000-"))
+
+
+def logged_endpoint(value: str) -> str:
+    """An endpoint of which there are requests."""
+    if not is_known(any_text(value)):
+        raise ValueError(gettext("no request of this endpoint is logged"))
+    return value
+
+
+def status(value: str) -> str:
+    """A status, or a hundred of them as in ``5xx``."""
+    if not _STATUS.fullmatch(value):
+        raise ValueError(gettext("not a status such as 422 or 5xx"))
+    return value
+
+
+def hash_or_part(value: str) -> str:
+    """A SHA-256 or its beginning; a few digits would be too many rows."""
+    if not _HASH.fullmatch(value):
+        raise ValueError(gettext("not 4 to 64 hexadecimal digits"))
+    return value.lower()
+
+
+def moment(value: str) -> datetime:
+    """A date or a time in ISO 8601; in the current time zone if it names none."""
+    try:
+        parsed = dateparse.parse_datetime(value)
+    except ValueError:
+        parsed = None
+    # A year at either end could not be converted to another time zone.
+    if parsed is None or not 1970 <= parsed.year <= 9000:
+        raise ValueError(gettext("not a time such as 2026-01-31 or 2026-01-31T12:00"))
+    if settings.USE_TZ:
+        return timezone.make_aware(parsed) if timezone.is_naive(parsed) else parsed
+    return timezone.make_naive(parsed) if timezone.is_aware(parsed) else parsed
+
+
+def end(value: str) -> datetime:
+    """The same, where a date is meant with all its hours."""
+    is_date = len(value) <= len("2026-01-31")
+    return moment(value) + timedelta(days=is_date)
+
+
+def size_class(known: Sequence[SizeClass]) -> Callable[[str], SizeClass]:
+    """One of some classes of sizes, by its name."""
+    by_name = {size.name: size for size in known}
+    is_one = one_of(by_name)
+    return lambda value: by_name[is_one(value)]

@@ -1,0 +1,313 @@
+"""One set of parameters: what each means, in every place that reads it."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from django.http import QueryDict
+from django.urls import reverse
+
+from request_images.classes import (
+    FILE_SIZES,
+    MEGAPIXELS,
+    class_of,
+    file_size_in_words,
+    megapixels_in_words,
+)
+from request_images.criteria import CRITERIA, Criteria
+from request_images.filters import CriteriaFilter
+from request_images.models import RequestImage, RequestLog
+
+from .factories import make_image, make_log, make_superuser, make_user
+from .images import draw
+
+pytestmark = pytest.mark.django_db
+IMAGES = "admin:request_images_requestimage_changelist"
+LOGS = "admin:request_images_requestlog_changelist"
+GALLERY = "admin:request_images_requestimage_gallery"
+CSV = "admin:request_images_requestlog_csv"
+STATS = "request_images:image-performance-stats"
+RIGHT = {
+    "days": "7",
+    "since": "2026-01-31",
+    "until": "2999-01-31T12:00",
+    "endpoint": "upload",
+    "status": "422",
+    "outcome": "failed",
+    "error_type": "no_barcode",
+    "release": "2.4.1",
+    "duration": "250.5-500",
+    "capture_status": "too_large",
+    "mime_type": "image/gif",
+    "width": "2000",
+    "height": "1500",
+    "megapixels": "2-5",
+    "file_size": "1024-5120",
+    "hash": "abcd",
+}
+WRONG = [
+    *(("days", value) for value in ("0", "3651", "x", "9" * 5000)),
+    *(("since", value) for value in ("yesterday", "2026-02-30", "0001-01-01", "9999")),
+    ("until", "2026-01-01T00:00:00 01:00"),
+    *(("endpoint", value) for value in ("nowhere", "so\0lve", "\udcff")),
+    *(("status", value) for value in ("600", "99", "4x", "4xxx", "-1")),
+    ("outcome", "middling"),
+    ("error_type", "a\0b"),
+    ("release", "a\0b"),
+    *(("duration", value) for value in ("fast", "500-250", "5-5", "-5", "1e3-")),
+    ("capture_status", "lost"),
+    ("mime_type", "text/html"),
+    *(("width", value) for value in ("-1", "2147483648", "1e3", "٣")),
+    ("height", "9" * 40),
+    ("megapixels", "2-4"),
+    ("file_size", "huge"),
+    *(("hash", value) for value in ("abc", "xyzw", "a" * 65, "ab\0cd")),
+    ("nonsense", "1"),
+]
+
+
+def asked(**texts: str) -> Criteria:
+    query = QueryDict(mutable=True)
+    query.update(texts)
+    return Criteria.of(query)
+
+
+@pytest.fixture
+def pair():
+    """Two images: the second is all that `RIGHT` asks for, the first nothing of it."""
+    usual = make_image(days_old=20)
+    special = make_image(
+        draw("GIF"),
+        kept=False,
+        endpoint="upload",
+        status_code=422,
+        error_type="no_barcode",
+        release="2.4.1",
+        duration_ms=300,
+        image={
+            "width": 2000,
+            "height": 1500,
+            "file_size": 2_000_000,
+            "image_hash": "abcd" + "0" * 60,
+        },
+    )
+    RequestLog.objects.filter(pk=usual.log_id).update(
+        created_at=datetime.datetime(2025, 6, 1, tzinfo=datetime.timezone.utc)
+    )
+    RequestImage.objects.filter(pk=usual.pk).update(
+        created_at=datetime.datetime(2025, 6, 1, tzinfo=datetime.timezone.utc)
+    )
+    return usual, special
+
+
+class TestEachCriterion:
+    def test_is_tested(self):
+        assert set(RIGHT) == set(CRITERIA)
+
+    @pytest.mark.parametrize("name", [name for name in RIGHT if name != "until"])
+    def test_finds_what_is_meant_in_either_table(self, pair, name):
+        """The one image, and the log of the one image."""
+        criteria = asked(**{name: RIGHT[name]})
+        assert list(criteria.apply(RequestImage.objects.all())) == [pair[1]]
+        assert list(criteria.apply(RequestLog.objects.all())) == [pair[1].log]
+
+    @pytest.mark.parametrize("name", RIGHT)
+    @pytest.mark.parametrize("walked", ["created_at", "log__duration_ms", "file_size"])
+    def test_means_the_same_without_an_index(self, pair, name, walked):
+        """How the rows are walked through changes the plan only."""
+        criteria = asked(**{name: RIGHT[name]})
+        rows = RequestImage.objects.all()
+        assert set(criteria.apply(rows, walked=walked)) == set(criteria.apply(rows))
+
+    @pytest.mark.parametrize("name", RIGHT)
+    def test_is_written_back_as_it_was(self, pair, name):
+        """A query string that is made of criteria means them again."""
+        criteria = asked(**{name: RIGHT[name]})
+        assert QueryDict(criteria.query()[1:]).dict() == {name: RIGHT[name]}
+        assert criteria.as_json()[name] in (RIGHT[name], int(RIGHT["days"]), 2000, 1500)
+        [chip] = criteria.chips()
+        assert chip.query_without == "?"
+        assert chip.label
+        assert chip.text
+
+    def test_of_time_takes_a_day_with_all_its_hours(self, pair):
+        """``until`` is its day's end, in the project's own time zone."""
+        criteria = asked(until="2025-06-01")
+        assert list(criteria.apply(RequestImage.objects.all())) == [pair[0]]
+        assert not asked(until="2025-05-31").apply(RequestImage.objects.all()).exists()
+        assert asked(since="2025-06-01").apply(RequestImage.objects.all()).count() == 2
+        assert asked(since="2025-06-02").apply(RequestImage.objects.all()).count() == 1
+
+    def test_of_time_without_time_zones(self, settings):
+        """A project with ``USE_TZ = False`` compares naive times."""
+        settings.USE_TZ = False
+        assert asked(since="2026-01-31T12:00Z").values["since"].tzinfo is None
+        assert asked(since="2026-01-31T12:00").values["since"].tzinfo is None
+
+    @pytest.mark.parametrize(
+        ("status", "found"), [("5xx", {500, 503}), ("503", {503}), ("1xx", set())]
+    )
+    def test_of_status_takes_hundreds(self, status, found):
+        for code in (200, 422, 500, 503, None):
+            make_log(status_code=code)
+        logs = asked(status=status).apply(RequestLog.objects.all())
+        assert set(logs.values_list("status_code", flat=True)) == found
+
+    def test_of_outcome_divides(self, pair):
+        """Whatever did not fail succeeded."""
+        make_log(status_code=None)
+        logs = RequestLog.objects.all()
+        parts = [asked(outcome=name).apply(logs) for name in ("failed", "succeeded")]
+        assert [part.count() for part in parts] == [1, 2]
+
+    def test_of_pixels_does_not_overflow(self):
+        """The product of the two largest sides is no 32-bit number."""
+        side = 2**31 - 1
+        image = make_image(image={"width": side, "height": side})
+        found = asked(megapixels="20-").apply(RequestImage.objects.all())
+        assert list(found) == [image]
+
+    def test_of_file_size_without_an_upper_bound(self):
+        image = make_image(image={"file_size": 2**40})
+        make_image(draw(seed=1))
+        found = asked(file_size="10240-").apply(RequestImage.objects.all())
+        assert list(found) == [image]
+
+    def test_of_a_whole_hash(self):
+        image = make_image()
+        make_image(draw(seed=1))
+        found = asked(hash=image.image_hash.upper()).apply(RequestImage.objects.all())
+        assert list(found) == [image]
+
+
+class TestClasses:
+    @pytest.mark.parametrize("classes", [MEGAPIXELS, FILE_SIZES])
+    def test_leave_no_gap(self, classes):
+        """Each begins where the one before ends; the last has no end."""
+        assert [c.low for c in classes] == [0, *(c.high for c in classes[:-1])]
+        assert classes[-1].high is None
+        for size in classes:
+            assert class_of(size.low, classes) == size
+
+    def test_in_words(self):
+        words = [megapixels_in_words(size) for size in MEGAPIXELS]
+        assert (words[0], words[-1]) == ("< 0.5 megapixels", "≥ 20 megapixels")
+        assert words[3] == "2–5 megapixels"  # noqa: RUF001
+        words = [file_size_in_words(size) for size in FILE_SIZES]
+        assert (words[0], words[-1]) == ("< 100 KB", "≥ 10 MB")
+        assert words[2] == "500 KB–1 MB"  # noqa: RUF001
+
+
+class TestWrongParameters:
+    @pytest.mark.parametrize(("name", "value"), WRONG)
+    def test_are_told_and_the_rest_applied(self, client, pair, name, value):
+        """A sentence on the page that names it; never a server error."""
+        client.force_login(make_superuser())
+        value = value.encode("utf-8", "surrogateescape")
+        page = client.get(reverse(GALLERY), {"hash": "abcd"} | {name: value})
+        problems = [problem.name for problem in page.context["gallery"].problems]
+        assert problems == [name]
+        assert f"{name}: " in page.content.decode()
+        rest = {"hash"} - {name}
+        assert set(page.context["gallery"].criteria.values) == rest
+
+    @pytest.mark.parametrize(("name", "value"), WRONG)
+    def test_are_refused_by_what_no_person_reads(self, client, name, value):
+        """The statistics and the CSV file would mean something else than was asked."""
+        client.force_login(make_superuser())
+        value = value.encode("utf-8", "surrogateescape")
+        response = client.get(reverse(STATS), {name: value})
+        assert response.status_code == 400
+        assert response.json()["parameter"] == name
+        response = client.get(reverse(CSV), {name: value})
+        assert response.status_code == 400
+        assert response.content.decode().startswith(f"{name}: ")
+
+    @pytest.mark.parametrize(
+        ("texts", "name"),
+        [
+            ({"days": "7", "since": "2026-01-01"}, "days"),
+            ({"days": "7", "until": "2026-01-01"}, "days"),
+            ({"since": "2026-01-02", "until": "2026-01-01"}, "since"),
+        ],
+    )
+    def test_that_contradict_one_another(self, texts, name):
+        criteria = asked(**texts)
+        assert [problem.name for problem in criteria.problems] == [name]
+        assert set(criteria.values) == set(texts) - {name}
+
+    def test_given_twice(self):
+        criteria = Criteria.of(QueryDict("days=7&days=8&width=1"))
+        assert [problem.name for problem in criteria.problems] == ["days"]
+        assert criteria.values == {"width": 1}
+
+    def test_blank_ones_of_a_form_are_not_given(self):
+        criteria = Criteria.of_form(QueryDict("days=&width=+&height=3"))
+        assert criteria.values == {"height": 3}
+        assert criteria.problems == []
+
+
+class TestLists:
+    @pytest.mark.parametrize("page", [IMAGES, LOGS])
+    @pytest.mark.parametrize("name", [name for name in RIGHT if name != "until"])
+    def test_read_the_same_parameters(self, client, pair, page, name):
+        """Also those that a filter of the list's own has the name of."""
+        client.force_login(make_superuser())
+        response = client.get(reverse(page), {name: RIGHT[name]})
+        assert response.status_code == 200
+        [row] = response.context["cl"].result_list
+        assert row.pk in (pair[1].pk, pair[1].log_id)
+
+    @pytest.mark.parametrize("page", [IMAGES, LOGS])
+    def test_show_them_to_be_taken_away(self, client, pair, page):
+        client.force_login(make_superuser())
+        address = reverse(page)
+        response = client.get(address, {"width": "2000", "height": "1500", "p": "0"})
+        html = response.content.decode()
+        assert "Width (px): 2000 ×" in html  # noqa: RUF001
+        assert 'href="?height=1500"' in html
+
+    @pytest.mark.parametrize("page", [IMAGES, LOGS])
+    def test_tell_wrong_ones(self, client, pair, page):
+        client.force_login(make_superuser())
+        response = client.get(reverse(page), {"width": "wide"})
+        assert "Width: not a whole number" in response.content.decode()
+        assert len(response.context["cl"].result_list) == 2
+
+    def test_take_the_parameters_of_all_pages(self, rf):
+        """Django asks for them where it makes links without a filter."""
+        request = rf.get("/")
+        found = CriteriaFilter(request, {}, RequestImage, None)
+        assert found.expected_parameters() == list(CRITERIA)
+
+    def test_a_moment_that_is_none(self, client, pair):
+        client.force_login(make_superuser())
+        response = client.get(reverse(GALLERY), {"since": "2026-13-45T00:00"})
+        assert response.status_code == 200
+        assert "not a time such as 2026-01-31" in response.content.decode()
+
+    def test_lead_to_the_gallery_and_to_the_file(self, client, pair):
+        """With the same parameters, but for those that only the list knows."""
+        client.force_login(make_user("view_requestimage", "view_requestlog"))
+        html = client.get(f"{reverse(IMAGES)}?width=2000&o=1").content.decode()
+        assert f'href="{reverse(GALLERY)}?width=2000"' in html
+        html = client.get(f"{reverse(LOGS)}?width=2000&o=1").content.decode()
+        assert f'href="{reverse(CSV)}?width=2000"' in html
+
+
+class TestStatistics:
+    @pytest.mark.parametrize("name", [name for name in RIGHT if name != "until"])
+    def test_read_the_same_parameters(self, client, pair, name):
+        client.force_login(make_superuser())
+        body = client.get(reverse(STATS), {name: RIGHT[name]}).json()
+        assert body["overall"]["request_count"] == 1
+
+    def test_of_a_period(self, client, pair):
+        """Instead of days, a beginning and an end, or one of them."""
+        client.force_login(make_superuser())
+        body = client.get(reverse(STATS), {"until": "2025-06-01"}).json()
+        assert (body["since"], body["overall"]["request_count"]) == (None, 1)
+        body = client.get(reverse(STATS), {"since": "2025-01-01"}).json()
+        assert body["overall"]["request_count"] == 2
+        assert body["filters"]["days"] is None
