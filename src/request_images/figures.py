@@ -1,0 +1,265 @@
+"""The drawings of a dashboard: an overview in, tiles and charts out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from django.utils.translation import gettext
+
+from .charts import (
+    Bar,
+    Cell,
+    Chart,
+    Heading,
+    Marker,
+    Measure,
+    Notation,
+    Quantity,
+    Slot,
+    Stack,
+    Tile,
+    bar_chart,
+    heatmap,
+    line_chart,
+    stacked_bars,
+    tile,
+)
+from .facets import Facet
+from .histograms import BUCKET_RATIO, percentiles
+from .links import Links
+from .naming import described, name_of, texts_of
+from .overview import Overview, newly_stored
+from .separation import Share
+from .tallies import Tally
+
+_TileRow = tuple[
+    str,
+    "float | None",
+    "float | None",
+    Quantity,
+    "bool | None",
+    "Sequence[float | None]",
+    str,
+]
+_SHARES = (0.5, 0.95, 0.99)
+_COLUMNS = 40
+_CLASSES = 12
+_MOST_SEPARATING = 12
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Draws an overview.
+
+    Attributes:
+        overview: The numbers.
+        links: Where requests are to be seen.
+        notation: The reader's.
+    """
+
+    overview: Overview
+    links: Links
+    notation: Notation
+
+    def tiles(self, *, has_endpoint: bool) -> list[Tile]:
+        """Return the numbers of the period beside those of the one before.
+
+        Args:
+            has_endpoint: Whether they are of some requests only: of those it is not
+                known what is stored, but what came.
+        """
+        now, before = self.overview.whole, self.overview.earlier
+        course = self.overview.course
+        bytes_name = gettext("Image bytes received")
+        bytes_now, bytes_before = now.total_bytes, before.total_bytes
+        if not has_endpoint:
+            bytes_name = gettext("Image bytes newly stored")
+            bytes_now = newly_stored(self.overview.now)
+            bytes_before = newly_stored(self.overview.before)
+        middle, high = ([each[i] for each in map(_percentiles, course)] for i in (0, 1))
+        (p50, p95), (p50_before, p95_before) = (
+            _percentiles(each)[:2] for each in (now, before)
+        )
+        slowest = self.links.to(sort="slowest")
+        failed = self.links.to(outcome="failed")
+        had = before.count or None
+        rows: tuple[_TileRow, ...] = (
+            (gettext("Requests"), now.count, had, Quantity.COUNT, None,
+             [each.count for each in course], self.links.to()),
+            (gettext("Failed"), _rate(now), _rate(before), Quantity.SHARE, True,
+             [_rate(each) for each in course], failed),
+            (gettext("Median duration"), p50, p50_before, Quantity.DURATION, True,
+             middle, slowest),
+            (gettext("p95 of durations"), p95, p95_before, Quantity.DURATION, True,
+             high, slowest),
+            (bytes_name, bytes_now, had and bytes_before, Quantity.BYTES, None,
+             [], self.links.to(sort="largest")),
+        )  # fmt: skip
+        return [
+            tile(
+                name,
+                value,
+                earlier,
+                quantity,
+                lower_is_better=better,
+                history=history,
+                href=href,
+                notation=self.notation,
+            )
+            for name, value, earlier, quantity, better, history, href in rows
+        ]
+
+    def durations(self) -> Chart:
+        """Draw percentiles over time, with the releases that came."""
+        overview = self.overview
+        slots = [
+            Slot(
+                since,
+                until,
+                _percentiles(tally),
+                tally.count,
+                tally.failed,
+                self.links.within(since, until, sort="slowest"),
+            )
+            for (since, until), tally in zip(
+                overview.slots, overview.course, strict=True
+            )
+        ]
+        markers = [
+            Marker(since, name, self.links.having(Facet.RELEASE, name))
+            for since, name in overview.new_releases()
+        ]
+        heading = Heading("durations", gettext("Durations over time"))
+        return line_chart(
+            heading,
+            ["p50", "p95", "p99"],
+            slots,
+            markers=markers,
+            notation=self.notation,
+        )
+
+    def errors(self) -> Chart:
+        """Draw how many requests failed of what over time."""
+        overview = self.overview
+        values: dict[str, str] = {}
+        stacks = []
+        for (since, until), cells in zip(
+            overview.slots,
+            overview.now.course(overview.slots, Facet.ERROR),
+            strict=True,
+        ):
+            counts: dict[str, int] = {}
+            for value, tally in cells.items():
+                kind = name_of(Facet.ERROR, value)
+                values[kind] = value
+                counts[kind] = tally.count
+            stacks.append(Stack(since, until, counts))
+        heading = Heading(
+            "errors",
+            gettext("Errors over time"),
+            empty=gettext("No request failed in this period."),
+        )
+        link = partial(self._error_link, values)
+        return stacked_bars(heading, stacks, link=link, notation=self.notation)
+
+    def classes(self, facet: Facet, heading: Heading, name: str) -> Chart:
+        """Draw how many requests each class has, how many fail, and their p95."""
+        found = self.overview.now.values(facet)
+        values = list(found)
+        if facet in (Facet.MEGAPIXELS, Facet.FILE_SIZE):
+            values.sort(key=lambda value: float(value or "inf"))
+        measures = [
+            Measure(gettext("requests"), Quantity.COUNT),
+            Measure(gettext("failed"), Quantity.SHARE, "ri-bad"),
+            Measure("p95", Quantity.DURATION, "ri-slow"),
+        ]
+        bars = [self._bar(facet, value, found[value]) for value in values[:_CLASSES]]
+        return bar_chart(heading, name, measures, bars, notation=self.notation)
+
+    def separating(self) -> Chart:
+        """Draw what separates failed requests from others, the most telling first."""
+        measures = [
+            Measure(gettext("failed"), Quantity.SHARE, "ri-bad"),
+            Measure(gettext("of the others"), Quantity.SHARE),
+            Measure(gettext("against all"), Quantity.SHARE),
+            Measure(gettext("requests"), Quantity.COUNT),
+        ]
+        bars = []
+        for standout in self.overview.failing()[:_MOST_SEPARATING]:
+            facet, share = Facet(standout.name), standout.share
+            bars.append(
+                Bar(
+                    described(facet, standout.key),
+                    [share.rate, standout.rest.rate, standout.lift, share.count],
+                    [share.interval, standout.rest.interval, None],
+                    self.links.having(facet, standout.key, outcome="failed"),
+                )
+            )
+        heading = Heading(
+            "separating",
+            gettext("What separates failures"),
+            empty=gettext(
+                "Nothing: no class of at least 30 requests fails more or less often "
+                "than the others, but by chance."
+            ),
+        )
+        return bar_chart(
+            heading, gettext("Class"), measures, bars, notation=self.notation
+        )
+
+    def heat(self) -> Chart:
+        """Draw how many requests took how long over time."""
+        overview = self.overview
+        step = math.ceil(len(overview.slots) / _COLUMNS)
+        cells = []
+        for at in range(0, len(overview.slots), step):
+            slots = overview.slots[at : at + step]
+            since, until = slots[0][0], slots[-1][1]
+            tally = Tally()
+            for each in overview.course[at : at + step]:
+                tally.add(each)
+            for low, count in sorted(_doublings(tally).items()):
+                texts = {"duration": f"{low:.4f}-{2 * low:.4f}"}
+                href = self.links.within(since, until, **texts)
+                cells.append(Cell(since, until, low, 2 * low, count, href=href))
+        heading = Heading("heat", gettext("How many requests took how long"))
+        return heatmap(heading, cells, notation=self.notation)
+
+    def _bar(self, facet: Facet, value: str, tally: Tally) -> Bar:
+        share = Share(tally.failed, tally.count)
+        return Bar(
+            name_of(facet, value),
+            [tally.count, share.rate, _percentiles(tally)[1]],
+            [None, share.interval],
+            self.links.having(facet, value),
+        )
+
+    def _error_link(
+        self, values: Mapping[str, str], stack: Stack | None, kind: str | None
+    ) -> str:
+        texts = {"outcome": "failed"}
+        if kind is not None:
+            texts = texts_of(Facet.ERROR, values[kind])
+        if stack is None:
+            return self.links.to(**texts)
+        return self.links.within(stack.begin, stack.end, **texts)
+
+
+def _percentiles(tally: Tally) -> list[float | None]:
+    return percentiles(tally.histogram, _SHARES)
+
+
+def _rate(tally: Tally) -> float | None:
+    return tally.failed / tally.count if tally.count else None
+
+
+def _doublings(tally: Tally) -> dict[float, int]:
+    """Return how many requests took from so many milliseconds to twice as many."""
+    counts: dict[float, int] = {}
+    for bucket, count in tally.histogram.items():
+        low = 2.0 ** math.floor(bucket * math.log2(BUCKET_RATIO) + 1e-9)
+        counts[low] = counts.get(low, 0) + count
+    return counts

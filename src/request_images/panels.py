@@ -1,0 +1,159 @@
+"""The panels of a dashboard that load on their own: each a page, and a part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from .charts import (
+    Chart,
+    Heading,
+    Level,
+    Notation,
+    Quantity,
+    growth_chart,
+    scatter,
+)
+from .criteria import Criteria
+from .facets import Facet
+from .figures import Figures
+from .histograms import percentile
+from .links import Links
+from .marks import marks_of, repeated_images
+from .models import RequestImage
+from .overview import Overview, summaries
+from .periods import Period
+from .stock import PROJECTED_DAYS, since_ever, stock_of
+from .summary import summarize
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a panel is about, and how it is written.
+
+    Attributes:
+        criteria: Which requests.
+        period: The whole hours of them.
+        links: Where requests are to be seen.
+        notation: The reader's.
+        picture_url: Returns the URL of the page of an image by its primary key; empty
+            for those who may not see it.
+        thumbnail: Returns the HTML of an image's thumbnail; empty likewise.
+    """
+
+    criteria: Criteria
+    period: Period
+    links: Links
+    notation: Notation
+    picture_url: Callable[[int], str]
+    thumbnail: Callable[[RequestImage], SafeString | str]
+
+    @property
+    def within(self) -> Criteria:
+        """The criteria with the period, also where none was given."""
+        times = {
+            "since": self.period.since.isoformat(),
+            "until": self.period.until.isoformat(),
+        }
+        return self.criteria.without("days").having(**times)
+
+
+def heat(asked: Asked) -> Mapping[str, Any]:
+    """Draw how many requests took how long over time."""
+    [now] = summaries(asked.criteria, [asked.period])
+    figures = Figures(Overview(now, now), asked.links, asked.notation)
+    return {"chart": figures.heat()}
+
+
+def pixels(asked: Asked) -> Mapping[str, Any]:
+    """Draw how long requests took by the megapixels of their images."""
+    [now] = summaries(asked.criteria, [asked.period])
+    sized = [tally for v, tally in now.values(Facet.MEGAPIXELS).items() if v]
+    whole = Overview(now, now).whole
+    slow_ms = percentile(whole.histogram, 0.99) or 0.0
+    total = sum(tally.count for tally in sized)
+    marks = marks_of(asked.within, total, slow_ms, asked.picture_url)
+    heading = Heading("pixels", gettext("Duration by megapixels"))
+    chart = scatter(
+        heading,
+        marks.dots,
+        total=marks.total,
+        is_whole=marks.is_whole,
+        name=gettext("Megapixels"),
+        notation=asked.notation,
+    )
+    return {"chart": chart}
+
+
+def repeated(asked: Asked) -> Mapping[str, Any]:
+    """List the images that came most often, and what a cache would have saved."""
+    found, since = repeated_images(asked.within)
+    rows = [
+        {
+            "picture": asked.thumbnail(each.image),
+            "text": _told(each.seen, each.failed),
+            "saved": gettext("a cache would have saved %(time)s")
+            % {"time": asked.notation.write(each.saved_ms, Quantity.DURATION)},
+            "url": asked.links.to(hash=each.image.image_hash),
+        }
+        for each in found
+    ]
+    return {"repeated": rows, "since": since}
+
+
+def storage(asked: Asked) -> Mapping[str, Any]:
+    """Draw what is stored by when it came, and how much it will be."""
+    return {"chart": storage_chart(asked.notation)}
+
+
+def storage_chart(notation: Notation) -> Chart:
+    """Draw what is stored, of all endpoints and the last ninety days."""
+    period = Period.last_days(90)
+    stock = stock_of(summarize(since_ever(period)), period)
+    levels = [Level(end, size) for end, size in stock.levels()]
+    projection = [
+        Level(period.until + timedelta(days=day), stock.expected(day))
+        for day in range(1, PROJECTED_DAYS + 1)
+    ]
+    title = gettext("What is stored, by when it came, and what it will be")
+    heading = Heading("storage", title, empty=gettext("Nothing is stored."))
+    if not stock.total:
+        levels, projection = [], []
+    return growth_chart(
+        heading, levels, projection=projection, limit=stock.limit, notation=notation
+    )
+
+
+def _told(seen: int, failed: int) -> str:
+    text = ngettext(
+        "seen once, failed %(failed)d", "seen %(seen)d times, failed %(failed)d", seen
+    )
+    return text % {"seen": seen, "failed": failed}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel.
+
+    Attributes:
+        title: What it shows.
+        draw: Returns what its template needs.
+    """
+
+    title: str | Promise
+    draw: Callable[[Asked], Mapping[str, Any]]
+
+
+PANELS: Mapping[str, Panel] = {
+    "latency": Panel(_("How many requests took how long"), heat),
+    "pixels": Panel(_("Duration by megapixels"), pixels),
+    "repeated": Panel(_("Repeated images"), repeated),
+    "storage": Panel(_("Storage"), storage),
+}

@@ -1,0 +1,361 @@
+"""The dashboard and its panels, as somebody sees them in the admin."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html import unescape
+from itertools import pairwise
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone, translation
+
+from request_images import live, marks, naming, overview, summary
+from request_images.facets import Facet
+from request_images.leasing import lease
+from request_images.models import Lease, RequestImage
+from request_images.panels import PANELS
+from request_images.periods import Period
+
+from .factories import (
+    capture_queries,
+    loading_bytes,
+    make_image,
+    make_log,
+    make_superuser,
+    make_user,
+)
+from .images import draw
+
+pytestmark = pytest.mark.django_db
+PAGE = "/admin/request_images/requestlog/dashboard/"
+GALLERY = "/admin/request_images/requestimage/gallery/"
+FAILED = {"status_code": 422, "error_type": "no_barcode"}
+
+
+def panel(name):
+    return reverse("admin:request_images_requestlog_panel", args=[name])
+
+
+@pytest.fixture
+def show(client):
+    """Return a function that gets a page as an administrator."""
+    client.force_login(make_superuser())
+
+    def show(url=PAGE, **parameters):
+        response = client.get(url, parameters)
+        assert response.status_code == 200
+        return unescape(response.content.decode()).replace("\u00a0", " ")
+
+    return show
+
+
+@pytest.fixture
+def busy():
+    """Requests of three weeks, of which each ninth failed."""
+    return [
+        make_image(
+            draw(seed=number % 7),
+            days_old=number % 20,
+            **(FAILED if number % 9 == 0 else {}),
+        )
+        for number in range(45)
+    ]
+
+
+def sentences(page):
+    found = re.search(r'<section class="ri-findings.*?</section>', page, re.DOTALL)
+    return [
+        re.sub(r"<[^>]+>", "", line).strip()
+        for line in re.findall(r"<li.*?</li>", found[0], re.DOTALL)
+    ]
+
+
+def tiles(page):
+    names = re.findall(r'ri-tile-name">(.*?)<', page)
+    return dict(zip(names, re.findall(r'ri-tile-value">(.*?)<', page), strict=True))
+
+
+class TestThePage:
+    def test_tells_the_period_in_numbers(self, show, busy):
+        page = show()
+        told = tiles(page)
+        assert told.pop("Image bytes newly stored")
+        assert told == {
+            "Requests": "45",
+            "Failed": "11.1 %",
+            "Median duration": "12.5 ms",
+            "p95 of durations": "12.5 ms",
+        }
+        for name in ("durations", "errors", "separating", "megapixels", "formats"):
+            assert f'id="{name}"' in page
+        assert "no_barcode (422)" in page
+
+    def test_against_the_period_before(self, show, busy):
+        """In each tile of which there is something to compare."""
+        assert show(days=7).count("before:") == 5
+        assert "before:" not in show(days=90)
+
+    def test_of_one_endpoint(self, show, busy):
+        """And what came of it, since it is not known what is stored of it."""
+        make_log(endpoint="read")
+        assert "?endpoint=read" in show()
+        page = show(endpoint="read")
+        assert tiles(page)["Requests"] == "1"
+        assert "Image bytes received" in page
+
+    def test_of_anything_else(self, show, busy):
+        """Every parameter of the gallery is one of the dashboard."""
+        make_image(draw("GIF"))
+        assert tiles(show(mime_type="image/gif"))["Requests"] == "1"
+
+    def test_marks_lead_to_pictures(self, show, busy):
+        """What failed is as many pictures in the gallery as it is said here."""
+        page = show()
+        [url] = set(re.findall(rf'href="({GALLERY}\?[^"]*error_type=[^"]*)"', page)[:1])
+        assert "outcome=failed" in url
+        assert show(url).count('class="ri-tile ri-failed"') == 5
+
+    def test_marks_of_a_day_lead_to_that_day(self, show, busy):
+        page = show(days=7)
+        urls = re.findall(rf'href="({GALLERY}\?since=[^"]*sort=slowest)"', page)
+        assert len(set(urls)) == 7 + 1
+        counts = [show(url).count('<a class="ri-tile') for url in sorted(set(urls))]
+        assert sum(counts) == int(tiles(page)["Requests"])
+
+    def test_has_neither_inline_style_nor_script(self, show, busy):
+        page = show()
+        assert " style=" not in page
+        assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
+
+    def test_no_query_loads_bytes_and_they_are_few(self, show, busy):
+        show()
+        with capture_queries() as queries:
+            show()
+        assert loading_bytes(queries) == []
+        assert len(queries) <= 25
+
+    def test_links_from_the_lists_and_the_index(self, show, busy):
+        assert f"{PAGE}?" in show("/admin/request_images/requestlog/")
+        assert PAGE in show("/admin/request_images/")
+
+    def test_in_german(self, show, busy):
+        with translation.override("de"):
+            page = show()
+        for part in ("Was zu wissen ist", "Fehler im Lauf der Zeit", "11,1 %"):
+            assert part in page
+
+
+class TestSentences:
+    def test_nothing_stands_out(self, show, busy):
+        [sentence] = sentences(show())
+        assert sentence.startswith("Nothing stands out")
+
+    def test_bad_news_first(self, show, settings):
+        """What fails, what was not kept, what is full: each where it is to be seen."""
+        settings.REQUEST_IMAGES_MAX_STORED_MB = 0.0001
+        for number in range(40):
+            make_image(draw(seed=number % 3), days_old=1)
+            make_image(draw("GIF"), days_old=1, **FAILED)
+        make_image(kept=False)
+        found = sentences(show())
+        assert found[0] == (
+            "image/gif: 100 % fail, against 0 % of the others (40 requests)"
+        )
+        assert "1 image was not kept: too large" in found
+        assert "The storage is full in 0 days, if it goes on like this" in found
+
+    def test_a_storage_that_is_never_full(self, show, settings):
+        """Nothing comes, so nothing is said."""
+        settings.REQUEST_IMAGES_MAX_STORED_MB = 1000
+        make_log(days_old=1)
+        assert not any("is full" in sentence for sentence in sentences(show()))
+
+    def test_slower_since_a_release(self, show):
+        for number in range(200):
+            make_log(days_old=5, release="2.3", duration_ms=10 + number % 3)
+            make_log(days_old=1, release="2.4", duration_ms=50 + number % 3)
+        found = sentences(show())
+        assert re.fullmatch(
+            r"p95 5\d(\.\d)? ms, up 3\d\d % since release 2\.4 \(200 requests\)",
+            found[0],
+        )
+
+    def test_cleanup(self, show, busy):
+        """When images are over, and nobody has cleaned up."""
+        make_image(days_old=40)
+        assert "cleanup_old_images has never run" in sentences(show())
+        with lease("cleanup"):
+            pass
+        assert "cleanup_old_images has never run" not in sentences(show())
+        Lease.objects.update(until=timezone.now() - timedelta(days=3))
+        assert "cleanup_old_images last ran 3 days ago" in sentences(show())
+
+
+class TestNothing:
+    def test_off(self, show, settings):
+        """The setting to add."""
+        settings.REQUEST_IMAGES_ENABLED = False
+        assert "REQUEST_IMAGES_ENABLED = True" in show()
+
+    def test_on_but_nothing_yet(self, show):
+        """The code to paste."""
+        assert "@capture_images" in show()
+
+    def test_off_again(self, show, busy, settings):
+        settings.REQUEST_IMAGES_ENABLED = False
+        page = show()
+        assert "Nothing new is recorded" in page
+        assert tiles(page)["Requests"] == "45"
+
+    def test_no_request_matches(self, show, busy):
+        """What to remove."""
+        page = show(since="2001-01-01", until="2001-01-31")
+        assert "No request matches." in page
+        assert '<a href="?until=2001-01-31">Since: 2001-01-01</a>' in page
+
+    def test_none_in_the_last_days(self, show):
+        make_log(days_old=100)
+        page = show()
+        assert "No request matches." in page
+        assert "Remove a filter" not in page
+
+    @pytest.mark.parametrize("name", PANELS)
+    def test_in_a_panel(self, show, name):
+        assert 'id="ri-panel-content"' in show(panel(name))
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("url", [PAGE, *map(panel, ["latency", "pixels"])])
+    def test_wrong_parameters_are_told(self, show, busy, url):
+        page = show(url, days="many", colour="red", endpoint="solve")
+        assert "days: not a whole number" in page
+        assert "colour: unknown parameter" in page
+
+    @pytest.mark.parametrize("url", [PAGE, panel("latency")])
+    def test_too_many_to_look_at(self, show, busy, monkeypatch, url):
+        monkeypatch.setattr(live, "MOST_ROWS", 3)
+        page = show(url, mime_type="image/png")
+        assert "Narrow the period" in page
+        assert '<a href="?mime_type=image%2Fpng&days=1">1 day</a>' in page
+
+    def test_hours_that_nobody_has_added_up(self, show, busy, monkeypatch):
+        """The command to run is said."""
+        monkeypatch.setattr(summary, "BUILD_SECONDS", -1)
+        page = show()
+        assert re.search(r"\d+ hours are not counted yet", page)
+        assert "update_image_statistics" in page
+
+    def test_an_unknown_panel(self, client):
+        client.force_login(make_superuser())
+        assert client.get(f"{PAGE}nothing/").status_code == 404
+
+
+class TestWhoMaySee:
+    @pytest.mark.parametrize("url", [PAGE, *map(panel, PANELS)])
+    def test_needs_the_permission(self, client, busy, url):
+        client.force_login(make_user("view_requestimage"))
+        assert client.get(url).status_code == 403
+
+    @pytest.mark.parametrize("url", [PAGE, *map(panel, PANELS)])
+    def test_nobody_else(self, client, busy, url):
+        assert client.get(url).status_code == 302
+
+    def test_without_pictures(self, client, busy):
+        """Whoever may not see images is led to the list of requests."""
+        client.force_login(make_user("view_requestlog"))
+        pages = [
+            client.get(url).content.decode() for url in [PAGE, *map(panel, PANELS)]
+        ]
+        for page in pages:
+            assert "/requestimage/" not in page
+        assert "/requestlog/?days=30" in pages[0]
+
+    def test_the_index_leads_nobody_else_there(self, client):
+        client.force_login(make_user("view_requestimage"))
+        assert PAGE not in client.get("/admin/request_images/").content.decode()
+
+
+class TestPanels:
+    def test_latency(self, show, busy):
+        """From a class of durations to its pictures."""
+        page = show(panel("latency"))
+        urls = set(re.findall(rf'href="({GALLERY}\?[^"]*duration=8\.0[^"]*)"', page))
+        assert sum(show(url).count('<a class="ri-tile') for url in urls) == 45
+
+    def test_pixels(self, show, busy):
+        page = show(panel("pixels"))
+        assert "All 45 requests of this period." in page
+        for image in busy:
+            assert f"/requestimage/{image.pk}/change/" in page
+
+    def test_pixels_of_many(self, show, busy, monkeypatch):
+        """All that failed, the slowest, and some of the others."""
+        slow = make_image(draw(seed=9), duration_ms=900)
+        monkeypatch.setattr(marks, "MOST", 20)
+        page = show(panel("pixels"))
+        assert re.search(r"Sampled \d+ of 46 requests; all that failed", page)
+        for image in [slow, *busy[::9]]:
+            assert f"/requestimage/{image.pk}/change/" in page
+
+    def test_pixels_of_too_many_that_failed(self, show, busy, monkeypatch):
+        monkeypatch.setattr(marks, "MOST", 20)
+        monkeypatch.setattr(marks, "MOST_FAILED", 3)
+        monkeypatch.setattr(marks, "MOST_SLOW", 2)
+        assert "even those that failed" in show(panel("pixels"))
+
+    def test_repeated(self, show, busy):
+        make_image(draw(seed=99))
+        page = show(panel("repeated"))
+        assert page.count("a cache would have saved") == 7
+        assert "seen 7 times, failed 1; a cache would have saved 75 ms" in page
+        [url, *_] = re.findall(r'href="([^"]*hash=[^"]*)"', page)
+        assert show(url).count('<a class="ri-tile') in (6, 7)
+
+    def test_repeated_of_many(self, show, busy, monkeypatch):
+        """It is said since when it was looked."""
+        monkeypatch.setattr("request_images.paging.MANY", 20)
+        assert "Looked at: the newest pictures" in show(panel("repeated"))
+
+    def test_storage(self, show, busy, settings):
+        settings.REQUEST_IMAGES_MAX_STORED_MB = 5
+        page = show(panel("storage"))
+        assert "projected" in page
+        assert "limit 5 MB" in page
+
+
+def test_many_kinds_of_errors(show):
+    """The most frequent have a colour each; the others share one, and a link."""
+    for number in range(9):
+        make_log(days_old=1, error_type=f"error {number}", status_code=422)
+    page = show()
+    assert "error 0" in page
+    assert "error_type=error+0" in page
+
+
+def test_rows_that_go_while_they_are_counted():
+    """There is nothing to draw any more."""
+    assert marks._some(RequestImage.objects.none(), 10, 5) == []
+
+
+def test_capture_status_in_words():
+    assert naming.name_of(Facet.CAPTURE_STATUS, "too_large") == "too large"
+
+
+class TestSlots:
+    @pytest.mark.parametrize(
+        ("days", "count"), [(1, 25), (7, 8), (92, 93), (365, 53), (3650, 122)]
+    )
+    def test_are_not_too_many(self, days, count):
+        found = overview.slots_of(Period.last_days(days))
+        assert abs(len(found) - count) <= 1
+        assert all(a[1] == b[0] for a, b in pairwise(found))
+
+    def test_without_a_beginning_thirty_days(self, show):
+        """As they are without anything."""
+        now = timezone.now()
+        for days_old in (20, 60):
+            make_log(days_old=days_old)
+        until = (now - timedelta(days=10)).date().isoformat()
+        assert tiles(show(until=until))["Requests"] == "1"
