@@ -76,6 +76,7 @@ def aims(results: dict[str, Any]) -> Iterator[Aim]:
         yield from _all_stored(variant, results["load"])
     yield from _micro_aims(results["micro"])
     yield from _memory(results["memory"])
+    yield from _statistics(results["statistics"])
 
 
 def _judge(
@@ -173,6 +174,15 @@ def _micro_aims(micro: dict[str, Any]) -> Iterator[Aim]:
             if "cpu" in parts
         }
         yield from _judge(f"{what}, to the floor", values, 1.5, "{:.2f}x".format)
+
+
+def _statistics(rows: list[dict[str, Any]]) -> Iterator[Aim]:
+    for part, limit in (("a dashboard", 300), ("the stats JSON", 150)):
+        values = {
+            f"{row['database']}, {row['requests']} requests": row["parts"][part]["ms"]
+            for row in rows
+        }
+        yield from _judge(part, values, limit, "{:.0f} ms".format)
 
 
 def _memory(peaks: list[dict[str, Any]]) -> Iterator[Aim]:

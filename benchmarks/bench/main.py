@@ -18,12 +18,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import cleanup, images, memory, report, under_load
+import psutil
+
+from . import cleanup, images, memory, report, statistics, under_load
 from .databases import HERE, Database, Postgresql, Sqlite, UnavailableError, made
 from .servers import SERVERS
 from .variants import VARIANTS
 
-PARTS = ("load", "micro", "memory", "cleanup")
+PARTS = (
+    *("load", "micro", "memory", "cleanup", "encodings", "dedup", "moving"),
+    "statistics",
+)
+_PATIENCE = 3600.0
 MEASURED = (
     "Django",
     "django-silk",
@@ -52,6 +58,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--seconds", type=float, default=None, help="5; of each load in each round")
     add("--memory-requests", type=int, default=None, help="1000, of 10 MB each")
     add("--cleanup-rows", type=int, default=None, help="400,000 old requests")
+    add("--moving-contents", type=int, default=None, help="10,000 of 20 KB")
+    add("--folder", default=os.environ.get("BENCH_FOLDER"), help="images to compress")
+    add("--statistics-rows", nargs="+", type=int, default=None, help="100,000 and 10^6")
     options = parser.parse_args(given)
     quick: dict[str, Any] = {
         "rounds": 1,
@@ -59,6 +68,8 @@ def arguments(given: list[str]) -> argparse.Namespace:
         "sizes_kb": [100],
         "memory_requests": 60,
         "cleanup_rows": 10_000,
+        "moving_contents": 500,
+        "statistics_rows": [10_000],
     }
     whole: dict[str, Any] = {
         "rounds": 5,
@@ -66,6 +77,8 @@ def arguments(given: list[str]) -> argparse.Namespace:
         "sizes_kb": [100, 1000],
         "memory_requests": 1000,
         "cleanup_rows": 400_000,
+        "moving_contents": 10_000,
+        "statistics_rows": [100_000, 1_000_000],
     }
     for name, value in (quick if options.quick else whole).items():
         if getattr(options, name) is None:
@@ -83,6 +96,7 @@ def run(given: list[str]) -> int:
     results: dict[str, Any] = {
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_average": [psutil.getloadavg()[0]],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in MEASURED},
         "options": vars(options),
@@ -91,6 +105,10 @@ def run(given: list[str]) -> int:
         "micro": {},
         "memory": [],
         "cleanup": [],
+        "encodings": {},
+        "dedup": {},
+        "moving": {},
+        "statistics": [],
     }
     started = time.monotonic()
 
@@ -102,11 +120,13 @@ def run(given: list[str]) -> int:
             try:
                 with made(DATABASES[name], Path(folder)) as database:
                     _measure(options, database, Path(folder), results, say)
+                    _measure_stores(options, database, Path(folder), results, say)
             except UnavailableError as error:
                 results["not_measured"].append(f"{name}: {error}")
             except KeyboardInterrupt:
                 results["not_measured"].append(f"what was left of {name}: interrupted")
                 break
+    results["load_average"].append(psutil.getloadavg()[0])
     file = HERE / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(results, indent=1))
@@ -155,6 +175,61 @@ def _measure(
         say(f"cleanup, {database.name}")
         cleaned = cleanup.measure(database, options.cleanup_rows)
         results["cleanup"].append(asdict(cleaned))
+    _statistics(options, database, results, say)
+
+
+def _statistics(
+    options: argparse.Namespace,
+    database: Database,
+    results: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    for rows in options.statistics_rows if "statistics" in options.only else ():
+        say(f"statistics of {rows} requests, {database.name}")
+        results["statistics"].append(asdict(statistics.measure(database, rows)))
+
+
+def _measure_stores(
+    options: argparse.Namespace,
+    database: Database,
+    folder: Path,
+    results: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    if "encodings" in options.only:
+        found = _encodings(options, database, folder, say)
+        results["encodings"][database.name] = found
+    if "dedup" in options.only:
+        say(f"dedup, {database.name}")
+        database.clear()
+        where = str(folder / f"dedup-{database.name}")
+        output = _python(database, "after_response", "-m", "bench.dedup", where)
+        results["dedup"][database.name] = json.loads(output)
+    if "moving" in options.only:
+        say(f"moving, {database.name}")
+        database.clear()
+        where = str(folder / f"moving-{database.name}")
+        for step in (("fill", str(options.moving_contents)), ("move", where)):
+            output = _python(database, "after_response", "-m", "bench.moving", *step)
+        results["moving"][database.name] = json.loads(output)
+
+
+def _encodings(
+    options: argparse.Namespace,
+    database: Database,
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    asked = {"stores": str(folder / "objects")}
+    if options.folder:
+        asked["saved"] = str(Path(options.folder).resolve())
+    found: dict[str, Any] = {}
+    for part, where in asked.items():
+        say(f"encodings: {part}, {database.name}")
+        database.clear()
+        command = ("-m", "bench.encodings", part, where)
+        found[part] = json.loads(_python(database, "after_response", *command))
+    return found
 
 
 def _micro(
@@ -190,7 +265,7 @@ def _python(database: Database, variant: str, *command: str) -> str:
         env={**database.environment(variant), "BENCH_BACKLOG_MB": "512"},
         cwd=HERE,
         check=True,
-        timeout=300,
+        timeout=_PATIENCE,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout

@@ -14,8 +14,10 @@ _BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 def text(results: dict[str, Any]) -> str:
     """Return everything that is printed."""
+    start, end = results["load_average"]
     head = [
         f"{results['when']}  {results['machine']}  Python {results['python']}",
+        f"Load average {start:.1f} at the start, {end:.1f} at the end",
         ", ".join(f"{name} {v}" for name, v in results["versions"].items()),
         *(f"Not measured: {why}" for why in results["not_measured"]),
     ]
@@ -25,6 +27,11 @@ def text(results: dict[str, Any]) -> str:
     parts += [_micro(results["micro"])] if results["micro"] else []
     parts += [_memory(results["memory"])] if results["memory"] else []
     parts += [_cleanup(results["cleanup"])] if results["cleanup"] else []
+    parts += [_encodings(results["encodings"])] if results["encodings"] else []
+    parts += _saved(results["encodings"])
+    parts += [_statistics(results["statistics"])] if results["statistics"] else []
+    parts += [_dedup(results["dedup"])] if results["dedup"] else []
+    parts += [_moving(results["moving"])] if results["moving"] else []
     parts.append(_aims(aims(results)))
     return "\n\n".join(parts) + "\n"
 
@@ -141,6 +148,117 @@ def _cleanup(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return f"Cleanup, beside a writer\n{table(head, lines)}"
+
+
+def _encodings(databases: dict[str, Any]) -> str:
+    head = ["database", "store", "encoding", "KB", "stored", "capture ms", "compress"]
+    lines = [
+        [
+            database,
+            row["store"],
+            row["encoding"],
+            f"{row['size_kb']:.0f}",
+            f"{row['stored']:.0%}",
+            f"{row['capture_ms']:.1f}",
+            _times(row["compress_ms"] / row["capture_ms"]),
+            f"{row['read_raw_ms']:.1f}",
+            _times(row["read_ms"] / row["read_raw_ms"]),
+        ]
+        for database, parts in databases.items()
+        for row in parts["stores"]
+    ]
+    title = "Smaller forms; compressing in captures, reading back in reads of the raw"
+    return f"{title}\n{table([*head, 'read raw ms', 'read back'], lines)}"
+
+
+def _saved(databases: dict[str, Any]) -> list[str]:
+    found = [parts["saved"] for parts in databases.values() if "saved" in parts]
+    if not found:
+        return []
+    one = found[-1]  # it is the same in each database
+    received = one["received"]
+    lines = [
+        ["received", str(one["images"]), str(received), "", ""],
+        ["once each", "", str(one["distinct"]), _percent(one["distinct"] / received)],
+    ]
+    lines[-1].append("")
+    for name, done in one["encodings"].items():
+        line = [f"those by {name}", str(done["images"])]
+        line += [f"{done['before']} to {done['after']}"]
+        line += [_percent(done["after"] / done["before"] if done["before"] else None)]
+        lines.append([*line, f"{done['seconds']:.1f}"])
+    lines.append(["stored", "", str(one["stored"]), _percent(one["stored"] / received)])
+    lines[-1].append("")
+    head = ["what", "images", "bytes", "of those before", "seconds"]
+    return [f"Saved over a folder\n{table(head, lines)}"]
+
+
+def _statistics(rows: list[dict[str, Any]]) -> str:
+    head = ["database", "requests", "asked for", "ms", "our CPU ms", "queries"]
+    lines = []
+    for row in rows:
+        place = [row["database"], str(row["requests"])]
+        seconds = [f"{1000 * row[f'build{name}_seconds']:.0f}" for name in ("", "_cpu")]
+        lines.append([*place, f"adding up {row['hours']} hours", *seconds, ""])
+        for what, part in row["parts"].items():
+            figures = [f"{part['ms']:.1f}", f"{part['cpu_ms']:.1f}"]
+            lines.append([*place, what, *figures, str(part["queries"])])
+    return f"Statistics of 30 days\n{table(head, lines)}"
+
+
+def _dedup(databases: dict[str, Any]) -> str:
+    head = ["database", "store", "KB", "hash and header ms", "new ms", "kept ms"]
+    head += ["kept / new", "new / floor", "kept / floor", "floor new ms", "floor kept"]
+    lines = [
+        [
+            database,
+            row["store"],
+            str(row["size_kb"]),
+            f"{row['inspect_ms']:.1f}",
+            f"{row['new_ms']:.1f}",
+            f"{row['kept_ms']:.1f}",
+            _times(row["kept_ms"] / row["new_ms"]),
+            _times(row["new_ms"] / row["floor_new_ms"]),
+            _times(row["kept_ms"] / row["floor_kept_ms"]),
+            f"{row['floor_new_ms']:.1f}",
+            f"{row['floor_kept_ms']:.1f}",
+        ]
+        for database, rows in databases.items()
+        for row in rows
+    ]
+    title = "Writing a request whose image is new, and one whose image is kept already"
+    return f"{title}\n{table(head, lines)}"
+
+
+def _moving(databases: dict[str, Any]) -> str:
+    head = ["database", "to", "contents", "a second", "statements", "commits"]
+    head += ["in the database", "start MB", "peak MB", "bare a second", "ours / bare"]
+    head += ["to disk a second", "ours / to disk"]
+    lines = [
+        [
+            database,
+            row["to"],
+            str(row["contents"]),
+            *_rate(row["contents"], row["seconds"], None),
+            f"{row['statements']:.1f}",
+            f"{row['commits']:.1f}",
+            _percent(row["database_share"]),
+            f"{row['start_mb']:.0f}",
+            f"{row['peak_mb']:.0f}",
+            *_rate(row["contents"], row["bare_seconds"], row["seconds"]),
+            *_rate(row["contents"], row["to_disk_seconds"], row["seconds"]),
+        ]
+        for database, rows in databases.items()
+        for row in rows
+    ]
+    return f"Moving contents\n{table(head, lines)}"
+
+
+def _rate(number: int, seconds: float | None, ours: float | None) -> list[str]:
+    if seconds is None:
+        return ["", ""]
+    rate = f"{number / seconds:.0f}"
+    return [rate] if ours is None else [rate, _times(ours / seconds)]
 
 
 def _aims(found: Iterable[Aim]) -> str:

@@ -7,6 +7,7 @@ in the background has another.
 from __future__ import annotations
 
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,6 +19,7 @@ from django.db.backends.utils import CursorWrapper
 from typing_extensions import Self
 
 _OWN = "SELECT COUNT("  # the benchmark's, to see whether all is written
+_COMMIT = "COMMIT"
 _KIND = 60  # characters that tell one kind of statement from another
 
 
@@ -25,7 +27,8 @@ class Statements:
     """Times every statement and commit while it is entered."""
 
     def __init__(self) -> None:
-        self._timed: list[tuple[str, float]] = []
+        # Whoever measures memory beside it is not to measure this.
+        self._timed: defaultdict[str, array[float]] = defaultdict(_times)
         self._originals: list[tuple[type, str, Callable[..., Any]]] = []
 
     def __enter__(self) -> Self:
@@ -46,8 +49,8 @@ class Statements:
             try:
                 return original(wrapper, *args, **kwargs)
             finally:
-                text = str(args[0]) if args else "COMMIT"
-                self._timed.append((text, time.perf_counter() - started))
+                text = str(args[0]) if args else _COMMIT
+                self._timed[text].append(time.perf_counter() - started)
 
         setattr(owner, name, timed)
 
@@ -63,11 +66,26 @@ class Statements:
         not the database's time.
         """
         kinds: defaultdict[str, list[float]] = defaultdict(list)
-        for text, seconds in self._timed:
+        for text, seconds in self._timed.items():
             is_ours = not text.startswith(_OWN)
             if is_ours and (not table or _first_table(text) == table):
-                kinds[text[:_KIND]].append(seconds)
+                kinds[text[:_KIND]].extend(seconds)
         return sum(median(times) * len(times) for times in kinds.values())
+
+    def all_seconds(self) -> float:
+        """Return the time of all statements as it was: for what has one thread."""
+        return sum(map(sum, self._timed.values()))
+
+    def numbers(self) -> tuple[int, int]:
+        """Return how many statements were sent, and how many commits."""
+        commits = len(self._timed[_COMMIT])
+        # SQLite is told to begin by a statement, PostgreSQL is not.
+        begins = sum(len(t) for s, t in self._timed.items() if s.startswith("BEGIN"))
+        return sum(map(len, self._timed.values())) - commits - begins, commits
+
+
+def _times() -> array[float]:
+    return array("d")
 
 
 def _first_table(text: str) -> str:

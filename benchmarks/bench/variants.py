@@ -45,8 +45,13 @@ VARIANTS = (
 
 CLEARED = (
     _OURS,
+    "request_images_statisticsrollup",
+    "request_images_statisticsstate",
+    "request_images_stalehour",
+    "request_images_gonerequests",
     "request_images_requestlog",
     "request_images_imagecontent",
+    "request_images_pendingdeletion",
     "site_upload",
     "silk_sqlquery",
     "silk_response",

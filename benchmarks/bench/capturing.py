@@ -1,0 +1,64 @@
+"""Captures in this very process, without a view, and the stores they go to."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.test.utils import override_settings
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from request_images.models import RequestImage, RequestLog
+
+ALIAS = "bench"
+STORES = {"database": None, "files": ALIAS}
+"""What is measured, and the alias in the settings that it stands for."""
+
+
+@contextmanager
+def storing(folder: str, alias: str | None) -> Iterator[None]:
+    """Keep what is captured in a store; the one of files is in a folder."""
+    backend = "django.core.files.storage.FileSystemStorage"
+    files = {"BACKEND": backend, "OPTIONS": {"location": folder}}
+    storages = {**settings.STORAGES, ALIAS: files}
+    with override_settings(STORAGES=storages, REQUEST_IMAGES_STORAGE=alias):
+        yield
+
+
+def request_with(data: bytes) -> tuple[RequestLog, RequestImage]:
+    """Return the unsaved rows of a request that brings an image."""
+    from request_images.inspection import inspect
+    from request_images.models import RequestImage, RequestLog
+
+    info = inspect(data)
+    log = RequestLog(
+        request_id=uuid.uuid4().hex,
+        created_at=timezone.now(),
+        endpoint="solve",
+        method="POST",
+        path="/solve/",
+        status_code=200,
+        duration_ms=10,
+        duration_bucket=100,
+        image_count=1,
+        capture_status="stored",
+    )
+    image = RequestImage(
+        image_hash=info.image_hash,
+        file_size=info.file_size,
+        mime_type=info.format.mime_type if info.format else "",
+    )
+    return log, image
+
+
+def capture(data: bytes) -> int:
+    """Record a request that brings an image, and return its content's key."""
+    from request_images.storing import save
+
+    log, image = request_with(data)
+    save(log, image, data)
+    return int(image.content_id or 0)
