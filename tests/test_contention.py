@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
+
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 from django.utils.connection import ConnectionDoesNotExist
 
-from request_images import health, signals, spooling, storing, writing
+from request_images import health, removal, signals, spooling, storing, writing
 from request_images.columns import clean_json
 from request_images.faults import Fault, fault_of
 from request_images.judging import Job
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.payload import Payload, Upload
+from request_images.reckoning import Cleaned
+from request_images.retention import clean
 from request_images.storing import usable_connection
+from request_images.terms import Retention
 
 from .factories import unsaved_record
 from .images import draw
@@ -89,6 +95,88 @@ def test_conflict(monkeypatch):
     post()
     assert status() == "stored"
     assert health.faults() == {}
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="SQLite has one writer at a time"
+)
+def test_cleanup_of_an_image_that_is_just_referred_to(
+    monkeypatch,
+):  # pragma: no cover  # see skipif
+    """It waits for us, and keeps the bytes: nothing need be tried again."""
+    old = unsaved_record(1)
+    old.log.created_at -= timedelta(days=40)
+    storing.save_many([old])
+    save_once, insert, tries, cleaned = storing._save_once, storing.insert, [], []
+
+    def clean_up():
+        try:
+            cleaned.append(clean(Retention.of_days(30, 365), batch_size=10).total)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=clean_up)
+
+    def watched(records, using):
+        tries.append(1)
+        save_once(records, using)
+
+    def while_it_cleans(rows, using):
+        if rows and isinstance(rows[0], RequestImage):
+            thread.start()
+            thread.join(0.3)
+            assert thread.is_alive()
+        insert(rows, using)
+
+    monkeypatch.setattr(storing, "_save_once", watched)
+    monkeypatch.setattr(storing, "insert", while_it_cleans)
+    record = unsaved_record(1)
+    storing.save_many([record])
+    thread.join()
+    assert tries == [1]
+    assert record.log.capture_status == "duplicate"
+    assert cleaned == [Cleaned(images=1)]
+    assert RequestImage.objects.get().image_data == draw(seed=1)
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="SQLite has one writer at a time"
+)
+def test_image_that_is_just_being_deleted(
+    monkeypatch,
+):  # pragma: no cover  # see skipif
+    """We wait until it is gone, and keep it anew: nothing need be tried again."""
+    old = unsaved_record(1)
+    old.log.created_at -= timedelta(days=40)
+    storing.save_many([old])
+    save_once, weigh, tries = storing._save_once, removal._weigh, []
+    record = unsaved_record(1)
+
+    def record_it():
+        try:
+            storing.save_many([record])
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=record_it)
+
+    def watched(records, using):
+        tries.append(1)
+        save_once(records, using)
+
+    def while_we_record(rows):
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        return weigh(rows)
+
+    monkeypatch.setattr(storing, "_save_once", watched)
+    monkeypatch.setattr(removal, "_weigh", while_we_record)
+    assert clean(Retention.of_days(30, 365), batch_size=10).total.contents == 1
+    thread.join()
+    assert tries == [1]
+    assert record.log.capture_status == "stored"
+    assert RequestImage.objects.get().image_data == draw(seed=1)
 
 
 class TestBusy:

@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -40,14 +40,25 @@ def test_one_at_a_time():
             pytest.fail("two at once")  # pragma: no cover
         with lease("moving"):
             assert Lease.objects.count() == 2
-    assert not Lease.objects.exists()
+    assert not Lease.objects.filter(until__gt=timezone.now()).exists()
+
+
+def test_without_time_zones(settings):
+    """There is none to be told."""
+    settings.USE_TZ = False
+    with (
+        lease("cleanup"),
+        pytest.raises(WorkTaken, match=r"since [0-9-]+ \d\d:\d\d:\d\d\.$"),
+        lease("cleanup"),
+    ):
+        pytest.fail("two at once")  # pragma: no cover
 
 
 def test_is_given_back_after_a_fault():
     """The next one need not wait."""
     with pytest.raises(RuntimeError), lease("cleanup"):
         raise RuntimeError
-    assert not Lease.objects.exists()
+    assert not Lease.objects.filter(until__gt=timezone.now()).exists()
 
 
 def test_of_a_killed_process_ends_by_itself():
@@ -94,6 +105,27 @@ def test_that_is_given_back_at_this_very_moment(monkeypatch):
         pytest.fail("nobody's")  # pragma: no cover
 
 
+@pytest.mark.parametrize(
+    ("method", "nth"), [("bulk_create", 1), ("update", 1), ("update", 2), ("update", 3)]
+)
+def test_that_runs_into_others(monkeypatch, method, nth):
+    """Of two that begin or end at once, a database may take one for a deadlock."""
+    statement, calls = getattr(QuerySet, method), []
+
+    def failing(rows, *args, **kwargs):
+        calls.append(method)
+        if rows.model is Lease and len(calls) == nth:
+            raise OperationalError(1213, "Deadlock found")
+        return statement(rows, *args, **kwargs)
+
+    monkeypatch.setattr(QuerySet, method, failing)
+    monkeypatch.setattr(leasing, "_PROLONGED_EVERY", timedelta(0))
+    with lease("cleanup") as held:
+        held.prolong()
+    assert len(calls) > nth
+    assert not Lease.objects.filter(until__gt=timezone.now()).exists()
+
+
 @pytest.mark.skipif(
     connection.vendor == "sqlite",
     reason="an in-memory database makes nobody wait, it refuses",
@@ -128,4 +160,4 @@ def test_many_that_begin_at_once():  # pragma: no cover  # see skipif
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == ["held"] + ["taken"] * (number - 1)
-        assert not Lease.objects.exists()
+        assert not Lease.objects.filter(until__gt=timezone.now()).exists()

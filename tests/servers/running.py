@@ -245,10 +245,19 @@ class Server:
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             raise AssertionError(f"{self.name} is gone: {self.output()}")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            connection.request("GET", "/name/", headers={"Connection": "close"})
+            answer = connection.getresponse().read().decode()
         except OSError:
             return False
+        except http.client.HTTPException as error:
+            answer = str(error)
+        finally:
+            connection.close()
+        # Servers that start side by side may have been given the same free port.
+        if answer != f"{self.name} {self._folder}":
+            raise AssertionError(f"another has the port of {self.name}: {answer!r}")
         return True
 
     def output(self) -> str:

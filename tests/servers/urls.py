@@ -1,6 +1,7 @@
 """The views that real servers serve, and their URLs: one for each way to go wrong."""
 
 import asyncio
+import os
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
@@ -13,6 +14,11 @@ from . import signs
 
 class Boom(Exception):
     """What the views here raise."""
+
+
+def name(request):
+    """Tell which server this is, of whose tests."""
+    return HttpResponse(f"{os.environ['SERVERS_NAME']} {signs.FOLDER}")
 
 
 def plain(request):
@@ -104,6 +110,9 @@ VIEWS = {
     "async_patient": async_patient,
 }
 urlpatterns = [
-    path(f"{name}/", csrf_exempt(capture_images(view)), name=name)
-    for name, view in VIEWS.items()
+    path("name/", name),
+    *(
+        path(f"{path_name}/", csrf_exempt(capture_images(view)), name=path_name)
+        for path_name, view in VIEWS.items()
+    ),
 ]

@@ -1,0 +1,22 @@
+"""Settings of the site that works hard, or is killed: two stores, and short days."""
+
+from tests.servers.settings import *  # noqa: F403
+
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    # One writer at a time, and many that want to be it.
+    DATABASES["default"]["OPTIONS"] = {  # noqa: F405
+        "timeout": 60,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+    }
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "bucket": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": f"{env.str('SERVERS_SIGNS')}/bucket"},  # noqa: F405
+    },
+}
+LOGGING = {"version": 1, "loggers": {"django.request": {"level": "CRITICAL"}}}
+REQUEST_IMAGES_RETENTION_DAYS = 20
+REQUEST_IMAGES_FAILED_RETENTION_DAYS = 30
+REQUEST_IMAGES_BYTES_RETENTION_DAYS = 10
+REQUEST_IMAGES_LOG_RETENTION_DAYS = 40

@@ -1,0 +1,107 @@
+"""Everything at once, and killed at any moment: what is promised holds, by counting.
+
+A few seconds of it run with the other tests. For minutes::
+
+    STRESS_SECONDS=120 KILLS=50 pytest -s tests/test_under_fire.py
+
+``DATABASE_URL`` chooses the database. ``-s`` shows the counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from .servers.running import ROOT, Database
+
+SECONDS = float(os.environ.get("STRESS_SECONDS", "4"))
+KILLS = int(os.environ.get("KILLS", "2"))
+MUST_BE_NOTHING = (
+    "failures",
+    "faults",
+    "logs_lost",
+    "logs_twice",
+    "logs_not_kept",
+    "logs_without_bytes",
+    "logs_without_words",
+    "contents_lost",
+    "orphans",
+    "dangling",
+    "objects_missing",
+    "objects_unknown",
+    "objects_to_lose",
+    "objects_unnamed",
+    "pending_then",
+    "findings",
+    "in_the_end_logs",
+    "in_the_end_contents",
+    "in_the_end_objects",
+)
+
+
+@pytest.fixture
+def run(tmp_path, django_db_blocker):
+    """Run a module of ``tests.servers`` on a database of its own; return its counts."""
+
+    def run(*arguments: str) -> dict:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", *arguments],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(done.stdout)  # noqa: T201  # with -s, this is what one wants to see
+        assert done.returncode == 0, done.stderr
+        assert "Capture fault" not in done.stderr, done.stderr
+        return json.loads(done.stdout)
+
+    with django_db_blocker.unblock():
+        database = Database(tmp_path, "fire")
+        environment = database.environment() | {
+            "DJANGO_SETTINGS_MODULE": "tests.servers.working"
+        }
+        try:
+            database.create()
+            yield run
+        finally:
+            database.remove()
+
+
+def test_all_at_once(run):
+    """Recording, cleanup, erasure, moves, compression, repair: nothing is lost or left.
+
+    Each request that was answered has one log, or one that was deleted and told of.
+    Each content that was ever kept is there, or was deleted and told of. Two of the
+    same command do no harm.
+    """
+    found = Counter(run("tests.servers.stress", str(SECONDS)))
+    assert {name: found[name] for name in MUST_BE_NOTHING} == dict.fromkeys(
+        MUST_BE_NOTHING, 0
+    )
+    assert found["answered"] == found["captured_stored"] + found["captured_duplicate"]
+    assert found["contents"] == found["references"]
+    worked = (
+        "captured_stored",
+        "captured_duplicate",
+        "deleted_logs",
+        "compressed",
+        "not_done",
+    )
+    assert all(found[name] for name in worked)
+
+
+def test_killed_at_any_moment(run):
+    """SIGKILL: all is whole at every moment, and the next run finishes the work."""
+    for name, found in run("tests.servers.killing", str(KILLS)).items():
+        assert found["killed"] == KILLS, name
+        # Of what a verification finds, the damage that was done to be repaired.
+        wrong = ("broken", "found", "failures", "left_in_the_end")
+        assert {each: found[each] for each in wrong} == dict.fromkeys(wrong, 0), name
+        assert found["objects_in_the_end"] == 0, name
