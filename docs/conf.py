@@ -54,7 +54,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"(django|collections|datetime|typing|P|R|Callable|Any)\b.*"),
     ("py:.*", r"(request_images\.sources\.|sources\.)?SourceSpec"),
     ("py:.*", r"request_images\.decorators\.[PR]|optional|Model"),
-    ("py:exc", r"(request_images\.exceptions\.)?SourceError|TypeError"),
+    (
+        "py:exc",
+        r"(request_images\.exceptions\.)?SourceError|TypeError|ImproperlyConfigured",
+    ),
 ]
 
 

@@ -21,9 +21,11 @@ from request_images.conf import PREFIX, Conf
 from request_images.formats import FORMATS
 from request_images.management.commands import (
     cleanup_old_images,
+    compress_image_contents,
     make_thumbnails,
     move_image_contents,
     request_images_health,
+    update_image_statistics,
     verify_image_contents,
 )
 from request_images.outcome import CaptureStatus
@@ -41,6 +43,7 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     "request_images.W004": {f"{PREFIX}BYTES_RETENTION_DAYS": 30},
     "request_images.W005": {f"{PREFIX}MAX_STORED_MB": 5},
     "request_images.W006": {f"{PREFIX}THUMBNAILS": "task"},
+    "request_images.W007": {"MEDIA_ROOT": "/srv/media", f"{PREFIX}STORAGE": "default"},
 }
 
 
@@ -108,9 +111,19 @@ def move_options() -> str:
     return _options(move_image_contents.Command())
 
 
+def compress_options() -> str:
+    """Return the options of ``compress_image_contents`` that are its own."""
+    return _options(compress_image_contents.Command())
+
+
 def verify_options() -> str:
     """Return the options of ``verify_image_contents`` that are its own."""
     return _options(verify_image_contents.Command())
+
+
+def statistics_options() -> str:
+    """Return the options of ``update_image_statistics`` that are its own."""
+    return _options(update_image_statistics.Command())
 
 
 def _options(command: BaseCommand) -> str:
@@ -131,8 +144,10 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     formats,
     capture_statuses,
     cleanup_options,
+    compress_options,
     thumbnails_options,
     health_options,
     move_options,
     verify_options,
+    statistics_options,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -14,11 +14,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from request_images.histograms import bucket_of
 from request_images.inspection import inspect
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models import (
+    FurtherImage,
+    ImageContent,
+    RequestImage,
+    RequestLog,
+)
 from request_images.outcome import CaptureStatus
-from request_images.stats import bucket_of
-from request_images.storing import Record
+from request_images.records import Record
 from request_images.terms import Retention, Term
 
 from .images import draw
@@ -26,9 +31,9 @@ from .images import draw
 PICTURE = draw()
 
 
-def unsaved_record(seed: int) -> Record:
+def unsaved_record(seed: int, fmt: str = "PNG") -> Record:
     """Return a request with a picture, ready to be written."""
-    data = draw(seed=seed)
+    data = draw(fmt, seed=seed)
     info = inspect(data)
     log = RequestLog(
         request_id=uuid.uuid4().hex,
@@ -47,6 +52,22 @@ def unsaved_record(seed: int) -> Record:
         mime_type=info.format.mime_type,
     )
     return Record(log, image, data)
+
+
+@contextmanager
+def tables_missing() -> Iterator[None]:
+    """Take our tables away, as before the first ``migrate``."""
+    models = RequestImage, RequestLog
+    with connection.constraint_checks_disabled():  # others refer to them
+        with connection.schema_editor() as editor:
+            for model in models:
+                editor.delete_model(model)
+        try:
+            yield
+        finally:
+            with connection.schema_editor() as editor:
+                for model in reversed(models):
+                    editor.create_model(model)
 
 
 def make_log(*, days_old: float = 0, **values: object) -> RequestLog:
@@ -111,6 +132,27 @@ def make_image(
         "content": make_content(data) if kept else None,
     }
     return RequestImage.objects.create(log=row, **values | (image or {}))
+
+
+def add_further(
+    image: RequestImage, data: bytes = PICTURE, *, kept: bool = True, **values: object
+) -> FurtherImage:
+    """Write a further image of a request, behind those that it has."""
+    known = ImageContent.objects.filter(image_hash=hashlib.sha256(data).hexdigest())
+    status = CaptureStatus.DUPLICATE if known.exists() else CaptureStatus.STORED
+    info = inspect(data)
+    usual = {
+        "position": image.further.count() + 1,
+        "image_hash": info.image_hash,
+        "mime_type": info.format.mime_type,
+        "file_size": info.file_size,
+        "width": info.width,
+        "height": info.height,
+        "source": "files.image",
+        "content": make_content(data) if kept else None,
+        "capture_status": status if kept else CaptureStatus.TOO_LARGE,
+    }
+    return image.further.create(**usual | values)
 
 
 def make_user(*permissions: str, **values: object):

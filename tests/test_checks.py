@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from django.core.checks import run_checks
 
+from request_images import encodings
 from request_images.conf import PREFIX
+
+from .test_encodings import needs_lepton
 
 pytestmark = pytest.mark.django_db  # some checks ask what the database can do
 
@@ -66,6 +69,8 @@ def test_a_deleted_setting_is_the_default(found, settings):
         ("E026", "MAX_STORED_MB", float("inf")),
         ("E027", "THUMBNAILS", "now"),
         ("E028", "THUMBNAIL_MAX_MEMORY_MB", 0),
+        ("E029", "ENCODINGS", ["brotli"]),
+        ("E030", "COMPRESSION", "now"),
     ],
 )
 def test_a_wrong_value_is_told(found, check_id, name, value):
@@ -133,6 +138,39 @@ def test_E023_an_alias_that_is_none(found):
     assert message.msg == said
     assert "'default', 'staticfiles'" in message.hint
     assert found(STORAGE="default") == {}
+
+
+def test_E023_a_storage_that_cannot_be_used(found, settings):
+    """As without the package that it needs: every image would be lost."""
+    settings.STORAGES = {**settings.STORAGES, "bucket": {"BACKEND": "no.such.Storage"}}
+    [message] = found(STORAGE="bucket").values()
+    assert message.id == "request_images.E023"
+    said = "STORAGE names 'bucket', which cannot be used: InvalidStorageError: Could"
+    assert said in message.msg
+
+
+@pytest.mark.parametrize(
+    ("location", "is_told"),
+    [("media", True), ("media/images", True), ("media2", False), ("", False)],
+)
+def test_W007_images_among_public_files(found, settings, tmp_path, location, is_told):
+    """The web server would hand them out, past every permission."""
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    backend = "django.core.files.storage.FileSystemStorage"
+    options = {"location": str(tmp_path / location)}
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "images": {"BACKEND": backend, "OPTIONS": options},
+        "memory": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    messages = found(STORAGE="images")
+    assert list(messages) == ["request_images.W007"] * is_told
+    if is_told:
+        assert not messages["request_images.W007"].is_serious()
+        assert "'images'" in messages["request_images.W007"].msg
+    assert found(STORAGE="memory") == {}
+    assert found(STORAGE=None) == {}
+    assert list(found(STORAGE="none")) == list(found(STORAGE=5))
 
 
 @pytest.mark.parametrize("images", [31, None])
@@ -238,3 +276,16 @@ def test_W002_an_unknown_name(found, name, hint):
     assert not message.is_serious()
     assert PREFIX + name in message.msg
     assert message.hint == hint
+
+
+def test_E029_an_encoding_whose_package_is_missing(found, monkeypatch):
+    """What to install is said."""
+    monkeypatch.setattr(encodings, "find_spec", lambda name: None)
+    message = found(ENCODINGS=["zlib", "lepton"])["request_images.E029"]
+    assert "pip install 'django-request-images[lepton]'" in message.msg
+    assert message.is_serious()
+
+
+@needs_lepton
+def test_E029_is_silent_with_the_package(found):
+    assert found(ENCODINGS=["zlib", "lepton"]) == {}

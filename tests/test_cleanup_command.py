@@ -8,8 +8,10 @@ import os
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import DatabaseError
+from django.utils import timezone
 
-from request_images import leasing
+from request_images import leasing, removal, retention
 from request_images.exceptions import LeaseLost
 from request_images.leasing import lease
 from request_images.models import ImageContent, Lease, RequestImage, RequestLog
@@ -109,8 +111,8 @@ def test_any_batch_size_has_the_same_result(size):
         ("--days=x", "'x' is no whole number"),
         ("--days=1.5", "'1.5' is no whole number"),
         ("--days=", "'' is no whole number"),
-        ("--batch-size=0", "give 1 at least"),
-        ("--batch-size=10001", "10001 rows are too many for one transaction"),
+        ("--batch-size=0", "no whole number from 1 to 10000"),
+        ("--batch-size=10001", "no whole number from 1 to 10000"),
         ("--batch-size=many", "'many' is no whole number"),
     ],
 )
@@ -158,7 +160,7 @@ def test_says_what_went_and_why(settings):
     told = run("--dry-run")
     lines = [line for line in told.splitlines() if "kept" not in line]
     beginnings = [
-        f"Images may take {megabytes:g} MB in all.",
+        f"Images may take {megabytes:.10g} MB in all.",
         "Would delete 1 images of successful requests (1 distinct); ",
         "Would delete 1 images of failed requests (1 distinct); ",
         "Would delete the bytes of 1 images (1 distinct); ",
@@ -172,7 +174,7 @@ def test_says_what_went_and_why(settings):
     assert (
         "Images are kept 30 days.\n"
         "Images of failed requests are kept 90 days.\n"
-        "Bytes are kept 7 days.\n"
+        "Bytes of successful requests are kept 7 days.\n"
         "Logs are kept 365 days.\n"
     ) in told
     assert run() == told.replace("Would delete", "Deleted")
@@ -185,6 +187,61 @@ def test_days_of_failures():
     make_image(draw(seed=1), days_old=8)
     assert "Images of failed requests are kept 7 days." in run("--failed-days=7")
     assert RequestImage.objects.get().log.status_code == 200
+
+
+def test_bytes_go_with_their_images(settings):
+    """So that is said, whatever the days of bytes are."""
+    settings.REQUEST_IMAGES_BYTES_RETENTION_DAYS = 7
+    assert "\nBytes are kept 3 days.\n" in run("--days=3")
+
+
+def test_a_large_budget_is_a_number(settings):
+    """And no formula: two terabytes."""
+    settings.REQUEST_IMAGES_MAX_STORED_MB = 2_000_000
+    assert "Images may take 2000000 MB in all." in run()
+
+
+class TestEndsEarly:
+    """What was done is done, and told."""
+
+    @pytest.fixture
+    def break_down(self, monkeypatch, settings):
+        """Return a function that lets the second of three batches raise."""
+        settings.REQUEST_IMAGES_CLEANUP_BATCH_SIZE = 1
+        for seed in range(3):
+            make_image(draw(seed=seed), days_old=40)
+        real, calls = removal.remove, []
+
+        def choose(error):
+            def remove(batch, detail):
+                calls.append(batch)
+                if len(calls) == 2:
+                    raise error
+                return real(batch, detail)
+
+            monkeypatch.setattr(retention, "remove", remove)
+
+        return choose
+
+    def test_by_somebody_who_stops_it(self, break_down):
+        """With Ctrl-C: no trace of Python, and the next one may begin at once."""
+        break_down(KeyboardInterrupt())
+        out = io.StringIO()
+        with pytest.raises(CommandError, match="The next run goes on") as stopped:
+            call_command(COMMAND, stdout=out)
+        assert stopped.value.returncode == 130
+        assert "\nDeleted 1 images (1 distinct) and 0 logs; " in out.getvalue()
+        assert not Lease.objects.filter(until__gt=timezone.now()).exists()
+        assert "\nDeleted 2 images (2 distinct) and 0 logs; " in run()
+
+    def test_by_a_fault(self, break_down):
+        """Whoever looks for it finds the fault itself."""
+        break_down(DatabaseError("the disk is full"))
+        out = io.StringIO()
+        with pytest.raises(DatabaseError, match="the disk is full"):
+            call_command(COMMAND, stdout=out)
+        assert "\nDeleted 1 images (1 distinct) and 0 logs; " in out.getvalue()
+        assert RequestImage.objects.count() == 2
 
 
 def test_images_go_with_their_logs(settings):
@@ -221,7 +278,7 @@ class TestTwoAtOnce:
     def test_lets_go_in_the_end(self):
         """Also of the row, so that the next may begin at once."""
         run()
-        assert not Lease.objects.exists()
+        assert not Lease.objects.filter(until__gt=timezone.now()).exists()
 
     def test_one_that_was_silent_for_too_long_stops(self, monkeypatch):
         """Another has the work by now; that is a failure, and told."""

@@ -20,7 +20,13 @@ from django.urls import reverse
 from request_images import models, signals
 from request_images.conf import Conf
 from request_images.formats import sniff
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models import (
+    FurtherImage,
+    ImageContent,
+    OriginalAccess,
+    RequestImage,
+    RequestLog,
+)
 from request_images.outcome import CaptureStatus
 
 from . import test_architecture
@@ -118,10 +124,12 @@ class TestNames:
         ("command", "generator"),
         [
             ("cleanup_old_images", "cleanup_options"),
+            ("compress_image_contents", "compress_options"),
             ("make_thumbnails", "thumbnails_options"),
             ("request_images_health", "health_options"),
             ("move_image_contents", "move_options"),
             ("verify_image_contents", "verify_options"),
+            ("update_image_statistics", "statistics_options"),
         ],
     )
     def test_command_options(self, command, generator):
@@ -148,7 +156,20 @@ class TestNames:
         ]
         assert users == []
 
-    @pytest.mark.parametrize("model", [RequestLog, RequestImage, ImageContent])
+    @pytest.mark.parametrize(
+        "model",
+        [
+            RequestLog,
+            RequestImage,
+            FurtherImage,
+            ImageContent,
+            OriginalAccess,
+            models.StatisticsRollup,
+            models.StatisticsState,
+            models.StaleHour,
+            models.GoneRequests,
+        ],
+    )
     def test_fields(self, model):
         page = PAGES["docs/reference/models.md"]
         [section] = re.findall(
@@ -166,9 +187,12 @@ class TestNames:
         ]
         page = PAGES["docs/reference/models.md"]
         headings = re.findall(
-            r"^## (Request\w+|Image\w+|PendingDeletion|Lease)$", page, re.MULTILINE
+            r"^## ((?:Request|Further|Image|Original|Pending|Lease|Statistics|Stale|"
+            r"Gone)\w*)$",
+            page,
+            re.MULTILINE,
         )
-        assert set(headings) == set(ours) - {"Model"}
+        assert set(headings) == set(ours) - {"Model", "ReceivedImage", "Counted"}
 
     @pytest.mark.django_db
     def test_permissions(self):
@@ -305,7 +329,7 @@ class TestStats:
         names = set(re.findall(r"[\w.]+", " ".join(cells)))
         told = {part for name in names for part in name.split(".")}
         lists = [value[0] for value in live.values() if isinstance(value, list)]
-        assert len(lists) == 4
+        assert len(lists) == 9
         group_keys = {key for group in lists for key in group}
         table = PAGES[self.PAGE].split("## The answer")[1].split("## An example")[0]
         assert set(live) | set(live["overall"]) <= told | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from request_images import drawing, health
 from request_images.drawing import Drawn, Fate, draw, draw_missing, thumbnail_of
 from request_images.exceptions import ThumbnailNotYet
 from request_images.models import ImageContent
+from request_images.retention import clean
 from request_images.serving import thumbnail_response
 from request_images.stores import DatabaseStore
 
@@ -29,9 +31,11 @@ from .factories import (
     make_content,
     make_image,
     make_superuser,
+    until,
 )
 from .images import draw as picture
 from .servers.running import ROOT, Database
+from .storages import ALIAS, delete_now, keep, use_bucket
 
 
 def seconds_ago(seconds: float):
@@ -105,6 +109,22 @@ class TestClaim:
         assert thumbnail_of(content.pk) is None
         assert drawn == []
 
+    def test_is_given_back_when_somebody_stops_the_command(self, monkeypatch, drawn):
+        """Ctrl-C says nothing about the image: the next one begins at once."""
+        content = make_content()
+
+        def stop(*arguments, **limits):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(drawing, "make_thumbnail", stop)
+            for _ in range(4):
+                with pytest.raises(KeyboardInterrupt):
+                    draw_missing(oldest_first=False, limit=None, batch_size=1)
+        assert thumbnail_of(content.pk) == b"small"
+        content.refresh_from_db()
+        assert content.thumbnail_tries == 1
+
     def test_the_third_is_waited_for(self, drawn):
         """As long as it may still be drawing, nothing is decided."""
         content = make_content()
@@ -161,6 +181,29 @@ class TestOneAtATime:
         assert not drawing._one_thumbnail.locked()
 
 
+FORK = """
+import os
+from request_images import drawing
+drawing._one_thumbnail.acquire()
+if os.fork() == 0:
+    os._exit(drawing._one_thumbnail.locked())
+_, status = os.wait()
+raise SystemExit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_fork_while_somebody_draws():
+    """The child can draw: whoever holds the lock is not there."""
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    setup = "import django; django.setup()"
+    subprocess.run(
+        [sys.executable, "-c", setup + FORK], env=environment, cwd=ROOT, check=True
+    )
+
+
 @pytest.mark.django_db
 class TestDatabase:
     def test_that_is_busy(self, monkeypatch):
@@ -209,6 +252,39 @@ class TestBytesThatCannotBeRead:
             assert (content.thumbnail_tries, content.thumbnail_error) == (0, "")
             tried(content, 0, ago=drawing.CLAIM_SECONDS + 1)
         assert health.faults() == {"thumbnail:OSError": 5}
+
+    @pytest.mark.parametrize("to", ["database", ALIAS])
+    def test_because_they_were_moved_meanwhile(
+        self, settings, tmp_path, monkeypatch, to
+    ):
+        """They are read from where they are now."""
+        use_bucket(settings, tmp_path, "files")
+        settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
+        [content] = keep(1)
+        claim = drawing._is_claimed
+
+        def while_somebody_moves(content):
+            call_command("move_image_contents", to=to, verbosity=0)
+            delete_now()
+            return claim(content)
+
+        monkeypatch.setattr(drawing, "_is_claimed", while_somebody_moves)
+        assert draw(content.pk) is Fate.MADE
+
+    def test_because_their_object_went_with_the_row(
+        self, settings, tmp_path, monkeypatch
+    ):
+        """Cleanup was quicker, and it is no fault."""
+        bucket = use_bucket(settings, tmp_path, "files")
+        [content] = keep(1)
+
+        def gone(name):
+            clean(until(timezone.now()), batch_size=10)
+            delete_now()
+
+        bucket.hooks["open"] = gone
+        assert draw(content.pk) is Fate.SKIPPED
+        assert not ImageContent.objects.exists()
 
     def test_because_cleanup_took_them_meanwhile(self, monkeypatch):
         """Gone is gone, and no fault."""
@@ -305,16 +381,6 @@ class TestPages:
         page = client.get(url).content.decode()
         assert f'width="{shown[0]}" height="{shown[1]}" loading="lazy"' in page
 
-    def test_keep_the_place_of_an_original(self, client):
-        """As far as it is known."""
-        client.force_login(make_superuser())
-        known = make_image(picture(size=(640, 480)))
-        unknown = make_image(picture(seed=1), image={"width": None, "height": None})
-        for image, told in ((known, True), (unknown, False)):
-            url = reverse("admin:request_images_requestimage_change", args=[image.pk])
-            page = client.get(url).content.decode()
-            assert ('width="640" height="480" loading="lazy"' in page) is told
-
 
 def run(*arguments: str, **options: object) -> str:
     """Run the command and return what it says."""
@@ -391,6 +457,14 @@ class TestCommand:
         with pytest.raises(CommandError):
             run(*arguments)
 
+    @pytest.mark.parametrize("option", ["limit", "batch_size"])
+    @pytest.mark.parametrize("value", [0, -1])
+    def test_wrong_values_from_other_code(self, option, value):
+        """``call_command`` passes values by the parser; none is a quiet success."""
+        make_content()
+        with pytest.raises(CommandError, match=f"must be 1 at least, not {value}"):
+            run(**{option: value})
+
 
 KILLED = """
 import os, signal, sys, django
@@ -427,16 +501,25 @@ import django
 django.setup()
 from tests.images import draw
 from request_images.models import ImageContent
+from request_images.retention import clean
 ImageContent.objects.all().delete()
 for seed in range({number}):
     content = ImageContent.holding(f"{{seed:064}}", draw(size=(400, 300), seed=seed))
     content.save()
 print(content.pk)
 """
+DRAW = """
+import sys, django
+django.setup()
+from request_images.drawing import draw_missing
+drawn = draw_missing(oldest_first=bool(sys.argv[1]), limit=None, batch_size=4)
+print(drawn.made)
+"""
 LOOK = """
 import django
 django.setup()
 from request_images.models import ImageContent
+from request_images.retention import clean
 found = ImageContent.objects.values_list("thumbnail_tries", "thumbnail_error")
 print(*found.distinct())
 """
@@ -453,11 +536,10 @@ class TestProcesses:
     def test_two_side_by_side_make_each_once(self, project):
         """And none of them fails."""
         answer(project, "-c", FILL.format(number=30))
-        command = ("-m", "django", "make_thumbnails", "--batch-size=4")
-        both = [start(project, *command), start(project, *command, "--oldest-first")]
+        both = [start(project, "-c", DRAW, order) for order in ("", "oldest")]
         said = [process.communicate(timeout=60)[0] for process in both]
         assert [process.returncode for process in both] == [0, 0]
-        assert sum(int(text.split()[1]) for text in said) == 30
+        assert sum(map(int, said)) == 30
         assert answer(project, "-c", LOOK) == "(1, '')\n"
 
     def test_what_kills_each_process_is_given_up(self, project):

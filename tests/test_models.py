@@ -14,15 +14,17 @@ from django.utils import timezone
 
 from request_images import drawing, limits, storing
 from request_images.exceptions import ThumbnailError
+from request_images.histograms import bucket_of
 from request_images.models import (
     ImageContent,
     Lease,
     PendingDeletion,
+    ReceivedImage,
     RequestImage,
     RequestLog,
 )
 from request_images.outcome import CaptureStatus
-from request_images.stats import bucket_of
+from request_images.retrying import TRIES
 from request_images.storing import save
 
 from .factories import (
@@ -100,6 +102,24 @@ class TestRequestLog:
         with capture_queries() as queries:
             image.is_expired  # noqa: B018
         assert len(queries) == number
+
+    @pytest.mark.parametrize(
+        ("days_old", "status", "is_pinned", "expired"),
+        [
+            (39, 200, False, False),
+            (41, 200, False, True),
+            (41, 500, False, True),
+            (41, 200, True, False),
+        ],
+    )
+    def test_goes_with_its_log(self, settings, days_old, status, is_pinned, expired):
+        """However long images are kept; also before any cleanup."""
+        settings.REQUEST_IMAGES_RETENTION_DAYS = None
+        settings.REQUEST_IMAGES_FAILED_RETENTION_DAYS = 90
+        settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 40
+        image = make_image(days_old=days_old, status_code=status, is_pinned=is_pinned)
+        assert image.is_expired is expired
+        assert image.image_data == (None if expired else PICTURE)
 
     def test_the_newest_come_first(self):
         """In time, and among equals in the order of writing."""
@@ -334,7 +354,28 @@ class TestRequestImage:
     def test_expired_means_gone(self, settings, retention, days_old, expired):
         """On read too, before any cleanup; never with a retention beyond all dates."""
         settings.REQUEST_IMAGES_RETENTION_DAYS = retention
+        settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = None
         image = make_image(days_old=days_old)
+        assert image.is_expired is expired
+        assert image.image_data == (None if expired else PICTURE)
+
+    @pytest.mark.parametrize(
+        ("days_old", "status", "is_pinned", "expired"),
+        [
+            (39, 200, False, False),
+            (41, 200, False, True),
+            (41, 500, False, True),
+            (41, 200, True, False),
+        ],
+    )
+    def test_is_over_when_its_log_is(
+        self, settings, days_old, status, is_pinned, expired
+    ):
+        """However long images are kept; also before any cleanup."""
+        settings.REQUEST_IMAGES_RETENTION_DAYS = None
+        settings.REQUEST_IMAGES_FAILED_RETENTION_DAYS = 90
+        settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 40
+        image = make_image(days_old=days_old, status_code=status, is_pinned=is_pinned)
         assert image.is_expired is expired
         assert image.image_data == (None if expired else PICTURE)
 
@@ -488,7 +529,7 @@ class TestSave:
 
     def test_is_not_tried_for_ever(self, monkeypatch):
         """A conflict that stays is raised, and nothing is half written."""
-        self.refuse(monkeypatch, storing.TRIES)
+        self.refuse(monkeypatch, TRIES)
         with pytest.raises(IntegrityError):
             save(*unsaved(), PICTURE)
         assert not RequestLog.objects.exists()
@@ -525,3 +566,9 @@ class TestSave:
             insert(rows, using)
 
         return failing
+
+
+def test_a_received_image_is_one_of_two():
+    """Each says itself which request image it belongs to."""
+    with pytest.raises(NotImplementedError):
+        ReceivedImage.first.fget(None)

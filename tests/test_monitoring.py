@@ -10,17 +10,23 @@ from dataclasses import replace
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection
+from django.db import OperationalError
 from django.urls import reverse
 from django.utils import timezone, translation
 
 from request_images import health, monitoring, stats
-from request_images.models import RequestImage, RequestLog
+from request_images.models import PendingDeletion, RequestLog
 from request_images.monitoring import Limits, Vitals, look
 from request_images.outcome import CaptureStatus
 from request_images.spool import Spool
 
-from .factories import make_image, make_log, make_superuser, make_user
+from .factories import (
+    make_image,
+    make_log,
+    make_superuser,
+    make_user,
+    tables_missing,
+)
 from .test_trial import read_only
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +55,18 @@ def broken(monkeypatch):
         raise OperationalError("no such table")
 
     monkeypatch.setattr(stats, "by_status", refuse)
+
+
+def make_pending(*, hours_ago: float, tries: int = 0) -> None:
+    """Put an object onto the list of what is to be deleted."""
+    now = timezone.now()
+    PendingDeletion.objects.create(
+        storage="bucket",
+        name="ab/cd.png",
+        created_at=now - datetime.timedelta(hours=hours_ago),
+        due_at=now,
+        tries=tries,
+    )
 
 
 class TestLook:
@@ -83,15 +101,8 @@ class TestLook:
     @pytest.mark.django_db(transaction=True)
     def test_survives_a_missing_table(self):
         """The same with a real database."""
-        with connection.schema_editor() as editor:
-            editor.delete_model(RequestImage)
-            editor.delete_model(RequestLog)
-        try:
+        with tables_missing():
             vitals = look()
-        finally:
-            with connection.schema_editor() as editor:
-                editor.create_model(RequestLog)
-                editor.create_model(RequestImage)
         assert re.match(r"(Operational|Programming)Error: ", vitals.database_error)
 
     def test_counts_what_waits_on_the_disk(self, spool, settings):
@@ -125,10 +136,10 @@ class TestLook:
         [problem] = vitals.problems(Limits())
         assert problem.startswith("The spool folder cannot be read: NotADirectory")
 
-    def test_costs_two_queries(self, django_assert_num_queries):
+    def test_costs_three_queries(self, django_assert_num_queries):
         """However many rows there are."""
         make_logs(stored=3, no_image=2)
-        with django_assert_num_queries(2):
+        with django_assert_num_queries(3):
             look()
 
 
@@ -204,6 +215,22 @@ class TestProblems:
         assert vitals.problems(Limits()) == ["2 files of the spool folder are bad."]
         assert vitals.problems(Limits(spool_bad=2)) == []
         assert vitals.problems(Limits(spool_bad=None)) == []
+
+    @pytest.mark.parametrize(
+        ("hours_ago", "limit", "problem"),
+        [
+            (71, 72, ""),
+            (100, None, ""),
+            (1.1, 1, "An object has waited to be deleted for more than an hour."),
+            (73, 72, "An object has waited to be deleted for more than 72 hours."),
+        ],
+    )
+    def test_objects_that_nobody_deletes(self, hours_ago, limit, problem):
+        """A night without a cleanup is none yet."""
+        since = timezone.now() - datetime.timedelta(hours=hours_ago)
+        vitals = replace(self.vitals(), pending=1, pending_since=since)
+        found = vitals.problems(Limits(pending_hours=limit))
+        assert found == ([problem] if problem else [])
 
     def test_a_folder_that_was_full(self):
         """Lately, or long ago."""
@@ -334,6 +361,21 @@ class TestCommand:
         assert ran.status == 1
         assert ran.err == "Unhealthy: 1 requests wait in the spool folder.\n"
 
+    def test_objects_that_wait_to_be_deleted(self):
+        """How many, since when, and how often they were tried."""
+        make_pending(hours_ago=2, tries=4)
+        make_pending(hours_ago=80)
+        ran = Ran()
+        assert ran.status == 1
+        assert ran.err == (
+            "Unhealthy: An object has waited to be deleted for more than 72 hours.\n"
+        )
+        assert (
+            "Objects to be deleted from storages: 2, since 3 days, 8 hours, tried 4 "
+            "times at the most.\n"
+        ) in ran.out
+        assert Ran("--max-pending-hours=81").status == 0
+
     @pytest.mark.parametrize("form", [(), ("--json",)])
     def test_verbosity_0_is_silent(self, form):
         """The exit status alone."""
@@ -364,6 +406,9 @@ class TestCommand:
             "spool_bad": 0,
             "spool_full_at": None,
             "spool_error": "",
+            "pending": 0,
+            "pending_since": None,
+            "pending_tries": 0,
         }
         RequestLog.objects.all().delete()
         told = json.loads(Ran("--json").out)
@@ -379,6 +424,7 @@ class TestCommand:
             (("--hours", "\N{SUPERSCRIPT TWO}"), "is no whole number"),
             (("--max-silence", "x"), "'x' is no whole number"),
             (("--max-spooled-hours", "0"), "'0' is no whole number"),
+            (("--max-pending-hours", "0"), "'0' is no whole number"),
             (("--max-bad", "x"), "'x' is no whole number"),
             (("--max-spooled", "-1"), "'-1' is no whole number"),
             (("--max-spooled", "9" * 5000), "is no whole number"),
@@ -465,6 +511,15 @@ class TestPage:
         assert "in the spool folder 1" in text
         assert "bad files there 1" in text
         assert "1 files of the spool folder are bad." in text
+
+    def test_shows_what_waits_to_be_deleted(self, boss):
+        """Where there is something."""
+        assert "objects to be deleted" not in self.text(boss.get(PAGE))
+        make_pending(hours_ago=73, tries=6)
+        text = self.text(boss.get(PAGE))
+        assert "objects to be deleted 1 the oldest of them since" in text
+        assert "tries of one, at the most 6" in text
+        assert "An object has waited to be deleted for more than 72 hours." in text
 
     def test_tries_to_write(self, boss, monkeypatch):
         """That the database can be read proves nothing."""

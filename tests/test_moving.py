@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import random
-import subprocess
-import sys
-import time
-from pathlib import Path
+import re
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
-from request_images import health, moving
+from request_images import swapping
+from request_images.deletion import delete_pending
+from request_images.management.commands.move_image_contents import Command
 from request_images.models import ImageContent, PendingDeletion
 from request_images.moving import move
 from request_images.retention import clean
 
-from .factories import until
+from .factories import capture_queries, until
 from .images import draw
 from .storages import (
     ALIAS,
@@ -37,7 +34,6 @@ from .storages import (
 )
 
 pytestmark = pytest.mark.django_db
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(params=["memory", "files"])
@@ -46,15 +42,6 @@ def bucket(request, settings, tmp_path):
     storage = use_bucket(settings, tmp_path, request.param)
     settings.REQUEST_IMAGES_STORAGE = None
     return storage
-
-
-@pytest.fixture
-def _faulty():
-    yield
-    health.reset()
-
-
-faulty = pytest.mark.usefixtures("_faulty")
 
 
 class Terminal(io.StringIO):
@@ -92,12 +79,20 @@ class TestCommand:
         all_is_there(1, 2, 3)
         assert run(verbosity=0) == ""
         assert run(to="database") == f"Moved {words} to database.\n"
-        assert len(objects()) == 3, "who has loaded a row may still read"
+        assert delete_pending().deleted == 0, "who has loaded a row may still read"
+        assert len(objects()) == 3
         all_is_there(1, 2, 3)
         assert set(ImageContent.objects.values_list("storage", "name")) == {("", "")}
         assert delete_now().deleted == 3
         assert objects() == set()
         assert run() == f"Moved {words} to bucket.\n"
+
+    def test_loads_no_thumbnails(self, bucket):
+        """They stay where they are."""
+        keep(1)
+        with capture_queries() as queries:
+            run()
+        assert not [sql for sql in queries if re.search('["`]thumbnail["`]', sql)]
 
     def test_between_storages(self, bucket, settings, tmp_path):
         """Each object has another name than it had."""
@@ -114,22 +109,67 @@ class TestCommand:
         with pytest.raises(CommandError, match="no 'nowhere' in STORAGES; there are"):
             run(to="nowhere")
 
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_an_alias_that_cannot_be_used(self, bucket, settings, dry_run):
+        """As after a package that was not installed; before anything is written."""
+        keep(1)
+        settings.STORAGES = {**settings.STORAGES, "broken": {"BACKEND": "no.such"}}
+        with pytest.raises(CommandError, match="Given up: broken: InvalidStorage"):
+            run(to="broken", dry_run=dry_run)
+        assert not PendingDeletion.objects.exists()
+
     @pytest.mark.parametrize("size", ["0", "x", "10001"])
     def test_batches_that_are_none(self, bucket, size):
         with pytest.raises(CommandError, match="no whole number from 1 to 10000"):
             call_command("move_image_contents", "--to", ALIAS, "--batch-size", size)
+
+    def test_batches_of_nothing_from_other_code(self, bucket):
+        """It would move nothing, and say that all is done."""
+        with pytest.raises(CommandError, match="batch_size must be 1 at least, not 0"):
+            run(to=ALIAS, batch_size=0)
 
     def test_shows_how_far_it_is(self, bucket):
         """On a terminal only."""
         keep(1, 2)
         terminal = Terminal()
         run(stderr=terminal)
-        assert "\r1 of 2 images" in terminal.getvalue()
-        assert "\r2 of 2 images" in terminal.getvalue()
-        assert terminal.getvalue().endswith("\n")
+        assert terminal.getvalue() == (
+            f"\r[{'#' * 15}{' ' * 15}] 1 of 2 images\r[{'#' * 30}] 2 of 2 images\n"
+        )
         nothing_to_do = Terminal()
         run(stderr=nothing_to_do)
         assert nothing_to_do.getvalue() == ""
+        quiet = Terminal()
+        run(to="database", stderr=quiet, verbosity=0)
+        assert quiet.getvalue() == ""
+
+    def test_shows_new_ones_that_arrive(self, bucket):
+        """Requests go on: there are more in the end than there were."""
+        keep(1)
+
+        def another(name):
+            bucket.hooks.clear()
+            keep(2)
+
+        bucket.hooks["save"] = another
+        terminal = Terminal()
+        run(stderr=terminal)
+        assert "\r[" + "#" * 30 + "] 1 of 1 images" in terminal.getvalue()
+        assert "\r[" + "#" * 30 + "] 2 of 2 images" in terminal.getvalue()
+
+    def test_is_not_painted_as_an_error(self, bucket):
+        """Nor is a complaint lost in the bar."""
+        keep(1, 2)
+        ImageContent.objects.filter(pk=keep(1)[0].pk).update(data=b"others")
+        terminal = Terminal()
+        with pytest.raises(CommandError, match=r"1 could not be moved\."):
+            call_command(Command(stderr=terminal, force_color=True), to=ALIAS)
+        complaint, bar = terminal.getvalue().split("\n")[:2]
+        assert complaint.startswith("\x1b[")
+        assert "was not moved" in complaint
+        assert bar.removeprefix("\x1b[0m") == (
+            f"\r[{'#' * 15}{' ' * 15}] 1 of 2 images\r[{'#' * 30}] 2 of 2 images"
+        )
 
 
 class TestOthers:
@@ -166,15 +206,41 @@ class TestOthers:
 
         def other(name):
             bucket.hooks.clear()
-            run()
+            move(ALIAS, batch_size=10)
 
         bucket.hooks["open"] = other
         assert "1 went or were moved meanwhile." in run()
         all_is_there(1)
-        assert delete_now().deleted == 1
+        assert delete_pending().deleted == 1  # at once
         all_is_there(1)
 
-    @faulty
+    def test_cleanup_takes_it_away_while_it_is_read(self, bucket):
+        """Its object is gone with its row: that is no fault."""
+        keep(1)
+        run()
+
+        def gone(name):
+            clean(until(timezone.now()), batch_size=10)
+            delete_now()
+
+        bucket.hooks["open"] = gone
+        assert "1 went or were moved meanwhile." in run(to="database")
+        assert objects() == set()
+
+    def test_a_deadlock(self, bucket, monkeypatch):
+        """It is tried again, and costs nothing."""
+        keep(1)
+        switch, left = swapping._switch, [OperationalError(1213, "Deadlock found")] * 3
+
+        def failing(*args):
+            if left:
+                raise left.pop()
+            return switch(*args)
+
+        monkeypatch.setattr(swapping, "_switch", failing)
+        assert "Moved 1 images" in run()
+        all_is_there(1)
+
     def test_the_copy_is_given_up_by_somebody(self, bucket):
         """It took so long that its object is being deleted."""
         keep(1)
@@ -186,19 +252,21 @@ class TestOthers:
         all_is_there(1)
 
 
-@faulty
 class TestFaults:
     def test_a_copy_that_is_not_right(self, bucket):
         """The old one stays, the new one goes."""
         keep(1)
         bucket.hooks["open"] = lambda name: b"something else"
-        with pytest.raises(CommandError, match="1 could not be moved; the log says"):
-            run()
-        assert health.faults() == {"move:ObjectDamaged": 1}
+        errors = io.StringIO()
+        with pytest.raises(CommandError, match="1 could not be moved"):
+            run(stderr=errors)
+        image_hash = ImageContent.objects.get().image_hash
+        assert errors.getvalue().startswith(f"database: {image_hash} was not moved (")
+        assert errors.getvalue().endswith("does not hold what was put there).\n")
         assert ImageContent.objects.get().storage == ""
         del bucket.hooks["open"]
         all_is_there(1)
-        assert delete_now().deleted == 1
+        assert delete_pending().deleted == 1  # at once
 
     def test_bytes_that_were_damaged_before(self, bucket):
         """They are not passed on as if they were right; the others are moved."""
@@ -206,21 +274,63 @@ class TestFaults:
         contents = ImageContent.objects.order_by("pk")
         pks = list(contents.values_list("pk", flat=True)[:7])
         ImageContent.objects.filter(pk__in=pks).update(data=b"others")
+        errors = io.StringIO()
         with pytest.raises(CommandError, match="7 could not be moved"):
-            run()
+            run(stderr=errors)
         assert ImageContent.objects.filter(storage=ALIAS).count() == 1
+        told = [line.split()[1] for line in errors.getvalue().splitlines()]
+        assert told == [content.image_hash for content in contents[:7]]
+
+    def test_some_that_fail_stop_nothing(self, bucket):
+        """Only failures in a row do."""
+        contents = keep(*range(10))
+        hashes = [content.image_hash for content in contents]
+        hashes.sort(key=lambda h: ImageContent.objects.get(image_hash=h).pk)
+        del hashes[4]
+
+        def fail(name):
+            if any(image_hash in name for image_hash in hashes):
+                raise OSError("now and then")
+
+        bucket.hooks["open"] = fail
+        with pytest.raises(CommandError, match="Given up"):
+            run()
+        assert bucket.calls.count("open") == 10
+        assert ImageContent.objects.filter(storage=ALIAS).count() == 1
+
+    def test_a_storage_that_takes_everything_and_has_nothing(self, bucket):
+        """Not every single image is uploaded to find that out."""
+        keep(*range(8))
+        bucket.hooks["open"] = raising(FileNotFoundError())
+        with pytest.raises(CommandError, match=r"Given up: bucket has lost .* at once"):
+            run()
+        assert bucket.calls.count("saved") == 5
+        assert set(ImageContent.objects.values_list("storage", flat=True)) == {""}
+        check()
+
+    def test_bytes_that_were_lost_before(self, bucket, settings):
+        """They are told; the others are moved."""
+        settings.REQUEST_IMAGES_STORAGE = ALIAS
+        contents = keep(*range(8))
+        for content in contents[:7]:
+            bucket.delete(content.name)
+        errors = io.StringIO()
+        with pytest.raises(CommandError, match="7 could not be moved"):
+            run(to="database", stderr=errors)
+        assert errors.getvalue().count("(bucket has no ") == 7
+        assert ImageContent.objects.get(storage="").pk == contents[7].pk
 
     def test_a_database_that_does_not_keep_it(self, bucket, monkeypatch):
         """The row is read back too before it counts."""
         keep(1)
         run()
         with monkeypatch.context() as patch:
-            put = moving.store_of("").put
+            put = swapping.store_of("").put
 
             def other_bytes(content, data):
                 put(content, b"others")
 
-            patch.setattr(moving.store_of(""), "put", other_bytes)
+            patch.setattr(swapping.store_of(""), "put", other_bytes)
             with pytest.raises(CommandError, match="1 could not be moved"):
                 run(to="database")
         assert ImageContent.objects.get().storage == ALIAS
@@ -235,21 +345,21 @@ class TestFaults:
         assert bucket.calls.count("save") == 5
         check()
         bucket.hooks.clear()
-        moving.store_of(ALIAS).breaker.reset()
+        swapping.store_of(ALIAS).breaker.reset()
         assert "Moved 7 images" in run()
         all_is_there(*range(7))
 
     def test_a_database_that_is_busy(self, bucket, monkeypatch):
         """One content that is locked is one content."""
         keep(1, 2)
-        switch, fails = moving._switch, [OperationalError("locked")]
+        switch, fails = swapping._switch, [OperationalError("locked")]
 
         def failing(*args):
             if fails:
                 raise fails.pop()
             return switch(*args)
 
-        monkeypatch.setattr(moving, "_switch", failing)
+        monkeypatch.setattr(swapping, "_switch", failing)
         with pytest.raises(CommandError, match="1 could not be moved"):
             run()
         assert ImageContent.objects.filter(storage=ALIAS).count() == 1
@@ -267,6 +377,36 @@ class TestFaults:
 
 
 class TestCrash:
+    @pytest.mark.skipif(connection.vendor != "postgresql", reason="a setting of its")
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize("to", [ALIAS, "database"])
+    def test_of_the_server(self, bucket, settings, to):
+        """The list of objects is on the disk before the object; the row may follow.
+
+        And the lease is given back last: what was told as moved is on the disk.
+        """
+        settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
+        keep(1)
+        waited = []
+
+        def look(execute, sql, params, many, context):
+            if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT current_setting('synchronous_commit')")
+                    waited.append((sql.split('"')[1], cursor.fetchone()[0]))
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(look):
+            run(to=to)
+        lease = ("request_images_lease", "on")
+        entry = "request_images_pendingdeletion"
+        assert [each for each in waited if each != lease] == [
+            *([(entry, "on")] if to == ALIAS else []),
+            ("request_images_imagecontent", "off"),
+            (entry, "off"),
+        ]
+        assert waited[-1] == lease
+
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize(
         "name", ["place", "_compare", "_switch", "take_over", "note_for_deletion"]
@@ -280,7 +420,7 @@ class TestCrash:
         settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
         keep(1, 2)
         with pytest.MonkeyPatch.context() as patch:
-            kill_at(patch, moving, name, when)
+            kill_at(patch, swapping, name, when)
             try:
                 run(to=to)
             except Killed:
@@ -294,63 +434,3 @@ class TestCrash:
         delete_now()
         all_is_there(1, 2)
         assert len(objects()) + len(objects("other")) == (0 if to == "database" else 2)
-
-
-PROCESS = """
-import os, sys, time
-from django.conf import settings
-settings.STORAGES = {**settings.STORAGES, "bucket": {
-    "BACKEND": "django.core.files.storage.FileSystemStorage",
-    "OPTIONS": {"location": sys.argv[1]},
-}}
-import django
-django.setup()
-from django.core.management import call_command
-if sys.argv[2] == "fill":
-    from tests.storages import keep
-    call_command("migrate", verbosity=0)
-    keep(*range(80))
-elif sys.argv[2] == "verify":
-    call_command("verify_image_contents")
-else:
-    print("ready", flush=True)
-    call_command("move_image_contents", to=sys.argv[2])
-"""
-
-
-def test_killed_at_any_moment(tmp_path):
-    """SIGKILL, again and again: nothing is lost, nothing is unknown."""
-    environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-
-    def start(what):
-        return subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path / "bucket"), what],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def finish(what):
-        process = start(what)
-        out, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, out
-        return out
-
-    finish("fill")
-    for number in range(4):
-        process = start(("bucket", "database")[number % 2])
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(random.uniform(0, 0.25))
-        process.kill()
-        process.communicate()
-        said = finish("verify")
-        assert "Read 80 images" in said
-        assert "missing: 0; mismatch: 0; orphan: 0; unreadable: 0." in said
-    finish("bucket")
-    assert "listed" in finish("verify")

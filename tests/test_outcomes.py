@@ -464,3 +464,25 @@ class TestLog:
             reverse("request_images:image-performance-stats")
             == "/api/usage/image-performance-stats"
         )
+
+
+@pytest.mark.django_db
+class TestRelease:
+    @pytest.mark.parametrize(
+        ("told", "kept"), [(None, "2.4.1"), ("2.5-beta", "2.5-beta"), ("x" * 200, None)]
+    )
+    def test_is_the_setting_s_or_what_the_view_says(self, settings, told, kept):
+        """Which release handled the request; too long a name is cut."""
+        settings.REQUEST_IMAGES_RELEASE = "2.4.1"
+
+        @capture_images
+        def view(request):
+            if told is not None:
+                annotate(request, release=told)
+            annotate(request, model="v3")
+            return HttpResponse()
+
+        view(RequestFactory().post("/"))
+        log = RequestLog.objects.get()
+        assert log.release == (kept or f"{'x' * 99}…")
+        assert log.metadata == {"model": "v3"}

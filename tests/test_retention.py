@@ -8,14 +8,20 @@ from unittest.mock import Mock
 
 import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection
+from django.db.models import F
 from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from request_images import pacing, removal, retention
+from request_images import pacing, references, removal, retention
 from request_images.exceptions import RetentionError
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models import (
+    FurtherImage,
+    ImageContent,
+    RequestImage,
+    RequestLog,
+)
 from request_images.outcome import CaptureStatus
 from request_images.querysets import failed, succeeded
 from request_images.reckoning import Cleaned, Reason, Report
@@ -24,6 +30,7 @@ from request_images.terms import Retention, Term
 
 from .factories import (
     PICTURE,
+    add_further,
     capture_queries,
     loading_bytes,
     make_image,
@@ -59,7 +66,7 @@ def pauses(monkeypatch):
 
 
 def empty_tables():
-    for model in (RequestImage, RequestLog, ImageContent):
+    for model in (FurtherImage, RequestImage, RequestLog, ImageContent):
         model.objects.all().delete()
 
 
@@ -172,22 +179,24 @@ class TestLogs:
 ROWS = st.lists(
     st.tuples(
         st.integers(0, 5),  # which picture
-        st.booleans(),  # kept
+        st.sampled_from([True, True, True, False]),  # kept
         st.sampled_from([0.1, 5, 9.9, 10.1, 15, 19.9, 20.1, 500]),  # days old
-        st.booleans(),  # with an image at all
+        st.sampled_from([True, True, True, False]),  # with an image at all
         st.sampled_from([200, 500, None, "error"]),  # the outcome
         st.sampled_from([False, False, True]),  # pinned
+        st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=3),  # further
     ),
     max_size=12,
 )
-DAYS = st.sampled_from([1, 10, 20, None])
-BUDGET = st.sampled_from([None, 1, 300, 600, 900, 1200, 10**6])
+DAYS = st.sampled_from([None, None, 1, 10, 20])
+BUDGET = st.sampled_from([None, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+"""Of the bytes there are."""
 
 
 def populate(rows) -> None:
     """Write what a strategy has drawn, into empty tables."""
     empty_tables()
-    for seed, kept, days_old, with_image, outcome, is_pinned in rows:
+    for seed, kept, days_old, with_image, outcome, is_pinned, further in rows:
         values = {
             "days_old": days_old,
             "is_pinned": is_pinned,
@@ -196,12 +205,23 @@ def populate(rows) -> None:
         }
         if with_image:
             image = make_image(draw(seed=seed), kept=kept, **values)
-            if kept and seed % 2:
-                thumbnail = b"small" * seed
-                row = ImageContent.objects.filter(pk=image.content_id)
-                row.update(thumbnail=thumbnail)
+            draw_small(image.content_id, seed)
+            for its_seed, is_kept in further:
+                one_more = add_further(image, draw(seed=its_seed), kept=is_kept)
+                draw_small(one_more.content_id, its_seed)
         else:
             make_log(**values)
+
+
+def draw_small(content_id, seed) -> None:
+    """Give every other picture a thumbnail."""
+    if seed % 2:
+        rows = ImageContent.objects.filter(pk=content_id)
+        rows.update(thumbnail=b"small" * seed)
+
+
+def image_rows() -> int:
+    return RequestImage.objects.count() + FurtherImage.objects.count()
 
 
 def stored_bytes() -> int:
@@ -217,10 +237,13 @@ def logs_of(rows) -> set[int]:
 def check_that_nothing_dangles() -> None:
     """Every reference has its bytes, and all bytes have a reference."""
     connection.check_constraints()
-    assert not ImageContent.objects.filter(images=None).exists()
+    assert not ImageContent.objects.unreferenced().exists()
     kept = ("stored", "duplicate")
     losers = RequestImage.objects.filter(content=None, log__capture_status__in=kept)
     assert not losers.exists()
+    with_bytes = FurtherImage.objects.filter(content__isnull=False)
+    telling = FurtherImage.objects.filter(capture_status__in=kept)
+    assert set(with_bytes) == set(telling)
 
 
 @settings(
@@ -230,17 +253,24 @@ def check_that_nothing_dangles() -> None:
 )
 @given(ROWS, DAYS, DAYS, DAYS, DAYS, BUDGET, st.integers(1, 5), st.integers(1, 4))
 def test_the_dry_run_is_the_real_run(  # noqa: PLR0917
-    monkeypatch, pauses, rows, images, logs, failed_, bytes_, budget, batch, at_once
+    monkeypatch, pauses, rows, images, logs, failed_, bytes_, share, batch, at_once
 ):
     """Whatever there is: the preview tells exactly what goes, and the rest is whole."""
     monkeypatch.setattr(retention, "_AT_ONCE", at_once)
+    monkeypatch.setattr(retention, "_IMAGES_AT_ONCE", 2 * at_once)
     populate(rows)
-    before = RequestImage.objects.count(), RequestLog.objects.count()
+    before = image_rows(), RequestLog.objects.count()
     contents, weight = ImageContent.objects.count(), stored_bytes()
+    weights = dict(references.weights(0, 100))
+    budget = None if share is None else max(1, int(weight * share))
     pinned = set(RequestLog.objects.filter(is_pinned=True).values_list("pk", flat=True))
     pinned_bytes = logs_of(
         RequestImage.objects.with_bytes().filter(log__is_pinned=True)
     )
+    of_pinned = FurtherImage.objects.filter(
+        request_image__log__is_pinned=True, content__isnull=False
+    )
+    pinned_further = set(of_pinned)
     kept_for = of_days(images, logs, failed_days=failed_, bytes_days=bytes_)
 
     with capture_queries() as queries:
@@ -254,7 +284,7 @@ def test_the_dry_run_is_the_real_run(  # noqa: PLR0917
         went[reason].images for reason in (Reason.BYTES, Reason.BUDGET)
     )
     assert before == (
-        RequestImage.objects.count() + gone_rows,
+        image_rows() + gone_rows,
         RequestLog.objects.count() + went.total.logs,
     )
     assert contents == ImageContent.objects.count() + went.total.contents
@@ -262,13 +292,33 @@ def test_the_dry_run_is_the_real_run(  # noqa: PLR0917
     check_that_nothing_dangles()
     assert pinned <= set(RequestLog.objects.values_list("pk", flat=True))
     assert pinned_bytes <= logs_of(RequestImage.objects.with_bytes())
+    assert pinned_further == set(of_pinned.all())
     check_that_nothing_is_over(images, logs, failed_, bytes_)
     if budget:
         unpinned = RequestImage.objects.with_bytes().filter(log__is_pinned=False)
-        others = unpinned.exclude(content__images__log__is_pinned=True)
+        shared = [
+            *RequestImage.objects.filter(log__is_pinned=True),
+            *FurtherImage.objects.filter(request_image__log__is_pinned=True),
+        ]
+        others = unpinned.exclude(content__in=[row.content_id or 0 for row in shared])
         assert stored_bytes() <= budget or not others.exists()
+        check_that_no_budget_took_too_much(went[Reason.BUDGET], weights, budget)
     again = preview(kept_for, max_bytes=budget)
     assert again == Report()
+
+
+def check_that_no_budget_took_too_much(went, weights, budget) -> None:
+    """What was taken was needed, and nobody lost bytes that are there still."""
+    there = ImageContent.objects.values("image_hash")
+    losers = RequestImage.objects.filter(log__capture_status=CaptureStatus.OVER_BUDGET)
+    hanging = FurtherImage.objects.filter(capture_status=CaptureStatus.OVER_BUDGET)
+    assert losers.count() + hanging.count() == went.images
+    assert not losers.filter(image_hash__in=there).exists()
+    assert not hanging.filter(image_hash__in=there).exists()
+    if went.contents:
+        left = dict(references.weights(0, 100))
+        largest = max(weights[pk] for pk in weights.keys() - left.keys())
+        assert sum(left.values()) + largest > budget
 
 
 def check_that_nothing_is_over(images, logs, failed_, bytes_) -> None:
@@ -283,9 +333,12 @@ def check_that_nothing_is_over(images, logs, failed_, bytes_) -> None:
     for days in {images, bytes_} - {None}:
         rows = older(days).filter(succeeded("log__"))
         assert not rows.with_bytes().exists()
+        assert not rows.filter(further__content__isnull=False).exists()
         assert days == bytes_ or not rows.exists()
     for days in of_failed - {None}:
         assert not older(days).filter(failed("log__")).with_bytes().exists()
+        rows = older(days).filter(failed("log__"), further__content__isnull=False)
+        assert not rows.exists()
     if logs:
         moment = timezone.now() - timedelta(days=logs)
         rows = RequestLog.objects.filter(is_pinned=False)
@@ -466,6 +519,55 @@ class TestBudget:
         assert report.by_reason == {Reason.BUDGET: Cleaned(2, 1, 0, len(PICTURE))}
         assert self.left() == [stays.pk]
 
+    def test_bytes_that_stay_are_taken_from_nobody(self):
+        """A request that shares them with a younger one would lose them for nothing."""
+        make_image(days_old=9)
+        goes = make_image(draw(seed=1), days_old=8)
+        make_image(days_old=7)
+        budget = len(PICTURE)
+        report = retention.clean(of_days(), batch_size=1, max_bytes=budget)
+        size = goes.content.stored_size
+        assert report.by_reason == {Reason.BUDGET: Cleaned(1, 1, 0, size)}
+        assert goes.pk not in self.left()
+        assert len(self.left()) == 2
+
+    def test_bytes_that_a_failure_has_too_go_with_the_failures(self):
+        """However old its successes are; and then all of them lose the bytes."""
+        for status in (200, 500, 200):
+            make_image(days_old=9, status_code=status)
+        goes = make_image(draw(seed=1), days_old=1)
+        clean(of_days(), batch_size=10, max_bytes=len(PICTURE))
+        assert goes.pk not in self.left()
+        assert len(self.left()) == 3
+        later = retention.clean(of_days(), batch_size=2, max_bytes=1)
+        assert later.by_reason == {Reason.BUDGET: Cleaned(3, 1, 0, len(PICTURE))}
+
+    def test_many_that_share_bytes_are_walked_too(self, monkeypatch, pauses):
+        """However many; and the dry run tells all of them."""
+        monkeypatch.setattr(retention, "_AT_ONCE", 2)
+        for days in range(7):
+            make_image(days_old=days)
+        told = preview(of_days(), max_bytes=1)
+        assert retention.clean(of_days(), batch_size=9, max_bytes=1) == told
+        assert told.by_reason == {Reason.BUDGET: Cleaned(7, 1, 0, len(PICTURE))}
+
+    def test_counts_what_there_is_in_the_end(self, monkeypatch):
+        """Whatever somebody else deleted meanwhile need not come free once more."""
+        make_image(days_old=40)
+        erased, stays = (make_image(draw(seed=n), days_old=1) for n in (1, 2))
+        real = retention._go_logs
+
+        def erase(*arguments):
+            erased.delete()
+            ImageContent.delete_all(ImageContent.objects.filter(pk=erased.content_id))
+            return real(*arguments)
+
+        monkeypatch.setattr(retention, "_go_logs", erase)
+        budget = stays.content.stored_size
+        report = retention.clean(of_days(), batch_size=10, max_bytes=budget)
+        assert set(report.by_reason) == {Reason.SUCCESS}
+        assert self.left() == [stays.pk]
+
     def test_bytes_that_a_pinned_request_has_too_free_nothing(self):
         """So nobody loses them."""
         make_image(days_old=9, is_pinned=True)
@@ -506,6 +608,16 @@ class TestPace:
                 pass
             sizes.append(pace.size)
         assert sizes == [50, 100, 200, 400, 500, 500]
+
+    def test_rows_with_bytes_fill_a_batch_sooner(self):
+        """They cost more; and one row always fits."""
+        pace = pacing.Pace(10)
+        assert pacing.loads([1] * 4, [0, 1, 16 * 1024, 1024**2]) == [1, 1, 2, 65]
+        assert pace.fitting([1] * 20) == 10
+        assert pace.fitting([1] * 3) == 3
+        assert pace.fitting([5, 5, 1]) == 2
+        assert pace.fitting([5, 6]) == 1
+        assert pace.fitting([65, 1]) == 1
 
     def test_shrinks_when_it_takes_too_long(self, pauses):
         """To a single row, and no further."""
@@ -573,6 +685,60 @@ class TestCost:
         assert len(deletes) == 3
         # Three images and, to see that they are not pinned, their three logs.
         assert max(sql.count(",") for sql in deletes) == 4
+
+    def test_no_more_images_are_asked_about_at_once(self, monkeypatch):
+        """A request has up to a thousand, and a question has its longest."""
+        monkeypatch.setattr(retention, "_IMAGES_AT_ONCE", 6)
+        for number in (1, 3, 1, 9, 0):
+            image = make_image(draw(seed=number), days_old=40)
+            for seed in range(number):
+                add_further(image, draw(seed=10 * number + seed))
+        sizes, walk = [], retention._walk_images
+
+        def walked(*args):
+            for part in walk(*args):
+                sizes.append([1 + len(row.further) for row in part])
+                yield part
+
+        monkeypatch.setattr(retention, "_walk_images", walked)
+        assert preview(of_days()).total.images == 5 + 14
+        assert sizes == [[2, 4], [2], [10], [1]]
+
+    @pytest.fixture
+    def batches(self, monkeypatch, pauses):
+        """Collect how many rows went at once."""
+        real, sizes = removal.remove, []
+
+        def remove(batch, detail):
+            sizes.append(len(batch))
+            return real(batch, detail)
+
+        monkeypatch.setattr(retention, "remove", remove)
+        return sizes
+
+    @pytest.mark.parametrize(
+        ("storage", "wanted"),
+        [("", [5, 1, 3, 2]), ("bucket", [11])],
+    )
+    def test_large_images_go_a_few_at_once(self, batches, storage, wanted):
+        """However quick the empty rows were; those in a storage are rows like any."""
+        for _ in range(5):
+            make_image(days_old=50, kept=False)
+        for seed in range(6):
+            make_image(draw(seed=seed), days_old=40)
+        ImageContent.objects.update(
+            stored_size=1024**2, storage=storage, name=F("image_hash")
+        )
+        assert clean(of_days(), batch_size=500).contents == 6
+        assert batches == wanted
+
+    def test_bytes_that_several_share_are_deleted_once(self, batches):
+        """With the last of them: the others are rows like any."""
+        for _ in range(20):
+            make_image(days_old=40)
+        ImageContent.objects.update(stored_size=1024**2)
+        assert clean(of_days(), batch_size=500).contents == 1
+        assert batches == [19, 1]
 
     @pytest.mark.skipif(
         not connection.features.has_select_for_update,
@@ -693,10 +859,20 @@ class TestFaults:
         assert clean(of_days(), batch_size=10) == Cleaned(1, 0, 0, 0)
         assert RequestImage.objects.get().image_data == PICTURE
 
-    def test_a_deadlock_is_tried_again(self, monkeypatch):
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OperationalError(1213, "Deadlock found"),
+            OperationalError(1205, "Lock wait timeout exceeded"),
+            OperationalError("database is locked"),
+        ],
+    )
+    def test_others_in_the_way_are_no_reason_to_give_up(
+        self, monkeypatch, pauses, error
+    ):
         """The database has rolled one of two back; the same again may go well."""
         make_image(days_old=40)
-        real, left = retention.remove, [OperationalError(1213, "Deadlock found")] * 3
+        real, left = retention.remove, [error] * 3
 
         def remove(batch, detail):
             if left:
@@ -705,6 +881,7 @@ class TestFaults:
 
         monkeypatch.setattr(retention, "remove", remove)
         assert clean(of_days(), batch_size=10).images == 1
+        assert len(pauses) == 4  # one of them behind the batch
 
     def test_a_disturbance_that_does_not_end(self, monkeypatch):
         """After a few tries the error is told, and nothing was lost."""

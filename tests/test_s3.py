@@ -24,6 +24,7 @@ from request_images.stores import store_of
 from .factories import until
 from .images import draw
 from .storages import ALIAS, check, delete_now, keep, objects
+from .test_encodings import HAS_LEPTON
 
 pytestmark = pytest.mark.django_db
 NUMBERS = itertools.count()
@@ -190,3 +191,25 @@ def test_moving_and_verifying(bucket, settings, capsys):
     data = {content.read() for content in ImageContent.objects.all()}
     assert len(data) == 6
     assert data <= {draw(seed=seed) for seed in range(7)}
+
+
+def test_compressed(bucket, client, settings):
+    """The object is another one, readable by its name; the image is the same."""
+    settings.REQUEST_IMAGES_ENCODINGS = ("zlib", "lepton") if HAS_LEPTON else ("zlib",)
+    pictures = [draw("BMP"), *([draw("JPEG", (64, 48))] * HAS_LEPTON)]
+    for data in pictures:
+        Client().post("/body/", data, content_type="image/x")
+    call_command("compress_image_contents", verbosity=0)
+    delete_now()
+    listed = client.list_objects_v2(Bucket=bucket)["Contents"]
+    sizes = {found["Key"]: found["Size"] for found in listed}
+    contents = ImageContent.objects.exclude(encoding="")
+    assert sizes == dict(contents.values_list("name", "stored_size"))
+    assert len(sizes) == len(pictures)
+    assert {image.image_data for image in RequestImage.objects.all()} == set(pictures)
+    call_command("verify_image_contents", verbosity=0)
+    for name in ("zlib", "lepton")[: len(pictures)]:
+        call_command("compress_image_contents", undo=name, verbosity=0)
+    delete_now()
+    assert {content.read() for content in ImageContent.objects.all()} == set(pictures)
+    assert len(objects()) == len(pictures)

@@ -34,8 +34,8 @@ from request_images import (
 )
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.quota import open_account
+from request_images.records import Record
 from request_images.spool import Contents, Spool
-from request_images.storing import Record
 
 from .factories import unsaved_record
 from .images import draw

@@ -397,6 +397,32 @@ class TestFaults:
         log = RequestLog.objects.get()
         assert log.capture_status == "store_failed"
         assert "nowhere: InvalidStorageError" in log.capture_detail
+        assert not PendingDeletion.objects.exists()  # nobody could ever delete it
+
+    @pytest.mark.parametrize("status", [408, 429, 500])
+    def test_answers_that_pass(self, bucket, spool, status):
+        """The server has no time just now."""
+        error = refused()
+        error.response["ResponseMetadata"]["HTTPStatusCode"] = status
+        bucket.hooks["save"] = raising(error)
+        post()
+        assert spooling.spooled().entries == 1
+
+    def test_a_success_in_between(self, bucket):
+        """Failures count that are in a row."""
+        for seed in range(10):
+            bucket.hooks["save"] = raising(OSError("now and then"))
+            if seed == 4:
+                bucket.hooks.clear()
+            post(seed)
+        assert bucket.calls.count("save") == 10
+
+    def test_what_is_being_put_there_is_not_deleted(self, bucket):
+        """It is on the list already, but not due."""
+        bucket.hooks["saved"] = lambda name: delete_pending()
+        post()
+        assert bucket.calls.count("delete") == 0
+        assert RequestImage.objects.get().image_data == draw()
 
     def test_a_storage_that_keeps_failing_is_left_alone(self, bucket, settings):
         """Rows are written all the while, and other storages are used."""
@@ -410,7 +436,7 @@ class TestFaults:
         assert PendingDeletion.objects.count() == 5
         assert writing.breaker.allows()
         settings.REQUEST_IMAGES_STORAGE = "default"
-        assert not store_of("default").breaker.is_open
+        assert store_of("default").breaker.allows()
         settings.REQUEST_IMAGES_STORAGE = None
         post(9)
         assert RequestLog.objects.first().capture_status == "stored"
@@ -502,6 +528,7 @@ class TestReading:
         response = self.open(client, image, page)
         assert response.status_code == 503
         assert response.content == b"The storage of this image does not answer."
+        assert health.faults() == {"read:StorageError": 1}
         bucket.hooks.clear()
         assert self.open(client, image, page).status_code == 200
 
@@ -511,7 +538,6 @@ class TestReading:
         for _ in range(4):
             assert draw_content(image.content_id) is Fate.SKIPPED
         bucket.hooks.clear()
-        store_of(image.content.storage).breaker.reset()
         assert draw_content(image.content_id) is Fate.MADE
 
     def test_only_what_was_seen_is_told(self, bucket, image, client):
@@ -522,7 +548,7 @@ class TestReading:
         assert not LogEntry.objects.exists()
 
     def test_a_bucket_that_is_gone(self, bucket, image):
-        """S3 says of an object only that it is not there; its folder tells."""
+        """S3 says of an object only that it is not there; a listing tells."""
         bucket.hooks["open"] = raising(FileNotFoundError())
         bucket.hooks["listdir"] = raising(refused())
         with pytest.raises(StorageError, match="AccessDenied") as raised:
@@ -534,13 +560,68 @@ class TestReading:
 
     def test_a_storage_that_is_left_alone(self, bucket, image):
         """A page of a hundred pictures does not wait for a hundred time-outs."""
-        bucket.hooks["save"] = raising(OSError("away"))
-        for seed in range(1, 6):
-            post(seed)
+        bucket.hooks["open"] = raising(OSError("away"))
+        for _ in range(5):
+            with pytest.raises(StorageError, match="bucket: OSError: away"):
+                _ = image.image_data
         bucket.calls.clear()
-        with pytest.raises(StorageError, match="not tried"):
+        with pytest.raises(StorageError, match=r"not tried.*OSError: away"):
             _ = image.image_data
         assert bucket.calls == []
+        post(1)
+        assert RequestLog.objects.first().capture_status == "stored"
+
+    def test_some_failures_in_between(self, bucket, image):
+        """Only those in a row count."""
+        bucket.hooks["open"] = raising(OSError("away"))
+        for _ in range(4):
+            with pytest.raises(StorageError):
+                _ = image.image_data
+        bucket.hooks.clear()
+        assert image.image_data == draw()
+        bucket.hooks["open"] = raising(OSError("away"))
+        for _ in range(5):
+            with pytest.raises(StorageError, match="bucket: OSError"):
+                _ = image.image_data
+
+    def test_an_answer_in_between(self, bucket, image):
+        """A storage that refuses an object is there."""
+        away, refuses = raising(TimeoutError("slow")), raising(PermissionError("no"))
+        for hook in (*[away] * 4, refuses, *[away] * 4):
+            bucket.hooks["open"] = hook
+            with pytest.raises(StorageError):
+                _ = image.image_data
+        bucket.hooks.clear()
+        assert image.image_data == draw()
+
+    @pytest.mark.parametrize("error", [PermissionError("no"), FileNotFoundError()])
+    def test_an_answer_is_no_reason_to_leave_it_alone(self, bucket, image, error):
+        """It took no time, and says nothing of other objects."""
+        bucket.hooks["open"] = raising(error)
+        for _ in range(6):
+            with pytest.raises(StorageError):
+                _ = image.image_data
+        bucket.hooks.clear()
+        assert image.image_data == draw()
+
+    def test_a_storage_that_takes_nothing_is_read(self, bucket, image):
+        """A disk that is full has not lost what is on it."""
+        bucket.hooks["save"] = raising(OSError("No space left on device"))
+        for seed in range(1, 7):
+            post(seed)
+        assert "was not tried" in RequestLog.objects.first().capture_detail
+        assert image.image_data == draw()
+
+    def test_a_folder_that_is_gone(self, settings, tmp_path):
+        """A disk that is not mounted has lost nothing."""
+        bench.use_bucket(settings, tmp_path, "files")
+        [content] = keep(1)
+        (tmp_path / ALIAS).rename(tmp_path / "elsewhere")
+        with pytest.raises(StorageError, match="FileNotFoundError") as raised:
+            content.read()
+        assert not isinstance(raised.value, ObjectMissing)
+        (tmp_path / "elsewhere").rename(tmp_path / ALIAS)
+        assert content.read() == draw(seed=1)
 
     def test_a_row_without_bytes(self):
         """As after a hand in the database."""
@@ -630,6 +711,31 @@ class TestDeletion:
         done = delete_pending()
         assert (done.deleted, done.failed, done.pending) == (5, 3, 6)
         assert objects("other") == set()
+
+    @faulty
+    def test_some_that_fail_stop_nothing(self, bucket):
+        """Only failures in a row do."""
+        keep(*range(9))
+        clean(until(timezone.now()), batch_size=10)
+        pks = list(
+            PendingDeletion.objects.order_by("pk").values_list("name", flat=True)
+        )
+
+        def fail(name):
+            if name in pks[::2]:
+                raise OSError("away")
+
+        bucket.hooks["delete"] = fail
+        done = delete_now()
+        assert (done.deleted, done.failed, done.pending) == (4, 5, 5)
+        assert health.faults() == {"deletion:StorageError": 5}
+
+    def test_many_that_are_due_at_the_same_moment(self, bucket, monkeypatch):
+        """None is passed over from batch to batch."""
+        monkeypatch.setattr(deletion, "_BATCH", 2)
+        keep(*range(5))
+        clean(until(timezone.now()), batch_size=10)
+        assert delete_now().deleted == 5
 
     def test_no_more_than_it_may(self, bucket):
         keep(1, 2, 3)

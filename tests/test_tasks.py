@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from importlib import import_module
@@ -15,6 +16,7 @@ from django.db import OperationalError
 
 from request_images import ahead, drawing, health, tasking
 from request_images.models import ImageContent, RequestLog
+from request_images.tasking import enqueuing
 
 from .factories import make_content, make_image
 from .images import draw
@@ -91,6 +93,23 @@ class TestEnqueue:
         post(client)
         assert ImageContent.objects.get().thumbnail_tries == 0
 
+    def test_never_at_once_by_whatever_backend(self, client, queue, monkeypatch):
+        """Some can be told to run everything at once, and do not look like it."""
+        enqueue, said = type(queue).enqueue, []
+
+        def run(self, task, args, kwargs):
+            said.append(task.call(*args, **kwargs))
+            return enqueue(self, task, args, kwargs)
+
+        monkeypatch.setattr(type(queue), "enqueue", run)
+        post(client)
+        content = ImageContent.objects.get()
+        assert (said, content.thumbnail_tries) == (["skipped"], 0)
+        from request_images.tasks import make_thumbnail
+
+        make_thumbnail.enqueue(content.pk)  # outside of a capture it is theirs to say
+        assert said == ["skipped", "made"]
+
     def test_a_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
         """A queue that is away costs no image."""
 
@@ -121,9 +140,77 @@ class TestEnqueue:
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         image = make_image()
         monkeypatch.setattr(ahead, "why_no_worker", lambda: 1 / 0)
-        ahead.enqueue_thumbnail(image.log, image)
+        ahead.enqueue_tasks(image.log, image)
         assert health.faults() == {"thumbnail task:ZeroDivisionError": 1}
         health.reset()
+
+
+@needs_tasks
+@pytest.mark.django_db
+class TestCompression:
+    @pytest.fixture
+    def queue(self, backend, settings):
+        settings.REQUEST_IMAGES_COMPRESSION = "task"
+        return backend(f"{OWN}.backends.dummy.DummyBackend")
+
+    def post(self, client, fmt, seed=0):
+        data = draw(fmt, seed=seed)
+        assert client.post("/body/", data, content_type="image/x").status_code == 200
+
+    def test_for_each_new_content_that_an_encoding_is_for(self, client, queue):
+        """And for no other: nor for what is kept already."""
+        for fmt, seed in (("BMP", 0), ("PNG", 0), ("JPEG", 0), ("BMP", 0), ("BMP", 1)):
+            self.post(client, fmt, seed)
+        bitmaps = ImageContent.objects.filter(mime_type="image/bmp").order_by("pk")
+        assert queued(queue) == [[content.pk] for content in bitmaps]
+        assert len(queued(queue)) == 2
+        assert not ImageContent.objects.exclude(encoding="").exists()
+
+    def test_not_unless_asked(self, client, queue, settings):
+        del settings.REQUEST_IMAGES_COMPRESSION
+        self.post(client, "BMP")
+        assert queued(queue) == []
+
+    def test_never_at_once(self, client, backend, settings, monkeypatch):
+        """A backend that runs a task where it is enqueued would do it in a capture."""
+        settings.REQUEST_IMAGES_COMPRESSION = "task"
+        backend(f"{OWN}.backends.immediate.ImmediateBackend")
+        self.post(client, "BMP")
+        assert ImageContent.objects.get().encoding == ""
+
+    def test_a_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
+        def enqueue(*arguments):
+            raise OperationalError("the queue is away")
+
+        monkeypatch.setattr(type(queue), "enqueue", enqueue)
+        self.post(client, "BMP")
+        assert RequestLog.objects.get().capture_status == "stored"
+        assert health.faults() == {"compression task:OperationalError": 1}
+        health.reset()
+
+    def test_the_task(self, client, queue):
+        """It says what became of the content."""
+        from request_images.tasks import compress_content
+
+        self.post(client, "BMP")
+        self.post(client, "PNG")
+        bitmap, other = ImageContent.objects.order_by("pk")
+        assert compress_content.call(bitmap.pk) == "compressed"
+        assert compress_content.call(bitmap.pk) == "skipped"
+        assert compress_content.call(other.pk) == "skipped"
+        assert compress_content.call(0) == "skipped"
+        with enqueuing():  # a queue that runs everything at once
+            assert compress_content.call(bitmap.pk) == "skipped"
+        bitmap.refresh_from_db()
+        assert (bitmap.encoding, bitmap.read()) == ("zlib", draw("BMP"))
+
+    def test_a_content_that_cannot_be_smaller(self, client, queue):
+        """It is left, and that is no failure of the task."""
+        from request_images.tasks import compress_content
+
+        noise = b"BM" + draw("BMP")[2:54] + random.Random(5).randbytes(3000)
+        client.post("/body/", noise, content_type="image/bmp")
+        assert compress_content.call(ImageContent.objects.get().pk) == "left"
 
 
 @needs_tasks
@@ -163,6 +250,15 @@ class TestCheck:
         [message] = self.found(settings)
         assert "runs a task at once" in message.msg
         assert not message.is_serious()
+
+    @needs_tasks
+    def test_W006_compression_too(self, settings, backend):
+        """Each setting that asks for tasks is told of."""
+        settings.REQUEST_IMAGES_COMPRESSION = "task"
+        backend(f"{OWN}.backends.immediate.ImmediateBackend")
+        drawing, compression = self.found(settings)
+        assert drawing.msg.startswith("REQUEST_IMAGES_THUMBNAILS is 'task'")
+        assert "compress_image_contents only" in compression.msg
 
     @needs_tasks
     def test_W004_is_silent_with_a_worker(self, settings, queue):

@@ -146,6 +146,32 @@ def test_exif_orientation(fmt):
     assert near(small.getpixel((16, 54)), (255, 255, 255))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif", [b"garbage", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\5\1\x12\0\3"]
+)
+def test_broken_exif_data(fmt, exif):
+    """They are no part of the picture: it is drawn as its pixels stand."""
+    picture = Image.new("RGB", (40, 20), (200, 40, 60))
+    small = thumbnail(written(picture, fmt, exif=b"Exif\0\0" + exif))
+    assert small.size == (64, 32)
+    assert near(small.convert("RGB").getpixel((30, 15)), (200, 40, 60))
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_nothing_but_the_picture_is_kept(fmt):
+    """No place, no camera, no profile: a thumbnail is small and tells nothing else."""
+    exif = Image.Exif()
+    exif[0x010E] = "where it was taken " * 50
+    options = {"exif": exif, "icc_profile": b"p" * 50_000}
+    made = make_thumbnail(
+        written(Image.new("RGB", (40, 20)), fmt, **options), size=64, max_pixels=10**6
+    )
+    assert len(made) < 1000
+    assert not {"exif", "icc_profile", "xmp"} & set(Image.open(io.BytesIO(made)).info)
+
+
 def test_HOSTILE9_picture_of_several():
     """HOSTILE9: a JPEG of several pictures, which Pillow calls by another name."""
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
+from contextlib import contextmanager
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.core.management import call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError, connection
 from django.utils import timezone
 
 from request_images import verifying
+from request_images.findings import Problem
 from request_images.models import (
     ImageContent,
     PendingDeletion,
@@ -19,8 +22,9 @@ from request_images.models import (
     RequestLog,
 )
 from request_images.retention import clean
+from request_images.retrying import TRIES
 from request_images.stores import key_of
-from request_images.verifying import Problem, verify
+from request_images.verifying import verify
 
 from .factories import until
 from .images import draw
@@ -44,6 +48,22 @@ def run(**options):
     except SystemExit as end:
         fails = end.code == 1
     return out.getvalue(), errors.getvalue(), fails
+
+
+@contextmanager
+def between_looks(act):
+    """Do something before the second look at a table for the names of objects."""
+    looks = []
+
+    def wrapper(execute, sql, params, many, context):
+        looks.extend(re.findall(r"^SELECT .*name. IN \(", sql))
+        if len(looks) == 2:
+            looks.append("that is enough")
+            act()
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(wrapper):
+        yield
 
 
 def test_nothing_is_wrong(bucket, settings):
@@ -104,17 +124,67 @@ class TestMissing:
         assert run(repair=True)[2] is False
         assert not ImageContent.objects.exists()
 
-    def test_a_disk_that_is_not_mounted(self, bucket):
-        """Nothing at all is there: that is no reason to give up what may come back."""
+    @pytest.mark.parametrize("since", [0, 1, 90])
+    def test_a_disk_that_is_not_mounted(self, bucket, since):
+        """That is no reason to give up what may come back, but for a small part."""
+        for content in keep(*range(11)):
+            bucket.delete(content.name)
+        keep(*range(11, 11 + since))  # into the bare folder
+        out, errors, fails = run(repair=True)
+        assert fails
+        assert "missing: 11" in out
+        assert "repaired" not in errors.replace("--force repairs", "")
+        assert errors.endswith(
+            "bucket: so much is missing that nothing of it was given up. Is it "
+            "mounted, and the right one? --force repairs it.\n"
+        )
+        assert ImageContent.objects.count() == 11 + since
+
+    def test_much_that_is_lost_for_good(self, bucket):
+        """A person can say so."""
         for content in keep(*range(10)):
             bucket.delete(content.name)
-        out, _, fails = run(repair=True)
-        assert fails
-        assert "missing: 10" in out
-        assert ImageContent.objects.count() == 10
-        keep(11)
+        _, errors, fails = run(repair=True, force=True)
+        assert not fails
+        assert errors.count("; repaired.") == 10
+        assert not ImageContent.objects.exists()
+
+    @pytest.mark.parametrize(("lost", "there"), [(9, 0), (10, 90)])
+    def test_what_is_not_much(self, bucket, lost, there):
+        """A few, or a small part, are given up without a question."""
+        contents = keep(*range(lost + there))
+        for content in contents[:lost]:
+            bucket.delete(content.name)
         assert run(repair=True)[2] is False
-        assert ImageContent.objects.count() == 1
+        assert ImageContent.objects.count() == there
+
+    def test_what_does_not_answer_is_no_sign_of_life(self, bucket):
+        """A storage that has lost the rest may be the wrong one."""
+        contents = keep(*range(11))
+        for content in contents[:10]:
+            bucket.delete(content.name)
+
+        def away(name):
+            if name == contents[10].name:
+                raise OSError("away")
+
+        bucket.hooks["open"] = away
+        assert "was given up" in run(repair=True)[1]
+        assert ImageContent.objects.count() == 11
+
+    def test_is_told_at_once(self, bucket):
+        """Whoever stops a long run has heard what was found."""
+        for content in keep(1, 2):
+            bucket.delete(content.name)
+        seen = []
+
+        def look(name):
+            seen.append(len(told))
+
+        told = []
+        bucket.hooks["open"] = look
+        verify(repair=False, tell=told.append)
+        assert seen == [0, 1]
 
     def test_what_goes_while_it_is_looked_at(self, bucket):
         """Cleanup has taken it: nothing is wrong."""
@@ -142,12 +212,30 @@ class TestMissing:
         assert run(repair=True)[2] is False
         assert not RequestLog.objects.filter(capture_status="store_failed").exists()
 
-    @pytest.mark.parametrize("times", [2, 5])
-    def test_somebody_refers_to_it_meanwhile(self, bucket, monkeypatch, times):
-        """The database refuses, and the next try sees it."""
+    def test_what_comes_back_before_it_is_repaired(self, bucket, monkeypatch):
+        """Somebody has put the bytes elsewhere: it is not given up."""
         [content] = keep(1)
         bucket.delete(content.name)
-        delete_all, errors = ImageContent.delete_all, [IntegrityError("used")] * times
+        let_go = verifying._let_go
+
+        def late(finding):
+            ImageContent.objects.update(storage="", name="", data=draw(seed=1))
+            let_go(finding)
+
+        monkeypatch.setattr(verifying, "_let_go", late)
+        run(repair=True)
+        assert RequestImage.objects.get().image_data == draw(seed=1)
+
+    @pytest.mark.parametrize("times", [2, TRIES])
+    @pytest.mark.parametrize(
+        "error", [IntegrityError("used"), OperationalError("it is locked")], ids=repr
+    )
+    def test_somebody_is_in_the_way(self, bucket, monkeypatch, error, times):
+        """The database refuses, and the next try sees why; or a later run does."""
+        [content, other] = keep(1, 2)
+        bucket.delete(content.name)
+        bucket.delete(other.name)
+        delete_all, errors = ImageContent.delete_all, [error] * times
 
         def refused(contents):
             if errors:
@@ -155,12 +243,19 @@ class TestMissing:
             delete_all(contents)
 
         monkeypatch.setattr(ImageContent, "delete_all", refused)
-        if times == 5:
-            with pytest.raises(IntegrityError):
-                run(repair=True)
-            assert RequestImage.objects.get().content == content
-        else:
-            assert run(repair=True)[2] is False
+        assert run(repair=True)[2] is (times == TRIES)
+        assert RequestImage.objects.exclude(content=None).count() == times // TRIES
+        assert run(repair=True)[2] is False
+
+    def test_a_database_that_is_away(self, bucket, monkeypatch):
+        """Nothing more can be told then."""
+        [content] = keep(1)
+        bucket.delete(content.name)
+        monkeypatch.setattr(
+            ImageContent, "delete_all", raising(OperationalError("away"))
+        )
+        with pytest.raises(OperationalError, match="away"):
+            run(repair=True)
 
 
 class TestMismatch:
@@ -214,6 +309,40 @@ class TestOrphans:
         assert run()[2] is False
         assert storages["twin"].exists(content.name)
 
+    def test_in_a_storage_that_is_left(self, bucket, settings, name):
+        """As long as there is something to be deleted from it."""
+        settings.REQUEST_IMAGES_STORAGE = None
+        assert run()[2] is False
+        PendingDeletion.objects.create(
+            storage=ALIAS, name="ab/x", due_at=timezone.now()
+        )
+        assert f"{name} belongs to no image" in run()[1]
+
+    def test_what_goes_from_the_rows_to_the_list(self, bucket):
+        """Between two looks: cleanup takes it."""
+        keep(1)
+
+        def take():
+            clean(until(timezone.now()), batch_size=10)
+
+        with between_looks(take):
+            assert run()[2] is False
+        assert PendingDeletion.objects.exists()
+
+    def test_what_goes_from_the_list_to_the_rows(self, bucket):
+        """Between two looks, a request writes its row: the list is looked at first."""
+        [content, _] = keep(1, 2)
+        RequestImage.objects.filter(content=content).update(content=None)
+        ImageContent.delete_all(ImageContent.objects.filter(pk=content.pk))
+
+        def write_row():
+            content.save(force_insert=True)
+            PendingDeletion.objects.all().delete()
+
+        with between_looks(write_row):
+            assert "orphan: 0" in run()[0]
+        assert not PendingDeletion.objects.exists()
+
     def test_what_is_deleted_while_it_is_looked_at(self, bucket, name, monkeypatch):
         """It was on the list when the storage was listed."""
         PendingDeletion.objects.create(storage=ALIAS, name=name, due_at=timezone.now())
@@ -245,6 +374,55 @@ class TestOrphans:
         assert "unreadable: 1" in run()[0]
 
 
+class TestRowsWithoutRequests:
+    """Somebody has deleted logs by hand, and their contents stayed."""
+
+    @pytest.fixture(params=[ALIAS, None])
+    def contents(self, request, bucket, settings):
+        """Two of three images, whose logs are gone."""
+        settings.REQUEST_IMAGES_STORAGE = request.param
+        contents = keep(1, 2, 3)
+        RequestLog.objects.exclude(image__content=contents[2]).delete()
+        return contents[:2]
+
+    def test_are_told(self, contents):
+        out, errors, fails = run()
+        assert fails
+        assert "orphan: 2" in out
+        first = contents[0]
+        where = f"{first.storage or 'database'}: {first.name or first.image_hash}"
+        assert errors.startswith(
+            f"{where} belongs to no image (its requests are gone).\n"
+        )
+        assert ImageContent.objects.count() == 3
+
+    def test_are_repaired(self, contents, monkeypatch):
+        """The row goes, and its object; what has a request stays."""
+        monkeypatch.setattr(verifying, "_BATCH", 1)
+        assert run(repair=True)[1].count("; repaired.\n") == 2
+        assert ImageContent.objects.get().read() == draw(seed=3)
+        check()
+        delete_now()
+        assert len(objects()) == ImageContent.objects.exclude(storage="").count()
+        assert run()[2] is False
+
+    def test_somebody_sends_the_same_image_meanwhile(self, contents, monkeypatch):
+        """Then it is no orphan any more."""
+        drop = verifying._drop
+
+        def late(finding):
+            keep(1)
+            drop(finding)
+
+        monkeypatch.setattr(verifying, "_drop", late)
+        run(repair=True)
+        left = ImageContent.objects.values_list("image_hash", flat=True)
+        assert contents[0].image_hash in left
+        assert contents[1].image_hash not in left
+        assert not PendingDeletion.objects.filter(name=contents[0].name).exists()
+        check()
+
+
 def test_unreadable(bucket):
     """It may be back tomorrow: nothing is repaired."""
     [content] = keep(1)
@@ -256,6 +434,18 @@ def test_unreadable(bucket):
     bucket.hooks.clear()
     assert content.read() == draw(seed=1)
     assert run()[2] is False
+
+
+def test_a_storage_that_is_away(bucket):
+    """A thousand images are not waited for a thousand times."""
+    keep(*range(8))
+    bucket.hooks["open"] = raising(TimeoutError("slow"))
+    out, errors, fails = run()
+    assert fails
+    assert "Read 8 images" in out
+    assert "unreadable: 8" in out
+    assert bucket.calls.count("open") == 5
+    assert errors.count("was not tried") == 3
 
 
 def test_goes_through_in_batches(bucket, monkeypatch):

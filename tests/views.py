@@ -505,7 +505,36 @@ def _decorated(view):
     return csrf_exempt(capture_images(view))
 
 
+def all_images(request):
+    return JsonResponse({"files": len(request.FILES.getlist("photo"))})
+
+
+class AllMixedIn(CaptureImagesMixin, View):
+    capture_images = "all"
+
+    def post(self, request):
+        return all_images(request)
+
+
+class AllDrf(CaptureImagesMixin, APIView):
+    capture_images = "all"
+    capture_limit = 5
+
+    def post(self, request):
+        return Response({"files": len(request.FILES.getlist("photo"))})
+
+
+@csrf_exempt
+@capture_images(images="all")
+async def all_async(request):
+    return all_images(request)
+
+
 urlpatterns = [
+    path("all-mixed-in/", csrf_exempt(AllMixedIn.as_view())),
+    path("all-drf/", AllDrf.as_view()),
+    path("all-async/", all_async),
+    path("all-protected/", csrf_protect(capture_images(images="all")(all_images))),
     *(
         path(f"{view.__name__}/", _decorated(view), name=view.__name__)
         for view in FUNCTIONS

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import environ  # type: ignore[import-untyped]
+import environ  # type: ignore[import-untyped]  # it has no types
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()

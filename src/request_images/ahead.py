@@ -1,35 +1,69 @@
-"""Thumbnails ahead of time: a task for each image that was newly stored."""
+"""Thumbnails and compression ahead of time: tasks for each image newly stored."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import router
 
 from .conf import conf
+from .encodings import encodings_of
 from .health import report
 from .limits import bounded_transaction
-from .models import RequestImage, RequestLog
+from .models import FurtherImage, RequestImage, RequestLog
 from .outcome import CaptureStatus
-from .tasking import why_no_worker
+from .tasking import enqueuing, why_no_worker
 
 
-def enqueue_thumbnail(log: RequestLog, image: RequestImage, **_others: Any) -> None:
-    """Have the thumbnail of a new content made; a receiver of ``image_saved``.
+def enqueue_tasks(
+    log: RequestLog,
+    image: RequestImage | None,
+    further: Sequence[FurtherImage] = (),
+    **_others: Any,
+) -> None:
+    """Have the thumbnails of new contents made, and themselves compressed.
+
+    A receiver of ``image_saved``, and of ``image_skipped``, where a further image may
+    have been kept all the same.
 
     It runs behind the commit of the row, and never raises. With a backend that would
-    run the task here and now it does nothing: capturing decodes no pixels.
+    run the task here and now it does nothing, and where it cannot know, the task does:
+    capturing decodes no pixels.
     """
-    if log.capture_status != CaptureStatus.STORED:
-        return  # the content of a duplicate has its task already
+    new = list(_new(log, image, further))
     try:
-        if conf.THUMBNAILS != "task" or why_no_worker():
-            return
-        # Not above: the module needs a package that not every project has.
-        from .tasks import make_thumbnail
-
-        # A backend that writes into our database waits for locks no longer than we do.
-        with bounded_transaction(router.db_for_write(RequestLog)):
-            make_thumbnail.enqueue(image.content_id)
+        if conf.THUMBNAILS == "task":
+            _enqueue("make_thumbnail", new)
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("thumbnail task", exception)
+    try:
+        if conf.COMPRESSION == "task":
+            types = encodings_of(conf.ENCODINGS)
+            smaller = [each for each in new if each.mime_type in types]
+            _enqueue("compress_content", smaller)
+    except Exception as exception:  # noqa: BLE001  # as above
+        report("compression task", exception)
+
+
+def _new(
+    log: RequestLog, image: RequestImage | None, further: Iterable[FurtherImage]
+) -> Iterator[RequestImage | FurtherImage]:
+    # The content of a duplicate has its tasks already.
+    if image is not None and log.capture_status == CaptureStatus.STORED:
+        yield image
+    for each in further:
+        if each.capture_status == CaptureStatus.STORED:
+            yield each
+
+
+def _enqueue(name: str, images: Sequence[RequestImage | FurtherImage]) -> None:
+    if not images or why_no_worker():
+        return
+    # Not above: the module needs a package that not every project has.
+    from . import tasks
+
+    # A backend that writes into our database waits for locks no longer than we do.
+    with bounded_transaction(router.db_for_write(RequestLog)), enqueuing():
+        for image in images:
+            getattr(tasks, name).enqueue(image.content_id)

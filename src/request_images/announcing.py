@@ -8,31 +8,26 @@ from django.dispatch import Signal
 
 from . import signals
 from .health import count, report
-from .models import RequestImage, RequestLog
+from .models import RequestLog
+from .records import Record
 
 
-def announce(
-    log: RequestLog,
-    image: RequestImage | None,
-    *,
-    is_kept: bool,
-    failure: BaseException | None = None,
-) -> None:
+def announce(record: Record, *, failure: BaseException | None = None) -> None:
     """Count a request whose row was written, and tell of it. Never raises.
 
     Args:
-        log: The row.
-        image: Its image, if it has one.
-        is_kept: Whether the image's bytes were kept.
-        failure: The fault of ours because of which they were not.
+        record: The request, with the bytes of its images that were kept.
+        failure: The fault of ours because of which others were not.
     """
+    log, image, is_kept = record.log, record.image, record.data is not None
+    further = [each.image for each in record.further]
     count(str(log.capture_status))
     if failure is not None:
         tell(signals.capture_failed, log=log, exception=failure)
-    elif is_kept:
-        tell(signals.image_saved, log=log, image=image)
-    else:
-        tell(signals.image_skipped, log=log, image=image)
+    if is_kept:
+        tell(signals.image_saved, log=log, image=image, further=further)
+    elif failure is None:
+        tell(signals.image_skipped, log=log, image=image, further=further)
 
 
 def tell(signal: Signal, **arguments: object) -> None:

@@ -14,13 +14,13 @@ class RequestImagesAppConfig(AppConfig):
 
     def ready(self) -> None:
         """Load the defaults before anything overrides them, and wire up."""
-        # Loading some of them is the point.
-        from . import ahead, checks, conf, recording, signals  # noqa: F401
+        from . import ahead, checks, conf, recording, signals  # noqa: F401  # to load
 
         got_request_exception.connect(
             recording.note_request_exception,
             dispatch_uid="request_images.note_request_exception",
         )
-        signals.image_saved.connect(
-            ahead.enqueue_thumbnail, dispatch_uid="request_images.enqueue_thumbnail"
-        )
+        for signal in (signals.image_saved, signals.image_skipped):
+            signal.connect(
+                ahead.enqueue_tasks, dispatch_uid="request_images.enqueue_tasks"
+            )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.utils import timezone
@@ -49,6 +50,35 @@ def note_for_deletion(
         [PendingDeletion(storage=s, name=n, due_at=due_at) for s, n in objects],
         batch_size=500,
     )
+
+
+@dataclass(frozen=True)
+class Pending:
+    """How long the list is of what is to be deleted.
+
+    Attributes:
+        number: How many objects are on it.
+        since: When the first of them came onto it; None for none.
+        tries: How often one of them was tried, at the most.
+    """
+
+    number: int = 0
+    since: datetime | None = None
+    tries: int = 0
+
+
+def pending_deletions(using: str) -> Pending:
+    """Return how long the list is, and how old.
+
+    Args:
+        using: The database of the list.
+    """
+    found = PendingDeletion.objects.using(using).aggregate(
+        number=models.Count("pk"),
+        since=models.Min("created_at"),
+        most=models.Max("tries"),
+    )
+    return Pending(found["number"], found["since"], found["most"] or 0)
 
 
 class Lease(models.Model):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.core.files.storage import FileSystemStorage, storages
 from django.utils.module_loading import import_string
 
-from .conf import PREFIX, Conf
+from .conf import PREFIX, Conf, Setting
+from .encodings import ENCODINGS
 from .formats import FORMATS
 from .tasking import why_no_worker
 
@@ -30,6 +33,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_no_effect(),
         *_budget(),
         *_tasks(),
+        *_public_storage(),
+        *_encodings(),
     ]
 
 
@@ -41,6 +46,11 @@ def _wrong_values() -> Iterator[CheckMessage]:
                 hint=f"The default is {setting.default!r}. {setting.meaning}",
                 id=setting.check_id,
             )
+
+
+def _are_right(*chosen: Setting[Any]) -> bool:
+    """Tell whether settings can be compared; what is wrong is told already."""
+    return not any(setting.problem(setting.given()) for setting in chosen)
 
 
 def _unknown_formats() -> Iterator[CheckMessage]:
@@ -78,13 +88,20 @@ def _no_functions() -> Iterator[CheckMessage]:
 def _no_storage() -> Iterator[CheckMessage]:
     alias = Conf.STORAGE.given()
     known: Any = settings.STORAGES
-    if Conf.STORAGE.problem(alias) or alias is None or alias in known:
+    if Conf.STORAGE.problem(alias) or alias is None:
         return
-    yield Error(
-        f"{PREFIX}STORAGE names {alias!r}, which is not in STORAGES.",
-        hint=f"There are {', '.join(map(repr, known))}. {Conf.STORAGE.meaning}",
-        id=Conf.STORAGE.check_id,
-    )
+    problem = "" if alias in known else "is not in STORAGES"
+    if not problem:
+        try:
+            _ = storages[alias]
+        except Exception as error:  # noqa: BLE001  # a backend may raise anything
+            problem = f"cannot be used: {type(error).__name__}: {error}"
+    if problem:
+        yield Error(
+            f"{PREFIX}STORAGE names {alias!r}, which {problem}.",
+            hint=f"There are {', '.join(map(repr, known))}. {Conf.STORAGE.meaning}",
+            id=Conf.STORAGE.check_id,
+        )
 
 
 def _retention() -> Iterator[CheckMessage]:
@@ -96,7 +113,7 @@ def _retention() -> Iterator[CheckMessage]:
     logs = Conf.LOG_RETENTION_DAYS.given()
     for setting in days:
         given = setting.given()
-        if setting.problem(given) or Conf.LOG_RETENTION_DAYS.problem(logs):
+        if not _are_right(setting, Conf.LOG_RETENTION_DAYS):
             continue
         # Of the others None means "as RETENTION_DAYS", which is told of already.
         is_longer = given is None and setting is Conf.RETENTION_DAYS
@@ -123,7 +140,7 @@ def _unknown_names() -> Iterator[CheckMessage]:
 
 def _backlog() -> Iterator[CheckMessage]:
     room, largest = Conf.BACKLOG_MAX_MB.given(), Conf.MAX_SIZE_MB.given()
-    if Conf.BACKLOG_MAX_MB.problem(room) or Conf.MAX_SIZE_MB.problem(largest):
+    if not _are_right(Conf.BACKLOG_MAX_MB, Conf.MAX_SIZE_MB):
         return
     drops = Conf.BACKLOG_WHEN_FULL.given() == "drop"
     if Conf.WRITE_MODE.given() == "background" and drops and room < largest:
@@ -137,7 +154,7 @@ def _backlog() -> Iterator[CheckMessage]:
 
 def _no_effect() -> Iterator[CheckMessage]:
     data, images = Conf.BYTES_RETENTION_DAYS.given(), Conf.RETENTION_DAYS.given()
-    if Conf.BYTES_RETENTION_DAYS.problem(data) or Conf.RETENTION_DAYS.problem(images):
+    if not _are_right(Conf.BYTES_RETENTION_DAYS, Conf.RETENTION_DAYS):
         return
     if data is not None and images is not None and data >= images:
         yield CheckWarning(
@@ -150,7 +167,7 @@ def _no_effect() -> Iterator[CheckMessage]:
 
 def _budget() -> Iterator[CheckMessage]:
     room, largest = Conf.MAX_STORED_MB.given(), Conf.MAX_SIZE_MB.given()
-    if Conf.MAX_STORED_MB.problem(room) or Conf.MAX_SIZE_MB.problem(largest):
+    if not _are_right(Conf.MAX_STORED_MB, Conf.MAX_SIZE_MB):
         return
     if room is not None and room < largest:
         yield CheckWarning(
@@ -162,10 +179,45 @@ def _budget() -> Iterator[CheckMessage]:
 
 
 def _tasks() -> Iterator[CheckMessage]:
-    if Conf.THUMBNAILS.given() == "task" and (why := why_no_worker()):
+    asked = (
+        (Conf.THUMBNAILS, "thumbnails are made when somebody looks at them"),
+        (Conf.COMPRESSION, "images are compressed by compress_image_contents only"),
+    )
+    wanted = [each for each in asked if each[0].given() == "task"]
+    why = why_no_worker() if wanted else ""
+    for setting, instead in wanted if why else ():
         yield CheckWarning(
-            f"{PREFIX}THUMBNAILS is 'task', but {why}: nothing is enqueued, and "
-            "thumbnails are made when somebody looks at them.",
+            f"{setting.full_name} is 'task', but {why}: nothing is enqueued, and "
+            f"{instead}.",
             hint="Name a backend in TASKS that has a worker, such as a database's.",
             id="request_images.W006",
         )
+
+
+def _public_storage() -> Iterator[CheckMessage]:
+    alias, media = Conf.STORAGE.given(), settings.MEDIA_ROOT
+    if not media or Conf.STORAGE.problem(alias) or alias is None or any(_no_storage()):
+        return
+    storage = storages[alias]
+    if not isinstance(storage, FileSystemStorage):
+        return
+    if Path(storage.location).is_relative_to(Path(media).absolute()):
+        yield CheckWarning(
+            f"{PREFIX}STORAGE names {alias!r}, whose files are below MEDIA_ROOT: a "
+            "web server that serves that folder serves the images to everybody.",
+            hint="Name a storage with a `location` of its own.",
+            id="request_images.W007",
+        )
+
+
+def _encodings() -> Iterator[CheckMessage]:
+    names = Conf.ENCODINGS.given()
+    if Conf.ENCODINGS.problem(names):
+        return
+    for name in names:
+        if why := ENCODINGS[name].why_unavailable():
+            yield Error(
+                f"{PREFIX}ENCODINGS names {name!r}, but {why}.",
+                hint="Install it wherever images are read, or leave it out.",
+                id=Conf.ENCODINGS.check_id,
+            )

@@ -125,6 +125,17 @@ class Conf:
         ),
         check_id="request_images.E002",
     )
+    MAX_REQUEST_MB = Setting[float](
+        50,
+        expects="a number above 0",
+        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
+        meaning=(
+            "How many megabytes all images of one request may have together, where a "
+            "view keeps several (1 MB = 1,048,576 bytes). Of more, the last ones are "
+            "`over_budget`. Never less than `REQUEST_IMAGES_MAX_SIZE_MB`."
+        ),
+        check_id="request_images.E031",
+    )
     RETENTION_DAYS = Setting[int | None](
         30,
         expects="a whole number of days above 0, or None to keep images for ever",
@@ -171,9 +182,9 @@ class Conf:
     )
     MAX_STORED_MB = Setting[float | None](
         None,
-        expects="a number above 0, or None for no budget",
+        expects="a number above 0, up to 10**12, or None for no budget",
         accepts=lambda value: (
-            value is None or (_is_number(value) and 0 < value < float("inf"))
+            value is None or (_is_number(value) and 0 < value <= 10**12)
         ),
         meaning=(
             "How many megabytes of images and thumbnails are kept altogether (1 MB = "
@@ -374,6 +385,29 @@ class Conf:
         check_id="request_images.E022",
     )
 
+    RELEASE = Setting(
+        "",
+        expects="text of at most 100 characters",
+        accepts=lambda value: isinstance(value, str) and len(value) <= 100,
+        meaning=(
+            "Which release of the project handles the requests, such as '2.4.1' or a "
+            "commit: kept with each log, so that statistics tell releases apart. "
+            "`annotate(request, release=...)` says otherwise for one request."
+        ),
+        check_id="request_images.E032",
+    )
+    STATISTICS_RETENTION_DAYS = Setting[int | None](
+        None,
+        expects="a whole number of days above 0, or None to keep statistics for ever",
+        accepts=_is_days,
+        meaning=(
+            "How many days the statistics of an hour are kept, which outlive its "
+            "requests and their images. `cleanup_old_images` deletes older ones. None "
+            "keeps them for ever."
+        ),
+        check_id="request_images.E033",
+    )
+
     STORAGE = Setting[str | None](
         None,
         expects="None, or an alias in STORAGES that is not 'database'",
@@ -409,6 +443,29 @@ class Conf:
             "pixels, before a byte of them is decoded."
         ),
         check_id="request_images.E028",
+    )
+    ENCODINGS = Setting[Collection[str]](
+        ("zlib",),
+        expects="a list, tuple or set of 'zlib' and 'lepton'",
+        accepts=lambda value: _are_names(value) and set(value) <= {"zlib", "lepton"},
+        meaning=(
+            "How images may be kept in a smaller form that gives the same bytes back: "
+            "`zlib` is for BMP, DDS, ICO, PPM, PSD and TIFF, `lepton` for JPEG, which "
+            "needs the extra of that name. Nothing is compressed before "
+            "`compress_image_contents` is run, or a task."
+        ),
+        check_id="request_images.E029",
+    )
+    COMPRESSION = Setting(
+        "by_command",
+        expects="'by_command' or 'task'",
+        accepts=lambda value: value in ("by_command", "task"),
+        meaning=(
+            "When images are compressed: by `compress_image_contents`, or, with "
+            "`task`, also by a Django Task that is enqueued for each newly stored "
+            "image that one of the encodings is for. A worker has to run."
+        ),
+        check_id="request_images.E030",
     )
 
     @classmethod

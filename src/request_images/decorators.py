@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction
 
-from . import sources
-from .beginning import Options
+from .beginning import Images, Options
 from .recording import OPTIONS, Recording, begin
 from .sources import SourceSpec
 
@@ -22,7 +22,11 @@ R = TypeVar("R")
 def capture_images(view: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def capture_images(
-    *, source: SourceSpec = None, endpoint: str = ""
+    *,
+    source: SourceSpec = None,
+    endpoint: str = "",
+    images: Images = "first",
+    limit: int | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def capture_images(
     view: Callable[..., Any] | None = None,
@@ -30,8 +34,10 @@ def capture_images(
     *,
     source: SourceSpec = None,
     endpoint: str = "",
+    images: Images = "first",
+    limit: int | None = None,
 ) -> Callable[..., Any]:
-    """Record each request of a view, and keep its image.
+    """Record each request of a view, and keep its image, or all of its images.
 
     For function views, sync and async, methods of class-based views and viewsets,
     and, with ``method_decorator``, ``dispatch``. With or without arguments.
@@ -43,27 +49,30 @@ def capture_images(
             default, wherever one is found.
         endpoint: The name to log requests under; by default the name of the URL
             pattern, or its route.
+        images: ``"first"`` keeps one image of each request; ``"all"`` keeps the others
+            too, as `FurtherImage` rows.
+        limit: How many images of a request to keep at the most, with
+            ``images="all"``: from 1 to 1000, by default 20. The others are counted.
 
     Raises:
         SourceError: ``source`` is none (at import, not in a request).
+        ImproperlyConfigured: ``images`` or ``limit`` is none, likewise.
         TypeError: What is decorated is a class.
     """
-    places = sources.parse(source)
+    options = Options.of(source, endpoint, "", images, limit)
     if view is None:
-        return functools.partial(_decorate, places=places, endpoint=endpoint)
-    return _decorate(view, places=places, endpoint=endpoint)
+        return functools.partial(_decorate, options=options)
+    return _decorate(view, options=options)
 
 
-def _decorate(
-    view: Callable[..., Any], *, places: tuple[sources.Source, ...], endpoint: str
-) -> Callable[..., Any]:
+def _decorate(view: Callable[..., Any], *, options: Options) -> Callable[..., Any]:
     if isinstance(view, type):
         raise TypeError(
             f"capture_images decorates views, and {view.__name__} is a class. Let it "
             "inherit from request_images.mixins.CaptureImagesMixin instead."
         )
     name = getattr(view, "__qualname__", type(view).__name__)
-    options = Options(places, endpoint, name)
+    options = replace(options, view_name=name)
 
     if iscoroutinefunction(view):
 

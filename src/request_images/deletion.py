@@ -7,7 +7,7 @@ has deleted objects, or not; the list says so, and the next run goes on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -44,7 +44,9 @@ class Deletion:
     pending: int = 0
 
 
-def delete_pending(limit: int | None = None) -> Deletion:
+def delete_pending(
+    limit: int | None = None, *, beat: Callable[[], None] = lambda: None
+) -> Deletion:
     """Delete the objects that are due.
 
     Never one that a content refers to. What fails is tried again by a later run: after
@@ -52,9 +54,11 @@ def delete_pending(limit: int | None = None) -> Deletion:
 
     Args:
         limit: How many objects to try at the most; None for all that are due.
+        beat: Called before each; what it raises ends the run.
     """
     result, failures = Deletion(), Counter[str]()
     for entry in _due(limit, failures):
+        beat()
         if not _claim(entry):
             continue  # another run, or it has its row by now
         if _is_referred_to(entry):

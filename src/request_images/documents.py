@@ -3,41 +3,68 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import models
 
-from .models import RequestImage, RequestLog
-from .storing import Record
+from .models import FurtherImage, RequestImage, RequestLog
+from .records import Further, Record
 
 M = TypeVar("M", bound=models.Model)
 
 
 def document_of(record: Record) -> dict[str, Any]:
-    """Return everything of a request but the bytes of its image."""
+    """Return everything of a request but the bytes of its images."""
     return {
         "log": _dump(record.log),
         "image": None if record.image is None else _dump(record.image),
-        "has_data": record.data is not None,
+        "further": [_dump(each.image) for each in record.further],
+        "sizes": [
+            None if each.data is None else len(each.data) for each in record.pictures
+        ],
     }
+
+
+def data_of(record: Record) -> list[bytes]:
+    """Return the bytes of its images, in the order of the document's sizes."""
+    return [each.data for each in record.with_bytes if each.data is not None]
+
+
+def count_of_bytes(document: dict[str, Any]) -> int:
+    """Return of how many images a document's bytes are."""
+    return sum(size is not None for size in document["sizes"])
 
 
 def restored(document: dict[str, Any], data: bytes) -> Record:
     """Return the request that a document was made of.
 
     Raises:
-        Exception: It is no such document, or these are not the bytes of its image.
+        Exception: It is no such document, or these are not the bytes of its images.
     """
     log, image = _load(RequestLog, document["log"]), None
     if document["image"] is not None:
         image = _load(RequestImage, document["image"])
-    if not document["has_data"]:
-        return Record(log, image)
-    if image is None or hashlib.sha256(data).hexdigest() != image.image_hash:
-        # Under this hash the bytes would be taken for the image for good.
-        raise ValueError("not the bytes of the image")
-    return Record(log, image, data)
+    first, *others = _divided(data, document["sizes"])
+    images = [_load(FurtherImage, values) for values in document["further"]]
+    further = [Further(each, own) for each, own in zip(images, others, strict=True)]
+    record = Record(log, image, first, further)
+    for each in record.with_bytes:
+        digest = hashlib.sha256(each.data or b"").hexdigest()
+        if each.image is None or digest != each.image.image_hash:
+            # Under this hash the bytes would be taken for the image for good.
+            raise ValueError("not the bytes of the image")
+    return record
+
+
+def _divided(data: bytes, sizes: Sequence[int | None]) -> list[bytes | None]:
+    parts: list[bytes | None] = []
+    at = 0
+    for size in sizes:
+        parts.append(None if size is None else data[at : at + size])
+        at += size or 0
+    return parts
 
 
 def _dump(row: models.Model) -> dict[str, Any]:

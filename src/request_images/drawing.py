@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,16 @@ MAX_TRIES = 3
 
 GAVE_UP = f"tried {MAX_TRIES} times, and each time the process ended meanwhile"
 
-_one_thumbnail = threading.Lock()
+
+def _forget() -> None:
+    """Let nobody draw: who held the lock is not there in the child of a fork."""
+    global _one_thumbnail  # noqa: PLW0603  # one for each process
+    _one_thumbnail = threading.Lock()
+
+
+_one_thumbnail: threading.Lock
+_forget()
+os.register_at_fork(after_in_child=_forget)
 
 
 class Fate(Enum):
@@ -143,7 +153,8 @@ def _unanswered() -> QuerySet[ImageContent]:
 
 def _draw(pk: int, wait: float) -> tuple[ImageContent, bool]:
     """Return a content with its answer, and whether it was found here and now."""
-    if not _one_thumbnail.acquire(timeout=wait):
+    turn = _one_thumbnail
+    if not turn.acquire(timeout=wait):
         raise ThumbnailNotYet("this process draws others")
     try:
         return _draw_alone(pk)
@@ -152,7 +163,7 @@ def _draw(pk: int, wait: float) -> tuple[ImageContent, bool]:
             raise
         raise ThumbnailNotYet("the database is busy") from error
     finally:
-        _one_thumbnail.release()
+        turn.release()
 
 
 def _draw_alone(pk: int) -> tuple[ImageContent, bool]:
@@ -200,6 +211,10 @@ def _answer(content: ImageContent) -> None:
         )
     except ThumbnailError as error:
         content.thumbnail_error = clean_text(error, 200)
+    except KeyboardInterrupt:
+        # It was no try either: who stops a command says nothing about the image.
+        _unclaim(content, thumbnail_tried_at=None)
+        raise
     # Not `save()`: cleanup may have taken the row meanwhile, which is no error.
     _rows().filter(pk=content.pk).update(
         thumbnail=content.thumbnail, thumbnail_error=content.thumbnail_error
@@ -208,12 +223,14 @@ def _answer(content: ImageContent) -> None:
 
 def _read(content: ImageContent) -> bytes:
     try:
-        return content.read()
+        # Anew, where they are and all: they may have been moved meanwhile.
+        return _rows().defer("thumbnail").get(pk=content.pk).read()
     except ImageContent.DoesNotExist:  # cleanup was quicker
         raise
-    except StorageError:
+    except StorageError as error:
         # It was no try: that a storage does not answer says nothing about the image.
-        _unclaim(content, thumbnail_tried_at=None)
+        if not _unclaim(content, thumbnail_tried_at=None):
+            raise ImageContent.DoesNotExist from error
         raise
     except Exception as error:
         report("thumbnail", error)
@@ -221,6 +238,6 @@ def _read(content: ImageContent) -> bytes:
         raise ThumbnailNotYet("its bytes cannot be read at present") from error
 
 
-def _unclaim(content: ImageContent, **values: None) -> None:
+def _unclaim(content: ImageContent, **values: None) -> int:
     tried = _rows().filter(pk=content.pk, thumbnail_tries__gt=0)
-    tried.update(thumbnail_tries=F("thumbnail_tries") - 1, **values)
+    return tried.update(thumbnail_tries=F("thumbnail_tries") - 1, **values)

@@ -24,7 +24,7 @@ def run_at_exit(callback: Callable[[], None]) -> None:
 
 
 def _run() -> None:
-    global _done_by  # noqa: PLW0603
+    global _done_by  # noqa: PLW0603  # one exit for each process
     # An ordinary process comes by here twice: `multiprocessing` uses ``atexit`` too.
     if _done_by == os.getpid():
         return

@@ -108,7 +108,7 @@ def reset() -> None:
     """Forget all counts, as a new process does (and a test)."""
     # Everything anew, the lock too: in the child of a fork it may be held by a thread
     # that is not there any more.
-    global _lock, _since, _counts, _faults, _last_logged  # noqa: PLW0603
+    global _lock, _since, _counts, _faults, _last_logged  # noqa: PLW0603  # of the process, all of it
     _lock = threading.Lock()
     _since = datetime.now(timezone.utc)
     _counts = Counter()

@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from django.db import models, router
 from django.utils import timezone
 
 from .bookkeeping import Lease
 from .exceptions import LeaseLost, WorkTaken
+from .retrying import undisturbed
 
+T = TypeVar("T")
 LASTS = timedelta(minutes=10)
 _PROLONGED_EVERY = LASTS / 20
 
@@ -44,13 +47,16 @@ class Held:
         now = timezone.now()
         if self._until - now > LASTS - _PROLONGED_EVERY:
             return
-        if not self._rows().update(until=now + LASTS):
+        if not _patiently(lambda: self._rows().update(until=now + LASTS)):
             raise LeaseLost(f"Another process has taken over the {self._work}.")
         self._until = now + LASTS
 
     def release(self) -> None:
-        """Let go; nothing happens when another process has it now."""
-        self._rows().delete()
+        """Let go; nothing happens when another process has it now.
+
+        The row stays: its end says when the work was last done.
+        """
+        _patiently(lambda: self._rows().update(until=timezone.now()))
 
     def _rows(self) -> models.QuerySet[Lease]:
         return _leases().filter(work=self._work, holder=self._holder)
@@ -71,10 +77,9 @@ def lease(work: str) -> Iterator[Held]:
     now = timezone.now()
     ours = Lease(work=work, holder=holder, since=now, until=now + LASTS)
     # Each of these is one statement, of which only one process can be the first.
-    _leases().bulk_create([ours], ignore_conflicts=True)
-    _leases().filter(work=work, until__lt=now).update(
-        holder=holder, since=now, until=ours.until
-    )
+    _patiently(lambda: _leases().bulk_create([ours], ignore_conflicts=True))
+    ended = _leases().filter(work=work, until__lte=now)
+    _patiently(lambda: ended.update(holder=holder, since=now, until=ours.until))
     found = _leases().filter(work=work).first()
     if found is None or found.holder != holder:
         raise WorkTaken(_at_it(work, found))
@@ -85,10 +90,26 @@ def lease(work: str) -> Iterator[Held]:
         held.release()
 
 
+def last_ended(work: str) -> datetime | None:
+    """Return when some work last ended; None for never, or while it is being done."""
+    return (
+        _leases()
+        .filter(work=work, until__lte=timezone.now())
+        .values_list("until", flat=True)
+        .first()
+    )
+
+
+def _patiently(statement: Callable[[], T]) -> T:
+    # Of many that begin or end at once, a database may call two a deadlock.
+    return undisturbed(statement, through_locks=True)
+
+
 def _at_it(work: str, found: Lease | None) -> str:
     if found is None:
         return f"The {work} was just being done by another process."
-    return f"{found.holder} is at the {work} since {found.since:%Y-%m-%d %H:%M:%S %Z}."
+    since = f"{found.since:%Y-%m-%d %H:%M:%S %Z}".rstrip()  # no zone without USE_TZ
+    return f"{found.holder} is at the {work} since {since}."
 
 
 def _leases() -> models.QuerySet[Lease]:

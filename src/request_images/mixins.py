@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from . import sources
-from .beginning import Options
+from .beginning import Images, Options
 from .decorators import call_recorded
 from .recording import begin, recording_of
+from .sources import SourceSpec
 
 
 class CaptureImagesMixin:
@@ -22,19 +22,28 @@ class CaptureImagesMixin:
     Attributes:
         capture_source: Where the image is; as ``source`` of `capture_images`.
         capture_endpoint: The name to log requests under; by default the URL's.
+        capture_images: ``"first"`` or ``"all"``; as ``images`` of `capture_images`.
+        capture_limit: How many of all; as ``limit`` of `capture_images`.
 
     Raises:
         SourceError: ``capture_source`` is none (when the class is made).
+        ImproperlyConfigured: So is ``capture_images`` or ``capture_limit``.
     """
 
-    capture_source: ClassVar[sources.SourceSpec] = None
+    capture_source: ClassVar[SourceSpec] = None
     capture_endpoint: ClassVar[str] = ""
+    capture_images: ClassVar[Images] = "first"
+    capture_limit: ClassVar[int | None] = None
     capture_images_options: ClassVar[Options] = Options()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.capture_images_options = Options(
-            sources.parse(cls.capture_source), cls.capture_endpoint, cls.__qualname__
+        cls.capture_images_options = Options.of(
+            cls.capture_source,
+            cls.capture_endpoint,
+            cls.__qualname__,
+            cls.capture_images,
+            cls.capture_limit,
         )
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:

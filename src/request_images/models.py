@@ -1,32 +1,43 @@
-"""The three tables: what was asked, the image it brought, and the image's bytes."""
+"""The tables: what was asked, and the images that it brought, the first and further."""
 
 from __future__ import annotations
 
 from django.apps import apps
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models, router
-from django.utils import timezone
+from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .bookkeeping import Lease, PendingDeletion, note_for_deletion
+from .accesses import OriginalAccess
+from .bookkeeping import Lease, PendingDeletion
+from .contents import HASH_LENGTH, ImageContent
+from .ledger import (
+    Counted,
+    GoneRequests,
+    StaleHour,
+    StatisticsRollup,
+    StatisticsState,
+)
 from .outcome import CaptureStatus
 from .querysets import RequestImageQuerySet, RequestLogQuerySet
-from .stores import store_of
 from .terms import Retention, is_over
 
 __all__ = (
+    "FurtherImage",
+    "GoneRequests",
     "ImageContent",
     "Lease",
+    "OriginalAccess",
     "PendingDeletion",
     "RequestImage",
     "RequestLog",
+    "StaleHour",
+    "StatisticsRollup",
+    "StatisticsState",
 )
 
-HASH_LENGTH = 64
 
-
-class RequestLog(models.Model):
+class RequestLog(Counted):
     """One handled request: what was asked, what became of it, how long it took."""
 
     request_id = models.CharField(_("request id"), max_length=64, db_index=True)
@@ -53,6 +64,12 @@ class RequestLog(models.Model):
         _("error type"), max_length=200, blank=True, db_index=True
     )
     error_message = models.TextField(_("error message"), blank=True)
+    release = models.CharField(
+        _("release"),
+        max_length=100,
+        blank=True,
+        help_text=_("Of the project, when the request was handled."),
+    )
     # No constraint and no cascade: deleting a user neither fails nor waits for us,
     # also when users live in another database. The name is kept beside it.
     user = models.ForeignKey(
@@ -121,101 +138,9 @@ class RequestLog(models.Model):
         return model._base_manager.filter(pk=self.link_pk).first()
 
 
-class ImageContent(models.Model):
-    """The bytes of an image, once for each distinct hash."""
+class ReceivedImage(models.Model):
+    """What is known of an image that a request brought, also when it was not kept."""
 
-    image_hash = models.CharField(
-        _("SHA-256"), max_length=HASH_LENGTH, unique=True, editable=False
-    )
-    created_at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
-    mime_type = models.CharField(_("MIME type"), max_length=64, blank=True)
-    storage = models.CharField(
-        _("storage alias"),
-        max_length=63,
-        blank=True,
-        help_text=_("Empty for the database itself."),
-    )
-    name = models.CharField(
-        _("name in the storage"),
-        max_length=255,
-        blank=True,
-        help_text=_("Never used again for another content."),
-    )
-    encoding = models.CharField(
-        _("encoding"),
-        max_length=32,
-        blank=True,
-        help_text=_("How what is stored differs from the bytes received."),
-    )
-    stored_size = models.PositiveBigIntegerField(_("stored size (bytes)"))
-    thumbnail_tries = models.PositiveSmallIntegerField(default=0, editable=False)
-    thumbnail_tried_at = models.DateTimeField(null=True, editable=False)
-    thumbnail_error = models.CharField(
-        _("why there is no thumbnail"), max_length=200, blank=True
-    )
-    # The last columns: SQLite would read through the bytes to whatever follows them.
-    thumbnail = models.BinaryField(_("thumbnail"), null=True)
-    data = models.BinaryField(_("bytes"), null=True)
-
-    class Meta:
-        verbose_name = _("image content")
-        verbose_name_plural = _("image contents")
-        indexes = (models.Index(fields=["storage", "name"], name="content_object"),)
-
-    def __str__(self) -> str:
-        return self.image_hash
-
-    @classmethod
-    def holding(cls, image_hash: str, data: bytes, mime_type: str = "") -> ImageContent:
-        """Return an unsaved content that holds some bytes in its own row."""
-        content = cls(image_hash=image_hash, mime_type=mime_type)
-        store_of(content.storage).put(content, data)
-        return content
-
-    @classmethod
-    def delete_all(cls, contents: models.QuerySet[ImageContent]) -> None:
-        """Delete contents, and have their objects in storages deleted soon after.
-
-        To be called within a transaction. No bytes are loaded, and no signals sent.
-
-        Args:
-            contents: Contents that nothing refers to, by their primary keys.
-
-        Raises:
-            django.db.IntegrityError: Something refers to one of them after all.
-        """
-        using = router.db_for_write(cls)
-        contents = contents.using(using)
-        objects = list(contents.exclude(storage="").values_list("storage", "name"))
-        contents._raw_delete(using)
-        note_for_deletion(objects, using)
-
-    def read(self) -> bytes:
-        """Return the bytes as they were received.
-
-        Raises:
-            ObjectMissing: The storage has lost them.
-            StorageError: The storage does not answer.
-        """
-        return store_of(self.storage).read(self)
-
-    @property
-    def has_thumbnail_answer(self) -> bool:
-        """Whether a thumbnail was made, or is known to be impossible."""
-        return self.thumbnail is not None or bool(self.thumbnail_error)
-
-
-class RequestImage(models.Model):
-    """The image of a request, and what is known of it also when it was not kept."""
-
-    log = models.OneToOneField(
-        RequestLog,
-        verbose_name=_("request log"),
-        on_delete=models.CASCADE,
-        related_name="image",
-    )
-    # The log's own, once more: images are listed and pruned by it without a join.
-    created_at = models.DateTimeField(_("time"), db_index=True)
     image_hash = models.CharField(
         _("SHA-256"),
         max_length=HASH_LENGTH,
@@ -227,11 +152,10 @@ class RequestImage(models.Model):
         _("MIME type"),
         max_length=64,
         blank=True,
-        db_index=True,
         help_text=_("Told from the bytes; empty when they are of no known image."),
     )
     file_size = models.PositiveBigIntegerField(
-        _("file size (bytes)"), null=True, blank=True, db_index=True
+        _("file size (bytes)"), null=True, blank=True
     )
     width = models.PositiveIntegerField(_("width (px)"), null=True, blank=True)
     height = models.PositiveIntegerField(_("height (px)"), null=True, blank=True)
@@ -241,43 +165,34 @@ class RequestImage(models.Model):
         blank=True,
         help_text=_("Where in the request the image was."),
     )
-    # DO_NOTHING: the constraint in the database guards it. Any other choice would
-    # load whole contents, bytes and all, just to delete them.
-    content = models.ForeignKey(
-        ImageContent,
-        verbose_name=_("content"),
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        related_name="images",
-    )
-
-    objects = RequestImageQuerySet.as_manager()
+    content_id: int | None
 
     class Meta:
-        verbose_name = _("request image")
-        verbose_name_plural = _("request images")
-        ordering = ("-created_at", "-id")
-        get_latest_by = "created_at"
-        permissions = (("view_image_content", _("Can view the original images")),)
-        indexes = (models.Index(fields=["width", "height"], name="request_image_dims"),)
+        abstract = True
 
     def __str__(self) -> str:
         return self.image_hash[:12] or f"#{self.pk}"
 
     @property
+    def first(self) -> RequestImage:
+        """The request image: itself, or the one that it hangs on."""
+        raise NotImplementedError
+
+    @property
     def is_expired(self) -> bool:
         """Whether the retention of the bytes is over, be they deleted already or not.
+
+        So it is when that of the log is over, which takes its image along.
 
         Needs the log, except of an image that is too young for any retention: where
         many are asked, select it with them.
         """
-        retention = Retention.of_settings()
-        terms = (retention.successes, retention.failures)
-        if not any(is_over(self.created_at, term.bytes_before) for term in terms):
+        retention, created_at = Retention.of_settings(), self.first.created_at
+        if not is_over(created_at, retention.begins):
             return False
-        term = retention.of(self.log.is_failed)
-        return not self.log.is_pinned and is_over(self.created_at, term.bytes_before)
+        log = self.first.log
+        end = retention.bytes_before(log.is_failed)
+        return not log.is_pinned and is_over(created_at, end)
 
     @property
     def image_data(self) -> bytes | None:
@@ -295,3 +210,92 @@ class RequestImage(models.Model):
         contents = ImageContent.objects.using(self._state.db).defer("thumbnail")
         found = contents.filter(pk=self.content_id).first()
         return None if found is None else found.read()
+
+
+class RequestImage(ReceivedImage, Counted):
+    """The image of a request; of several, the first one."""
+
+    # DO_NOTHING: the constraint in the database guards it. Any other choice would
+    # load whole contents, bytes and all, just to delete them.
+    content = models.ForeignKey(
+        ImageContent,
+        verbose_name=_("content"),
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="images",
+    )
+    log = models.OneToOneField(
+        RequestLog,
+        verbose_name=_("request log"),
+        on_delete=models.CASCADE,
+        related_name="image",
+    )
+    # The log's own, once more: images are listed and pruned by it without a join.
+    created_at = models.DateTimeField(_("time"), db_index=True)
+
+    objects = RequestImageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("request image")
+        verbose_name_plural = _("request images")
+        ordering = ("-created_at", "-id")
+        get_latest_by = "created_at"
+        permissions = (("view_image_content", _("Can view the original images")),)
+        indexes = (
+            models.Index(fields=["width", "height"], name="request_image_dims"),
+            models.Index(fields=["mime_type"], name="request_image_type"),
+            models.Index(fields=["file_size"], name="request_image_size"),
+        )
+
+    @property
+    def first(self) -> RequestImage:
+        """Itself."""
+        return self
+
+
+class FurtherImage(ReceivedImage):
+    """One more image of a request, of a view that keeps all.
+
+    It goes where its request image goes, and its request's retention and pin are its
+    own. What became of it is its own, too.
+    """
+
+    content = models.ForeignKey(
+        ImageContent,
+        verbose_name=_("content"),
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="further_images",
+    )
+    request_image = models.ForeignKey(
+        RequestImage,
+        verbose_name=_("request image"),
+        on_delete=models.CASCADE,
+        related_name="further",
+        db_index=False,  # the constraint's index begins with it
+    )
+    position = models.PositiveSmallIntegerField(
+        _("position"), help_text=_("Its place among the further images, from 1.")
+    )
+    capture_status = models.CharField(
+        _("kept"), max_length=16, choices=CaptureStatus.choices
+    )
+    capture_detail = models.CharField(_("kept, in detail"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("further image")
+        verbose_name_plural = _("further images")
+        ordering = ("request_image", "position")
+        default_permissions = ()  # it is seen with its request image
+        constraints = (
+            models.UniqueConstraint(
+                fields=["request_image", "position"], name="further_image_position"
+            ),
+        )
+
+    @property
+    def first(self) -> RequestImage:
+        """The request image that it hangs on."""
+        return self.request_image

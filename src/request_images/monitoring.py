@@ -18,6 +18,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
 from . import stats
+from .bookkeeping import Pending, pending_deletions
 from .conf import Conf
 from .models import RequestLog
 from .outcome import CaptureStatus
@@ -44,6 +45,8 @@ class Limits:
         spooled: How many requests may wait in the spool folder; None for any number.
         spooled_hours: How many hours a request may wait there; None for any time.
         spool_bad: How many files of the spool folder may be bad; None for any number.
+        pending_hours: How many hours an object may wait to be deleted from a storage;
+            None for any time. A nightly cleanup may fail once.
     """
 
     failed_percent: float = 1.0
@@ -51,6 +54,7 @@ class Limits:
     spooled: int | None = None
     spooled_hours: int | None = 1
     spool_bad: int | None = 0
+    pending_hours: int | None = 72
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class Vitals:
         spool_bad: How many files of that folder can never be written.
         spool_full_at: When there last was no room in that folder; None for never.
         spool_error: Why the spool folder could not be read; empty when it could.
+        pending: How many objects in storages wait to be deleted.
+        pending_since: Since when the one waits that has waited longest; None for none.
+        pending_tries: How often one of them was tried, at the most.
     """
 
     enabled: bool
@@ -82,6 +89,9 @@ class Vitals:
     spool_bad: int = 0
     spool_full_at: datetime | None = None
     spool_error: str = ""
+    pending: int = 0
+    pending_since: datetime | None = None
+    pending_tries: int = 0
 
     @property
     def failed_percent(self) -> float:
@@ -127,6 +137,14 @@ class Vitals:
         if self.failed_percent > limits.failed_percent:
             text = gettext("%(percent)s %% of the images could not be stored.")
             yield text % {"percent": number_format(self.failed_percent, 1)}
+        hours = limits.pending_hours
+        if hours is not None and _is_before(self.pending_since, hours):
+            text = ngettext(
+                "An object has waited to be deleted for more than an hour.",
+                "An object has waited to be deleted for more than %(hours)d hours.",
+                hours,
+            )
+            yield text % {"hours": hours}
         hours, last = limits.silent_hours, self.last_recorded
         if hours is not None and (last is None or _is_before(last, hours)):
             text = ngettext(
@@ -137,23 +155,31 @@ class Vitals:
             yield text % {"hours": hours}
 
 
-def look(hours: int = DEFAULT_HOURS, *, tries_to_write: bool = False) -> Vitals:
+def look(
+    hours: int = DEFAULT_HOURS,
+    *,
+    tries_to_write: bool = False,
+    counted: Mapping[str, int] | None = None,
+) -> Vitals:
     """Ask the database for the requests of so many hours. Never raises its errors.
 
     Args:
         hours: How many hours to look back.
         tries_to_write: Whether to write a row, too, and roll it back.
+        counted: How many requests have which capture status, where that is known.
     """
     # The database that is written to: that a replica can be read proves nothing.
     logs = RequestLog.objects.using(router.db_for_write(RequestLog))
     since = timezone.now() - timedelta(hours=hours)
     last: datetime | None = None
-    statuses: dict[str, int] = {}
+    statuses: Mapping[str, int] = counted or {}
     problem = write_problem = spool_problem = ""
-    contents = Contents()
+    contents, pending = Contents(), Pending()
     try:
-        statuses = stats.by_status(logs.filter(created_at__gte=since))
+        if counted is None:
+            statuses = stats.by_status(logs.filter(created_at__gte=since))
         last = logs.order_by("-created_at").values_list("created_at", flat=True).first()
+        pending = pending_deletions(logs.db)
     except Error as error:
         problem = _in_a_line(error)
     if tries_to_write and not problem and (failure := try_write()):
@@ -175,6 +201,9 @@ def look(hours: int = DEFAULT_HOURS, *, tries_to_write: bool = False) -> Vitals:
         spool_bad=contents.bad,
         spool_full_at=_moment(contents.refused_at),
         spool_error=spool_problem,
+        pending=pending.number,
+        pending_since=pending.since,
+        pending_tries=pending.tries,
     )
 
 

@@ -39,12 +39,14 @@ class Outcome:
     Attributes:
         error_type: What went wrong, in the view's own words; empty for nothing.
         error_message: The same in a sentence.
+        release: The release that handled it; empty for the setting's.
         link: A row of the host project that this request belongs to.
         metadata: Everything else, by name.
     """
 
     error_type: str = ""
     error_message: str = ""
+    release: str = ""
     link: Model | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -69,6 +71,7 @@ def annotate(
     *,
     error_type: str | None = None,
     error_message: str | None = None,
+    release: str | None = None,
     link: Model | None = None,
     **metadata: Any,
 ) -> None:
@@ -82,6 +85,8 @@ def annotate(
         error_type: What went wrong, such as ``"no_barcode"``. A request with an error
             type counts as failed, whatever its status.
         error_message: The same in a sentence.
+        release: The release of your project that handled it, where that is another
+            than `REQUEST_IMAGES_RELEASE` says.
         link: A saved row of your own project that this request belongs to.
         **metadata: Anything that JSON can hold, such as ``confidence=0.93``. What it
             cannot hold is kept as text.
@@ -94,6 +99,8 @@ def annotate(
         outcome.error_type = error_type
     if error_message is not None:
         outcome.error_message = error_message
+    if release is not None:
+        outcome.release = release
     if link is not None:
         outcome.link = link
     outcome.metadata.update(metadata)

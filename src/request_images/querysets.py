@@ -5,8 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import models
-from django.db.models import Q
+from django.db import models, transaction
+from django.db.models import Exists, OuterRef, Q
+
+from .ledger import hours_of, mark
+from .periods import floor
+
+_COUNTED = {
+    *("created_at", "endpoint", "duration_ms", "duration_bucket", "status_code"),
+    *("error_type", "release", "capture_status"),
+    *("mime_type", "file_size", "width", "height"),
+}
+"""The fields that statistics are made of."""
 
 
 def failed(prefix: str = "") -> Q:
@@ -16,7 +26,10 @@ def failed(prefix: str = "") -> Q:
         prefix: The way from the queryset's model to the request log, such as
             ``"log__"``.
     """
-    return ~Q(**{f"{prefix}error_type": ""}) | Q(**{f"{prefix}status_code__gte": 400})
+    # Greater than "", not unlike it: that is a range of an index.
+    return Q(**{f"{prefix}error_type__gt": ""}) | Q(
+        **{f"{prefix}status_code__gte": 400}
+    )
 
 
 def succeeded(prefix: str = "") -> Q:
@@ -26,7 +39,43 @@ def succeeded(prefix: str = "") -> Q:
     return Q(**{f"{prefix}error_type": ""}) & fine
 
 
-class RequestLogQuerySet(models.QuerySet[Any]):
+class _CountedQuerySet(models.QuerySet[Any]):
+    """Rows that are counted in statistics, which hear of every change.
+
+    `bulk_create` and ``_raw_delete`` are for those who tell of it themselves.
+    """
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete them, and have their hours counted anew."""
+        hours = hours_of(self)
+        using = self.db
+        with transaction.atomic(using=using):
+            mark(hours, using)
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]  # Django asks for it
+    delete.queryset_only = True  # type: ignore[attr-defined]  # as above
+
+    def update(self, **values: Any) -> int:
+        """Update them, and have their hours counted anew if that changes the count."""
+        if _COUNTED.isdisjoint(values):
+            return super().update(**values)
+        hours = hours_of(self)
+        if isinstance(values.get("created_at"), datetime):
+            hours.add(floor(values["created_at"]))
+        using = self.db
+        with transaction.atomic(using=using):
+            mark(hours, using)
+            return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]  # as above
+
+    def update_marked(self, **values: Any) -> int:
+        """Update them for somebody who marks their hours."""
+        return super().update(**values)
+
+
+class RequestLogQuerySet(_CountedQuerySet):
     """Request logs."""
 
     def failed(self) -> RequestLogQuerySet:
@@ -38,7 +87,7 @@ class RequestLogQuerySet(models.QuerySet[Any]):
         return self.filter(created_at__lt=moment)
 
 
-class RequestImageQuerySet(models.QuerySet[Any]):
+class RequestImageQuerySet(_CountedQuerySet):
     """Images of requests. None of these verbs loads an image's bytes."""
 
     def older_than(self, moment: datetime) -> RequestImageQuerySet:
@@ -54,3 +103,27 @@ class RequestImageQuerySet(models.QuerySet[Any]):
         if not image.image_hash:
             return self.filter(pk=image.pk)
         return self.filter(image_hash=image.image_hash)
+
+
+class ImageContentQuerySet(models.QuerySet[Any]):
+    """Contents of images. None of these verbs loads their bytes."""
+
+    def unreferenced(self) -> ImageContentQuerySet:
+        """Those that no image refers to, neither the first of a request nor another."""
+        rows = self
+        for relation in self.model._meta.related_objects:
+            referring = relation.related_model._base_manager.filter(
+                **{relation.field.name: OuterRef("pk")}
+            )
+            rows = rows.filter(~Exists(referring))
+        return rows
+
+    def as_it_was(self, content: Any) -> ImageContentQuerySet:
+        """The row of ``content`` if it is where and how it was, or nothing."""
+        # Of bytes in the database nothing but their encoding tells two forms apart.
+        return self.filter(
+            pk=content.pk,
+            storage=content.storage,
+            name=content.name,
+            encoding=content.encoding,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -51,13 +52,23 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class Report:
-    """What went, by the reason why; reasons that nothing went for are left out."""
+    """What went, by the reason why; reasons that nothing went for are left out.
+
+    Attributes:
+        by_reason: What went.
+        held: How many requests keep their rows because of a model of another app, by
+            its label; their bytes went.
+    """
 
     by_reason: Mapping[Reason, Cleaned] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Report) -> Report:
         both = {**self.by_reason, **other.by_reason}
-        return Report({reason: self[reason] + other[reason] for reason in both})
+        return Report(
+            {reason: self[reason] + other[reason] for reason in both},
+            Counter(self.held) + Counter(other.held),
+        )
 
     def __getitem__(self, reason: Reason) -> Cleaned:
         return self.by_reason.get(reason, Cleaned())

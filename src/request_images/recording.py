@@ -27,6 +27,7 @@ from .endings import (
     status_of_response,
 )
 from .health import count, report
+from .histograms import bucket_of
 from .judging import Job
 from .lifecycle import (
     RequestEnd,
@@ -38,7 +39,6 @@ from .models import RequestLog
 from .outcome import CaptureStatus, attach, http_request
 from .payload import Payload
 from .policy import Decision
-from .stats import bucket_of
 from .writing import write
 
 OPTIONS = "capture_images_options"
@@ -158,7 +158,13 @@ class Recording:
             skipped = self._beginning.skipped
             skipped = skipped or policy.decide_opted_out(self._request)
             write(
-                Job(self._log(), Payload(), self._options.sources, skipped),
+                Job(
+                    self._log(),
+                    Payload(),
+                    self._options.sources,
+                    self._options.limit,
+                    skipped,
+                ),
                 self._collect,
                 is_handled=_is_served(self._request),
                 is_last_use=leaves_its_thread(self._request),
@@ -197,6 +203,7 @@ class Recording:
         # What the view and its users gave may be anything, and may raise anything.
         for kind, add in (
             ("error", self._add_error),
+            ("release", self._add_release),
             ("metadata", self._add_metadata),
             ("link", self._add_link),
             ("user", self._add_user),
@@ -216,6 +223,9 @@ class Recording:
             log.error_type = clean_text(self._outcome.error_type, 200)
         if self._outcome.error_message:
             log.error_message = clean_text(self._outcome.error_message, 2000)
+
+    def _add_release(self, log: RequestLog) -> None:
+        log.release = clean_text(self._outcome.release or conf.RELEASE, 100)
 
     def _add_metadata(self, log: RequestLog) -> None:
         log.metadata = clean_json(self._outcome.metadata)

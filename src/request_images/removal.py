@@ -5,17 +5,21 @@ Nothing here loads an image's bytes, and nothing chooses what goes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.db import connections, models, router, transaction
-from django.db.models import Exists, F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce, Length
+from django.db import connections, models, transaction
 
-from .models import ImageContent, RequestImage, RequestLog
+from .facets import FIELDS, by_hour, gather
+from .foreign import protector_of, referred_to
+from .ledger import mark, note_gone
+from .models import FurtherImage, ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
-from .querysets import RequestImageQuerySet, RequestLogQuerySet, failed, succeeded
+from .periods import floor
+from .querysets import RequestImageQuerySet, RequestLogQuerySet
 from .reckoning import Cleaned, Reason, Report
+from .references import SIZE, Last, contents, database, further, images, logs
 
 _KEPT = (CaptureStatus.STORED, CaptureStatus.DUPLICATE)
 _KEEPS_IMAGE = (Reason.BYTES, Reason.BUDGET)
@@ -25,30 +29,41 @@ _STATUS = {
     Reason.BYTES: CaptureStatus.EXPIRED,
     Reason.BUDGET: CaptureStatus.OVER_BUDGET,
 }
-_SIZE = F("stored_size") + Coalesce(Length("thumbnail"), 0)
 
 
 class Going(NamedTuple):
-    """A log or an image that is to go, by primary keys, and why."""
+    """A log or an image that is to go, by primary keys, and why.
+
+    Attributes:
+        reason: Why.
+        log: The log.
+        image: The request image, if there is one.
+        further: How many further images it has.
+        contents: The content of each of all these that loses its bytes.
+        is_told: Whether the log is to say so: it tells of the request image.
+    """
 
     reason: Reason
     log: int
     image: int | None = None
-    content: int | None = None
+    further: int = 0
+    contents: tuple[int, ...] = ()
+    is_told: bool = True
 
-
-class Last(NamedTuple):
-    """The image that takes the bytes of its content along, and how many those are."""
-
-    image: int
-    size: int
+    @property
+    def images(self) -> int:
+        """How many images lose their rows, or their bytes."""
+        if self.reason in _KEEPS_IMAGE:
+            return len(self.contents)
+        return 0 if self.image is None else 1 + self.further
 
 
 def remove(going: Sequence[Going], detail: str = "") -> Report:
     """Delete a batch in one transaction, in the order given.
 
-    What is pinned by now stays. Of bytes whose last reference goes, the reason is that
-    of the last row that had them.
+    What is pinned by now stays; of rows that another model protects only the bytes go.
+    Of bytes whose last reference goes, the reason is that of the last row that had
+    them.
 
     Args:
         going: What goes.
@@ -58,17 +73,20 @@ def remove(going: Sequence[Going], detail: str = "") -> Report:
         IntegrityError: A request referred to a content at the very moment when it lost
             its last reference. Nothing was deleted, and the same again may go well.
     """
+    going, spared = _spare(going)
     with transaction.atomic(using=database()):
+        if connections[database()].vendor == "sqlite":
+            # A write comes first, or somebody else's may come in between.
+            logs().filter(pk=0).update_marked(path="")
         _let_nobody_pin(going)
-        # SQLite: a write comes first, or somebody else's may come in between.
         _mark(going, detail)
         reasons = dict.fromkeys(row.reason for row in going)
         taken = {
-            reason: _take(reason, [row for row in going if row.reason is reason])
+            reason: _take(reason, [r for r in going if r.reason is reason], detail)
             for reason in reasons
         }
         went = {reason: rows for reason, rows in taken.items() if rows != Cleaned()}
-        return Report(went) + _delete_contents(going)
+        return spared + Report(went) + _delete_contents(going)
 
 
 def tell(going: Iterable[Going], last: Mapping[int, Last]) -> Report:
@@ -78,99 +96,68 @@ def tell(going: Iterable[Going], last: Mapping[int, Last]) -> Report:
         going: What would go.
         last: The images that take bytes along, by content; see `last_of`.
     """
-    report = Report()
+    going, report = _spare(list(going))
     for row in going:
-        found = None if row.content is None else last.get(row.content)
-        takes_bytes = found is not None and found.image == row.image
+        found = [last[pk] for pk in set(row.contents) if pk in last]
+        sizes = [each.size for each in found if each.image == row.image]
         cleaned = Cleaned(
-            images=int(row.image is not None),
-            contents=int(takes_bytes),
+            images=row.images,
+            contents=len(sizes),
             logs=int(row.reason is Reason.LOG),
-            freed=found.size if found is not None and takes_bytes else 0,
+            freed=sum(sizes),
         )
         report += Report({row.reason: cleaned})
     return report
 
 
-def last_of(content_pks: Iterable[int], staying: Q) -> dict[int, Last]:
-    """Return which images take bytes along when all that is not staying goes.
-
-    Args:
-        content_pks: The contents to ask about.
-        staying: Which images stay.
+def work_of(going: Sequence[Going]) -> tuple[list[int], list[int]]:
+    """Return how much work for the database each of some deletions is, at the most.
 
     Returns:
-        For each content that no staying image refers to, the last image by time that
-        does.
+        The rows of each, and the bytes. Those of a content are counted with the last
+        that has it; bytes in a storage are no work for the database.
     """
-    references = images().filter(content=OuterRef("pk"))
-    rows = contents().filter(
-        ~Exists(references.filter(staying)), pk__in=set(content_pks)
-    )
-    return _by_content(rows, _newest(references))
+    last = {pk: number for number, row in enumerate(going) for pk in row.contents}
+    held = contents().filter(pk__in=list(last), storage="")
+    sizes = [0] * len(going)
+    for pk, size in held.values_list("pk", "stored_size"):
+        sizes[last[pk]] += size
+    return [1 + row.further for row in going], sizes
 
 
-def last_in_budget(content_pks: Iterable[int], counted: Q) -> dict[int, Last]:
-    """Return which images take bytes along when successes go first, then failures.
-
-    Args:
-        content_pks: The contents to ask about.
-        counted: Which images there still are.
+def _spare(going: Sequence[Going]) -> tuple[list[Going], Report]:
+    """Leave out the rows that other models protect; their bytes go all the same.
 
     Returns:
-        As `last_of`. Contents of pinned requests are not among them.
+        What goes then, and what stays.
     """
-    references = images().filter(content=OuterRef("pk"))
-    rows = contents().filter(
-        ~Exists(references.filter(log__is_pinned=True)), pk__in=set(content_pks)
+    doomed = [row for row in going if row.reason not in _KEEPS_IMAGE]
+    referred = referred_to({row.log for row in doomed}, database())
+    held: dict[int, str] = {}
+    for reason in dict.fromkeys(row.reason for row in doomed):
+        rows = [r for r in doomed if r.reason is reason and r.log in referred]
+        held |= _held(reason, rows)
+    left = (
+        row._replace(reason=Reason.BYTES) if row.log in held else row
+        for row in going
+        if row.log not in held or row.contents
     )
-    there = references.filter(counted)
-    last = Coalesce(
-        _newest(there.filter(failed("log__"))),
-        _newest(there.filter(succeeded("log__"))),
-    )
-    return _by_content(rows, last)
+    return list(left), Report(held=Counter(held.values()))
 
 
-def weights(after: int, limit: int) -> list[tuple[int, int]]:
-    """Return the primary keys of the next contents, and how many bytes each takes."""
-    rows = contents().filter(pk__gt=after).order_by("pk")
-    return list(rows.values_list("pk", _SIZE)[:limit])
+def _held(reason: Reason, rows: Sequence[Going]) -> dict[int, str]:
+    """Return which logs are protected, themselves or their images, and by whom."""
+    protector = protector_of(_heads(reason, rows)) if rows else ""
+    if not protector:
+        return {}
+    if len(rows) == 1:
+        return {rows[0].log: protector}
+    half = len(rows) // 2
+    return _held(reason, rows[:half]) | _held(reason, rows[half:])
 
 
-def database() -> str:
-    """Return the alias of the database that is cleaned.
-
-    For reading too: a replica that lags behind still shows references that are gone,
-    and a content that is kept for one of them is an orphan for ever.
-    """
-    return router.db_for_write(RequestLog)
-
-
-def logs() -> RequestLogQuerySet:
-    """Return the logs of the database that is cleaned."""
-    return RequestLog.objects.using(database())
-
-
-def images() -> RequestImageQuerySet:
-    """Return the images of the database that is cleaned."""
-    return RequestImage.objects.using(database())
-
-
-def contents() -> models.QuerySet[ImageContent]:
-    """Return the contents of the database that is cleaned."""
-    return ImageContent.objects.using(database())
-
-
-def _by_content(
-    rows: models.QuerySet[ImageContent], last: Subquery | Coalesce
-) -> dict[int, Last]:
-    found = rows.values_list("pk", last, _SIZE)
-    return {pk: Last(image, size) for pk, image, size in found}
-
-
-def _newest(references: models.QuerySet[RequestImage]) -> Subquery:
-    return Subquery(references.order_by("-created_at", "-pk").values("pk")[:1])
+def _heads(reason: Reason, rows: Sequence[Going]) -> models.QuerySet[Any]:
+    return _unpinned(rows) if reason is Reason.LOG else _losing(rows)
 
 
 def _unpinned(rows: Iterable[Going]) -> RequestLogQuerySet:
@@ -187,34 +174,79 @@ def _let_nobody_pin(going: Sequence[Going]) -> None:
 
 def _mark(going: Sequence[Going], detail: str) -> None:
     for status in dict.fromkeys(_STATUS.values()):
-        marked = _unpinned(row for row in going if _STATUS.get(row.reason) == status)
+        marked = _unpinned(
+            row for row in going if row.is_told and _STATUS.get(row.reason) == status
+        )
         values: dict[str, str] = {"capture_status": status}
         if status == CaptureStatus.OVER_BUDGET:
             values["capture_detail"] = detail
-        marked.filter(capture_status__in=_KEPT).update(**values)
+        marked.filter(capture_status__in=_KEPT).update_marked(**values)
 
 
-def _take(reason: Reason, rows: Sequence[Going]) -> Cleaned:
-    pks = [row.image for row in rows if row.image is not None]
-    losing = images().filter(pk__in=pks, log__in=_unpinned(rows))
+def _take(reason: Reason, rows: Sequence[Going], detail: str) -> Cleaned:
+    _count_what_goes(reason, rows)
     if reason in _KEEPS_IMAGE:
-        return Cleaned(images=losing.update(content=None))
-    deleted = _raw_delete(losing)
-    if reason is not Reason.LOG:
-        return Cleaned(images=deleted)
-    return Cleaned(images=deleted, logs=_raw_delete(_unpinned(rows)))
+        return Cleaned(images=_take_bytes(reason, rows, detail))
+    referred = referred_to({row.log for row in rows}, database())
+    alone = [row for row in rows if row.log not in referred]
+    deleted = _raw_delete(_hanging(alone)) + _raw_delete(_losing(alone))
+    logs_deleted = _raw_delete(_unpinned(alone)) if reason is Reason.LOG else 0
+    went = Cleaned(images=deleted, logs=logs_deleted)
+    return went + _cascade(reason, [row for row in rows if row.log in referred])
+
+
+def _take_bytes(reason: Reason, rows: Sequence[Going], detail: str) -> int:
+    values = {"capture_status": _STATUS[reason], "capture_detail": detail}
+    those = {pk for row in rows for pk in row.contents}
+    lost = _hanging(rows).filter(content__in=those).update(content=None, **values)
+    return lost + _losing(rows).filter(content__in=those).update(content=None)
+
+
+def _cascade(reason: Reason, rows: Sequence[Going]) -> Cleaned:
+    """Delete what others refer to: by Django, which does to those as they say."""
+    if not rows:
+        return Cleaned()
+    _, gone = _heads(reason, rows).delete()
+    logs, *pictures = (
+        gone.get(model._meta.label, 0)
+        for model in (RequestLog, RequestImage, FurtherImage)
+    )
+    return Cleaned(images=sum(pictures), logs=logs)
+
+
+def _losing(rows: Sequence[Going]) -> RequestImageQuerySet:
+    pks = [row.image for row in rows if row.image is not None]
+    return images().filter(pk__in=pks, log__in=_unpinned(rows))
+
+
+def _hanging(rows: Sequence[Going]) -> models.QuerySet[FurtherImage]:
+    # By the keys, too: not every database begins with the inner query.
+    pks = [row.image for row in rows if row.image is not None]
+    return (
+        further().filter(request_image__in=pks).filter(request_image__in=_losing(rows))
+    )
+
+
+def _count_what_goes(reason: Reason, rows: Sequence[Going]) -> None:
+    # The statistics outlive what they are made of.
+    found = _unpinned(rows)
+    if reason in _KEEPS_IMAGE:
+        moments = found.values_list("created_at", flat=True)
+        mark({floor(moment) for moment in moments}, database())
+        return
+    parts = gather(found.values_list(*FIELDS), of_log=reason is Reason.LOG)
+    note_gone(by_hour(parts), database())
 
 
 def _delete_contents(going: Sequence[Going]) -> Report:
     # In the same transaction as the last reference, or they would be orphans for ever
     # after a kill in between.
-    reasons = {row.content: row.reason for row in going if row.content is not None}
+    reasons = {content: row.reason for row in going for content in row.contents}
     held = contents().filter(pk__in=list(reasons))
     # Another cleanup may be about to delete the other reference: whoever comes second
     # waits here, and sees then that none is left.
     list(held.order_by("pk").select_for_update().values_list("pk"))
-    unreferenced = held.filter(~Exists(images().filter(content=OuterRef("pk"))))
-    weighed = _weigh(unreferenced)
+    weighed = _weigh(held.unreferenced())
     ImageContent.delete_all(contents().filter(pk__in=list(weighed)))
     report = Report()
     for pk, size in weighed.items():
@@ -223,7 +255,7 @@ def _delete_contents(going: Sequence[Going]) -> Report:
 
 
 def _weigh(rows: models.QuerySet[ImageContent]) -> dict[int, int]:
-    return dict(rows.values_list("pk", _SIZE))
+    return dict(rows.values_list("pk", SIZE))
 
 
 def _raw_delete(rows: models.QuerySet[Any]) -> int:

@@ -14,31 +14,34 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from django.db import Error, IntegrityError, models
+from django.db import models
 from django.db.models import BooleanField, Case, Q, Value, When
 
 from .exceptions import RetentionError
-from .faults import Fault, fault_of
 from .models import RequestImage
-from .pacing import Pace
+from .pacing import Pace, loads
 from .querysets import failed, succeeded
 from .reckoning import Reason, Report
-from .removal import (
-    Going,
+from .references import (
+    Condition,
     Last,
+    further_counts,
+    further_of,
     images,
     last_in_budget,
     last_of,
     logs,
-    remove,
-    tell,
+    referring_to,
     weights,
 )
+from .removal import Going, remove, tell, work_of
+from .retrying import undisturbed
 from .terms import Retention, is_over
 
-_TRIES = 5
 _AT_ONCE = 500
 """How many rows are read at once: few enough for a lock that nobody notices."""
+_IMAGES_AT_ONCE = 2_000
+"""How many images these rows may have together: each has up to a thousand."""
 _IS_FAILED = Case(
     When(failed("log__"), then=Value(True)),
     default=Value(False),
@@ -50,9 +53,15 @@ class _Seen(NamedTuple):
     created_at: datetime
     pk: int
     log: int
-    content: int | None
     is_pinned: bool
     is_failed: bool
+    content: int | None
+    further: tuple[int | None, ...]
+
+    @property
+    def contents(self) -> tuple[int, ...]:
+        """The content of each of its images that has its bytes."""
+        return tuple(pk for pk in (self.content, *self.further) if pk is not None)
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,12 @@ class _Way:
         go: Takes what goes, what would tell which images take bytes along, and what
             the logs say.
         beat: Called now and then while rows are walked.
+        is_told: Whether it is only told, so that what went is there still.
     """
 
     go: Callable[[list[Going], Callable[[], Mapping[int, Last]], str], Report]
     beat: Callable[[], None]
+    is_told: bool = False
 
 
 def clean(
@@ -75,6 +86,7 @@ def clean(
     batch_size: int,
     max_bytes: int | None = None,
     beat: Callable[[], None] = lambda: None,
+    note: Callable[[Report], None] = lambda _went: None,
 ) -> Report:
     """Delete everything that is older than it may be, and bytes over the budget.
 
@@ -83,6 +95,8 @@ def clean(
         batch_size: How many rows go in one transaction, at the most.
         max_bytes: How many bytes may be stored altogether; None for any number.
         beat: Called now and then; what it raises ends the run between two batches.
+        note: Called with what went, after each batch: a run that ends early returns
+            nothing.
 
     Raises:
         RetentionError: A batch size or a budget below 1.
@@ -94,12 +108,16 @@ def clean(
     def go(
         going: list[Going], last: Callable[[], Mapping[int, Last]], detail: str
     ) -> Report:
-        report = Report()
+        report, costs = Report(), loads(*work_of(going))
         while going:
             beat()
-            batch, going = going[: pace.size], going[pace.size :]
-            with pace.batch(len(batch)):
-                report += _undisturbed(batch, detail)
+            number = pace.fitting(costs)
+            with pace.batch(sum(costs[:number])):
+                work = partial(remove, going[:number], detail)
+                went = undisturbed(work, through_locks=True)
+            note(went)
+            report += went
+            going, costs = going[number:], costs[number:]
         return report
 
     return _run(retention, max_bytes, _Way(go, beat))
@@ -113,21 +131,7 @@ def preview(retention: Retention, *, max_bytes: int | None = None) -> Report:
     ) -> Report:
         return tell(going, last()) if going else Report()
 
-    return _run(retention, max_bytes, _Way(go, beat=lambda: None))
-
-
-def _undisturbed(batch: list[Going], detail: str) -> Report:
-    # A request may refer to a content at the very moment when it lost its last
-    # reference. The database then refuses the batch, and the next try sees it.
-    for _ in range(_TRIES):
-        try:
-            return remove(batch, detail)
-        except Error as error:
-            conflicts = fault_of(error) is Fault.CONFLICT
-            if not (conflicts or isinstance(error, IntegrityError)):
-                raise
-            disturbed = error
-    raise disturbed
+    return _run(retention, max_bytes, _Way(go, lambda: None, is_told=True))
 
 
 def _run(retention: Retention, max_bytes: int | None, way: _Way) -> Report:
@@ -135,15 +139,16 @@ def _run(retention: Retention, max_bytes: int | None, way: _Way) -> Report:
         raise RetentionError(
             f"A budget of {max_bytes} bytes would delete every image there is."
         )
-    stored = 0 if max_bytes is None else sum(_sizes(way))
     report = _go_images(retention, way) + _go_logs(retention, way)
     if max_bytes is None:
         return report
-    detail = f"{max_bytes / 1024 / 1024:g} MB in all"
+    # Not before: requests are recorded, and images erased, while the others go.
+    left = sum(_sizes(way)) - (report.total.freed if way.is_told else 0)
+    detail = f"{max_bytes / 1024 / 1024:.10g} MB in all"
     for is_failed in (False, True):
-        too_much = stored - report.total.freed - max_bytes
-        if too_much > 0:
-            report += _go_budget(retention, way, is_failed, too_much, detail)
+        if left > max_bytes:
+            went = _go_budget(retention, way, is_failed, left - max_bytes, detail)
+            report, left = report + went, left - went.total.freed
     return report
 
 
@@ -154,11 +159,11 @@ def _go_images(retention: Retention, way: _Way) -> Report:
     staying = _staying(retention)
     for seen in _walk_images(images().older_than(retention.begins), way):
         going = [
-            Going(reason, row.log, row.pk, row.content)
+            Going(reason, row.log, row.pk, len(row.further), row.contents)
             for row in seen
             if (reason := _why(row, retention))
         ]
-        contents = [row.content for row in going if row.content is not None]
+        contents = {pk for row in going for pk in row.contents}
         report += way.go(going, partial(last_of, contents, staying), "")
     return report
 
@@ -185,34 +190,47 @@ def _go_budget(
     """Take the bytes of the oldest of one outcome, until so many came free."""
     report, staying = Report(), _staying(retention)
     for seen in _walk_images(images(), way):
-        going = [
-            Going(Reason.BUDGET, row.log, row.pk, row.content)
-            for row in seen
-            if row.content is not None
-            and row.is_failed is is_failed
-            and not row.is_pinned
-            and _why(row, retention) is None
-        ]
-        contents = [row.content for row in going if row.content is not None]
-        last = last_in_budget(contents, staying)
-        going = _until(too_much - report.total.freed, going, last)
-        report += way.go(going, partial(dict, last), detail)
+        rows = [row for row in seen if row.is_failed is is_failed]
+        last = last_in_budget({pk for row in rows for pk in row.contents}, staying)
+        chosen = _until(too_much - report.total.freed, rows, last)
+        # All that have these bytes lose them, or nothing would come free; and nobody
+        # loses bytes that stay because of somebody else.
+        for those in referring_to(chosen, staying) if chosen else ():
+            for losers in _walk_images(those, way):
+                going = [_losing(row, chosen) for row in losers]
+                report += way.go(going, partial(dict, chosen), detail)
         if report.total.freed >= too_much:
             break
     return report
 
 
-def _until(too_much: int, going: list[Going], last: Mapping[int, Last]) -> list[Going]:
-    """Return the first of some images, up to the one where enough comes free."""
-    # What a pinned request has too would free nothing, now or ever.
-    rows = [(row, found) for row in going if (found := last.get(row.content or 0))]
-    for number, (row, found) in enumerate(rows, start=1):
-        if row.image == found.image:
-            too_much -= found.size
-        if too_much <= 0:
-            rows = rows[:number]
-            break
-    return [row for row, _ in rows]
+def _losing(row: _Seen, chosen: Mapping[int, Last]) -> Going:
+    contents = tuple(pk for pk in row.contents if pk in chosen)
+    return Going(
+        Reason.BUDGET,
+        row.log,
+        row.pk,
+        len(row.further),
+        contents,
+        is_told=row.content in chosen,
+    )
+
+
+def _until(
+    too_much: int, rows: list[_Seen], last: Mapping[int, Last]
+) -> dict[int, Last]:
+    """Return the contents that end with the first of some images, until it is enough.
+
+    A content is as old as the last image that has it.
+    """
+    chosen: dict[int, Last] = {}
+    for row in rows:
+        for content in dict.fromkeys(row.contents):
+            found = last.get(content)
+            if found is not None and found.image == row.pk and too_much > 0:
+                chosen[content] = found
+                too_much -= found.size
+    return chosen
 
 
 def _why(row: _Seen, retention: Retention) -> Reason | None:
@@ -223,19 +241,23 @@ def _why(row: _Seen, retention: Retention) -> Reason | None:
         return Reason.LOG
     if is_over(row.created_at, term.images_before):
         return Reason.FAILURE if row.is_failed else Reason.SUCCESS
-    if row.content is not None and is_over(row.created_at, term.bytes_before):
+    if row.contents and is_over(row.created_at, term.bytes_before):
         return Reason.BYTES
     return None
 
 
-def _staying(retention: Retention) -> Q:
+def _staying(retention: Retention) -> Condition:
     """Return which images keep their bytes; the opposite of `_why`."""
-    kept = Q(log__is_pinned=True)
-    for is_failed, outcome in ((False, succeeded("log__")), (True, failed("log__"))):
-        ends = (retention.logs_before, retention.of(is_failed).bytes_before)
-        known = [end for end in ends if end is not None]
-        kept |= outcome & Q(created_at__gte=max(known)) if known else outcome
-    return kept
+
+    def staying(path: str) -> Q:
+        kept = Q(**{f"{path}log__is_pinned": True})
+        for is_failed, outcome in ((False, succeeded), (True, failed)):
+            end = retention.bytes_before(is_failed)
+            young = Q() if end is None else Q(**{f"{path}created_at__gte": end})
+            kept |= outcome(f"{path}log__") & young
+        return kept
+
+    return staying
 
 
 def _sizes(way: _Way) -> Iterator[int]:
@@ -249,9 +271,26 @@ def _sizes(way: _Way) -> Iterator[int]:
 def _walk_images(
     rows: models.QuerySet[RequestImage], way: _Way
 ) -> Iterator[list[_Seen]]:
-    fields = ("log_id", "content_id", "log__is_pinned", _IS_FAILED)
+    fields = ("log_id", "log__is_pinned", _IS_FAILED, "content_id")
     for chunk in _walk(rows, way, *fields):
-        yield [_Seen(*row) for row in chunk]
+        for part in _parts(chunk):
+            further = further_of(pk for _, pk, *_ in part)
+            yield [_Seen._make([*row, tuple(further.get(row[1], ()))]) for row in part]
+
+
+def _parts(chunk: list[Any]) -> Iterator[list[Any]]:
+    """Divide rows where their images are too many for one question; one row fits."""
+    counts = further_counts(pk for _, pk, *_ in chunk)
+    part: list[Any] = []
+    number = 0
+    for row in chunk:
+        its_number = 1 + counts.get(row[1], 0)
+        if part and number + its_number > _IMAGES_AT_ONCE:
+            yield part
+            part, number = [], 0
+        part.append(row)
+        number += its_number
+    yield part
 
 
 def _walk(

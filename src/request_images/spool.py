@@ -96,14 +96,14 @@ class Spool:
         self._max_bytes = max_bytes
         self._next: list[str] = []
 
-    def put(self, document: dict[str, Any], data: bytes) -> bool:
+    def put(self, document: dict[str, Any], *data: bytes) -> bool:
         """Keep an entry; False when there is no room for it.
 
         Raises:
             OSError: The folder cannot be written.
             TypeError, ValueError: The document holds what JSON cannot.
         """
-        parts = pack(document, data)
+        parts = pack(document, *data)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self.folder / f"{new_name()}{_NEW}"
         file = self._reserve(new, sum(len(part) for part in parts))

@@ -21,18 +21,19 @@ from .health import report
 _START = struct.Struct(">QQI")  # length of the document, of the bytes; checksum
 
 
-def pack(document: dict[str, Any], data: bytes) -> list[bytes]:
-    """Return the parts of a file.
+def pack(document: dict[str, Any], *data: bytes) -> list[bytes]:
+    """Return the parts of a file: a document, and bytes in any number of parts.
 
     Raises:
         TypeError, ValueError: The document holds what JSON cannot.
     """
     head = json.dumps(document, cls=DjangoJSONEncoder, allow_nan=False).encode()
-    return [_START.pack(len(head), len(data), zlib.crc32(head)), head, data]
+    size = sum(len(part) for part in data)
+    return [_START.pack(len(head), size, zlib.crc32(head)), head, *data]
 
 
 def unpack(file: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """Return what `pack` was given.
+    """Return what `pack` was given, the bytes in one part.
 
     Raises:
         OSError: The file cannot be read.

@@ -17,11 +17,12 @@ from . import signals
 from .announcing import announce, tell
 from .columns import clean_json
 from .conf import conf
-from .documents import document_of, restored
+from .documents import count_of_bytes, data_of, document_of, restored
 from .health import count, report
-from .judging import describe, failed, make_plain
+from .judging import drop, drop_refused, failed, make_plain
+from .records import Record
 from .spool import Contents, Entry, Spool
-from .storing import Record, has_lost, open_connection, save_many, unwritten
+from .storing import has_lost, open_connection, save_many, unwritten
 from .trial import is_passing, try_write
 
 RETRY_SECONDS = 10.0
@@ -111,7 +112,7 @@ def spooled() -> Contents:
 
 
 def _look() -> None:
-    global _next_look, _next_sweep, _half_read  # noqa: PLW0603
+    global _next_look, _next_sweep, _half_read  # noqa: PLW0603  # of the process
     now = time.monotonic()
     _next_look = now + RETRY_SECONDS
     spool = _spool()
@@ -140,13 +141,13 @@ def _spool() -> Spool | None:
 
 
 def _put(spool: Spool, record: Record) -> bool:
-    document, data = document_of(record), record.data or b""
+    document, data = document_of(record), data_of(record)
     try:
-        return spool.put(document, data)
+        return spool.put(document, *data)
     except (TypeError, ValueError, RecursionError):
         # A project's function has put into it what JSON does not know.
         document["log"]["metadata"] = clean_json(record.log.metadata)
-    return spool.put(document, data)
+    return spool.put(document, *data)
 
 
 def _write_from(spool: Spool, seconds: float = float("inf")) -> Unspooled:
@@ -205,17 +206,19 @@ def _ever_less(entry: Entry, failures: Sequence[Exception]) -> Iterator[Record]:
     record = restored(*entry.content)
     make_plain(record)
     yield record
+    while drop_refused(record, failures[-1]):
+        yield record
     if record.image is None:
         return
     for is_last in (False, True):
         record = restored(*entry.content)
-        if record.data is not None:
-            describe(record.log, failed(failures[-1]))
-        elif not is_last:
+        had_bytes = record.with_bytes
+        drop(had_bytes, failed(failures[-1]))
+        if not (had_bytes or is_last):
             continue  # the image's bytes were not there to be left out
         if is_last:
             make_plain(record)
-        yield Record(record.log, None if is_last else record.image)
+        yield Record(record.log) if is_last else record
 
 
 def _save(record: Record) -> bool:
@@ -253,15 +256,13 @@ def _finish(
         return
     result.written += 1
     count("unspooled")
-    is_kept = record.data is not None
-    is_less = entry.document["has_data"] and not is_kept
-    failure = failures[0] if is_less else None
-    announce(record.log, record.image, is_kept=is_kept, failure=failure)
+    is_less = len(record.with_bytes) < count_of_bytes(entry.document)
+    announce(record, failure=failures[0] if is_less else None)
 
 
 def _forget() -> None:
     """Know nothing of when what was done, as a new process does."""
-    global _turn, _next_look, _next_sweep, _half_read  # noqa: PLW0603
+    global _turn, _next_look, _next_sweep, _half_read  # noqa: PLW0603  # all of it
     # In the child of a fork, a thread that is not there any more may hold the lock.
     _turn = threading.Lock()
     _next_look = _next_sweep = 0.0

@@ -37,7 +37,7 @@ _PASSING_STATUSES = (408, 429)
 
 # What `key_of` makes.
 _FOLDER = re.compile(r"[0-9a-f]{2}")
-_FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}\.[a-z0-9]+")
+_FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}(\.[a-z0-9]+)+")
 
 
 class Content(Protocol):
@@ -46,7 +46,6 @@ class Content(Protocol):
     data: bytes | memoryview | None
     storage: str
     name: str
-    encoding: str
     stored_size: int
 
 
@@ -111,7 +110,7 @@ class StorageStore:
     """Keeps the bytes as objects in one of the storages of ``STORAGES``.
 
     Whatever the storage raises is wrapped. One that keeps failing is left alone for a
-    while.
+    while; but a disk that is full is read all the same, so the two ways are apart.
 
     Args:
         alias: The storage's name in ``STORAGES``, which is resolved when it is used.
@@ -120,7 +119,8 @@ class StorageStore:
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.breaker = Breaker()
-        self._last = ("", True)
+        self.read_breaker = Breaker()
+        self._last: dict[Breaker, tuple[str, bool]] = {}
 
     @property
     def storage(self) -> Storage:
@@ -131,10 +131,13 @@ class StorageStore:
         """Raise what keeps failing, where trying again would only cost time.
 
         Raises:
-            StorageError: It has just failed several times.
+            StorageError: It took nothing several times just now, or there is none.
         """
-        if not self.breaker.allows():
-            raise self._not_tried()
+        try:
+            _ = self.storage
+        except Exception as error:
+            raise self._wrapped(error) from error
+        self._ask(self.breaker)
 
     def put(self, content: Content, data: bytes) -> None:
         """Write an object under the content's name, or under one like it.
@@ -146,9 +149,7 @@ class StorageStore:
             name = self.storage.save(content.name, ContentFile(data))
         except Exception as error:
             failure = self._wrapped(error)
-            # Not the failure itself: its traceback holds the bytes.
-            self._last = (str(failure), failure.is_passing)
-            self.breaker.failed()
+            self._failed(self.breaker, failure)
             raise failure from error
         self.breaker.succeeded()
         content.storage = self.alias
@@ -164,14 +165,26 @@ class StorageStore:
             StorageError: The storage does not answer, or was not asked because it has
                 just failed several times.
         """
-        if self.breaker.is_open:
-            raise self._not_tried()
+        self._ask(self.read_breaker)
         try:
-            with self.storage.open(content.name, "rb") as file:
+            data = self._read(content.name)
+        except StorageError as failure:
+            # One that refuses an object, or has lost it, has answered.
+            if failure.is_passing:
+                self._failed(self.read_breaker, failure)
+            else:
+                self.read_breaker.succeeded()
+            raise
+        self.read_breaker.succeeded()
+        return data
+
+    def _read(self, name: str) -> bytes:
+        try:
+            with self.storage.open(name, "rb") as file:
                 data: bytes = file.read()
         except FileNotFoundError as error:
-            self._look_into(content.name.rpartition("/")[0])
-            text = f"{self.alias} has no {content.name}"
+            self._look_around()
+            text = f"{self.alias} has no {name}"
             raise ObjectMissing(text, is_passing=False) from error
         except Exception as error:
             raise self._wrapped(error) from error
@@ -219,33 +232,45 @@ class StorageStore:
         except Exception as error:
             raise self._wrapped(error) from error
 
-    def _look_into(self, folder: str) -> None:
+    def _look_around(self) -> None:
         """Raise what is wrong with the storage itself: S3 says 404 of a bucket too."""
         try:
-            self._list(folder)
-        except StorageError as error:
-            if not isinstance(error.__cause__, NotImplementedError):
-                raise
+            self.storage.listdir("")
+        except NotImplementedError:
+            return
+        except Exception as error:
+            raise self._wrapped(error) from error
 
-    def _not_tried(self) -> StorageError:
-        text = f"{self.alias} was not tried: it has just failed several times"
-        last, is_passing = self._last
-        return StorageError(f"{text} ({last})", is_passing=is_passing)
+    def _ask(self, breaker: Breaker) -> None:
+        if not breaker.allows():
+            text = f"{self.alias} was not tried: it has just failed several times"
+            last, is_passing = self._last.get(breaker, ("", True))
+            raise StorageError(f"{text} ({last})", is_passing=is_passing)
+
+    def _failed(self, breaker: Breaker, failure: StorageError) -> None:
+        # Not the failure itself: its traceback holds the bytes.
+        self._last[breaker] = (str(failure), failure.is_passing)
+        breaker.failed()
 
     def _wrapped(self, error: Exception) -> StorageError:
         text = f"{self.alias}: {type(error).__name__}: {error}"
         return StorageError(text, is_passing=_is_passing(error))
 
 
-def key_of(image_hash: str, mime_type: str) -> str:
+def key_of(image_hash: str, mime_type: str, suffix: str = "") -> str:
     """Return a name for an object that no other ever had, and that people can read.
 
     A content that comes back after its deletion has another: what is still to be
     deleted is never what is kept now.
+
+    Args:
+        image_hash: The SHA-256 of the image.
+        mime_type: Its type, from which its extension is told.
+        suffix: A further extension that tells of another form than that received.
     """
     known = MIME_TYPES.get(mime_type)
     extension = known.extension if known else ".bin"
-    return f"{image_hash[:2]}/{image_hash}-{secrets.token_hex(4)}{extension}"
+    return f"{image_hash[:2]}/{image_hash}-{secrets.token_hex(4)}{extension}{suffix}"
 
 
 def store_of(alias: str) -> Store:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from typing import cast
 
-from django.db import DatabaseError, IntegrityError, connections, router
+from django.db import DatabaseError, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import conf
 from .exceptions import ObjectClaimed
-from .faults import Fault, fault_of
 from .insertion import insert
+from .ledger import mark
 from .limits import bounded_transaction
 from .models import ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
+from .periods import floor
 from .placing import Placed, place, release, take_over
+from .records import Picture, Record
+from .retrying import undisturbed
 from .stores import key_of
 
-TRIES = 5
-"""How often a write is tried that runs into another one."""
-
-_PAUSE_SECONDS = 0.01
+# Nobody deletes the rows until our transaction ends; others may refer to them too.
+_SHARED_LOCKS = {"postgresql": "FOR KEY SHARE", "mysql": "LOCK IN SHARE MODE"}
 
 
 def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> None:
@@ -45,24 +44,6 @@ def save(log: RequestLog, image: RequestImage | None, data: bytes | None) -> Non
     save_many([Record(log, image, data)])
 
 
-@dataclass
-class Record:
-    """One recorded request, ready to be written.
-
-    Attributes:
-        log: The unsaved log.
-        image: Its unsaved image; None when the request brought none.
-        data: The image's bytes when they are to be kept.
-        placed: Its unsaved content, and the object that this names, when the bytes are
-            in a storage already.
-    """
-
-    log: RequestLog
-    image: RequestImage | None = None
-    data: bytes | None = None
-    placed: tuple[ImageContent, Placed] | None = None
-
-
 def save_many(records: Sequence[Record]) -> None:
     """Write recorded requests, all of them in one transaction of our own, or none.
 
@@ -71,21 +52,8 @@ def save_many(records: Sequence[Record]) -> None:
         StorageError: The storage took no bytes, and nothing was written.
     """
     using = router.db_for_write(RequestLog)
-    for number in range(TRIES - 1):
-        try:
-            _place_and_save(records, using)
-        except ObjectClaimed:
-            continue  # nobody is waited for: the next try has an object of its own
-        except DatabaseError as error:
-            # Meanwhile another request brought the same image, or cleanup took it
-            # away. Either way the next look finds things as they are.
-            if fault_of(error) is Fault.CONFLICT:
-                time.sleep(random.uniform(0, _PAUSE_SECONDS * 2**number))  # noqa: S311
-            elif not isinstance(error, IntegrityError):
-                raise
-        else:
-            return
-    _place_and_save(records, using)
+    # A claimed object: the next try has one of its own.
+    undisturbed(lambda: _place_and_save(records, using), also=(ObjectClaimed,))
 
 
 def unwritten(records: Sequence[Record]) -> list[Record]:
@@ -102,6 +70,8 @@ def unwritten(records: Sequence[Record]) -> list[Record]:
 
 
 def _place_and_save(records: Sequence[Record], using: str) -> None:
+    for picture in _pictures(records):
+        picture.is_refused = False
     _place(records, using)
     _save_once(records, using)
 
@@ -112,110 +82,155 @@ def _place(records: Sequence[Record], using: str) -> None:
     if alias is None:
         return
     kept = _kept_contents(records, using)
-    for record in records:
-        image = record.image
-        if image is None or record.data is None or image.image_hash in kept:
+    for picture in _pictures(records):
+        image_hash, mime_type = _identity(picture)
+        if image_hash in kept:
             continue
-        kept[image.image_hash] = None  # by the first of those that bring it
-        if record.placed is None:
-            name = key_of(image.image_hash, image.mime_type)
+        kept[image_hash] = None  # by the first of those that bring it
+        if picture.placed is None:
             content = ImageContent(
-                image_hash=image.image_hash, mime_type=image.mime_type, name=name
+                image_hash=image_hash,
+                mime_type=mime_type,
+                name=key_of(image_hash, mime_type),
             )
-            record.placed = content, place(content, record.data, alias, using)
+            with _told_if_refused(picture):
+                placed = place(content, picture.data or b"", alias, using)
+            picture.placed = content, placed
 
 
 def _save_once(records: Sequence[Record], using: str) -> None:
-    # Outside the transaction on SQLite, where it must begin with a write: SQLite
-    # refuses to turn a reader into a writer when another has written in between.
-    is_sqlite = connections[using].vendor == "sqlite"
-    kept = _kept_contents(records, using) if is_sqlite else {}
+    pictures = _pictures(records)
     with bounded_transaction(using):
-        if not is_sqlite:
-            kept = _kept_contents(records, using)
-        for record in records:
-            _tell_duplicates(record, kept)
-        insert([record.log for record in records], using)
+        kept = _held_contents(records, using)
+        _tell_duplicates(pictures, kept)
+        logs = [record.log for record in records]
+        insert(logs, using)
+        mark({floor(log.created_at) for log in logs}, using)
         # In the same order by everybody, so that nobody waits for each other.
-        for record in sorted(records, key=_hash):
-            _link(record, kept, using)
-        insert([r.image for r in records if r.image is not None], using)
-        release(_unused(records), using)
+        for picture in sorted(pictures, key=_identity):
+            _insert_content(picture, kept, using)
+        _insert_images(records, kept, using)
+        release(_unused(pictures, kept), using)
+
+
+def _pictures(records: Sequence[Record]) -> list[Picture]:
+    return [picture for record in records for picture in record.with_bytes]
+
+
+def _identity(picture: Picture) -> tuple[str, str]:
+    image = picture.image
+    return ("", "") if image is None else (image.image_hash, image.mime_type)
+
+
+def _held_contents(records: Sequence[Record], using: str) -> dict[str, int | None]:
+    """Look up contents that stay until the transaction ends, whoever cleans up."""
+    connection = connections[using]
+    if connection.vendor == "sqlite" and _pictures(records):
+        # Takes the place of the one writer, so that nobody else is. SQLite would also
+        # refuse to turn a reader into a writer when another has written in between.
+        ImageContent.objects.using(using).filter(pk=0).update(name="")
+    kept = _kept_contents(records, using)
+    lock = _SHARED_LOCKS.get(connection.vendor)
+    if not kept or lock is None:
+        return kept
+    table = connection.ops.quote_name(ImageContent._meta.db_table)
+    marks = ", ".join(["%s"] * len(kept))
+    with connection.cursor() as cursor:
+        # In the order of cleanup, so that nobody waits for each other.
+        cursor.execute(
+            f"SELECT id FROM {table} WHERE id IN ({marks}) ORDER BY id {lock}",  # noqa: S608  # names of ours
+            list(kept.values()),
+        )
+        held = {pk for (pk,) in cursor.fetchall()}
+    return {image_hash: pk for image_hash, pk in kept.items() if pk in held}
 
 
 def _kept_contents(records: Sequence[Record], using: str) -> dict[str, int | None]:
-    hashes = {
-        r.image.image_hash
-        for r in records
-        if r.image is not None and r.data is not None
-    }
+    hashes = {_identity(picture)[0] for picture in _pictures(records)}
     if not hashes:
         return {}
     contents = ImageContent.objects.using(using).filter(image_hash__in=hashes)
     return dict(contents.values_list("image_hash", "pk"))
 
 
-def _tell_duplicates(record: Record, kept: dict[str, int | None]) -> None:
-    if record.image is None or record.data is None:
-        return
-    if record.image.image_hash in kept:
-        record.log.capture_status = CaptureStatus.DUPLICATE
-    else:
-        record.log.capture_status = CaptureStatus.STORED
-        kept[record.image.image_hash] = None  # by this very transaction, further down
+def _tell_duplicates(pictures: Sequence[Picture], kept: dict[str, int | None]) -> None:
+    for picture in pictures:
+        image_hash, _ = _identity(picture)
+        if image_hash in kept:
+            picture.teller.capture_status = CaptureStatus.DUPLICATE
+        else:
+            picture.teller.capture_status = CaptureStatus.STORED
+            kept[image_hash] = None  # by this very transaction, further down
 
 
-def _hash(record: Record) -> str:
-    return "" if record.image is None else record.image.image_hash
-
-
-def _link(record: Record, kept: dict[str, int | None], using: str) -> None:
-    image = record.image
-    if image is None:
-        return
-    pk: int | None = None
-    if record.data is not None:
-        pk = kept[image.image_hash]
-        if pk is None:
-            content = _content_of(record, image, record.data, using)
+def _insert_content(picture: Picture, kept: dict[str, int | None], using: str) -> None:
+    image_hash, _ = _identity(picture)
+    if kept[image_hash] is None:
+        content = _content_of(picture, using)
+        with _told_if_refused(picture):
             insert([content], using)
-            pk = kept[image.image_hash] = content.pk
-    # Also when it is None: an earlier try may have left one that was rolled back.
-    image.content_id = pk
-    image.log = record.log
-    image.created_at = record.log.created_at
+        kept[image_hash] = content.pk
 
 
-def _unused(records: Sequence[Record]) -> list[Placed]:
-    # Of images that somebody else has kept meanwhile.
-    unused = []
+def _insert_images(
+    records: Sequence[Record], kept: dict[str, int | None], using: str
+) -> None:
+    images, further = [], []
     for record in records:
-        if record.image is not None and record.placed is not None:
-            content, placed = record.placed
-            if record.image.content_id != content.pk:
-                unused.append(placed)
-    return unused
+        for each in record.pictures:
+            if each.image is not None:
+                # Also to None: an earlier try may have left what was rolled back.
+                is_kept = each.data is not None
+                each.image.content_id = kept[each.image.image_hash] if is_kept else None
+        if record.image is not None:
+            record.image.log = record.log
+            record.image.created_at = record.log.created_at
+            images.append(record.image)
+    insert(images, using)
+    for record in records:
+        for one_more in record.further:
+            # It has its primary key only now.
+            one_more.image.request_image = cast("RequestImage", record.image)
+            further.append(one_more.image)
+    insert(further, using)
 
 
-def _content_of(
-    record: Record, image: RequestImage, data: bytes, using: str
-) -> ImageContent:
+def _unused(pictures: Sequence[Picture], kept: dict[str, int | None]) -> list[Placed]:
+    # Of images that somebody else has kept meanwhile.
+    return [
+        placed
+        for picture in pictures
+        if picture.placed is not None
+        for content, placed in [picture.placed]
+        if kept[content.image_hash] != content.pk
+    ]
+
+
+def _content_of(picture: Picture, using: str) -> ImageContent:
     """Return the row that is to be inserted for an image that is not kept yet.
 
     Raises:
         ObjectClaimed: Its bytes are not in the storage, or not any more.
     """
-    if record.placed is not None:
-        content, placed = record.placed
+    if picture.placed is not None:
+        content, placed = picture.placed
         try:
             take_over(placed, using)
         except ObjectClaimed:
-            record.placed = None  # the next try has another
+            picture.placed = None  # the next try has another
             raise
         return content
     if conf.STORAGE is not None:
         raise ObjectClaimed("it was kept a moment ago, and is gone")
-    return ImageContent.holding(image.image_hash, data, image.mime_type)
+    image_hash, mime_type = _identity(picture)
+    return ImageContent.holding(image_hash, picture.data or b"", mime_type)
+
+
+@contextmanager
+def _told_if_refused(picture: Picture) -> Iterator[None]:
+    picture.is_refused = True
+    yield
+    picture.is_refused = False
 
 
 @contextmanager

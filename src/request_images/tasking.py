@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from types import ModuleType
 
 import django
 from django.core.exceptions import ImproperlyConfigured
+
+_is_enqueuing = ContextVar("request_images_is_enqueuing", default=False)
+
+
+@contextmanager
+def enqueuing() -> Iterator[None]:
+    """Mark what runs within as the enqueueing of a task by a capture."""
+    token = _is_enqueuing.set(True)
+    try:
+        yield
+    finally:
+        _is_enqueuing.reset(token)
+
+
+def is_enqueuing() -> bool:
+    """Whether a capture is enqueuing just now: a task that runs here ran at once."""
+    return _is_enqueuing.get()
 
 
 def tasks_api() -> ModuleType:

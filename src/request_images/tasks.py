@@ -1,4 +1,4 @@
-"""A Django Task that makes a thumbnail; for projects whose TASKS have a worker.
+"""Django Tasks: a thumbnail, a smaller form; for projects whose TASKS have a worker.
 
 Importing it needs Django 6.0, or the package django-tasks before that.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .drawing import draw
-from .tasking import tasks_api
+from . import compressing
+from .conf import conf
+from .drawing import Fate, draw
+from .tasking import is_enqueuing, tasks_api
 
 _task: Callable[[Callable[..., str]], Any] = tasks_api().task()
 
@@ -27,4 +29,26 @@ def make_thumbnail(content_pk: int) -> str:
     Returns:
         ``"made"``, ``"impossible"`` or ``"skipped"``.
     """
+    if is_enqueuing():  # a queue that is set to run everything at once, as for tests
+        return Fate.SKIPPED.value
     return draw(content_pk, wait=PATIENCE_SECONDS).value
+
+
+@_task
+def compress_content(content_pk: int) -> str:
+    """Keep a content in a smaller form, unless it is, or that is not worth it.
+
+    Args:
+        content_pk: The primary key of the `ImageContent`.
+
+    Returns:
+        ``"compressed"``, ``"left"`` or ``"skipped"``.
+
+    Raises:
+        ImproperlyConfigured: An encoding needs what is not installed.
+        StorageError: Its storage failed.
+        django.db.Error: The database did.
+    """
+    if is_enqueuing():
+        return compressing.Fate.SKIPPED.value
+    return compressing.compress(content_pk, conf.ENCODINGS).value

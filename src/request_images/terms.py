@@ -46,8 +46,7 @@ class Term:
             bytes_days: Days to keep their bytes; None for as long.
         """
         images, data = days_ago(days), days_ago(bytes_days)
-        ends = [end for end in (images, data) if end is not None]
-        return cls(images, max(ends, default=None))
+        return cls(images, _latest(images, data))
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,18 @@ class Retention:
         """Return the term of an outcome."""
         return self.failures if is_failed else self.successes
 
+    def bytes_before(self, is_failed: bool) -> datetime | None:
+        """Return the moment before which an outcome has no bytes any more.
+
+        An image goes with its log, however long it would be kept itself.
+        """
+        return _latest(self.logs_before, self.of(is_failed).bytes_before)
+
     @property
     def begins(self) -> datetime | None:
         """The moment from which on nothing is due, whatever its outcome."""
-        ends = (self.logs_before, self.successes.bytes_before)
-        known = [end for end in (*ends, self.failures.bytes_before) if end is not None]
-        return max(known, default=None)
+        return _latest(self.bytes_before(False), self.bytes_before(True))
+
+
+def _latest(*ends: datetime | None) -> datetime | None:
+    return max((end for end in ends if end is not None), default=None)

@@ -72,9 +72,8 @@ def make_thumbnail(
             # A thin line must not shrink to nothing.
             width, height = (max(1, round(side * scale)) for side in image.size)
             small = _shown(image).resize((width, height))
-            upright = ImageOps.exif_transpose(small)
             out = io.BytesIO()
-            upright.save(out, "WEBP", quality=80)
+            _upright(small).save(out, "WEBP", quality=80)
             return out.getvalue()
     except ThumbnailError:
         raise
@@ -100,6 +99,14 @@ def _size_said(data: bytes, image_format: ImageFormat) -> tuple[int, int] | None
 def _refuse_large(size: tuple[int, int] | None, most: float) -> None:
     if size and size[0] * size[1] > most:
         raise ThumbnailError(f"{size[0]} x {size[1]} pixels")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    # What stands beside the pixels is broken, or odd. They are not.
+    except Exception:  # noqa: BLE001
+        return image
 
 
 def _shown(image: Image.Image) -> Image.Image:

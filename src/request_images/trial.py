@@ -11,7 +11,7 @@ from .exceptions import StorageError
 from .faults import Fault, fault_of
 from .insertion import insert
 from .limits import bounded_transaction
-from .models import ImageContent, RequestImage, RequestLog
+from .models import FurtherImage, ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
 from .storing import has_lost, open_connection
 
@@ -53,6 +53,7 @@ def try_write() -> Exception | None:
             insert([content], using)
             image = RequestImage(log=log, created_at=now, content_id=content.pk)
             insert([image], using)
+            insert([FurtherImage(request_image=image, position=1)], using)
             transaction.set_rollback(True, using)
     except Exception as error:  # noqa: BLE001  # it is the answer
         return error

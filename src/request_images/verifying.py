@@ -8,79 +8,43 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import timedelta
-from enum import Enum
 from itertools import islice
 
-from django.db import IntegrityError, models, router
+from django.db import DatabaseError, router
 from django.db.models import F
 
 from .bookkeeping import PendingDeletion, note_for_deletion
 from .columns import clean_text
 from .conf import conf
-from .exceptions import ObjectMissing, StorageError
+from .exceptions import ObjectDamaged, ObjectMissing, StorageError
+from .findings import Finding, Problem, Verified
 from .limits import bounded_transaction
-from .models import ImageContent, RequestImage, RequestLog
+from .models import FurtherImage, ImageContent, RequestImage, RequestLog
 from .outcome import CaptureStatus
+from .querysets import ImageContentQuerySet
+from .retrying import is_disturbance, undisturbed
 from .stores import DATABASE, store_of
+from .walking import one_by_one
 
 SUSPICIOUS = 10
-"""So many missing objects, and not one that is there: it is the wrong storage."""
+"""So many missing objects of a storage may be a disk that is not mounted, ..."""
+
+SUSPICIOUS_SHARE = 0.1
+"""... if they are more than this share of what should be there."""
 
 _BATCH = 500
-_TRIES = 5
 _ORPHANS_STAY = timedelta(hours=1)
 
 
-class Problem(Enum):
-    """What can be wrong."""
-
-    MISSING = "missing"
-    MISMATCH = "mismatch"
-    ORPHAN = "orphan"
-    UNREADABLE = "unreadable"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        problem: What it is.
-        storage: The storage alias; empty for the database.
-        name: The object's name; in the database, the image's hash.
-        detail: More of it, in words.
-        content: The primary key of the content; 0 for an orphan.
-        is_repaired: Whether it is not wrong any more.
-    """
-
-    problem: Problem
-    storage: str
-    name: str
-    detail: str = ""
-    content: int = 0
-    is_repaired: bool = False
-
-
-@dataclass
-class Verified:
-    """What was looked at.
-
-    Attributes:
-        contents: How many contents.
-        objects: How many objects in storages.
-        problems: How many findings of each kind.
-        unrepaired: How many things are still wrong.
-    """
-
-    contents: int = 0
-    objects: int = 0
-    problems: Counter[Problem] = field(default_factory=Counter)
-    unrepaired: int = 0
-
-
-def verify(*, repair: bool, tell: Callable[[Finding], None]) -> Verified:
+def verify(
+    *,
+    repair: bool,
+    tell: Callable[[Finding], None],
+    force: bool = False,
+    beat: Callable[[], None] = lambda: None,
+) -> Verified:
     """Read every content, and list every storage.
 
     Args:
@@ -88,14 +52,18 @@ def verify(*, repair: bool, tell: Callable[[Finding], None]) -> Verified:
             bytes that are gone or damaged, and their logs say so; orphans are put onto
             the list of what is to be deleted.
         tell: Called with each finding.
+        force: Whether to repair what is missing of a storage also when that is a lot.
+        beat: Called now and then; what it raises ends the run.
 
     Raises:
         django.db.Error: The database does not answer.
     """
     verified = Verified()
-    for finding in _of_contents(verified, repair=repair):
+    for finding in _of_contents(verified, beat, repair=repair, force=force):
         _note(finding, verified, tell)
-    for finding in _of_storages(verified, repair=repair):
+    for finding in _of_rows(beat, repair=repair):
+        _note(finding, verified, tell)
+    for finding in _of_storages(verified, beat, repair=repair):
         _note(finding, verified, tell)
     return verified
 
@@ -108,38 +76,58 @@ def _note(
     tell(finding)
 
 
-def _of_contents(verified: Verified, *, repair: bool) -> Iterator[Finding]:
-    found: list[Finding] = []
+def _of_contents(
+    verified: Verified, beat: Callable[[], None], *, repair: bool, force: bool
+) -> Iterator[Finding]:
+    held: list[Finding] = []
     there, missing = Counter[str](), Counter[str]()
-    for content in _one_by_one():
+    for content in one_by_one(_contents().defer("thumbnail"), _BATCH):
+        beat()
         verified.contents += 1
         finding = _examine(content)
-        is_missing = finding is not None and finding.problem is Problem.MISSING
-        there[content.storage] += not is_missing
-        if finding is not None and _is_as_it_was(content):
-            found.append(finding)
-            missing[content.storage] += is_missing
-    for finding in found:
-        # A disk that is not mounted has lost everything, and gets it back.
-        is_away = missing[finding.storage] >= SUSPICIOUS and not there[finding.storage]
-        if repair and finding.problem is not Problem.UNREADABLE and not is_away:
-            yield _repaired(finding)
+        problem = finding and finding.problem
+        there[content.storage] += problem in {None, Problem.MISMATCH}
+        if finding is None or not _contents().as_it_was(content).exists():
+            continue
+        missing[content.storage] += problem is Problem.MISSING
+        if repair and problem is Problem.MISSING:
+            held.append(finding)
+        elif repair and problem is Problem.MISMATCH:
+            yield _repaired(finding, _let_go)
         else:
             yield finding
+    # A disk that is not mounted has lost everything but what came since, and gets it
+    # back.
+    verified.doubtful = sorted(
+        storage
+        for storage, count in missing.items()
+        if repair and not force and _is_suspicious(count, there[storage])
+    )
+    for finding in held:
+        beat()
+        is_doubtful = finding.storage in verified.doubtful
+        yield finding if is_doubtful else _repaired(finding, _let_go)
 
 
-def _one_by_one() -> Iterator[ImageContent]:
+def _is_suspicious(missing: int, there: int) -> bool:
+    is_much = missing > SUSPICIOUS_SHARE * (missing + there)
+    return is_much and missing >= SUSPICIOUS
+
+
+def _of_rows(beat: Callable[[], None], *, repair: bool) -> Iterator[Finding]:
+    """Yield contents that no image refers to: somebody has deleted logs by hand."""
     last = 0
     while True:
-        rows = _contents().filter(pk__gt=last).order_by("pk")
-        pks = list(rows.values_list("pk", flat=True)[:_BATCH])
-        for pk in pks:
-            content = _contents().defer("thumbnail").filter(pk=pk).first()
-            if content is not None:
-                yield content
-        if not pks:
+        rows = _contents().unreferenced().filter(pk__gt=last).order_by("pk")
+        values = list(rows.values_list("pk", "storage", "name", "image_hash")[:_BATCH])
+        for pk, storage, name, image_hash in values:
+            beat()
+            text = "its requests are gone"
+            found = Finding(Problem.ORPHAN, storage, name or image_hash, text, pk)
+            yield _repaired(found, _drop) if repair else found
+        if not values:
             return
-        last = pks[-1]
+        last = values[-1][0]
 
 
 def _examine(content: ImageContent) -> Finding | None:
@@ -148,6 +136,8 @@ def _examine(content: ImageContent) -> Finding | None:
         data = content.read()
     except ObjectMissing as error:
         problem, detail = Problem.MISSING, str(error)
+    except ObjectDamaged as error:
+        problem, detail = Problem.MISMATCH, str(error)
     except StorageError as error:
         problem, detail = Problem.UNREADABLE, str(error)
     else:
@@ -160,58 +150,59 @@ def _examine(content: ImageContent) -> Finding | None:
     return Finding(problem, content.storage, name, detail, content.pk)
 
 
-def _is_as_it_was(content: ImageContent) -> bool:
-    rows = _contents().filter(pk=content.pk, storage=content.storage, name=content.name)
-    return rows.exists()
+def _repaired(finding: Finding, mend: Callable[[Finding], None]) -> Finding:
+    """Return what becomes of a finding; as it was, when others are in the way."""
 
+    def mended() -> None:
+        with bounded_transaction(_database()):
+            mend(finding)
 
-def _repaired(finding: Finding) -> Finding:
-    for _ in range(_TRIES):
-        try:
-            _let_go(finding)
-        except IntegrityError as error:  # somebody has just referred to it
-            disturbed = error
-        else:
-            return _as_repaired(finding)
-    raise disturbed
+    try:
+        undisturbed(mended, through_locks=True)
+    except DatabaseError as error:
+        if not is_disturbance(error, through_locks=True):
+            raise
+        return finding
+    return replace(finding, is_repaired=True)
 
 
 def _let_go(finding: Finding) -> None:
     name = finding.name if finding.storage else ""
     row = _contents().filter(pk=finding.content, storage=finding.storage, name=name)
-    with bounded_transaction(_database()):
-        # Locks it everywhere, and is the write that SQLite wants first.
-        if not row.update(name=F("name")):
-            return
-        images = RequestImage.objects.using(_database()).filter(content=finding.content)
-        logs = RequestLog.objects.using(_database())
-        logs.filter(pk__in=images.values("log")).update(
-            capture_status=CaptureStatus.STORE_FAILED,
-            capture_detail=clean_text(
-                f"{finding.problem.value}: {finding.detail}", 200
-            ),
-        )
-        images.update(content=None)
-        ImageContent.delete_all(_contents().filter(pk=finding.content))
+    # Locks it everywhere, and is the write that SQLite wants first.
+    if not row.update(name=F("name")):
+        return
+    told = {
+        "capture_status": CaptureStatus.STORE_FAILED,
+        "capture_detail": clean_text(f"{finding.problem.value}: {finding.detail}", 200),
+    }
+    images = RequestImage.objects.using(_database()).filter(content=finding.content)
+    logs = RequestLog.objects.using(_database())
+    logs.filter(pk__in=images.values("log")).update(**told)
+    images.update(content=None)
+    further = FurtherImage.objects.using(_database())
+    further.filter(content=finding.content).update(content=None, **told)
+    ImageContent.delete_all(_contents().filter(pk=finding.content))
 
 
-def _as_repaired(finding: Finding) -> Finding:
-    return Finding(
-        finding.problem,
-        finding.storage,
-        finding.name,
-        finding.detail,
-        finding.content,
-        is_repaired=True,
-    )
+def _drop(finding: Finding) -> None:
+    row = _contents().filter(pk=finding.content)
+    row.update(name=F("name"))  # SQLite wants a write first
+    # Whoever refers to it now waits, and finds it gone.
+    list(row.select_for_update().values_list("pk"))
+    if _contents().unreferenced().filter(pk=finding.content).exists():
+        ImageContent.delete_all(row)
 
 
-def _of_storages(verified: Verified, *, repair: bool) -> Iterator[Finding]:
+def _of_storages(
+    verified: Verified, beat: Callable[[], None], *, repair: bool
+) -> Iterator[Finding]:
     aliases = _aliases()
     for alias in aliases:
         names = store_of(alias).names()
         try:
             while batch := list(islice(names, _BATCH)):
+                beat()
                 verified.objects += len(batch)
                 orphans = _orphans(alias, aliases, batch)
                 if repair:
@@ -250,7 +241,7 @@ def _orphans(alias: str, aliases: Sequence[str], names: Sequence[str]) -> list[s
     return sorted(name for name in left if store_of(alias).holds(name))
 
 
-def _contents() -> models.QuerySet[ImageContent]:
+def _contents() -> ImageContentQuerySet:
     return ImageContent.objects.using(_database())
 
 

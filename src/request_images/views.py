@@ -2,81 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse, QueryDict
+from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from . import health, monitoring, stats
-from .formats import MIME_TYPES
+from .criteria import PERIOD, Criteria
+from .exceptions import TooManyRequests
+from .facets import Facet
+from .live import stored_by
 from .models import RequestLog
+from .periods import Period, midnight
 from .querysets import RequestLogQuerySet
+from .rollups import first_hour
+from .summary import Summary, summarize, summarize_all, summarize_rows
 
 DEFAULT_DAYS = 30
-MAX_DAYS = 3650
 TREND_DAYS = 7
-_DAYS = re.compile(r"[0-9]{1,4}")
+TREND_HOURS = 24
+_LISTS = {
+    "by_dimensions": Facet.DIMENSIONS,
+    "by_megapixels": Facet.MEGAPIXELS,
+    "by_file_size": Facet.FILE_SIZE,
+    "by_mime_type": Facet.MIME_TYPE,
+    "by_error_type": Facet.ERROR,
+    "by_endpoint": Facet.ENDPOINT,
+    "by_release": Facet.RELEASE,
+}
 PERMISSION = "request_images.view_requestlog"
-
-
-class WrongParameter(ValueError):
-    """A query parameter that cannot be meant; the text says which and why."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(reason)
-        self.name = name
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What ``?days= &endpoint= &mime_type=`` ask for; None for everything."""
-
-    days: int = DEFAULT_DAYS
-    endpoint: str | None = None
-    mime_type: str | None = None
-
-    @classmethod
-    def of(cls, parameters: QueryDict) -> Filters:
-        """Read query parameters.
-
-        Raises:
-            WrongParameter: One that is unknown, given twice, or has a wrong value.
-        """
-        for name, values in parameters.lists():
-            if name not in cls.__dataclass_fields__:
-                known = ", ".join(cls.__dataclass_fields__)
-                raise WrongParameter(name, f"unknown parameter; known are {known}")
-            if len(values) > 1:
-                raise WrongParameter(name, "given more than once")
-        days = parameters.get("days", str(DEFAULT_DAYS))
-        if not (_DAYS.fullmatch(days) and 1 <= int(days) <= MAX_DAYS):
-            raise WrongParameter("days", f"not a whole number from 1 to {MAX_DAYS}")
-        endpoint, mime_type = parameters.get("endpoint"), parameters.get("mime_type")
-        if mime_type is not None and mime_type not in MIME_TYPES:
-            known = ", ".join(sorted(MIME_TYPES))
-            raise WrongParameter("mime_type", f"unknown MIME type; known are {known}")
-        if endpoint is not None and not _is_logged(endpoint):
-            raise WrongParameter("endpoint", "no request of this endpoint is logged")
-        return cls(int(days), endpoint, mime_type)
-
-    def apply(self, logs: RequestLogQuerySet) -> RequestLogQuerySet:
-        """Return the logs that match, of any time."""
-        if self.endpoint is not None:
-            logs = logs.filter(endpoint=self.endpoint)
-        if self.mime_type is not None:
-            logs = logs.filter(image__mime_type=self.mime_type)
-        return logs
-
-
-def _is_logged(endpoint: str) -> bool:
-    # PostgreSQL refuses to look for a NUL character, and no column holds one.
-    logs = RequestLog.objects.filter(endpoint=endpoint)
-    return "\0" not in endpoint and logs.exists()
 
 
 @cache_control(private=True, no_store=True)
@@ -89,37 +49,74 @@ def image_performance_stats(request: HttpRequest) -> JsonResponse:
     if not (user.is_active and user.is_staff and user.has_perm(PERMISSION)):
         text = f"This needs a staff user with the permission {PERMISSION}."
         return JsonResponse({"error": text}, status=403)
-    try:
-        filters = Filters.of(request.GET)
-    except WrongParameter as error:
-        body = {"error": f"{error.name}: {error}", "parameter": error.name}
+    criteria = Criteria.of(request.GET)
+    for problem in criteria.problems:
+        body = {"error": f"{problem.name}: {problem}", "parameter": problem.name}
         return JsonResponse(body, status=400)
-    return JsonResponse(_gather(filters))
+    if not any(name in criteria.values for name in PERIOD):
+        criteria = criteria.having(days=str(DEFAULT_DAYS))
+    try:
+        return JsonResponse(_gather(criteria))
+    except TooManyRequests as error:
+        text = f"days: {error} Ask for a shorter period, or by endpoint alone."
+        return JsonResponse({"error": text, "parameter": "days"}, status=400)
 
 
-def _gather(filters: Filters) -> dict[str, Any]:
-    matching = filters.apply(RequestLog.objects.all())
-    until = timezone.now()
-    since = until - timedelta(days=filters.days)
-    logs = matching.filter(created_at__gte=since)
-    with_image = logs.filter(image__isnull=False)
-    dimensions = {"width": "image__width", "height": "image__height"}
-    errors = {"error_type": "error_type", "status_code": "status_code"}
-    total = _flat(stats.overall(logs))
+def _gather(criteria: Criteria) -> dict[str, Any]:
+    now = timezone.now()
+    rest = criteria.without(*PERIOD)
+    matching = rest.apply(RequestLog.objects.all())
+    since, until = criteria.period(now)
+    period = Period.of(first_hour() if since is None else since, until)
+    today = timezone.localdate(now) if timezone.is_aware(now) else now.date()
+    first = midnight(today - timedelta(days=TREND_DAYS - 1))
+    week = Period.of(first, now)
+    day = Period(week.until - timedelta(hours=TREND_HOURS), week.until)
+    if set(rest.values) <= {"endpoint"}:
+        endpoint = rest.values.get("endpoint")
+        found = summarize_all([period, week, day], endpoint)
+    else:
+        found = [summarize_rows(matching, each) for each in (period, week, day)]
+    asked, in_days, in_hours = found
+    [days], [hours] = in_days.by_day(), in_hours.by_hour()
     return {
-        "since": since,
+        "since": since and period.since,
         "until": until,
-        "filters": asdict(filters),
-        "overall": total | {"storage_bytes": asdict(stats.storage(logs))},
-        "by_dimensions": _list(stats.by(with_image, dimensions)),
-        "by_mime_type": _list(stats.by(with_image, {"mime_type": "image__mime_type"})),
-        "by_error_type": _list(stats.by(logs.failed(), errors)),
-        "by_day": _list(stats.by_day(matching, TREND_DAYS)),
-        "health": asdict(monitoring.look()) | {"process": asdict(health.of_process())},
+        "filters": criteria.as_json(),
+        "missing_hours": asked.missing_hours,
+        "overall": _flat(asked.overall())
+        | {"storage_bytes": _storage(rest, matching, asked)},
+        **{name: _list(asked.by(facet)) for name, facet in _LISTS.items()},
+        # Where midnight is no whole hour, the first hour is of an eighth day, too.
+        "by_day": _list(days.points[-TREND_DAYS:]),
+        "by_hour": _list(hours.points),
+        "health": _health(in_hours if not rest.values else summarize(day)),
     }
 
 
-def _list(groups: list[stats.Group]) -> list[dict[str, Any]]:
+def _health(last_hours: Summary) -> dict[str, Any]:
+    groups = last_hours.by(Facet.CAPTURE_STATUS)
+    counted = {each.key["capture_status"]: each.request_count for each in groups}
+    vitals = monitoring.look(TREND_HOURS, counted=counted)
+    return asdict(vitals) | {"process": asdict(health.of_process())}
+
+
+def _storage(
+    rest: Criteria, logs: RequestLogQuerySet, summary: Summary
+) -> dict[str, int | None]:
+    stored: int | None = None
+    if not rest.values:
+        stored = sum(summary.stored_bytes().values())
+    else:
+        # It is not known of which requests a content is but by looking.
+        period = summary.period
+        within = logs.filter(created_at__gte=period.since, created_at__lt=period.until)
+        with suppress(TooManyRequests):
+            stored = stored_by(within)
+    return {"received": summary.received_bytes(), "stored": stored}
+
+
+def _list(groups: Iterable[stats.Group]) -> list[dict[str, Any]]:
     return [_flat(group) for group in groups]
 
 

@@ -19,11 +19,13 @@ from .conf import conf
 from .exceptions import StorageError, StoreUnavailable
 from .faults import Fault, fault_of
 from .health import count, report
-from .judging import Job, judge
+from .judging import Job, drop_refused, judge
+from .outcome import CaptureStatus
 from .payload import Payload
 from .policy import Decision
+from .records import Record
 from .spooling import set_aside, write_spooled_now_and_then
-from .storing import Record, usable_connection
+from .storing import usable_connection
 
 
 def write(
@@ -81,7 +83,8 @@ def write_jobs(jobs: Sequence[Job]) -> None:
             count("lost")
             report("settle", exception)
         # A failure's traceback knows the frames that know these.
-        job.payload, job.record, record.data = Payload(), None, None
+        job.payload, job.record = Payload(), None
+        record.let_go()
     if failure is None:
         write_spooled_now_and_then()
 
@@ -99,7 +102,7 @@ def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception 
             storing.save_many(storing.unwritten(records))  # over a new one
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("store", exception)
-        _tell_breaker(exception, has_bytes=any(r.data is not None for r in records))
+        _tell_breaker(exception, has_bytes=any(r.with_bytes for r in records))
         return exception
     breaker.succeeded()
     return None
@@ -120,12 +123,7 @@ def _settle(job: Job, record: Record, failure: Exception | None) -> None:
     if failure is not None:
         failure = _save_less(job, record, failure)
     if failure is None:
-        announce(
-            record.log,
-            record.image,
-            is_kept=record.data is not None,
-            failure=job.failure,
-        )
+        announce(record, failure=job.failure)
     elif not _is_set_aside(job, record):
         count("lost")
         tell(signals.capture_failed, log=None, exception=failure)
@@ -140,6 +138,9 @@ def _is_passing(failure: Exception) -> bool:
 def _is_set_aside(job: Job, record: Record) -> bool:
     # As it will be when it is written after all.
     judging.describe(record.log, cast("Decision", job.decision))  # `judge` decided
+    for each in record.further:
+        if each.data is not None:
+            judging.describe(each.image, Decision(CaptureStatus.STORED))
     return set_aside(record)
 
 
@@ -154,13 +155,25 @@ def _save_less(job: Job, record: Record, failure: Exception) -> Exception | None
         left = _save([record])
     if left is None or record.image is None:
         return left
-    judging.describe(record.log, judging.failed(failure))
-    left = _save([Record(record.log, record.image)])
+    less = record.copy()
+    while left is not None and _is_one_image(left) and drop_refused(less, left):
+        left = _save([less])
+    if left is not None:
+        judging.drop(less.with_bytes or [less], judging.failed(failure))
+        left = _save([less])
     if left is not None and fault_of(left) is Fault.ROW:
-        left = _save([Record(record.log)])
+        judging.drop([less], judging.failed(failure))
+        less.image, less.further = None, ()
+        left = _save([less])
     if left is None:
-        job.failure, record.data = failure, None
+        job.failure = failure
+        record.data, record.further = less.data, less.further
     return left
+
+
+def _is_one_image(failure: Exception) -> bool:
+    # A database that is away has nothing against this image.
+    return isinstance(failure, StorageError) or fault_of(failure) is Fault.ROW
 
 
 def _write_batch(jobs: Sequence[Job]) -> None:

@@ -24,6 +24,26 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="GoneRequests",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("hour", models.DateTimeField(db_index=True, verbose_name="hour")),
+                ("tallies", models.BinaryField(verbose_name="tallies")),
+            ],
+            options={
+                "verbose_name": "gone requests",
+                "verbose_name_plural": "gone requests",
+            },
+        ),
+        migrations.CreateModel(
             name="Lease",
             fields=[
                 (
@@ -42,6 +62,49 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "lease",
                 "verbose_name_plural": "leases",
+            },
+        ),
+        migrations.CreateModel(
+            name="StaleHour",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("hour", models.DateTimeField(db_index=True, verbose_name="hour")),
+            ],
+            options={
+                "verbose_name": "stale hour",
+                "verbose_name_plural": "stale hours",
+            },
+        ),
+        migrations.CreateModel(
+            name="StatisticsState",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "version",
+                    models.PositiveBigIntegerField(default=0, verbose_name="version"),
+                ),
+                ("since", models.DateTimeField(verbose_name="from")),
+                ("until", models.DateTimeField(verbose_name="until")),
+            ],
+            options={
+                "verbose_name": "state of the statistics",
+                "verbose_name_plural": "states of the statistics",
             },
         ),
         migrations.CreateModel(
@@ -68,6 +131,7 @@ class Migration(migrations.Migration):
                 (
                     "created_at",
                     models.DateTimeField(
+                        db_index=True,
                         default=django.utils.timezone.now,
                         editable=False,
                         verbose_name="time",
@@ -111,6 +175,27 @@ class Migration(migrations.Migration):
                     models.PositiveBigIntegerField(verbose_name="stored size (bytes)"),
                 ),
                 (
+                    "received_size",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="Empty when they are stored as received.",
+                        null=True,
+                        verbose_name="received size (bytes)",
+                    ),
+                ),
+                (
+                    "encoding_tries",
+                    models.PositiveSmallIntegerField(default=0, editable=False),
+                ),
+                (
+                    "encoding_error",
+                    models.CharField(
+                        blank=True,
+                        max_length=200,
+                        verbose_name="why it is not compressed",
+                    ),
+                ),
+                (
                     "thumbnail_tries",
                     models.PositiveSmallIntegerField(default=0, editable=False),
                 ),
@@ -132,6 +217,76 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["storage", "name"], name="content_object")
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="OriginalAccess",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_index=True,
+                        default=django.utils.timezone.now,
+                        verbose_name="time",
+                    ),
+                ),
+                (
+                    "username",
+                    models.CharField(
+                        blank=True,
+                        db_index=True,
+                        max_length=254,
+                        verbose_name="user name",
+                    ),
+                ),
+                (
+                    "action",
+                    models.CharField(
+                        choices=[("viewed", "looked at"), ("downloaded", "downloaded")],
+                        max_length=16,
+                        verbose_name="action",
+                    ),
+                ),
+                (
+                    "image_hash",
+                    models.CharField(
+                        blank=True, db_index=True, max_length=64, verbose_name="SHA-256"
+                    ),
+                ),
+                (
+                    "request_id",
+                    models.CharField(
+                        db_index=True, max_length=64, verbose_name="request id"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "access to an original",
+                "verbose_name_plural": "access log",
+                "ordering": ("-created_at", "-id"),
+                "get_latest_by": "created_at",
+                "default_permissions": ("view",),
             },
         ),
         migrations.CreateModel(
@@ -242,6 +397,15 @@ class Migration(migrations.Migration):
                 (
                     "error_message",
                     models.TextField(blank=True, verbose_name="error message"),
+                ),
+                (
+                    "release",
+                    models.CharField(
+                        blank=True,
+                        help_text="Of the project, when the request was handled.",
+                        max_length=100,
+                        verbose_name="release",
+                    ),
                 ),
                 (
                     "username",
@@ -357,10 +521,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "created_at",
-                    models.DateTimeField(db_index=True, verbose_name="time"),
-                ),
-                (
                     "image_hash",
                     models.CharField(
                         blank=True,
@@ -374,7 +534,6 @@ class Migration(migrations.Migration):
                     "mime_type",
                     models.CharField(
                         blank=True,
-                        db_index=True,
                         help_text="Told from the bytes; empty when they are of no known image.",
                         max_length=64,
                         verbose_name="MIME type",
@@ -383,10 +542,7 @@ class Migration(migrations.Migration):
                 (
                     "file_size",
                     models.PositiveBigIntegerField(
-                        blank=True,
-                        db_index=True,
-                        null=True,
-                        verbose_name="file size (bytes)",
+                        blank=True, null=True, verbose_name="file size (bytes)"
                     ),
                 ),
                 (
@@ -409,6 +565,10 @@ class Migration(migrations.Migration):
                         max_length=200,
                         verbose_name="source",
                     ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_index=True, verbose_name="time"),
                 ),
                 (
                     "content",
@@ -441,6 +601,180 @@ class Migration(migrations.Migration):
                 "get_latest_by": "created_at",
             },
         ),
+        migrations.CreateModel(
+            name="StatisticsRollup",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "span",
+                    models.CharField(
+                        choices=[("hour", "hour"), ("day", "day"), ("month", "month")],
+                        max_length=5,
+                        verbose_name="length",
+                    ),
+                ),
+                ("start", models.DateTimeField(verbose_name="beginning")),
+                ("is_total", models.BooleanField(verbose_name="all endpoints")),
+                (
+                    "endpoint",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="endpoint"
+                    ),
+                ),
+                ("facet", models.CharField(max_length=16, verbose_name="facet")),
+                ("tallies", models.BinaryField(verbose_name="tallies")),
+            ],
+            options={
+                "verbose_name": "statistics",
+                "verbose_name_plural": "statistics",
+                "indexes": [
+                    models.Index(
+                        fields=["span", "is_total", "facet", "start"],
+                        name="statistics_rollup",
+                    ),
+                    models.Index(
+                        fields=["span", "start"], name="statistics_rollup_time"
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="FurtherImage",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "image_hash",
+                    models.CharField(
+                        blank=True,
+                        db_index=True,
+                        help_text="Of the bytes as received; empty when they were not seen whole.",
+                        max_length=64,
+                        verbose_name="SHA-256",
+                    ),
+                ),
+                (
+                    "mime_type",
+                    models.CharField(
+                        blank=True,
+                        help_text="Told from the bytes; empty when they are of no known image.",
+                        max_length=64,
+                        verbose_name="MIME type",
+                    ),
+                ),
+                (
+                    "file_size",
+                    models.PositiveBigIntegerField(
+                        blank=True, null=True, verbose_name="file size (bytes)"
+                    ),
+                ),
+                (
+                    "width",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, verbose_name="width (px)"
+                    ),
+                ),
+                (
+                    "height",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, verbose_name="height (px)"
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        blank=True,
+                        help_text="Where in the request the image was.",
+                        max_length=200,
+                        verbose_name="source",
+                    ),
+                ),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(
+                        help_text="Its place among the further images, from 1.",
+                        verbose_name="position",
+                    ),
+                ),
+                (
+                    "capture_status",
+                    models.CharField(
+                        choices=[
+                            ("stored", "stored"),
+                            ("duplicate", "stored before"),
+                            ("no_image", "no image in the request"),
+                            ("unread", "not read by the view"),
+                            ("too_large", "too large"),
+                            ("unsupported", "not an image of an allowed format"),
+                            ("unreadable", "unreadable"),
+                            ("truncated", "cut off"),
+                            ("sampled_out", "not in the sample"),
+                            ("opted_out", "opted out"),
+                            ("over_budget", "over budget"),
+                            ("store_failed", "could not be stored"),
+                            ("expired", "expired"),
+                            ("erased", "erased"),
+                        ],
+                        max_length=16,
+                        verbose_name="kept",
+                    ),
+                ),
+                (
+                    "capture_detail",
+                    models.CharField(
+                        blank=True, max_length=200, verbose_name="kept, in detail"
+                    ),
+                ),
+                (
+                    "content",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="further_images",
+                        to="request_images.imagecontent",
+                        verbose_name="content",
+                    ),
+                ),
+                (
+                    "request_image",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="further",
+                        to="request_images.requestimage",
+                        verbose_name="request image",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "further image",
+                "verbose_name_plural": "further images",
+                "ordering": ("request_image", "position"),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("request_image", "position"),
+                        name="further_image_position",
+                    )
+                ],
+            },
+        ),
         migrations.AddIndex(
             model_name="requestlog",
             index=models.Index(
@@ -456,6 +790,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="requestimage",
             index=models.Index(fields=["width", "height"], name="request_image_dims"),
+        ),
+        migrations.AddIndex(
+            model_name="requestimage",
+            index=models.Index(fields=["mime_type"], name="request_image_type"),
+        ),
+        migrations.AddIndex(
+            model_name="requestimage",
+            index=models.Index(fields=["file_size"], name="request_image_size"),
         ),
         migrations.RunPython(keep_bytes_as_they_are, migrations.RunPython.noop),
     ]

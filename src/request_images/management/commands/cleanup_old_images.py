@@ -6,15 +6,19 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
+from request_images.alone import AloneCommand
+from request_images.arguments import batch_size
 from request_images.conf import conf
 from request_images.deletion import delete_pending
-from request_images.exceptions import LeaseLost, RetentionError, WorkTaken
-from request_images.leasing import lease
+from request_images.exceptions import RetentionError
+from request_images.leasing import Held, lease
 from request_images.reckoning import Cleaned, Reason, Report
 from request_images.retention import clean, preview
+from request_images.rollups import forget, refresh
+from request_images.sums import kept_since, outlived
 from request_images.terms import Retention
 
 T = TypeVar("T")
@@ -27,7 +31,7 @@ _WENT = {
 }
 
 
-class Command(BaseCommand):
+class Command(AloneCommand):
     """Says what is deleted; `request_images.retention` does it."""
 
     help = (
@@ -41,12 +45,12 @@ class Command(BaseCommand):
         """Declare the options."""
         parser.add_argument(
             "--days",
-            type=_positive,
+            type=_days,
             help="Keep images this many days, whatever the setting says.",
         )
         parser.add_argument(
             "--failed-days",
-            type=_positive,
+            type=_days,
             help="Keep images of failed requests this many days.",
         )
         parser.add_argument(
@@ -56,25 +60,19 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--batch-size",
-            type=_batch_size,
+            type=batch_size,
             help="How many rows to delete in one transaction, at the most.",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def work(self, **options: Any) -> None:
         """Clean up, or say what would be cleaned up."""
-        self._talks = options["verbosity"] > 0
         try:
             self._clean(**options)
-        except WorkTaken as error:
-            # The other one does the work: no reason for cron to send a mail.
-            self._say(f"{error} Nothing was done.")
-        # `call_command` does not check its arguments.
-        except (RetentionError, LeaseLost) as error:
+        except RetentionError as error:  # `call_command` does not check its arguments
             raise CommandError(str(error)) from error
-
-    def _say(self, text: str) -> None:
-        if self._talks:
-            self.stdout.write(text)
+        except KeyboardInterrupt:
+            text = "Stopped. The next run goes on."
+            raise CommandError(text, returncode=130) from None
 
     def _clean(self, **options: Any) -> None:
         days = {
@@ -87,37 +85,62 @@ class Command(BaseCommand):
         megabytes = conf.MAX_STORED_MB
         max_bytes = None if megabytes is None else max(1, int(megabytes * 1024 * 1024))
         for sentence in _terms(**days, megabytes=megabytes):
-            self._say(sentence)
+            self.say(sentence)
+        statistics_days = conf.STATISTICS_RETENTION_DAYS
+        forgotten = None if statistics_days is None else kept_since()
+        if forgotten is not None:
+            self.say(f"Statistics are kept {_for_days(statistics_days)}.")
         if options["dry_run"]:
             self._report(preview(retention, max_bytes=max_bytes), "Would delete")
+            if forgotten is not None:
+                count = sum(rows.count() for rows in outlived(forgotten))
+                self.say(f"Would delete {count} rows of statistics.")
             return
-        batch_size = _or(options["batch_size"], conf.CLEANUP_BATCH_SIZE)
+        size = _or(options["batch_size"], conf.CLEANUP_BATCH_SIZE)
         with lease("cleanup") as held:
-            report = clean(
-                retention,
-                batch_size=batch_size,
-                max_bytes=max_bytes,
-                beat=held.prolong,
-            )
-            self._report(report, "Deleted")
-            self._delete_objects()
+            if forgotten is not None:
+                count = forget(forgotten, beat=held.prolong)
+                self.say(f"Deleted {count} rows of statistics.")
+            self._went = Report()
+            try:
+                clean(
+                    retention,
+                    batch_size=size,
+                    max_bytes=max_bytes,
+                    beat=held.prolong,
+                    note=self._note,
+                )
+            finally:  # what a run did that was stopped, or that failed, is done
+                self._report(self._went, "Deleted")
+            self._delete_objects(held)
+            done = refresh(beat=lambda _: held.prolong())
+            if done.hours:
+                self.say(f"Added up {done.hours} hours of the statistics.")
+
+    def _note(self, went: Report) -> None:
+        self._went += went
 
     def _report(self, report: Report, did: str) -> None:
         for reason, words in _WENT.items():
             if reason in report.by_reason:
                 went = report[reason]
                 what = words.format(images=went.images, logs=went.logs)
-                self._say(f"{did} {what} ({went.contents} distinct); {_freed(went)}.")
+                self.say(f"{did} {what} ({went.contents} distinct); {_freed(went)}.")
+        for label, number in sorted(report.held.items()):
+            self.say(
+                f"{number} requests keep their rows, past their retention: {label} "
+                "protects them. Their bytes do not stay."
+            )
         total = report.total
-        self._say(
+        self.say(
             f"{did} {total.images} images ({total.contents} distinct) and {total.logs} "
             f"logs; {_freed(total)} of storage."
         )
 
-    def _delete_objects(self) -> None:
-        done = delete_pending()
+    def _delete_objects(self, held: Held) -> None:
+        done = delete_pending(beat=held.prolong)
         if done.deleted or done.failed or done.pending:
-            self._say(
+            self.say(
                 f"Deleted {done.deleted} objects from storages; {done.failed} failed, "
                 f"{done.pending} are pending."
             )
@@ -136,17 +159,21 @@ def _terms(
 ) -> Iterator[str]:
     def kept(days: int | None) -> str:
         # An image goes with its log.
-        known = [each for each in (days, log_days) if each is not None]
-        return f"kept {_for_days(min(known, default=None))}"
+        return f"kept {_for_days(_shortest(days, log_days))}"
 
     yield f"Images are {kept(image_days)}."
     if failed_days is not None:
         yield f"Images of failed requests are {kept(failed_days)}."
     if bytes_days is not None:
-        yield f"Bytes are {kept(bytes_days)}."
+        whose = "" if failed_days is None else " of successful requests"
+        yield f"Bytes{whose} are {kept(_shortest(bytes_days, image_days))}."
     yield f"Logs are {kept(log_days)}."
     if megabytes is not None:
-        yield f"Images may take {megabytes:g} MB in all."
+        yield f"Images may take {megabytes:.10g} MB in all."
+
+
+def _shortest(*days: int | None) -> int | None:
+    return min((each for each in days if each is not None), default=None)
 
 
 def _for_days(days: int | None) -> str:
@@ -161,7 +188,7 @@ def _freed(cleaned: Cleaned) -> str:
     return f"{freed} ({cleaned.freed} bytes)"
 
 
-def _positive(text: str) -> int:
+def _days(text: str) -> int:
     try:
         number = int(text)
     except ValueError:
@@ -170,11 +197,4 @@ def _positive(text: str) -> int:
         raise ArgumentTypeError(
             f"{number} would delete everything there is; give 1 at least"
         )
-    return number
-
-
-def _batch_size(text: str) -> int:
-    number = _positive(text)
-    if number > 10_000:
-        raise ArgumentTypeError(f"{number} rows are too many for one transaction")
     return number

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from request_images.arguments import batch_size, positive, refuse_nothing
 from request_images.drawing import draw_missing
-
-MAX_BATCH_SIZE = 10_000
 
 
 class Command(BaseCommand):
@@ -30,18 +28,19 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--limit",
-            type=_positive,
+            type=positive,
             help="Look at so many images at the most. By default at all.",
         )
         parser.add_argument(
             "--batch-size",
-            type=_batch_size,
+            type=batch_size,
             default=500,
             help="How many primary keys to fetch with one query. The default is 500.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make them, and say how many."""
+        refuse_nothing(options, "limit", "batch_size")
         drawn = draw_missing(
             oldest_first=options["oldest_first"],
             limit=options["limit"],
@@ -52,16 +51,3 @@ class Command(BaseCommand):
                 f"Made {drawn.made} thumbnails; {drawn.impossible} cannot be made; "
                 f"{drawn.skipped} were skipped."
             )
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
-        raise ArgumentTypeError(f"{text!r} is no whole number above 0, or too large")
-    return int(text)
-
-
-def _batch_size(text: str) -> int:
-    number = _positive(text)
-    if number > MAX_BATCH_SIZE:
-        raise ArgumentTypeError(f"{number} are too many for one query")
-    return number

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
+from request_images.alone import AloneCommand
+from request_images.arguments import batch_size, refuse_nothing
 from request_images.exceptions import StorageError
+from request_images.leasing import Held, lease
+from request_images.models import ImageContent
 from request_images.moving import Moved, move, preview
+from request_images.progress import Progress
 from request_images.stores import DATABASE
 
 _DATABASE_NAME = "database"
 
 
-class Command(BaseCommand):
+class Command(AloneCommand):
     """Says what is moved; `request_images.moving` does it."""
 
     help = (
@@ -40,57 +44,53 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--batch-size",
-            type=_batch_size,
+            type=batch_size,
             default=500,
             help="How many images to look up at once. The default is 500.",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def work(self, **options: Any) -> None:
         """Move, or say what would be moved."""
+        refuse_nothing(options, "batch_size")
         to: str = options["to"]
         if to != _DATABASE_NAME and to not in settings.STORAGES:
             known = ", ".join(sorted(settings.STORAGES))
             raise CommandError(f"There is no {to!r} in STORAGES; there are {known}.")
         alias = DATABASE if to == _DATABASE_NAME else to
-        self._total = preview(alias)
-        if options["dry_run"]:
-            self._say(f"Would move {_in_words(self._total)} to {to}.", **options)
-            return
         try:
-            moved = move(alias, batch_size=options["batch_size"], tell=self._progress)
+            if options["dry_run"]:
+                self.say(f"Would move {_in_words(preview(alias))} to {to}.")
+                return
+            with lease("move") as held:
+                moved = self._move(alias, options, held)
         except StorageError as error:
             raise CommandError(f"Given up: {error}") from error
-        finally:
-            self._end_progress()
-        self._say(f"Moved {_in_words(moved)} to {to}.", **options)
+        self.say(f"Moved {_in_words(moved)} to {to}.")
         if moved.changed:
-            self._say(f"{moved.changed} went or were moved meanwhile.", **options)
+            self.say(f"{moved.changed} went or were moved meanwhile.")
         if moved.failed:
-            raise CommandError(f"{moved.failed} could not be moved; the log says why.")
+            raise CommandError(f"{moved.failed} could not be moved.")
 
-    def _say(self, text: str, **options: Any) -> None:
-        if options["verbosity"] > 0:
-            self.stdout.write(text)
+    def _move(self, alias: str, options: dict[str, Any], held: Held) -> Moved:
+        total = preview(alias).contents
+        progress = Progress(self.stderr, is_shown=options["verbosity"] > 0)
 
-    def _progress(self, moved: Moved) -> None:
-        if self.stderr.isatty():
-            done = moved.contents + moved.changed + moved.failed
-            text = f"\r{done} of {self._total.contents} images"
-            self.stderr.write(text, ending="")
-            self.stderr.flush()
+        def tell(moved: Moved) -> None:
+            held.prolong()
+            progress.draw(moved.contents + moved.changed + moved.failed, total)
 
-    def _end_progress(self) -> None:
-        if self.stderr.isatty() and self._total.contents:
-            self.stderr.write("")
+        def complain(content: ImageContent, error: Exception) -> None:
+            where = f"{content.storage or _DATABASE_NAME}: {content.name or content}"
+            progress.complain(f"{where} was not moved ({error}).")
+
+        size = options["batch_size"]
+        try:
+            return move(alias, batch_size=size, tell=tell, complain=complain)
+        finally:
+            progress.end()
 
 
 def _in_words(moved: Moved) -> str:
     # filesizeformat puts a no-break space before the unit; a log is plain text.
     size = filesizeformat(moved.size).replace("\xa0", " ")
     return f"{moved.contents} images, {size} ({moved.size} bytes),"
-
-
-def _batch_size(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 10_000):
-        raise ArgumentTypeError(f"{text!r} is no whole number from 1 to 10000")
-    return int(text)

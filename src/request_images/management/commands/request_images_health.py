@@ -12,7 +12,11 @@ from django.core.management.base import BaseCommand, CommandParser, no_translati
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.timesince import timesince
 
+from request_images.arguments import whole_number
 from request_images.monitoring import DEFAULT_HOURS, MAX_HOURS, Limits, Vitals, look
+
+_hours = whole_number(1, MAX_HOURS)
+_count = whole_number(0)
 
 
 class Command(BaseCommand):
@@ -78,6 +82,16 @@ class Command(BaseCommand):
             help="Unhealthy is when more files there are bad. The default is 0.",
         )
         parser.add_argument(
+            "--max-pending-hours",
+            type=_hours,
+            default=Limits.pending_hours,
+            metavar="HOURS",
+            help=(
+                "Unhealthy is when an object in a storage has waited to be deleted for "
+                "longer. The default is 72."
+            ),
+        )
+        parser.add_argument(
             "--json",
             action="store_true",
             help="Say it as JSON.",
@@ -93,6 +107,7 @@ class Command(BaseCommand):
             spooled=options["max_spooled"],
             spooled_hours=options["max_spooled_hours"],
             spool_bad=options["max_bad"],
+            pending_hours=options["max_pending_hours"],
         )
         problems = vitals.problems(limits)
         if options["verbosity"] > 0:
@@ -130,6 +145,12 @@ def _in_words(vitals: Vitals) -> list[str]:
     total = sum(vitals.capture_status.values())
     lines.append(f"Requests of the last {vitals.hours} hours: {total}.")
     lines += [f"  {status}: {count}" for status, count in vitals.capture_status.items()]
+    if vitals.pending_since is not None:
+        ago = timesince(vitals.pending_since).replace("\xa0", " ")
+        lines.append(
+            f"Objects to be deleted from storages: {vitals.pending}, since {ago}, "
+            f"tried {vitals.pending_tries} times at the most."
+        )
     return lines
 
 
@@ -141,18 +162,6 @@ def _as_json(vitals: Vitals, problems: list[str]) -> str:
         **asdict(vitals),
     }
     return json.dumps(answer, cls=DjangoJSONEncoder, indent=2)
-
-
-def _hours(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_HOURS):
-        raise ArgumentTypeError(f"{text!r} is no whole number from 1 to {MAX_HOURS}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ArgumentTypeError(f"{text!r} is no whole number, or too large")
-    return int(text)
 
 
 def _percent(text: str) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from request_images.verifying import Finding, Problem, verify
+from request_images.alone import AloneCommand
+from request_images.findings import Finding, Problem, Verified
+from request_images.leasing import lease
+from request_images.verifying import verify
 
 _SENTENCES = {
     Problem.MISSING: "is missing",
@@ -17,7 +20,7 @@ _SENTENCES = {
 }
 
 
-class Command(BaseCommand):
+class Command(AloneCommand):
     """Says what is wrong; `request_images.verifying` finds out."""
 
     help = (
@@ -36,21 +39,40 @@ class Command(BaseCommand):
                 "`store_failed`, and have objects deleted that belong to no image."
             ),
         )
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help=(
+                "With --repair: let go of what is missing also when it is so much that "
+                "the disk may not be mounted."
+            ),
+        )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def work(self, **options: Any) -> None:
         """Look, tell, and exit with 1 if something stays wrong."""
-        verified = verify(repair=options["repair"], tell=self._tell)
-        if options["verbosity"] > 0:
-            counts = "; ".join(
-                f"{problem.value}: {verified.problems[problem]}" for problem in Problem
+        verified = self._repair(options["force"]) if options["repair"] else self._look()
+        for alias in verified.doubtful:
+            self.stderr.write(
+                f"{alias or 'database'}: so much is missing that nothing of it was "
+                "given up. Is it mounted, and the right one? --force repairs it."
             )
-            self.stdout.write(
-                f"Read {verified.contents} images and listed {verified.objects} "
-                f"objects. {counts}."
-            )
+        counts = "; ".join(
+            f"{problem.value}: {verified.problems[problem]}" for problem in Problem
+        )
+        self.say(
+            f"Read {verified.contents} images and listed {verified.objects} "
+            f"objects. {counts}."
+        )
         if verified.unrepaired:
             # Not a CommandError: everything is said.
             sys.exit(1)
+
+    def _look(self) -> Verified:
+        return verify(repair=False, tell=self._tell)
+
+    def _repair(self, force: bool) -> Verified:
+        with lease("repair") as held:
+            return verify(repair=True, force=force, tell=self._tell, beat=held.prolong)
 
     def _tell(self, finding: Finding) -> None:
         where = finding.storage or "database"
