@@ -15,7 +15,7 @@ FLOORS = (
         "conf exceptions exits signals formats payload columns health breaker "
         "pillow findings headers isobmff decoding texts parsed quota pacing "
         "reckoning tasking histograms tallies periods charts classes streaming "
-        "separation insertion outcome endings bookkeeping accesses arguments"
+        "separation insertion outcome endings bookkeeping accesses arguments settling"
     ),
     (
         "keeping searching encodings walking rescue inspection thumbnails stores "

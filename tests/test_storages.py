@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.files.storage import storages
 from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
@@ -133,6 +136,32 @@ class TestKeeping:
         assert aliases[""] == ""
         data = {image.image_data for image in RequestImage.objects.all()}
         assert data == {draw(seed=1), draw(seed=2)}
+
+    def test_a_file_is_on_the_disk_before_its_row(
+        self, settings, tmp_path, monkeypatch
+    ):
+        """So are its folders' entries: a power failure leaves none empty."""
+        bench.use_bucket(settings, tmp_path, "files")
+        synced = []
+
+        def fsync(number):
+            synced.append((os.fstat(number).st_ino, ImageContent.objects.exists()))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        post()
+        path = Path(storages[ALIAS].path(ImageContent.objects.get().name))
+        places = (path, path.parent, path.parent.parent)
+        assert synced == [(place.stat().st_ino, False) for place in places]
+
+    @faulty
+    def test_a_disk_that_took_it_at_first_only(self, settings, tmp_path, monkeypatch):
+        """The answer is the same, and the log says why there is no image."""
+        bench.use_bucket(settings, tmp_path, "files")
+        monkeypatch.setattr(os, "fsync", raising(OSError("I/O error")))
+        post()
+        log = RequestLog.objects.get()
+        assert log.capture_status == "store_failed"
+        assert "I/O error" in log.capture_detail
 
     def test_no_name_is_used_twice(self):
         """An unknown type has an ending all the same."""

@@ -19,6 +19,7 @@ from django.core.files.storage import Storage, storages
 from .breaker import Breaker
 from .exceptions import ObjectMissing, StorageError
 from .formats import MIME_TYPES
+from .settling import settle
 
 DATABASE = ""
 """The storage alias that stands for the database column."""
@@ -147,6 +148,7 @@ class StorageStore:
         """
         try:
             name = self.storage.save(content.name, ContentFile(data))
+            settle(self.storage, name)
         except Exception as error:
             failure = self._wrapped(error)
             self._failed(self.breaker, failure)
