@@ -32,6 +32,13 @@ IMAGES = Retention.of_days(30, None)
 LOGS = Retention.of_days(30, 30)
 
 
+class NoOrdersHere:
+    """Sends orders, and what hangs on them, elsewhere."""
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return False if model_name == "order" else None
+
+
 def clean(kept_for: Retention, **options) -> Report:
     """Clean as the dry run tells, and see to it that nothing dangles."""
     told = preview(kept_for, **options)
@@ -97,6 +104,15 @@ class TestThatLetGo:
         table = RequestLog._meta.db_table
         assert not [q for q in queries if f"DELETE FROM {Order._meta.db_table}" in q]
         assert sum(q.startswith("DELETE") and table in q[:50] for q in queries) == 1
+
+    def test_that_live_in_another_database(self, settings):
+        """There is no table of theirs here to look at."""
+        settings.DATABASE_ROUTERS = [NoOrdersHere()]
+        make_image(days_old=40)
+        with capture_queries() as queries:
+            assert clean(LOGS).total.logs == 1
+        assert not [q for q in queries if Order._meta.db_table in q]
+        assert [q for q in queries if Complaint._meta.db_table in q]
 
     def test_that_the_database_does_not_take(self, monkeypatch):
         """With the others of its batch it stays whole."""
