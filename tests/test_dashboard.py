@@ -11,7 +11,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from request_images import live, marks, naming, overview, summary
+from request_images import live, marks, naming, overview, panels, summary
+from request_images.exceptions import TooManyRequests
 from request_images.facets import Facet
 from request_images.leasing import lease
 from request_images.models import Lease, RequestImage
@@ -278,6 +279,32 @@ class TestWhoMaySee:
 
 
 class TestPanels:
+    def test_pictures(self, show, busy):
+        """What failed last, and what took longest; previous and next stay among it."""
+        slow = make_image(draw(seed=9), duration_ms=900)
+        page = show(panel("pictures"))
+        failed, slowest = page.split("<h3>")[1:]
+        links = re.compile(r'/requestimage/(\d+)/change/(\?[^"]*)"><img')
+        pks = [int(pk) for pk, _query in links.findall(failed)]
+        newest_first = sorted(busy[::9], key=lambda image: image.created_at)[::-1]
+        assert pks == [image.pk for image in newest_first]
+        pk, query = links.findall(slowest)[0]
+        assert (int(pk), "900 ms" in slowest) == (slow.pk, True)
+        assert "sort=slowest" in query
+        assert len(links.findall(slowest)) == 8
+
+    def test_pictures_that_succeeded(self, show, busy):
+        page = show(panel("pictures"), outcome="succeeded")
+        assert "Slowest" in page
+        assert "Failed last" not in page
+
+    def test_pictures_that_take_too_long_to_find(self, show, busy, monkeypatch):
+        def limited(using):
+            raise TooManyRequests("It takes too long.")
+
+        monkeypatch.setattr(panels, "limited", limited)
+        assert "Narrow the period" in show(panel("pictures"))
+
     def test_latency(self, show, busy):
         """From a class of durations to its pictures."""
         page = show(panel("latency"))

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from . import showing
 from .charts import (
     Chart,
     Heading,
@@ -24,14 +25,20 @@ from .charts import (
 from .criteria import Criteria
 from .facets import Facet
 from .figures import Figures
+from .gallery import images
 from .histograms import percentile
 from .links import Links
+from .live import limited
 from .marks import marks_of, repeated_images
 from .models import RequestImage
 from .overview import Overview, summaries
+from .paging import SORTS, Walk
 from .periods import Period
 from .stock import PROJECTED_DAYS, since_ever, stock_of
 from .summary import summarize
+
+STRIP_SIZE = 8
+"""How many pictures stand beside each other."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,50 @@ def storage_chart(notation: Notation) -> Chart:
     )
 
 
+def pictures(asked: Asked) -> Mapping[str, Any]:
+    """Show the pictures of what failed last, and of what took longest."""
+    strips = [(gettext("Slowest"), asked.within, "slowest", _duration)]
+    if asked.criteria.texts.get("outcome") != "succeeded":
+        failed = asked.within.having(outcome="failed")
+        strips.insert(0, (gettext("Failed last"), failed, "newest", _failure))
+    with limited(RequestImage.objects.db):
+        found = [
+            Walk(images(), criteria, SORTS[sort]).page(STRIP_SIZE)
+            for _title, criteria, sort, _text in strips
+        ]
+    return {
+        "strips": [
+            {
+                "title": title,
+                "pictures": [
+                    _picture(asked, image, criteria.query(sort=sort), text)
+                    for image in shown
+                ],
+            }
+            for (title, criteria, sort, text), shown in zip(strips, found, strict=True)
+        ]
+    }
+
+
+def _picture(
+    asked: Asked, image: RequestImage, query: str, text: Callable[[RequestImage], str]
+) -> Mapping[str, Any]:
+    url = asked.picture_url(image.pk)
+    return {
+        "picture": asked.thumbnail(image),
+        "url": url and url + query,  # previous and next stay among these
+        "text": text(image),
+    }
+
+
+def _duration(image: RequestImage) -> str:
+    return showing.milliseconds(image.log.duration_ms)
+
+
+def _failure(image: RequestImage) -> str:
+    return showing.status(image.log)
+
+
 def _told(seen: int, failed: int) -> str:
     text = ngettext(
         "seen once, failed %(failed)d", "seen %(seen)d times, failed %(failed)d", seen
@@ -152,6 +203,7 @@ class Panel:
 
 
 PANELS: Mapping[str, Panel] = {
+    "pictures": Panel(_("What it looks like"), pictures),
     "latency": Panel(_("How many requests took how long"), heat),
     "pixels": Panel(_("Duration by megapixels"), pixels),
     "repeated": Panel(_("Repeated images"), repeated),
