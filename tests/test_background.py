@@ -42,12 +42,12 @@ def busy():
 
     def held(batch):
         is_busy.set()
-        assert release.wait(10)
+        assert release.wait(60)
         write(batch)
 
     writing.backlog._write = held
     serve(seed=999)
-    assert is_busy.wait(10)
+    assert is_busy.wait(60)
     yield release
     release.set()
     flush()

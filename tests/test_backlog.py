@@ -23,7 +23,7 @@ class Gate:
 
     def __call__(self, batch):
         self.is_inside.set()
-        assert self.may_pass.wait(10)
+        assert self.may_pass.wait(60)
         self.batches.append(list(batch))
 
 
@@ -47,7 +47,7 @@ def test_W20_is_bounded_in_bytes_and_items(gate):
     """W20: what is being written counts too: it is still in memory."""
     backlog = make(gate)
     assert backlog.put("a", 600, **ROOM)
-    assert gate.is_inside.wait(10)
+    assert gate.is_inside.wait(60)
     assert not backlog.put("b", 401, **ROOM)
     assert backlog.put("c", 400, **ROOM)
     assert backlog.size == 1000
@@ -64,7 +64,7 @@ def test_writes_in_batches(gate):
     backlog = make(gate)
     room = {"max_bytes": 10**9, "max_items": 10**6}
     assert backlog.put("first", 1, **room)
-    assert gate.is_inside.wait(10)
+    assert gate.is_inside.wait(60)
     for number in range(BATCH_ITEMS + 1):
         backlog.put(number, 1, **room)
     backlog.put("large", BATCH_BYTES + 1, **room)
@@ -96,18 +96,18 @@ class TestLingering:
         assert backlog.put("a", 1000, **ROOM)
         assert not gate.is_inside.is_set()
         assert not backlog.put("b", 1, **ROOM)
-        assert gate.is_inside.wait(10)
+        assert gate.is_inside.wait(60)
 
     def test_batch_is_complete(self, gate):
         """A full batch waits for nothing: full of items, or of bytes."""
         backlog = make(gate)
         room = {"max_bytes": 10**9, "max_items": 10**6}
         backlog.put("large", BATCH_BYTES, **room)
-        assert gate.is_inside.wait(10)
+        assert gate.is_inside.wait(60)
         gate.is_inside.clear()
         for number in range(BATCH_ITEMS):
             backlog.put(number, 1, **room)
-        assert gate.is_inside.wait(10)
+        assert gate.is_inside.wait(60)
 
     def test_exit(self, gate):
         """The exit of the process does not linger."""
@@ -164,13 +164,13 @@ def test_exit_that_takes_too_long(gate):
     left = []
     backlog = make(gate, give_up=left.extend)
     backlog.put("held", 1, **ROOM)
-    assert gate.is_inside.wait(10)
+    assert gate.is_inside.wait(60)
     backlog.put("a", 1, **ROOM)
     backlog.put("b", 1, **ROOM)
     backlog.close(0.01)
     assert left == ["a", "b"]
     gate.may_pass.set()
-    backlog.thread.join(10)
+    backlog.thread.join(60)
     assert gate.batches == [["held"]]
 
 
@@ -186,7 +186,7 @@ def test_thread_that_died(gate):
 
     backlog = make(write)
     backlog.put("fatal", 1, **ROOM)
-    backlog.thread.join(10)
+    backlog.thread.join(60)
     assert not backlog.thread.is_alive()
     assert backlog.is_open
     assert backlog.put("next", 1, **ROOM)

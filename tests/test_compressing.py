@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import random
-import subprocess
-import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -617,67 +613,3 @@ class TestCrash:
         is_whole(*BMPS[:2])
         wanted = "" if undo else "zlib"
         assert ImageContent.objects.filter(encoding=wanted).count() == 2
-
-
-PROCESS = """
-import sys
-from django.conf import settings
-settings.STORAGES = {**settings.STORAGES, "bucket": {
-    "BACKEND": "django.core.files.storage.FileSystemStorage",
-    "OPTIONS": {"location": sys.argv[1]},
-}}
-settings.REQUEST_IMAGES_STORAGE = "bucket"
-import django
-django.setup()
-from django.core.management import call_command
-if sys.argv[2] == "fill":
-    from tests.test_compressing import post
-    from tests.images import draw
-    call_command("migrate", verbosity=0)
-    post(*(draw("BMP", seed=seed) for seed in range(80)))
-elif sys.argv[2] == "verify":
-    call_command("verify_image_contents")
-else:
-    from request_images.models import Lease
-    Lease.objects.all().delete()
-    print("ready", flush=True)
-    call_command("compress_image_contents", undo=sys.argv[3] or None)
-"""
-
-
-def test_killed_at_any_moment(tmp_path):
-    """SIGKILL, again and again: nothing is lost, nothing is unknown."""
-    environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-
-    def start(*what):
-        return subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path / "bucket"), *what],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def finish(*what):
-        process = start(*what)
-        out, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, out
-        return out
-
-    finish("fill")
-    for number in range(4):
-        process = start("compress", ("", "zlib")[number % 2])
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(random.uniform(0, 0.4))
-        process.kill()
-        process.communicate()
-        said = finish("verify")
-        assert "Read 80 images" in said
-        assert "missing: 0; mismatch: 0; orphan: 0; unreadable: 0." in said
-    finish("compress", "")
-    assert "Read 80 images" in finish("verify")

@@ -527,7 +527,7 @@ print(*found.distinct())
 
 def answer(project: Database, *arguments: str) -> str:
     process = start(project, *arguments)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     return out
 
@@ -537,7 +537,7 @@ class TestProcesses:
         """And none of them fails."""
         answer(project, "-c", FILL.format(number=30))
         both = [start(project, "-c", DRAW, order) for order in ("", "oldest")]
-        said = [process.communicate(timeout=60)[0] for process in both]
+        said = [process.communicate(timeout=120)[0] for process in both]
         assert [process.returncode for process in both] == [0, 0]
         assert sum(map(int, said)) == 30
         assert answer(project, "-c", LOOK) == "(1, '')\n"
@@ -547,7 +547,7 @@ class TestProcesses:
         pk = answer(project, "-c", FILL.format(number=1)).strip()
         for _ in range(3):
             process = start(project, "-c", KILLED, pk)
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
             assert process.returncode == -signal.SIGKILL
         assert answer(project, "-c", KILLED, pk) == ""
         assert answer(project, "-c", LOOK) == f"(3, {drawing.GAVE_UP!r})\n"

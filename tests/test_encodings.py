@@ -333,7 +333,7 @@ def test_a_fork_does_not_hang(used, said):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=True,
     )
     assert said in done.stdout

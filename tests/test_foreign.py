@@ -231,7 +231,7 @@ def hold(log: RequestLog, holder: str | None) -> None:
 
 
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

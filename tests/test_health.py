@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from request_images import health
+
+from .test_hostile import calls_of
 
 
 @pytest.fixture
@@ -97,11 +98,10 @@ def test_threads_count_together():
 
 
 def test_counting_is_cheap():
-    """A thousand counts in well under a tenth of a second."""
-    begin = time.perf_counter()
+    """It takes a lock and adds one, however much was counted before."""
     for _ in range(1000):
         health.count("stored")
-    assert time.perf_counter() - begin < 0.1
+    assert calls_of(health.count, "stored") < 10
 
 
 def test_a_process_is_told_as_a_whole(logged):
@@ -139,7 +139,7 @@ os.wait()
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.stdout == "{'duplicate': 1} True\n"
 

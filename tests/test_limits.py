@@ -47,7 +47,7 @@ def locked(table):
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert is_locked.wait(10)
+    assert is_locked.wait(60)
     try:
         yield
     finally:

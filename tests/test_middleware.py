@@ -270,7 +270,7 @@ class TestClientGone:
 
         with pytest.raises(asyncio.CancelledError):
             async_to_sync(RequestImagesMiddleware(view))(self._request())
-        assert lifecycle.wait_until_idle(10)
+        assert lifecycle.wait_until_idle(60)
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (499, "CancelledError")
         assert log.capture_status == "stored"
@@ -287,7 +287,7 @@ class TestClientGone:
             return HttpResponse("nobody hears this")
 
         view(request)
-        assert lifecycle.wait_until_idle(10)
+        assert lifecycle.wait_until_idle(60)
         log = RequestLog.objects.get()
         assert (log.status_code, log.capture_status) == (499, "stored")
 

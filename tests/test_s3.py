@@ -57,7 +57,7 @@ def bucket(settings, server, client):
     return name
 
 
-def use(settings, url, name):
+def use(settings, url, name, read_timeout=120):
     options = {
         "access_key": "key",
         "secret_key": "secret",
@@ -65,7 +65,7 @@ def use(settings, url, name):
         "endpoint_url": url,
         "region_name": "us-east-1",
         "client_config": Config(
-            connect_timeout=1, read_timeout=0.5, retries={"max_attempts": 0}
+            connect_timeout=120, read_timeout=read_timeout, retries={"max_attempts": 0}
         ),
     }
     backend = "storages.backends.s3.S3Storage"
@@ -153,7 +153,8 @@ def test_bucket_gone(bucket, client):
 def test_slow_answer(settings, tmp_path):
     """A server that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        use(settings, f"http://127.0.0.1:{silent.getsockname()[1]}", "images")
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        use(settings, url, "images", read_timeout=0.1)
         log = post()
         assert log.capture_status == "store_failed"
         assert "Timeout" in log.capture_detail

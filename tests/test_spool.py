@@ -966,7 +966,7 @@ def test_kill_9_writes_each_entry_exactly_once(tmp_path):
     with run(fill) as process:
         process.wait()
     assert process.returncode == 0
-    for round_ in range(1, 8):
+    for round_ in (1, 3, 6):
         with run(write) as process:
             process.stdout.readline()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -297,7 +297,7 @@ def test_the_memory_of_a_format_is_not_more(fmt, mode, options):
         input=written(Image.new(mode, (3000, 3000)), fmt, **options),
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     # A little for what the allocator keeps.
     assert float(done.stdout) < thumbnails.BYTES_PER_PIXEL[fmt] + 1

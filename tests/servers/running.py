@@ -24,7 +24,7 @@ from django.db.utils import ConnectionHandler
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+PATIENCE = 60.0
 """How long anything is waited for, at most. Nothing is waited for longer than it is."""
 
 
@@ -245,7 +245,9 @@ class Server:
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             raise AssertionError(f"{self.name} is gone: {self.output()}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=PATIENCE
+        )
         try:
             connection.request("GET", "/name/", headers={"Connection": "close"})
             answer = connection.getresponse().read().decode()
@@ -287,7 +289,9 @@ class Server:
     def post(self, path: str, body: bytes) -> tuple[str, int, bytes]:
         """Post an image; return the request's id, and the answer as far as it came."""
         request_id = uuid.uuid4().hex
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=PATIENCE
+        )
         headers = {"Content-Type": "image/png", "X-Request-ID": request_id}
         try:
             connection.request("POST", path, body, headers)
@@ -305,7 +309,9 @@ class Server:
     ) -> tuple[str, http.client.HTTPResponse]:
         """Post an image, perhaps of unsaid length; return the id, and the answer."""
         request_id = uuid.uuid4().hex
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=PATIENCE
+        )
         headers = {"Content-Type": "image/png", "X-Request-ID": request_id}
         headers["Connection"] = "close"  # so that the answer's end is the socket's
         connection.request("POST", path, iter([body]) if chunked else body, headers)
