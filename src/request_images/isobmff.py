@@ -228,13 +228,13 @@ class Samples(NamedTuple):
     """What a pixel of a JPEG 2000 is made of.
 
     Attributes:
-        count: How many numbers.
+        channels: How many numbers.
         bits: How many bits the first of them has.
         is_cmyk: Whether they are inks.
         has_palette: Whether they stand for colours of a list.
     """
 
-    count: int
+    channels: int
     bits: int
     is_cmyk: bool = False
     has_palette: bool = False

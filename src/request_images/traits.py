@@ -171,11 +171,11 @@ def _jpeg2000_mode(data: bytes) -> str:
     """Tell the mode by how many samples a pixel has."""
     samples = jpeg2000_samples(data)
     if samples.has_palette:
-        return {1: "P", 2: "PA"}.get(samples.count, "")
-    if samples.is_cmyk and samples.count == 4:
+        return {1: "P", 2: "PA"}.get(samples.channels, "")
+    if samples.is_cmyk and samples.channels == 4:
         return "CMYK"
     one = "I;16" if samples.bits > 8 else "L"
-    return {1: one, 2: "LA", 3: "RGB", 4: "RGBA"}.get(samples.count, "")
+    return {1: one, 2: "LA", 3: "RGB", 4: "RGBA"}.get(samples.channels, "")
 
 
 def _png(data: bytes) -> Traits:
