@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
@@ -50,6 +51,9 @@ def unsaved_record(seed: int, fmt: str = "PNG") -> Record:
         image_hash=info.image_hash,
         file_size=info.file_size,
         mime_type=info.format.mime_type,
+        color_mode=info.traits.color_mode,
+        is_animated=info.traits.is_animated,
+        has_orientation=info.traits.has_orientation,
     )
     return Record(log, image, data)
 
@@ -128,6 +132,8 @@ def make_image(
         "file_size": info.file_size,
         "width": info.width,
         "height": info.height,
+        **asdict(info.traits),
+        "is_repeated": status == CaptureStatus.DUPLICATE if kept else None,
         "source": "files.image",
         "content": make_content(data) if kept else None,
     }
@@ -148,6 +154,8 @@ def add_further(
         "file_size": info.file_size,
         "width": info.width,
         "height": info.height,
+        **asdict(info.traits),
+        "is_repeated": status == CaptureStatus.DUPLICATE if kept else None,
         "source": "files.image",
         "content": make_content(data) if kept else None,
         "capture_status": status if kept else CaptureStatus.TOO_LARGE,

@@ -12,17 +12,20 @@ import request_images
 ROOT = Path(request_images.__file__).parent
 FLOORS = (
     (
-        "conf exceptions exits signals formats payload columns health breaker "
-        "pillow findings headers isobmff decoding texts parsed quota pacing "
-        "reckoning tasking histograms tallies periods charts classes streaming "
-        "separation insertion outcome endings bookkeeping accesses arguments settling"
+        "conf exceptions exits signals formats payload columns health breaker pillow "
+        "findings segments isobmff decoding texts parsed quota pacing reckoning "
+        "tasking histograms tallies periods charts classes streaming separation "
+        "insertion outcome endings bookkeeping accesses arguments settling"
     ),
     (
-        "keeping searching encodings walking rescue inspection thumbnails stores "
-        "backlog spoolfile faults limits terms facets ledger language"
+        "keeping searching walking rescue headers traits stores backlog spoolfile "
+        "faults limits terms facets ledger language"
     ),
-    ("retrying taps sources querysets naming policy checks lifecycle spool placing"),
-    "leasing contents curl",
+    (
+        "retrying taps sources querysets naming inspection thumbnails encodings "
+        "lifecycle spool placing"
+    ),
+    "leasing contents curl policy checks",
     "swapping models",
     (
         "records references compressing stats drawing pinning deletion moving "

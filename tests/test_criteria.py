@@ -9,15 +9,23 @@ from django.http import QueryDict
 from django.urls import reverse
 
 from request_images.classes import (
+    ASPECTS,
+    BITS_PER_PIXEL,
     FILE_SIZES,
     MEGAPIXELS,
+    aspect_in_words,
+    bits_per_pixel_in_words,
     class_of,
     file_size_in_words,
     megapixels_in_words,
 )
 from request_images.criteria import CRITERIA, Criteria
+from request_images.facets import Facet
 from request_images.filters import CriteriaFilter
 from request_images.models import RequestImage, RequestLog
+from request_images.naming import texts_of
+from request_images.periods import Period
+from request_images.summary import summarize_rows
 
 from .factories import make_image, make_log, make_superuser, make_user
 from .images import draw
@@ -44,6 +52,13 @@ RIGHT = {
     "height": "1500",
     "megapixels": "2-5",
     "file_size": "1024-5120",
+    "aspect": "1.25-2",
+    "bits_per_pixel": "4-8",
+    "color_mode": "CMYK",
+    "animated": "yes",
+    "orientation": "yes",
+    "declared": "other",
+    "seen_before": "yes",
     "hash": "abcd",
 }
 WRONG = [
@@ -62,9 +77,18 @@ WRONG = [
     ("height", "9" * 40),
     ("megapixels", "2-4"),
     ("file_size", "huge"),
+    *(("aspect", value) for value in ("wide", "4:3", "0.8-2")),
+    ("bits_per_pixel", "1-4"),
+    *(("color_mode", value) for value in ("rgb", "I;16B")),
+    *((name, "true") for name in ("animated", "orientation", "seen_before")),
+    ("declared", "image/png"),
     *(("hash", value) for value in ("abc", "xyzw", "a" * 65, "ab\0cd")),
     ("nonsense", "1"),
 ]
+
+
+def today() -> Period:
+    return Period.last_days(1)
 
 
 def asked(**texts: str) -> Criteria:
@@ -76,7 +100,7 @@ def asked(**texts: str) -> Criteria:
 @pytest.fixture
 def pair():
     """Two images: the second is all that `RIGHT` asks for, the first nothing of it."""
-    usual = make_image(days_old=20)
+    usual = make_image(draw(size=(24, 32)), days_old=20)
     special = make_image(
         draw("GIF"),
         kept=False,
@@ -90,6 +114,11 @@ def pair():
             "height": 1500,
             "file_size": 2_000_000,
             "image_hash": "abcd" + "0" * 60,
+            "color_mode": "CMYK",
+            "is_animated": True,
+            "has_orientation": True,
+            "declared_type": "image/png",
+            "is_repeated": True,
         },
     )
     RequestLog.objects.filter(pk=usual.log_id).update(
@@ -174,6 +203,89 @@ class TestEachCriterion:
         found = asked(file_size="10240-").apply(RequestImage.objects.all())
         assert list(found) == [image]
 
+    @pytest.mark.parametrize(
+        ("width", "height", "name"),
+        [
+            (499, 1000, "0-0.5"),
+            (500, 1000, "0.5-0.8"),
+            (799_999_999, 1_000_000_000, "0.5-0.8"),
+            (4, 5, "0.8-1.25"),
+            (1000, 1000, "0.8-1.25"),
+            (5, 4, "1.25-2"),
+            (1_999_999_999, 1_000_000_000, "1.25-2"),
+            (2, 1, "2-"),
+            (2**31 - 1, 1, "2-"),
+            (1, 2**31 - 1, "0-0.5"),
+        ],
+    )
+    def test_of_aspect_as_the_statistics(self, width, height, name):
+        """To the pixel, also of sides as long as a column can hold."""
+        image = make_image(image={"width": width, "height": height})
+        found = [
+            c.name
+            for c in ASPECTS
+            if asked(aspect=c.name).apply(RequestImage.objects.all()).exists()
+        ]
+        [value] = summarize_rows(RequestLog.objects.all(), today()).values(Facet.ASPECT)
+        assert found == [name] == [texts_of(Facet.ASPECT, value)["aspect"]]
+        assert image.pk
+
+    @pytest.mark.parametrize(
+        ("size", "name"),
+        [(0, "0-0.25"), (31, "0-0.25"), (32, "0.25-0.5"), (127, "0.5-1"), (128, "1-2"),
+         (1023, "4-8"), (1024, "8-"), (2**40, "8-")],
+    )  # fmt: skip
+    def test_of_bits_per_pixel_as_the_statistics(self, size, name):
+        """To the byte."""
+        make_image(image={"width": 32, "height": 32, "file_size": size})
+        found = [
+            c.name
+            for c in BITS_PER_PIXEL
+            if asked(bits_per_pixel=c.name).apply(RequestImage.objects.all()).exists()
+        ]
+        facet = Facet.BITS_PER_PIXEL
+        [value] = summarize_rows(RequestLog.objects.all(), today()).values(facet)
+        assert found == [name] == [texts_of(facet, value)["bits_per_pixel"]]
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            {"width": 0, "height": 5},
+            {"width": 5, "height": 0},
+            {"width": None, "height": None},
+        ],
+    )
+    def test_of_sides_that_are_none(self, image):
+        """Neither has a shape, nor a number of bits for each pixel."""
+        make_image(image=image)
+        summary = summarize_rows(RequestLog.objects.all(), today())
+        for facet, classes in (
+            (Facet.ASPECT, ASPECTS),
+            (Facet.BITS_PER_PIXEL, BITS_PER_PIXEL),
+        ):
+            assert list(summary.values(facet)) == [""]
+            for each in classes:
+                found = asked(**{facet.value: each.name})
+                assert not found.apply(RequestImage.objects.all()).exists()
+
+    def test_of_declared_types(self):
+        """What is unknown, on either side, is neither the same nor another."""
+        for declared, real in (
+            ("image/png", "image/png"),
+            ("image/png", "image/webp"),
+            ("", "image/png"),
+            ("image/png", ""),
+        ):
+            make_image(image={"declared_type": declared, "mime_type": real})
+        for name, found in (("same", "image/png"), ("other", "image/webp")):
+            [image] = asked(declared=name).apply(RequestImage.objects.all())
+            assert image.mime_type == found
+        values = summarize_rows(RequestLog.objects.all(), today()).values(
+            Facet.DECLARED
+        )
+        counts = {value: tally.count for value, tally in values.items()}
+        assert counts == {"": 2, "same": 1, "other": 1}
+
     def test_of_a_whole_hash(self):
         image = make_image()
         make_image(draw(seed=1))
@@ -182,7 +294,9 @@ class TestEachCriterion:
 
 
 class TestClasses:
-    @pytest.mark.parametrize("classes", [MEGAPIXELS, FILE_SIZES])
+    @pytest.mark.parametrize(
+        "classes", [MEGAPIXELS, FILE_SIZES, ASPECTS, BITS_PER_PIXEL]
+    )
     def test_leave_no_gap(self, classes):
         """Each begins where the one before ends; the last has no end."""
         assert [c.low for c in classes] == [0, *(c.high for c in classes[:-1])]
@@ -197,6 +311,16 @@ class TestClasses:
         words = [file_size_in_words(size) for size in FILE_SIZES]
         assert (words[0], words[-1]) == ("< 100 KB", "≥ 10 MB")
         assert words[2] == "500 KB–1 MB"  # noqa: RUF001
+        words = [aspect_in_words(size) for size in ASPECTS]
+        assert words == [
+            "very tall (< 1:2)",
+            "tall (1:2–4:5)",  # noqa: RUF001
+            "nearly square (4:5–5:4)",  # noqa: RUF001
+            "wide (5:4–2:1)",  # noqa: RUF001
+            "very wide (≥ 2:1)",
+        ]
+        words = [bits_per_pixel_in_words(size) for size in BITS_PER_PIXEL]
+        assert words[:2] == ["< 0.25 bits per pixel", "0.25–0.5 bits per pixel"]  # noqa: RUF001
 
 
 class TestWrongParameters:

@@ -118,6 +118,66 @@ class TestThePage:
         assert "outcome=failed" in url
         assert show(url).count('class="ri-tile ri-failed"') == 5
 
+    def test_classes_lead_to_as_many_pictures(self, show):
+        """Of each class of each property, as many in the gallery as are said here."""
+        for number in range(12):
+            make_image(
+                draw(("PNG", "GIF", "JPEG")[number % 3], (40, 20 + 30 * (number % 3))),
+                days_old=number,
+                image={
+                    "declared_type": ["image/png", "", "image/webp"][number % 3],
+                    "has_orientation": number % 4 == 0,
+                    "is_animated": number % 5 == 0,
+                },
+            )
+        page = show() + show(panel("properties"))
+        rows = re.findall(
+            rf'<th scope="row"><a href="({GALLERY}\?days=30&[^"]*)".*?</th>\s*'
+            r"<td><bdi>([\d,]+)<",
+            page,
+            re.DOTALL,
+        )
+        facets = [
+            *("mime_type", "megapixels", "file_size", "aspect", "bits_per_pixel"),
+            *("color_mode", "animated", "orientation", "declared", "seen_before"),
+        ]
+        for facet in facets:
+            found = [(url, int(n)) for url, n in rows if f"&{facet}=" in url]
+            known = 8 if facet == "declared" else 12
+            assert sum(count for _, count in found) == known
+            for url, count in found:
+                assert show(url).count('<a class="ri-tile') == count
+
+    def test_what_separates_is_a_ranked_list(self, show):
+        """Of what failed and of what was slow, each with how sure it is."""
+        for number in range(40):
+            make_image(draw(seed=number % 3), days_old=1, duration_ms=10 + number)
+            turned = {"has_orientation": True, "color_mode": "CMYK"}
+            make_image(
+                draw(seed=number % 3),
+                days_old=1,
+                image=turned,
+                duration_ms=500 * (number + 1),
+                **FAILED,
+            )
+        page = show()
+        failing, slow = (
+            re.search(rf'<figure[^>]*id="{name}".*?</figure>', page, re.DOTALL)[0]
+            for name in ("separating", "slow")
+        )
+        for part in ("colour mode CMYK", "to be turned: yes", "100 % (91.2 %–100 %)"):  # noqa: RUF001
+            assert part in failing
+        assert "200 %" in failing
+        assert "orientation=yes&outcome=failed" in failing
+        assert "20 % (" in slow
+        assert "sort=slowest" in slow
+
+    def test_nothing_separates(self, show, busy):
+        """A sentence says so, for failed and for slow requests."""
+        page = show()
+        assert "fails more or less often" in page
+        assert "is among the slowest tenth more or less often" in page
+
     def test_marks_of_a_day_lead_to_that_day(self, show, busy):
         page = show(days=7)
         urls = re.findall(rf'href="({GALLERY}\?since=[^"]*sort=slowest)"', page)

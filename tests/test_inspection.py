@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from request_images.formats import FORMATS, MIME_TYPES, sniff
-from request_images.headers import MAX_SEGMENTS
 from request_images.inspection import inspect
+from request_images.segments import MAX_BLOCKS, MAX_SEGMENTS
 
 from .images import draw
 
@@ -265,8 +265,8 @@ COMMENT = b"!\xfe\5hello\0"
         (GIF, (5, 6)),
         (GIF + b";", (5, 6)),
         (GIF + COMMENT[:-1], (5, 6)),
-        (GIF + COMMENT * MAX_SEGMENTS + FRAME, (5, 6)),
-        (GIF + b"!\xfe" + b"\1x" * MAX_SEGMENTS + b"\0" + FRAME, (5, 6)),
+        (GIF + COMMENT * MAX_BLOCKS + FRAME, (5, 6)),
+        (GIF + b"!\xfe" + b"\1x" * MAX_BLOCKS + b"\0" + FRAME, (5, 6)),
     ],
     ids=["frame", "screen only", "ends", "cut off", "many comments", "long comment"],
 )

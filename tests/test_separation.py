@@ -71,6 +71,17 @@ def test_no_hit_at_all_has_no_lift():
     assert Share(0, 0).rate == 0
 
 
+def test_an_echo_comes_behind():
+    """Of two properties that say the same, the one that is named first."""
+    shares = [Share(30, 40), Share(0, 40)]
+    for names in (("b", "a"), ("a", "b")):
+        classes = {
+            name: [(f"{name} {number}", share) for number, share in enumerate(shares)]
+            for name in names
+        }
+        assert [s.name for s in separate(classes)] == [*names[:1] * 2, *names[1:] * 2]
+
+
 def test_chance_seldom_stands_out():
     """Among classes that fail alike, one in a hundred seems not to at the most."""
     draw = random.Random(4)

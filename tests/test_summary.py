@@ -54,7 +54,14 @@ def fill(days: float, requests: int) -> None:
         if choose.random() < 0.3:
             make_log(**values)
         else:
-            make_image(choose.choice(PICTURES), **values)
+            image = {
+                "declared_type": choose.choice(["", "image/png", "image/gif"]),
+                "color_mode": choose.choice(["", "RGB", "P"]),
+                "is_animated": choose.choice([None, True, False]),
+                "has_orientation": choose.choice([None, True, False]),
+                "is_repeated": choose.choice([None, True, False]),
+            }
+            make_image(choose.choice(PICTURES), image=image, **values)
 
 
 def figures(of: Summary, *left_out: Facet) -> dict[str, object]:

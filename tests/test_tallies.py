@@ -96,6 +96,7 @@ def test_classes(size, width, height, megapixels, bytes_):
     """Bounds belong to the class above them."""
     moment = datetime(2026, 6, 10, 15, 20, tzinfo=timezone.utc)
     row = (moment, 5.0, 80, "solve", 200, "", "", "stored", size, 1, "", width, height)
+    row += ("", None, None, "", None)
     values = {place.facet: place.value for place in gather([row])}
 
     def bounds(facet):

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 from django.db.models import BigIntegerField, F, Func, Model, Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
-from django.db.models.lookups import GreaterThanOrEqual, LessThan
+from django.db.models.lookups import (
+    GreaterThan,
+    GreaterThanOrEqual,
+    LessThan,
+    LessThanOrEqual,
+)
 from django.utils import timezone
 
 from .classes import SizeClass
+from .facets import AS_DECLARED
 from .models import RequestLog
 from .querysets import failed, succeeded
 
@@ -120,13 +127,52 @@ def has_duration(bounds: tuple[float, float | None], columns: Columns) -> Q:
 def has_megapixels(size: SizeClass, columns: Columns) -> Q:
     """Those whose image has so many pixels, width times height."""
     # PostgreSQL would take the product for a number of 32 bits too.
-    width, height = (
-        Cast(columns.image(side), BigIntegerField()) for side in ("width", "height")
-    )
+    _, width, height = _pixels(columns)
     condition = Q(GreaterThanOrEqual(width * height, size.low))
     if size.high is not None:
         condition &= Q(LessThan(width * height, size.high))
     return condition
+
+
+def has_aspect(size: SizeClass, columns: Columns) -> Q:
+    """Those whose image is so wide for its height."""
+    condition, width, height = _pixels(columns)
+    # Whole numbers, so that all databases and the statistics agree at the bounds.
+    ends = (size.low, size.high or 0)
+    low, high = (Fraction(end).limit_denominator(10) for end in ends)
+    lowest = GreaterThanOrEqual(width * low.denominator, height * low.numerator)
+    condition &= Q(lowest)
+    if high:
+        condition &= Q(LessThan(width * high.denominator, height * high.numerator))
+    return condition
+
+
+def has_bits_per_pixel(size: SizeClass, columns: Columns) -> Q:
+    """Those whose image has so many bits of its file for each pixel."""
+    condition, width, height = _pixels(columns)
+    bytes_ = Cast(columns.image("file_size"), BigIntegerField())
+    condition &= Q(**{f"{columns.image('file_size')}__isnull": False})
+    # The bounds are powers of two up to eight: whole numbers of pixels for a byte.
+    if size.low:
+        condition &= Q(LessThanOrEqual(width * height, bytes_ * int(8 / size.low)))
+    if size.high is not None:
+        condition &= Q(GreaterThan(width * height, bytes_ * int(8 / size.high)))
+    return condition
+
+
+def _pixels(columns: Columns) -> tuple[Q, Cast, Cast]:
+    """Return that there are pixels, and both sides as numbers of 64 bits."""
+    sides = columns.image("width"), columns.image("height")
+    width, height = (Cast(side, BigIntegerField()) for side in sides)
+    return Q(**{f"{side}__gt": 0 for side in sides}), width, height
+
+
+def is_as_declared(value: str, columns: Columns) -> Q:
+    """Those whose image is what the client said, or ``other`` than that."""
+    declared, real = columns.image("declared_type"), columns.image("mime_type")
+    is_same = Q(**{declared: F(real)})
+    is_known = ~Q(**{declared: ""}) & ~Q(**{real: ""})
+    return is_known & (is_same if value == AS_DECLARED else ~is_same)
 
 
 def has_file_size(size: SizeClass, columns: Columns) -> Q:

@@ -20,24 +20,32 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .classes import (
+    ASPECTS,
+    BITS_PER_PIXEL,
     FILE_SIZES,
     MEGAPIXELS,
+    aspect_in_words,
+    bits_per_pixel_in_words,
     file_size_in_words,
     megapixels_in_words,
 )
 from .conditions import (
     Columns,
     begins_with_hash,
+    has_aspect,
+    has_bits_per_pixel,
     has_duration,
     has_file_size,
     has_megapixels,
     has_outcome,
     has_status,
+    is_as_declared,
     of_last_days,
     on_image,
     on_log,
     on_time,
 )
+from .facets import AS_DECLARED, OTHER
 from .formats import MIME_TYPES
 from .outcome import CaptureStatus
 from .parameters import (
@@ -52,10 +60,16 @@ from .parameters import (
     size_class,
     status,
     whole,
+    yes_or_no,
 )
+from .traits import COLOR_MODES
 
 MAX_DAYS = 3650
 OUTCOMES = {"failed": _("failed"), "succeeded": _("succeeded")}
+DECLARED = {
+    AS_DECLARED: _("what the client said"),
+    OTHER: _("another type than the client said"),
+}
 _LARGEST = 2**31 - 1  # what a column of PostgreSQL holds
 
 AnyQuerySet = TypeVar("AnyQuerySet", bound=QuerySet[Any])
@@ -92,6 +106,11 @@ class Chip:
 
 def _label_of_status(name: str) -> str:
     return str(CaptureStatus(name).label)
+
+
+def said(value: bool) -> str:
+    """Return whether something is so, in a word."""
+    return gettext("yes") if value else gettext("no")
 
 
 CRITERIA = {
@@ -137,6 +156,40 @@ CRITERIA = {
             size_class(FILE_SIZES),
             has_file_size,
             file_size_in_words,
+        ),
+        Criterion(
+            "aspect", _("aspect"), size_class(ASPECTS), has_aspect, aspect_in_words
+        ),
+        Criterion(
+            "bits_per_pixel",
+            _("bits per pixel"),
+            size_class(BITS_PER_PIXEL),
+            has_bits_per_pixel,
+            bits_per_pixel_in_words,
+        ),
+        Criterion(
+            "color_mode",
+            _("colour mode"),
+            one_of(COLOR_MODES),
+            on_image("color_mode"),
+        ),
+        Criterion("animated", _("animated"), yes_or_no, on_image("is_animated"), said),
+        Criterion(
+            "orientation",
+            _("orientation"),
+            yes_or_no,
+            on_image("has_orientation"),
+            said,
+        ),
+        Criterion(
+            "declared",
+            _("declared type"),
+            one_of(DECLARED),
+            is_as_declared,
+            lambda name: str(DECLARED[name]),
+        ),
+        Criterion(
+            "seen_before", _("seen before"), yes_or_no, on_image("is_repeated"), said
         ),
         Criterion("hash", _("SHA-256"), hash_or_part, begins_with_hash),
     )
@@ -245,7 +298,7 @@ class Criteria:
     def as_json(self) -> dict[str, Any]:
         """Return every criterion's value, None where none was given."""
         return {
-            name: value if isinstance(value := self.values.get(name), int) else text
+            name: value if type(value := self.values.get(name)) is int else text
             for name in CRITERIA
             for text in [self.texts.get(name)]
         }

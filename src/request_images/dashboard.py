@@ -205,9 +205,10 @@ def _charts(figures: Figures) -> list[Chart]:
     return [
         figures.durations(),
         figures.errors(),
-        figures.separating(),
+        figures.failing(),
+        figures.slow(),
         *(
-            figures.classes(facet, Heading(name, title), gettext("Class"))
+            figures.classes(facet, Heading(name, title))
             for facet, name, title in classes
         ),
     ]

@@ -55,6 +55,11 @@ class Text:
         digits = self._digits(rest).partition(b"=")[0][:_START_DIGITS]
         return _decode_digits(digits[: len(digits) // 4 * 4])
 
+    def media_type(self) -> str:
+        """Return what a data URI says that it holds; empty where it says nothing."""
+        head = _DATA_URI.match(next(self._pieces(_START), b"")[:_START])
+        return head[1].decode("ascii", "replace") if head else ""
+
     def decode(self) -> bytes:
         """Decode all of it.
 

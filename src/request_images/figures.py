@@ -27,12 +27,12 @@ from .charts import (
     stacked_bars,
     tile,
 )
-from .facets import Facet
+from .facets import BOUNDS, Facet
 from .histograms import BUCKET_RATIO, percentiles
 from .links import Links
 from .naming import described, name_of, texts_of
 from .overview import Overview, newly_stored
-from .separation import Share
+from .separation import Share, Standout
 from .tallies import Tally
 
 _TileRow = tuple[
@@ -165,39 +165,25 @@ class Figures:
         link = partial(self._error_link, values)
         return stacked_bars(heading, stacks, link=link, notation=self.notation)
 
-    def classes(self, facet: Facet, heading: Heading, name: str) -> Chart:
+    def classes(self, facet: Facet, heading: Heading) -> Chart:
         """Draw how many requests each class has, how many fail, and their p95."""
         found = self.overview.now.values(facet)
         values = list(found)
-        if facet in (Facet.MEGAPIXELS, Facet.FILE_SIZE):
+        if facet in BOUNDS:
             values.sort(key=lambda value: float(value or "inf"))
         measures = [
             Measure(gettext("requests"), Quantity.COUNT),
             Measure(gettext("failed"), Quantity.SHARE, "ri-bad"),
+            Measure(gettext("against all"), Quantity.SHARE, is_drawn=False),
+            Measure("p50", Quantity.DURATION, is_drawn=False),
             Measure("p95", Quantity.DURATION, "ri-slow"),
         ]
-        bars = [self._bar(facet, value, found[value]) for value in values[:_CLASSES]]
+        bars = [self._bar(facet, value, found) for value in values[:_CLASSES]]
+        name = gettext("Class")
         return bar_chart(heading, name, measures, bars, notation=self.notation)
 
-    def separating(self) -> Chart:
+    def failing(self) -> Chart:
         """Draw what separates failed requests from others, the most telling first."""
-        measures = [
-            Measure(gettext("failed"), Quantity.SHARE, "ri-bad"),
-            Measure(gettext("of the others"), Quantity.SHARE),
-            Measure(gettext("against all"), Quantity.SHARE),
-            Measure(gettext("requests"), Quantity.COUNT),
-        ]
-        bars = []
-        for standout in self.overview.failing()[:_MOST_SEPARATING]:
-            facet, share = Facet(standout.name), standout.share
-            bars.append(
-                Bar(
-                    described(facet, standout.key),
-                    [share.rate, standout.rest.rate, standout.lift, share.count],
-                    [share.interval, standout.rest.interval, None],
-                    self.links.having(facet, standout.key, outcome="failed"),
-                )
-            )
         heading = Heading(
             "separating",
             gettext("What separates failures"),
@@ -206,9 +192,63 @@ class Figures:
                 "than the others, but by chance."
             ),
         )
-        return bar_chart(
-            heading, gettext("Class"), measures, bars, notation=self.notation
+        hits = Measure(gettext("failed"), Quantity.SHARE, "ri-bad")
+        found = self.overview.failing()
+        return self._separating(heading, hits, found, {"outcome": "failed"})
+
+    def slow(self) -> Chart:
+        """Draw what separates the slowest tenth from the others, likewise."""
+        heading = Heading(
+            "slow",
+            gettext("What separates slow requests"),
+            empty=gettext(
+                "Nothing: no class of at least 30 requests is among the slowest tenth "
+                "more or less often than the others, but by chance."
+            ),
         )
+        hits = Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow")
+        return self._separating(
+            heading, hits, self.overview.slow(), {"sort": "slowest"}
+        )
+
+    def _separating(
+        self,
+        heading: Heading,
+        hits: Measure,
+        found: Sequence[Standout],
+        texts: Mapping[str, str],
+    ) -> Chart:
+        """Draw a ranked list of classes.
+
+        Args:
+            heading: What it is called.
+            hits: What their share is.
+            found: The classes.
+            texts: Further parameters of where they lead.
+        """
+        measures = [
+            hits,
+            Measure(gettext("of the others"), Quantity.SHARE),
+            Measure(gettext("against all"), Quantity.SHARE),
+            Measure(gettext("requests"), Quantity.COUNT),
+            Measure("p50", Quantity.DURATION, is_drawn=False),
+            Measure("p95", Quantity.DURATION, is_drawn=False),
+        ]
+        bars = []
+        for standout in found[:_MOST_SEPARATING]:
+            facet, share = Facet(standout.name), standout.share
+            tally = self.overview.now.values(facet)[standout.key]
+            numbers = [share.rate, standout.rest.rate, standout.lift, share.count]
+            bars.append(
+                Bar(
+                    described(facet, standout.key),
+                    [*numbers, *_percentiles(tally)[:2]],
+                    [share.interval, standout.rest.interval],
+                    self.links.having(facet, standout.key, **texts),
+                )
+            )
+        name = gettext("Class")
+        return bar_chart(heading, name, measures, bars, notation=self.notation)
 
     def heat(self) -> Chart:
         """Draw how many requests took how long over time."""
@@ -228,11 +268,16 @@ class Figures:
         heading = Heading("heat", gettext("How many requests took how long"))
         return heatmap(heading, cells, notation=self.notation)
 
-    def _bar(self, facet: Facet, value: str, tally: Tally) -> Bar:
+    def _bar(self, facet: Facet, value: str, found: Mapping[str, Tally]) -> Bar:
+        tally = found[value]
         share = Share(tally.failed, tally.count)
+        others = [Share(each.failed, each.count) for each in found.values()]
+        rest = sum(others, Share(0, 0)) - share
+        lift = Standout(facet.value, value, share, rest).lift
+        p50, p95, _p99 = _percentiles(tally)
         return Bar(
             name_of(facet, value),
-            [tally.count, share.rate, _percentiles(tally)[1]],
+            [tally.count, share.rate, lift, p50, p95],
             [None, share.interval],
             self.links.having(facet, value),
         )

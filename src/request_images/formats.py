@@ -45,6 +45,45 @@ FORMATS = {
 }
 MIME_TYPES = {f.mime_type: f for f in FORMATS.values()}
 
+_OTHER_NAMES = {
+    "image/apng": "image/png",
+    "image/avif-sequence": "image/avif",
+    "image/heic": "image/heif",
+    "image/heic-sequence": "image/heif",
+    "image/heif-sequence": "image/heif",
+    "image/icon": "image/vnd.microsoft.icon",
+    "image/jpeg2000": "image/jp2",
+    "image/jpg": "image/jpeg",
+    "image/jpm": "image/jp2",
+    "image/jpx": "image/jp2",
+    "image/pjpeg": "image/jpeg",
+    "image/psd": "image/vnd.adobe.photoshop",
+    "image/tif": "image/tiff",
+    "image/x-bmp": "image/bmp",
+    "image/x-dds": "image/vnd-ms.dds",
+    "image/x-icon": "image/vnd.microsoft.icon",
+    "image/x-ms-bmp": "image/bmp",
+    "image/x-png": "image/png",
+    "image/x-portable-bitmap": "image/x-portable-anymap",
+    "image/x-portable-graymap": "image/x-portable-anymap",
+    "image/x-portable-pixmap": "image/x-portable-anymap",
+    "image/x-psd": "image/vnd.adobe.photoshop",
+    "image/x-tiff": "image/tiff",
+}
+"""Other names of the same media types, as clients use them."""
+_SAY_NOTHING = ("application/octet-stream", "binary/octet-stream")
+
+
+def declared_type(content_type: str) -> str:
+    """Return the media type that a client's Content-Type means.
+
+    In lower case, without parameters, and by the name that `FORMATS` has for it; empty
+    when it says nothing, as ``application/octet-stream`` does.
+    """
+    name = content_type.partition(";")[0].strip().lower()
+    return "" if name in _SAY_NOTHING else _OTHER_NAMES.get(name, name)
+
+
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),

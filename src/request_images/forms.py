@@ -10,18 +10,25 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from .classes import (
+    ASPECTS,
+    BITS_PER_PIXEL,
     FILE_SIZES,
     MEGAPIXELS,
+    aspect_in_words,
+    bits_per_pixel_in_words,
     file_size_in_words,
     megapixels_in_words,
 )
-from .criteria import CRITERIA, OUTCOMES
+from .criteria import CRITERIA, DECLARED, OUTCOMES, said
+from .facets import NO, YES
 from .formats import MIME_TYPES
 from .gallery import GROUPINGS, Gallery, Page
 from .outcome import CaptureStatus
 from .paging import SORTS
+from .traits import COLOR_MODES
 
 _DAYS = ("1", "7", "30", "90", "365")
+_FLAGS = ("animated", "orientation", "seen_before")
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,13 @@ def fields_of(gallery: Gallery, page: Page) -> list[Field]:
         "mime_type": [(name, name) for name in MIME_TYPES],
         "megapixels": [(c.name, megapixels_in_words(c)) for c in MEGAPIXELS],
         "file_size": [(c.name, file_size_in_words(c)) for c in FILE_SIZES],
+        "aspect": [(c.name, aspect_in_words(c)) for c in ASPECTS],
+        "bits_per_pixel": [
+            (c.name, bits_per_pixel_in_words(c)) for c in BITS_PER_PIXEL
+        ],
+        "color_mode": [(name, name) for name in COLOR_MODES],
+        "declared": DECLARED.items(),
+        **{name: ((YES, said(True)), (NO, said(False))) for name in _FLAGS},
     }
     suggestions = {
         "endpoint": {log.endpoint for log in logs},

@@ -31,8 +31,9 @@ from .readonly import LOGS, ORIGINALS, Tool
 _OF_IMAGE = (
     "thumbnail",
     ("dimensions", "size", "mime_type"),
+    ("color_mode", "is_animated", "has_orientation", "declared_type"),
     "image_hash",
-    ("seen", "source", "capture"),
+    ("seen", "is_repeated", "source", "capture"),
 )
 _OF_REQUEST = (("endpoint", "status", "duration"), "created_at")
 _OF_LOG = ("request", "method", "error_message", "username", "metadata")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from . import headers, isobmff
 from .exceptions import InspectionError
 from .formats import HEAD_SIZE, ImageFormat, sniff
+from .traits import UNKNOWN, Traits, traits_of
 
 MAX_SIDE = 2**31 - 1
 """Pixels of a side; more fits into no column, and into no picture either."""
@@ -31,6 +32,7 @@ class ImageInfo:
         width: Pixels, or None when unknown.
         height: Pixels, or None when unknown.
         problem: What is wrong with the bytes; empty when nothing is.
+        traits: What else the header tells; nothing when something is wrong.
     """
 
     image_hash: str
@@ -39,6 +41,7 @@ class ImageInfo:
     width: int | None = None
     height: int | None = None
     problem: str = ""
+    traits: Traits = UNKNOWN
 
 
 def inspect(data: bytes) -> ImageInfo:
@@ -51,7 +54,8 @@ def inspect(data: bytes) -> ImageInfo:
         width, height = _dimensions(data, image_format)
     except InspectionError as error:
         return ImageInfo(image_hash, len(data), image_format, problem=str(error))
-    return ImageInfo(image_hash, len(data), image_format, width, height)
+    traits = traits_of(data, image_format.name)
+    return ImageInfo(image_hash, len(data), image_format, width, height, traits=traits)
 
 
 def _dimensions(

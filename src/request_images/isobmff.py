@@ -105,23 +105,28 @@ def _picture(data: bytes, *, shown: bool) -> Size | None:
 
 def _item_size(file: _Container, meta: _Box, *, shown: bool) -> Size | None:
     """Read the spatial extents (``ispe``) among the primary item's properties."""
+    own = _own_properties(file, meta)
+    if (extents := own.get(b"ispe")) is None:
+        return None
+    size = file.number(extents + 4, 4), file.number(extents + 8, 4)
+    return _as_shown(file, own, size) if shown else size
+
+
+def _own_properties(file: _Container, meta: _Box) -> dict[bytes, int]:
+    """Return the primary item's properties: their kinds, and where their content is."""
     # Four bytes of version and flags begin meta, pitm, ipma and ispe.
     primary = file.find(b"pitm", meta, skip=4)
     properties = file.find(b"iprp", meta, skip=4)
     container = properties and file.find(b"ipco", properties)
     if not (primary and properties and container):
-        return None
+        return {}
     item = file.number(primary.start + 4, 4 if file.number(primary.start, 1) else 2)
     indices = _property_indices(file, properties, item)
-    own = {
+    return {
         box.kind: box.start
         for index, box in enumerate(file.boxes(container), 1)
         if index in indices
     }
-    if (extents := own.get(b"ispe")) is None:
-        return None
-    size = file.number(extents + 4, 4), file.number(extents + 8, 4)
-    return _as_shown(file, own, size) if shown else size
 
 
 def _as_shown(file: _Container, properties: dict[bytes, int], size: Size) -> Size:
@@ -167,9 +172,106 @@ def _track_size(file: _Container, movie: _Box) -> Size | None:
     return None
 
 
+class Item(NamedTuple):
+    """What the primary image's properties say.
+
+    Attributes:
+        is_turned: Whether it is to be turned or mirrored (``irot``, ``imir``).
+        has_alpha: Whether the file holds an opacity for some image.
+        is_grey: Whether a pixel has one channel (``pixi``).
+    """
+
+    is_turned: bool
+    has_alpha: bool
+    is_grey: bool
+
+
+def primary_item(data: bytes) -> Item | None:
+    """Read what an AVIF or HEIF says of its primary image; None when it says nothing.
+
+    Raises:
+        ValueError: A box has a wrong length, or there are too many.
+    """
+    file = _Container(data)
+    meta = file.find(b"meta", file.whole)
+    own = _own_properties(file, meta) if meta else {}
+    if not (meta and own):
+        return None
+    turn = own.get(b"irot")
+    is_turned = b"imir" in own or bool(turn and file.number(turn, 1) & 3)
+    properties = file.find(b"iprp", meta, skip=4)
+    container = properties and file.find(b"ipco", properties)
+    boxes = file.boxes(container) if container else ()
+    has_alpha = any(
+        # "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" or "urn:mpeg:hevc:2015:auxid:1"
+        box.kind == b"auxC"
+        and data[box.start + 4 : min(box.end, box.start + 60)].rstrip(b"\0")[-7:]
+        in (b"y:alpha", b"auxid:1")
+        for box in boxes
+    )
+    channels = own.get(b"pixi")
+    is_grey = channels is not None and file.number(channels + 4, 1) == 1
+    return Item(is_turned, has_alpha, is_grey)
+
+
+def is_sequence(data: bytes) -> bool:
+    """Tell whether an AVIF or HEIF is a sequence of images, by its brands."""
+    brands = data[8 : min(int.from_bytes(data[:4], "big"), 64)]
+    return any(
+        brands[at : at + 4] in (b"avis", b"hevc", b"hevx", b"msf1")
+        for at in range(0, len(brands), 4)
+        if at != 4  # the minor version
+    )
+
+
+class Samples(NamedTuple):
+    """What a pixel of a JPEG 2000 is made of.
+
+    Attributes:
+        channels: How many numbers.
+        bits: How many bits the first of them has.
+        is_cmyk: Whether they are inks.
+        has_palette: Whether they stand for colours of a list.
+    """
+
+    channels: int
+    bits: int
+    is_cmyk: bool = False
+    has_palette: bool = False
+
+
+def jpeg2000_samples(data: bytes) -> Samples:
+    """Read the SIZ segment, or ``ihdr``, ``colr`` and ``pclr``.
+
+    Raises:
+        ValueError: There is no header, or a box of a wrong length.
+    """
+    file = _Container(data)
+    if _is_codestream(data):
+        return Samples(file.number(40, 2), (file.number(42, 1) & 0x7F) + 1)
+    header = file.find(b"jp2h", file.whole)
+    boxes = {box.kind: box.start for box in file.boxes(header)} if header else {}
+    image, colours = boxes.get(b"ihdr"), boxes.get(b"colr")
+    if image is None:
+        raise ValueError("has no width and height")
+    return Samples(
+        file.number(image + 8, 2),
+        (file.number(image + 10, 1) & 0x7F) + 1,
+        # Enumerated, and number 12 of the list.
+        colours is not None
+        and file.number(colours, 1) == 1
+        and file.number(colours + 3, 4) == 12,
+        b"pclr" in boxes,
+    )
+
+
+def _is_codestream(data: bytes) -> bool:
+    return data.startswith(b"\xff\x4f\xff\x51")
+
+
 def _jpeg2000(data: bytes) -> Size:
     """Read a JPEG 2000 file (``ihdr``), or a bare codestream (its SIZ segment)."""
-    if data.startswith(b"\xff\x4f\xff\x51"):
+    if _is_codestream(data):
         if len(data) < 24:
             raise ValueError("is cut off")
         right, bottom, left, top = struct.unpack_from(">4I", data, 8)

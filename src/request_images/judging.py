@@ -8,7 +8,7 @@ from functools import cache, partial
 
 from . import policy
 from .columns import clean_text
-from .formats import sniff
+from .formats import declared_type, sniff
 from .health import report
 from .inspection import inspect
 from .models import FurtherImage, RequestImage, RequestLog
@@ -184,6 +184,7 @@ def _examine(
     """Say on a row what is known of an image; return its bytes if they are kept."""
     image.source = clean_text(found.source, 200)
     image.file_size = found.size
+    image.declared_type = clean_text(declared_type(found.declared), 64)
     if image_format := sniff(found.head):
         image.mime_type = image_format.mime_type
     early = policy.decide_without_bytes(found)
@@ -196,6 +197,9 @@ def _examine(
         image.mime_type = info.format.mime_type
     image.file_size = info.file_size
     image.width, image.height = info.width, info.height
+    image.color_mode = info.traits.color_mode
+    image.is_animated = info.traits.is_animated
+    image.has_orientation = info.traits.has_orientation
     decision = early or policy.decide(info)
     if decision.keeps:
         decision = sample()

@@ -159,6 +159,36 @@ class ReceivedImage(models.Model):
     )
     width = models.PositiveIntegerField(_("width (px)"), null=True, blank=True)
     height = models.PositiveIntegerField(_("height (px)"), null=True, blank=True)
+    color_mode = models.CharField(
+        _("colour mode"),
+        max_length=8,
+        blank=True,
+        help_text=_("What its pixels are made of, as Pillow names it."),
+    )
+    is_animated = models.BooleanField(
+        _("animated"),
+        null=True,
+        blank=True,
+        help_text=_("Whether it has more than one frame or page."),
+    )
+    has_orientation = models.BooleanField(
+        _("orientation"),
+        null=True,
+        blank=True,
+        help_text=_("Whether it is to be turned or mirrored before it is shown."),
+    )
+    declared_type = models.CharField(
+        _("declared type"),
+        max_length=64,
+        blank=True,
+        help_text=_("What the client said it is; empty when it said nothing."),
+    )
+    is_repeated = models.BooleanField(
+        _("seen before"),
+        null=True,
+        blank=True,
+        help_text=_("Whether its bytes were there already; unknown if not kept."),
+    )
     source = models.CharField(
         _("source"),
         max_length=200,

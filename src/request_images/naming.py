@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping
 from django.utils.translation import gettext
 
 from .classes import (
+    ASPECTS,
+    BITS_PER_PIXEL,
     FILE_SIZES,
     MEGAPIXELS,
     SizeClass,
+    aspect_in_words,
+    bits_per_pixel_in_words,
     file_size_in_words,
     megapixels_in_words,
 )
-from .facets import Facet
+from .facets import AS_DECLARED, FLAGS, YES, Facet
 from .outcome import CaptureStatus
 
 
@@ -34,6 +38,15 @@ def name_of(facet: Facet, value: str) -> str:
         return in_words(_size(value, classes))
     if facet is Facet.CAPTURE_STATUS:
         return str(CaptureStatus(value).label)
+    return _in_words(facet, value)
+
+
+def _in_words(facet: Facet, value: str) -> str:
+    if facet is Facet.DECLARED:
+        same, other = gettext("as declared"), gettext("another type than declared")
+        return same if value == AS_DECLARED else other
+    if facet in FLAGS:
+        return gettext("yes") if value == YES else gettext("no")
     return value
 
 
@@ -44,12 +57,20 @@ def described(facet: Facet, value: str) -> str:
         facet: What it is a value of: one that requests are separated by.
         value: As `Summary.values` has it.
     """
+    speaks = "%(value)s"  # for itself, but for what is unknown
     kinds = {
-        Facet.MIME_TYPE: "%(value)s" if value else gettext("type %(value)s"),
-        Facet.MEGAPIXELS: "%(value)s" if value else gettext("dimensions %(value)s"),
+        Facet.MIME_TYPE: speaks if value else gettext("type %(value)s"),
+        Facet.MEGAPIXELS: speaks if value else gettext("dimensions %(value)s"),
         Facet.ENDPOINT: gettext("endpoint %(value)s"),
         Facet.RELEASE: gettext("release %(value)s"),
         Facet.FILE_SIZE: gettext("files %(value)s"),
+        Facet.ASPECT: speaks if value else gettext("aspect %(value)s"),
+        Facet.BITS_PER_PIXEL: speaks if value else gettext("bits per pixel %(value)s"),
+        Facet.COLOR_MODE: gettext("colour mode %(value)s"),
+        Facet.ANIMATED: gettext("animated: %(value)s"),
+        Facet.ORIENTATION: gettext("to be turned: %(value)s"),
+        Facet.DECLARED: speaks if value else gettext("declared type %(value)s"),
+        Facet.SEEN_BEFORE: gettext("seen before: %(value)s"),
     }
     return kinds[facet] % {"value": name_of(facet, value)}
 
@@ -73,8 +94,7 @@ def texts_of(facet: Facet, value: str) -> dict[str, str]:
 
 
 def _size(value: str, classes: tuple[SizeClass, ...]) -> SizeClass:
-    unit = 1_000_000 if classes is MEGAPIXELS else 1
-    low = float(value) * unit
+    low = float(value) * (1_000_000 if classes is MEGAPIXELS else 1)
     return next(size for size in reversed(classes) if size.low <= low)
 
 
@@ -82,4 +102,6 @@ _Sizes = tuple[tuple[SizeClass, ...], Callable[[SizeClass], str]]
 _SIZES: Mapping[Facet, _Sizes] = {
     Facet.MEGAPIXELS: (MEGAPIXELS, megapixels_in_words),
     Facet.FILE_SIZE: (FILE_SIZES, file_size_in_words),
+    Facet.ASPECT: (ASPECTS, aspect_in_words),
+    Facet.BITS_PER_PIXEL: (BITS_PER_PIXEL, bits_per_pixel_in_words),
 }

@@ -24,6 +24,13 @@ SEPARATED = (
     Facet.MIME_TYPE,
     Facet.MEGAPIXELS,
     Facet.FILE_SIZE,
+    Facet.ASPECT,
+    Facet.BITS_PER_PIXEL,
+    Facet.COLOR_MODE,
+    Facet.ANIMATED,
+    Facet.ORIENTATION,
+    Facet.DECLARED,
+    Facet.SEEN_BEFORE,
     Facet.ENDPOINT,
     Facet.RELEASE,
 )

@@ -79,6 +79,29 @@ def heat(asked: Asked) -> Mapping[str, Any]:
     return {"chart": figures.heat()}
 
 
+def properties(asked: Asked) -> Mapping[str, Any]:
+    """Draw the failures and durations of each class, by one property after another."""
+    [now] = summaries(asked.criteria, [asked.period])
+    figures = Figures(Overview(now, now), asked.links, asked.notation)
+    titles = {
+        Facet.ASPECT: gettext("By aspect"),
+        Facet.BITS_PER_PIXEL: gettext("By bits per pixel"),
+        Facet.COLOR_MODE: gettext("By colour mode"),
+        Facet.ANIMATED: gettext("Animated"),
+        Facet.ORIENTATION: gettext("To be turned"),
+        Facet.DECLARED: gettext("What the client said they are"),
+        Facet.SEEN_BEFORE: gettext("Seen before"),
+        Facet.ENDPOINT: gettext("By endpoint"),
+        Facet.RELEASE: gettext("By release"),
+    }
+    return {
+        "charts": [
+            figures.classes(facet, Heading(facet.value.replace("_", "-"), title))
+            for facet, title in titles.items()
+        ]
+    }
+
+
 def pixels(asked: Asked) -> Mapping[str, Any]:
     """Draw how long requests took by the megapixels of their images."""
     [now] = summaries(asked.criteria, [asked.period])
@@ -204,6 +227,7 @@ class Panel:
 
 PANELS: Mapping[str, Panel] = {
     "pictures": Panel(_("What it looks like"), pictures),
+    "properties": Panel(_("Failures and durations by further properties"), properties),
     "latency": Panel(_("How many requests took how long"), heat),
     "pixels": Panel(_("Duration by megapixels"), pixels),
     "repeated": Panel(_("Repeated images"), repeated),

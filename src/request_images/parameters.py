@@ -11,6 +11,7 @@ from django.utils import dateparse, timezone
 from django.utils.translation import gettext
 
 from .classes import SizeClass
+from .facets import NO, YES
 from .summary import is_known
 
 _WHOLE = re.compile(r"[0-9]{1,10}")
@@ -108,6 +109,11 @@ def end(value: str) -> datetime:
     """The same, where a date is meant with all its hours."""
     is_date = len(value) <= len("2026-01-31")
     return moment(value) + timedelta(days=is_date)
+
+
+def yes_or_no(value: str) -> bool:
+    """Whether something is so."""
+    return one_of((YES, NO))(value) == YES
 
 
 def size_class(known: Sequence[SizeClass]) -> Callable[[str], SizeClass]:

@@ -19,6 +19,7 @@ class Upload:
         was_left: Whether the view stopped reading before the end.
         too_large: Whether the bytes were dropped for their number.
         over_budget: Whether they were dropped for the number of all files' together.
+        content_type: What the client said it is; empty when it said nothing.
     """
 
     field: str
@@ -29,6 +30,7 @@ class Upload:
     was_left: bool = False
     too_large: bool = False
     over_budget: bool = False
+    content_type: str = ""
 
 
 @dataclass

@@ -43,6 +43,7 @@ class Candidate:
         over_budget: Whether they were dropped for the number of all images' together.
         problem: Why the text there is no image; empty for none.
         number: Which one of those with the same source.
+        declared: What the client said it is: a media type as it was written, or empty.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Candidate:
     over_budget: bool = False
     problem: str = ""
     number: int = 0
+    declared: str = ""
 
 
 _Candidates = tuple[Iterable[Candidate], int]
@@ -117,6 +119,7 @@ class Search:
             complete=payload.complete,
             was_left=payload.was_left,
             too_large=payload.too_large,
+            declared=payload.content_type,
         )
         return [candidate], int(self._is_image(payload.head))
 
@@ -230,6 +233,7 @@ def _uploaded(upload: Upload, number: int) -> Candidate:
         too_large=upload.too_large,
         over_budget=upload.over_budget,
         number=number,
+        declared=upload.content_type,
     )
 
 
@@ -251,4 +255,11 @@ def _decoded(source: str, text: Text, number: int = 0) -> Candidate:
         data = text.decode()
     except ValueError as error:
         return Candidate(source, problem=f"not base64: {error}", number=number)
-    return Candidate(source, data, data[:HEAD_SIZE], len(data), number=number)
+    return Candidate(
+        source,
+        data,
+        data[:HEAD_SIZE],
+        len(data),
+        number=number,
+        declared=text.media_type(),
+    )

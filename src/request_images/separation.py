@@ -107,7 +107,8 @@ def separate(
 
     Args:
         classes: For each property its classes, which together are all requests that
-            have the property at all.
+            have the property at all. Of classes that stand out alike, those of the
+            first property come first: the others may be its echo.
         enough: How many requests a class, and all others, must have.
     """
     found = [
@@ -116,7 +117,8 @@ def separate(
         for standout in _standouts(name, shares)
         if min(standout.share.count, standout.rest.count) >= enough and standout.gap > 0
     ]
-    return sorted(found, key=lambda s: (-s.gap, s.name, s.key))
+    ranks = {name: rank for rank, name in enumerate(classes)}
+    return sorted(found, key=lambda s: (-s.gap, ranks[s.name], s.key))
 
 
 def _standouts(name: str, shares: Iterable[tuple[str, Share]]) -> list[Standout]:

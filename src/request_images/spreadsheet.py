@@ -61,7 +61,19 @@ LOG_COLUMNS: Mapping[str, _Column] = {
 }
 IMAGE_COLUMNS: Mapping[str, _Column] = {
     name: _of_image(name)
-    for name in ("image_hash", "mime_type", "file_size", "width", "height", "source")
+    for name in (
+        "image_hash",
+        "mime_type",
+        "file_size",
+        "width",
+        "height",
+        "source",
+        "color_mode",
+        "is_animated",
+        "has_orientation",
+        "declared_type",
+        "is_repeated",
+    )
 }
 
 

@@ -182,6 +182,7 @@ def _insert_images(
                 # Also to None: an earlier try may have left what was rolled back.
                 is_kept = each.data is not None
                 each.image.content_id = kept[each.image.image_hash] if is_kept else None
+                each.image.is_repeated = _is_repeated(each)
         if record.image is not None:
             record.image.log = record.log
             record.image.created_at = record.log.created_at
@@ -193,6 +194,12 @@ def _insert_images(
             one_more.image.request_image = cast("RequestImage", record.image)
             further.append(one_more.image)
     insert(further, using)
+
+
+def _is_repeated(picture: Picture) -> bool | None:
+    if picture.data is None:
+        return None
+    return picture.teller.capture_status == CaptureStatus.DUPLICATE
 
 
 def _unused(pictures: Sequence[Picture], kept: dict[str, int | None]) -> list[Placed]:

@@ -127,6 +127,7 @@ class Tap:
             self.payload.uploads.append(upload)
             files[id(upload)] = file
             with _blind_on_fault():
+                upload.content_type = _text(file.content_type)
                 upload.size = file.size
                 upload.head = first_bytes(file, HEAD_SIZE)
                 self._keeper.consider(upload)
@@ -253,7 +254,9 @@ class TapUploadHandler(FileUploadHandler):
 
     def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
         """Begin the next file."""
-        self._upload = Upload(field_name)
+        # Behind the file's name; parsers other than Django's may leave it out.
+        said = args[1] if len(args) > 1 else kwargs.get("content_type")
+        self._upload = Upload(field_name, content_type=_text(said))
         self._tap.payload.uploads.append(self._upload)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
@@ -276,6 +279,10 @@ def _unshadow(request: HttpRequest) -> None:
 def _in_words(error: Exception) -> str:
     # A form that is malformed, or beyond Django's limits.
     return str(error) or type(error).__name__
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _filled(head: bytes, data: bytes) -> bytes:

@@ -26,11 +26,13 @@ class Measure:
         name: What is written above.
         quantity: What it measures.
         css: The class of its bars: "ri-plain", "ri-bad" or "ri-slow".
+        is_drawn: Whether it has bars; otherwise it is in the table alone.
     """
 
     name: str
     quantity: Quantity
     css: str = "ri-plain"
+    is_drawn: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,11 @@ def bar_chart(
         return empty(heading, notation)
     names = min(_LONGEST_LABEL, max(width_of(bar.label) for bar in bars)) + 12
     height = _HEAD + ROW_HEIGHT * len(bars) + 4
-    panels = _panels(names, len(measures), height)
+    drawn = [each for each in enumerate(measures) if each[1].is_drawn]
+    panels = _panels(names, len(drawn), height)
     columns = [
-        _column(number, measure, panels[number], bars, notation)
-        for number, measure in enumerate(measures)
+        _column(number, measure, panel, bars, notation)
+        for (number, measure), panel in zip(drawn, panels, strict=True)
     ]
     told = [bar.text or _told(bar, measures, notation) for bar in bars]
     rows = [
@@ -92,7 +95,7 @@ def bar_chart(
     svg = drawing(
         heading,
         height,
-        _heads(measures, panels),
+        _heads([measure for _, measure in drawn], panels),
         *rows,
         summary=told[0],
     )
@@ -180,6 +183,7 @@ def _told(bar: Bar, measures: Sequence[Measure], notation: Notation) -> str:
     numbers = ", ".join(
         f"{measure.name} {notation.write(value, measure.quantity)}"
         for measure, value in zip(measures, bar.values, strict=True)
+        if measure.is_drawn
     )
     return f"{isolated(bar.label)}: {numbers}"
 
@@ -191,11 +195,21 @@ def _table(
         Row(
             bar.label,
             [
-                notation.write(value, measure.quantity)
-                for measure, value in zip(measures, bar.values, strict=True)
+                _written(bar, number, measure.quantity, notation)
+                for number, measure in enumerate(measures)
             ],
             bar.href,
         )
         for bar in bars
     ]
     return Table([name, *(measure.name for measure in measures)], rows)
+
+
+def _written(bar: Bar, number: int, quantity: Quantity, notation: Notation) -> str:
+    """Return a value of a bar, and behind it how sure it is."""
+    text = notation.write(bar.values[number], quantity)
+    sure = bar.ranges[number] if number < len(bar.ranges) else None
+    if sure is None or bar.values[number] is None:
+        return text
+    low, high = (notation.write(bound, quantity) for bound in sure)
+    return f"{text} ({low}–{high})"  # noqa: RUF001  # it is meant

@@ -558,6 +558,51 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "color_mode",
+                    models.CharField(
+                        blank=True,
+                        help_text="What its pixels are made of, as Pillow names it.",
+                        max_length=8,
+                        verbose_name="colour mode",
+                    ),
+                ),
+                (
+                    "is_animated",
+                    models.BooleanField(
+                        blank=True,
+                        help_text="Whether it has more than one frame or page.",
+                        null=True,
+                        verbose_name="animated",
+                    ),
+                ),
+                (
+                    "has_orientation",
+                    models.BooleanField(
+                        blank=True,
+                        help_text="Whether it is to be turned or mirrored before it is shown.",
+                        null=True,
+                        verbose_name="orientation",
+                    ),
+                ),
+                (
+                    "declared_type",
+                    models.CharField(
+                        blank=True,
+                        help_text="What the client said it is; empty when it said nothing.",
+                        max_length=64,
+                        verbose_name="declared type",
+                    ),
+                ),
+                (
+                    "is_repeated",
+                    models.BooleanField(
+                        blank=True,
+                        help_text="Whether its bytes were there already; unknown if not kept.",
+                        null=True,
+                        verbose_name="seen before",
+                    ),
+                ),
+                (
                     "source",
                     models.CharField(
                         blank=True,
@@ -693,6 +738,51 @@ class Migration(migrations.Migration):
                     "height",
                     models.PositiveIntegerField(
                         blank=True, null=True, verbose_name="height (px)"
+                    ),
+                ),
+                (
+                    "color_mode",
+                    models.CharField(
+                        blank=True,
+                        help_text="What its pixels are made of, as Pillow names it.",
+                        max_length=8,
+                        verbose_name="colour mode",
+                    ),
+                ),
+                (
+                    "is_animated",
+                    models.BooleanField(
+                        blank=True,
+                        help_text="Whether it has more than one frame or page.",
+                        null=True,
+                        verbose_name="animated",
+                    ),
+                ),
+                (
+                    "has_orientation",
+                    models.BooleanField(
+                        blank=True,
+                        help_text="Whether it is to be turned or mirrored before it is shown.",
+                        null=True,
+                        verbose_name="orientation",
+                    ),
+                ),
+                (
+                    "declared_type",
+                    models.CharField(
+                        blank=True,
+                        help_text="What the client said it is; empty when it said nothing.",
+                        max_length=64,
+                        verbose_name="declared type",
+                    ),
+                ),
+                (
+                    "is_repeated",
+                    models.BooleanField(
+                        blank=True,
+                        help_text="Whether its bytes were there already; unknown if not kept.",
+                        null=True,
+                        verbose_name="seen before",
                     ),
                 ),
                 (
