@@ -20,7 +20,7 @@ FLOORS = (
     ),
     (
         "keeping searching encodings walking rescue inspection opening stores "
-        "backlog spoolfile faults limits terms facets ledger language"
+        "backlog spoolfile faults limits terms facets ledger language hamming"
     ),
     (
         "retrying taps sources querysets naming policy checks lifecycle spool "

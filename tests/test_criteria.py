@@ -19,7 +19,14 @@ from request_images.criteria import CRITERIA, Criteria
 from request_images.filters import CriteriaFilter
 from request_images.models import RequestImage, RequestLog
 
-from .factories import make_image, make_log, make_superuser, make_user
+from .factories import (
+    analysed,
+    make_content,
+    make_image,
+    make_log,
+    make_superuser,
+    make_user,
+)
 from .images import draw
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +52,11 @@ RIGHT = {
     "megapixels": "2-5",
     "file_size": "1024-5120",
     "hash": "abcd",
+    "brightness": "0-40.5",
+    "contrast": "80-",
+    "entropy": "2-4",
+    "sharpness": "0-30",
+    "layout": "ff" + "0" * 62,
 }
 WRONG = [
     *(("days", value) for value in ("0", "3651", "x", "9" * 5000)),
@@ -63,6 +75,8 @@ WRONG = [
     ("megapixels", "2-4"),
     ("file_size", "huge"),
     *(("hash", value) for value in ("abc", "xyzw", "a" * 65, "ab\0cd")),
+    *((name, "much") for name in ("brightness", "contrast", "entropy", "sharpness")),
+    *(("layout", value) for value in ("a" * 63, "A" * 64, "x" * 64, "0" * 65, "\0")),
     ("nonsense", "1"),
 ]
 
@@ -90,8 +104,12 @@ def pair():
             "height": 1500,
             "file_size": 2_000_000,
             "image_hash": "abcd" + "0" * 60,
+            "content": make_content(draw("GIF")),
         },
     )
+    analysed(usual, layout="0" * 55 + "1" + "f" * 8)
+    values = {"brightness": 40.4, "contrast": 99, "entropy": 3, "sharpness": 0.5}
+    analysed(special, **values, layout="0" * 58 + "f" * 6)
     RequestLog.objects.filter(pk=usual.log_id).update(
         created_at=datetime.datetime(2025, 6, 1, tzinfo=datetime.timezone.utc)
     )

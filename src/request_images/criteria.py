@@ -30,6 +30,8 @@ from .conditions import (
     begins_with_hash,
     has_duration,
     has_file_size,
+    has_layout,
+    has_measure,
     has_megapixels,
     has_outcome,
     has_status,
@@ -46,6 +48,7 @@ from .parameters import (
     any_text,
     end,
     hash_or_part,
+    layout_hash,
     logged_endpoint,
     moment,
     one_of,
@@ -56,6 +59,13 @@ from .parameters import (
 
 MAX_DAYS = 3650
 OUTCOMES = {"failed": _("failed"), "succeeded": _("succeeded")}
+MEASURES: Mapping[str, str | Promise] = {
+    "brightness": _("brightness"),
+    "contrast": _("contrast"),
+    "entropy": _("entropy (bits)"),
+    "sharpness": _("sharpness"),
+}
+"""What is measured of a picture, and what it is called."""
 _LARGEST = 2**31 - 1  # what a column of PostgreSQL holds
 
 AnyQuerySet = TypeVar("AnyQuerySet", bound=QuerySet[Any])
@@ -139,6 +149,13 @@ CRITERIA = {
             file_size_in_words,
         ),
         Criterion("hash", _("SHA-256"), hash_or_part, begins_with_hash),
+        *(
+            Criterion(name, label, amounts, has_measure(name))
+            for name, label in MEASURES.items()
+        ),
+        Criterion(
+            "layout", _("layout"), layout_hash, has_layout, lambda layout: layout[:12]
+        ),
     )
 }
 PERIOD = ("days", "since", "until")
