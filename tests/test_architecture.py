@@ -34,7 +34,7 @@ FLOORS = (
     ),
     (
         "storing removal announcing judging documents actions rollups live standing "
-        "drawing analysing"
+        "drawing analysing likeness"
     ),
     "trial retention summary beginning serving tasks",
     "spooling parameters stock ahead",
