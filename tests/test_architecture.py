@@ -15,28 +15,28 @@ FLOORS = (
         "conf exceptions exits signals formats payload columns health breaker pillow "
         "findings segments isobmff decoding texts parsed quota pacing reckoning "
         "tasking histograms tallies periods charts classes streaming separation "
-        "insertion outcome endings bookkeeping accesses arguments settling"
+        "insertion outcome endings bookkeeping accesses arguments settling layouts"
     ),
     (
         "keeping searching walking rescue headers traits stores backlog spoolfile "
-        "faults limits terms facets ledger language"
+        "faults limits terms facets ledger language hamming"
     ),
     (
-        "retrying taps sources querysets naming inspection thumbnails encodings "
-        "lifecycle spool placing"
+        "retrying taps sources querysets naming inspection encodings lifecycle spool "
+        "placing opening"
     ),
-    "leasing contents curl policy checks",
+    "thumbnails leasing contents curl policy checks measuring",
     "swapping models",
     (
-        "records references compressing stats drawing pinning deletion moving "
+        "records references compressing stats deriving pinning deletion moving "
         "verifying sums conditions foreign"
     ),
     (
-        "storing removal announcing judging serving documents actions tasks rollups "
-        "live standing"
+        "storing removal announcing judging documents actions rollups live standing "
+        "drawing analysing likeness making"
     ),
-    "trial retention ahead summary beginning",
-    "spooling parameters stock",
+    "trial retention summary beginning serving tasks",
+    "spooling parameters stock ahead",
     "criteria writing monitoring",
     "filters paging links overview recording showing views",
     "gallery spreadsheet sentences figures decorators apps middleware readonly",
@@ -44,11 +44,11 @@ FLOORS = (
     "panels gallery_pages",
     "image_admin dashboard",
     "log_admin",
-    "alone progress mixins testing admin",
+    "progress alone mixins testing admin",
     (
-        "compress_image_contents urls cleanup_old_images make_thumbnails "
-        "move_image_contents request_images_health update_image_statistics "
-        "verify_image_contents write_spooled_requests"
+        "analyze_image_contents compress_image_contents urls cleanup_old_images "
+        "make_thumbnails move_image_contents request_images_health "
+        "update_image_statistics verify_image_contents write_spooled_requests"
     ),
 )
 FLOOR_OF = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
@@ -76,7 +76,9 @@ FORBIDDEN = {
     "encodings": ("django", "PIL"),
     "headers": ("django", "PIL"),
     "isobmff": ("django", "PIL"),
+    "opening": ("django",),
     "thumbnails": ("django",),
+    "measuring": ("django",),
     "formats": ("django", "PIL"),
     "payload": ("django", "PIL"),
     "sources": ("django", "PIL"),

@@ -19,7 +19,8 @@ from PIL import Image
 
 from request_images import compressing, encodings, health, swapping
 from request_images.compressing import GAVE_UP, compress
-from request_images.drawing import draw_missing
+from request_images.deriving import Fate, derive_missing
+from request_images.drawing import THUMBNAIL
 from request_images.leasing import lease
 from request_images.models import ImageContent, Lease, RequestImage
 from request_images.retention import clean
@@ -264,7 +265,8 @@ class TestReaders:
         for image in RequestImage.objects.all():
             url = reverse("admin:request_images_requestimage_original", args=[image.pk])
             assert client.get(url).content in (BMP, JPEG)
-        assert draw_missing(oldest_first=False, limit=None, batch_size=9).made == 2
+        options = {"oldest_first": False, "limit": None, "batch_size": 9}
+        assert list(derive_missing(THUMBNAIL, **options)) == [Fate.MADE, Fate.MADE]
 
     def test_a_reader_of_a_row_that_is_compressed_meanwhile(self):
         """Where the bytes are and in which form is read at once."""

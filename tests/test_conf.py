@@ -35,6 +35,7 @@ RIGHT = {
     "THUMBNAILS": ["on_demand", "task"],
     "ENCODINGS": [["zlib"], ("lepton",), {"zlib", "lepton"}],
     "COMPRESSION": ["by_command", "task"],
+    "ANALYSIS": ["by_command", "task"],
     "WRITE_MODE": ["after_response", "background"],
     "BACKLOG_MAX_MB": [0.5, 64, 10**6],
     "BACKLOG_MAX_REQUESTS": [1, 10**6],
@@ -69,6 +70,7 @@ WRONG = {
     "THUMBNAILS": ["", "now", None, True],
     "ENCODINGS": ["zlib", [], None, ["brotli"], ["zlib", ""], [1]],
     "COMPRESSION": ["", "on_demand", None, True],
+    "ANALYSIS": ["", "on_demand", None, True],
     "WRITE_MODE": ["", "now", None, True],
     "BACKLOG_MAX_MB": [0, -1, "64", True, None, float("nan"), float("inf")],
     "BACKLOG_MAX_REQUESTS": [0, -1, 1.5, "9", True, None],
@@ -108,7 +110,7 @@ def test_check_ids_are_distinct():
     """A check id tells which setting is wrong."""
     ids = [setting.check_id for setting in DECLARATIONS]
     # E011 is about the names within one of them.
-    numbers = [*range(1, 11), *range(12, 34)]
+    numbers = [*range(1, 11), *range(12, 35)]
     assert sorted(ids) == [f"request_images.E{number:03}" for number in numbers]
 
 

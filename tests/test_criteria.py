@@ -27,7 +27,14 @@ from request_images.naming import texts_of
 from request_images.periods import Period
 from request_images.summary import summarize_rows
 
-from .factories import make_image, make_log, make_superuser, make_user
+from .factories import (
+    analysed,
+    make_content,
+    make_image,
+    make_log,
+    make_superuser,
+    make_user,
+)
 from .images import draw
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +67,11 @@ RIGHT = {
     "declared": "other",
     "seen_before": "yes",
     "hash": "abcd",
+    "brightness": "0-40.5",
+    "contrast": "80-",
+    "entropy": "2-4",
+    "sharpness": "0-30",
+    "layout": "ff" + "0" * 62,
 }
 WRONG = [
     *(("days", value) for value in ("0", "3651", "x", "9" * 5000)),
@@ -83,6 +95,8 @@ WRONG = [
     *((name, "true") for name in ("animated", "orientation", "seen_before")),
     ("declared", "image/png"),
     *(("hash", value) for value in ("abc", "xyzw", "a" * 65, "ab\0cd")),
+    *((name, "much") for name in ("brightness", "contrast", "entropy", "sharpness")),
+    *(("layout", value) for value in ("a" * 63, "A" * 64, "x" * 64, "0" * 65, "\0")),
     ("nonsense", "1"),
 ]
 
@@ -119,8 +133,12 @@ def pair():
             "has_orientation": True,
             "declared_type": "image/png",
             "is_repeated": True,
+            "content": make_content(draw("GIF")),
         },
     )
+    analysed(usual, layout="0" * 55 + "1" + "f" * 8)
+    values = {"brightness": 40.4, "contrast": 99, "entropy": 3, "sharpness": 0.5}
+    analysed(special, **values, layout="0" * 58 + "f" * 6)
     RequestLog.objects.filter(pk=usual.log_id).update(
         created_at=datetime.datetime(2025, 6, 1, tzinfo=datetime.timezone.utc)
     )

@@ -17,9 +17,10 @@ from django.db import DatabaseError, OperationalError, connection, connections
 from django.urls import reverse
 from django.utils import timezone
 
-from request_images import drawing, health
-from request_images.drawing import Drawn, Fate, draw, draw_missing, thumbnail_of
-from request_images.exceptions import ThumbnailNotYet
+from request_images import deriving, drawing, health
+from request_images.deriving import Fate, derive_missing, try_to_derive
+from request_images.drawing import THUMBNAIL, thumbnail_of
+from request_images.exceptions import NotYet
 from request_images.models import ImageContent
 from request_images.retention import clean
 from request_images.serving import thumbnail_response
@@ -36,6 +37,15 @@ from .factories import (
 from .images import draw as picture
 from .servers.running import ROOT, Database
 from .storages import ALIAS, delete_now, keep, use_bucket
+
+
+def draw(pk: int) -> Fate:
+    return try_to_derive(THUMBNAIL, pk)
+
+
+def draw_missing(*, limit: int | None = None, batch_size: int) -> list[Fate]:
+    options = {"limit": limit, "batch_size": batch_size}
+    return list(derive_missing(THUMBNAIL, oldest_first=False, **options))
 
 
 def seconds_ago(seconds: float):
@@ -85,8 +95,8 @@ class TestClaim:
     def test_of_another_process_is_respected(self, drawn):
         """Whoever comes second draws nothing."""
         content = make_content()
-        tried(content, 1, ago=drawing.CLAIM_SECONDS - 10)
-        with pytest.raises(ThumbnailNotYet, match="another process"):
+        tried(content, 1, ago=deriving.CLAIM_SECONDS - 10)
+        with pytest.raises(NotYet, match="another process"):
             thumbnail_of(content.pk)
         assert drawn == []
 
@@ -94,7 +104,7 @@ class TestClaim:
     def test_of_a_process_that_was_killed_ends(self, drawn, times):
         """After a minute it is somebody else's turn."""
         content = make_content()
-        tried(content, times, ago=drawing.CLAIM_SECONDS + 10)
+        tried(content, times, ago=deriving.CLAIM_SECONDS + 10)
         assert thumbnail_of(content.pk) == b"small"
         content.refresh_from_db()
         assert content.thumbnail_tries == times + 1
@@ -102,10 +112,10 @@ class TestClaim:
     def test_is_given_up_after_three(self, drawn):
         """What kills each process that tries is not tried for ever."""
         content = make_content()
-        tried(content, 3, ago=drawing.CLAIM_SECONDS + 10)
+        tried(content, 3, ago=deriving.CLAIM_SECONDS + 10)
         assert thumbnail_of(content.pk) is None
         content.refresh_from_db()
-        assert content.thumbnail_error == drawing.GAVE_UP
+        assert content.thumbnail_error == deriving.GAVE_UP
         assert thumbnail_of(content.pk) is None
         assert drawn == []
 
@@ -120,7 +130,7 @@ class TestClaim:
             patched.setattr(drawing, "make_thumbnail", stop)
             for _ in range(4):
                 with pytest.raises(KeyboardInterrupt):
-                    draw_missing(oldest_first=False, limit=None, batch_size=1)
+                    draw_missing(batch_size=1)
         assert thumbnail_of(content.pk) == b"small"
         content.refresh_from_db()
         assert content.thumbnail_tries == 1
@@ -129,7 +139,7 @@ class TestClaim:
         """As long as it may still be drawing, nothing is decided."""
         content = make_content()
         tried(content, 3, ago=1)
-        with pytest.raises(ThumbnailNotYet):
+        with pytest.raises(NotYet):
             thumbnail_of(content.pk)
         content.refresh_from_db()
         assert content.thumbnail_error == ""
@@ -145,8 +155,8 @@ class TestClaim:
         def claim():
             gate.wait()
             try:
-                won.append(drawing._is_claimed(content))
-            except ThumbnailNotYet:
+                won.append(deriving._is_claimed(THUMBNAIL, content.pk))
+            except NotYet:
                 won.append(False)
             finally:
                 connections.close_all()
@@ -165,8 +175,8 @@ class TestOneAtATime:
         """A worker's thread has better things to do."""
         content = make_content()
         with (
-            drawing._one_thumbnail,
-            pytest.raises(ThumbnailNotYet, match="draws others"),
+            deriving._one_picture,
+            pytest.raises(NotYet, match="at others"),
         ):
             thumbnail_of(content.pk, wait=0.01)
         content.refresh_from_db()
@@ -178,15 +188,15 @@ class TestOneAtATime:
         monkeypatch.setattr(drawing, "make_thumbnail", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             thumbnail_of(make_content().pk)
-        assert not drawing._one_thumbnail.locked()
+        assert not deriving._one_picture.locked()
 
 
 FORK = """
 import os
-from request_images import drawing
-drawing._one_thumbnail.acquire()
+from request_images import deriving
+deriving._one_picture.acquire()
 if os.fork() == 0:
-    os._exit(drawing._one_thumbnail.locked())
+    os._exit(deriving._one_picture.locked())
 _, status = os.wait()
 raise SystemExit(os.waitstatus_to_exitcode(status))
 """
@@ -209,22 +219,22 @@ class TestDatabase:
     def test_that_is_busy(self, monkeypatch):
         """A row that cleanup has locked is left for the next time."""
 
-        def fail(content):
+        def fail(what, pk):
             raise OperationalError("database is locked")
 
-        monkeypatch.setattr(drawing, "_is_claimed", fail)
+        monkeypatch.setattr(deriving, "_is_claimed", fail)
         content = make_content()
-        with pytest.raises(ThumbnailNotYet, match="busy"):
+        with pytest.raises(NotYet, match="busy"):
             thumbnail_of(content.pk)
         assert draw(content.pk) is Fate.SKIPPED
 
     def test_that_is_broken(self, monkeypatch):
         """Whoever runs a command is to hear of it."""
 
-        def fail(content):
+        def fail(what, pk):
             raise DatabaseError("no such column")
 
-        monkeypatch.setattr(drawing, "_is_claimed", fail)
+        monkeypatch.setattr(deriving, "_is_claimed", fail)
         with pytest.raises(DatabaseError, match="no such column"):
             draw(make_content().pk)
 
@@ -246,11 +256,11 @@ class TestBytesThatCannotBeRead:
         """It was no try: a storage may be away for hours."""
         content = make_content()
         for _ in range(5):
-            with pytest.raises(ThumbnailNotYet, match="cannot be read"):
+            with pytest.raises(NotYet, match="cannot be read"):
                 thumbnail_of(content.pk)
             content.refresh_from_db()
             assert (content.thumbnail_tries, content.thumbnail_error) == (0, "")
-            tried(content, 0, ago=drawing.CLAIM_SECONDS + 1)
+            tried(content, 0, ago=deriving.CLAIM_SECONDS + 1)
         assert health.faults() == {"thumbnail:OSError": 5}
 
     @pytest.mark.parametrize("to", ["database", ALIAS])
@@ -261,14 +271,14 @@ class TestBytesThatCannotBeRead:
         use_bucket(settings, tmp_path, "files")
         settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
         [content] = keep(1)
-        claim = drawing._is_claimed
+        claim = deriving._is_claimed
 
-        def while_somebody_moves(content):
+        def while_somebody_moves(what, pk):
             call_command("move_image_contents", to=to, verbosity=0)
             delete_now()
-            return claim(content)
+            return claim(what, pk)
 
-        monkeypatch.setattr(drawing, "_is_claimed", while_somebody_moves)
+        monkeypatch.setattr(deriving, "_is_claimed", while_somebody_moves)
         assert draw(content.pk) is Fate.MADE
 
     def test_because_their_object_went_with_the_row(
@@ -429,8 +439,8 @@ class TestCommand:
         for seed in range(5):
             make_content(picture(seed=seed))
         with capture_queries() as queries:
-            assert draw_missing(oldest_first=False, limit=0, batch_size=2) == Drawn()
-            assert list(drawing._missing(False, 2))
+            assert draw_missing(limit=0, batch_size=2) == []
+            assert list(deriving._missing(THUMBNAIL, False, 2))
         lists = [sql for sql in queries if "LIMIT" in sql]
         assert len(lists) == 3
         assert loading_bytes(lists) == []
@@ -439,7 +449,7 @@ class TestCommand:
         """Two that run side by side count each thumbnail once."""
         content = make_content()
         ImageContent.objects.update(thumbnail=b"theirs")
-        monkeypatch.setattr(drawing, "_missing", lambda *a: [content.pk, 0])
+        monkeypatch.setattr(deriving, "_missing", lambda *a: [content.pk, 0])
         assert run() == "Made 0 thumbnails; 0 cannot be made; 2 were skipped.\n"
 
     @pytest.mark.parametrize(
@@ -469,9 +479,9 @@ class TestCommand:
 KILLED = """
 import os, signal, sys, django
 django.setup()
-from request_images import drawing
+from request_images import deriving, drawing
 drawing.make_thumbnail = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
-drawing.CLAIM_SECONDS = 0
+deriving.CLAIM_SECONDS = 0
 drawing.thumbnail_of(int(sys.argv[1]))
 """
 
@@ -511,9 +521,11 @@ print(content.pk)
 DRAW = """
 import sys, django
 django.setup()
-from request_images.drawing import draw_missing
-drawn = draw_missing(oldest_first=bool(sys.argv[1]), limit=None, batch_size=4)
-print(drawn.made)
+from request_images.deriving import Fate, derive_missing
+from request_images.drawing import THUMBNAIL
+oldest_first = bool(sys.argv[1])
+fates = derive_missing(THUMBNAIL, oldest_first=oldest_first, limit=None, batch_size=4)
+print(list(fates).count(Fate.MADE))
 """
 LOOK = """
 import django
@@ -550,4 +562,4 @@ class TestProcesses:
             process.communicate(timeout=120)
             assert process.returncode == -signal.SIGKILL
         assert answer(project, "-c", KILLED, pk) == ""
-        assert answer(project, "-c", LOOK) == f"(3, {drawing.GAVE_UP!r})\n"
+        assert answer(project, "-c", LOOK) == f"(3, {deriving.GAVE_UP!r})\n"

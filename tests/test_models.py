@@ -12,8 +12,8 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from request_images import drawing, limits, storing
-from request_images.exceptions import ThumbnailError
+from request_images import deriving, drawing, limits, storing
+from request_images.exceptions import PictureRefused
 from request_images.histograms import bucket_of
 from request_images.models import (
     ImageContent,
@@ -236,7 +236,7 @@ class TestThumbnail:
         """What could not be drawn once is not tried again; the reason is kept."""
 
         def fail():
-            raise ThumbnailError("broken\0" + "x" * 500)
+            raise PictureRefused("broken\0" + "x" * 500)
 
         made.answer = fail
         content = make_content()
@@ -273,7 +273,7 @@ class TestThumbnail:
             def release(self):
                 """Nothing was locked."""
 
-        monkeypatch.setattr(drawing, "_one_thumbnail", Lock())
+        monkeypatch.setattr(deriving, "_one_picture", Lock())
         assert drawing.thumbnail_of(content.pk) == b"theirs"
         assert made == []
 
@@ -303,7 +303,7 @@ class TestThumbnail:
 
     def test_one_at_a_time(self):
         """Decoding takes memory: a lock serves the whole process."""
-        assert isinstance(drawing._one_thumbnail, type(threading.Lock()))
+        assert isinstance(deriving._one_picture, type(threading.Lock()))
 
 
 class TestRequestImage:

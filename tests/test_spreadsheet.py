@@ -14,6 +14,7 @@ from request_images import paging, spreadsheet
 from request_images.spreadsheet import IMAGE_COLUMNS, LOG_COLUMNS
 
 from .factories import (
+    analysed,
     capture_queries,
     loading_bytes,
     make_image,
@@ -75,6 +76,18 @@ class TestFile:
         assert second["request_id"] == log.request_id
         assert second["status_code"] == second["image_hash"] == second["width"] == ""
         assert second["outcome"] == "succeeded"
+
+    def test_has_what_was_measured(self, download):
+        """Of images that were kept and analysed."""
+        make_image(draw(seed=1), kept=False)
+        make_image()
+        analysed(make_image(draw(seed=2)), brightness=12.5, layout="0e" * 32)
+        measured, unknown, not_kept = download()
+        assert (measured["brightness"], measured["contrast"]) == ("12.5", "50.0")
+        assert measured["layout"] == "0e" * 32
+        for line in (unknown, not_kept):
+            names = ("brightness", "contrast", "entropy", "sharpness", "layout")
+            assert {line[name] for name in names} == {""}
 
     def test_is_narrowed(self, download):
         """By the same parameters as everything."""

@@ -28,8 +28,8 @@ from request_images import (
     writing,
 )
 from request_images.deletion import delete_pending
-from request_images.drawing import Fate
-from request_images.drawing import draw as draw_content
+from request_images.deriving import Fate, try_to_derive
+from request_images.drawing import THUMBNAIL
 from request_images.exceptions import ObjectClaimed, ObjectMissing, StorageError
 from request_images.judging import Job
 from request_images.models import (
@@ -568,9 +568,9 @@ class TestReading:
         """It is passed over, and no try of the three is spent on it."""
         bucket.hooks["open"] = raising(OSError("away"))
         for _ in range(4):
-            assert draw_content(image.content_id) is Fate.SKIPPED
+            assert try_to_derive(THUMBNAIL, image.content_id) is Fate.SKIPPED
         bucket.hooks.clear()
-        assert draw_content(image.content_id) is Fate.MADE
+        assert try_to_derive(THUMBNAIL, image.content_id) is Fate.MADE
 
     def test_only_what_was_seen_is_told(self, bucket, image, client):
         """A look that failed is no look."""

@@ -14,7 +14,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 
-from request_images import ahead, drawing, health, tasking
+from request_images import ahead, analysing, drawing, health, tasking
 from request_images.models import ImageContent, RequestLog
 from request_images.tasking import enqueuing
 
@@ -215,6 +215,53 @@ class TestCompression:
 
 @needs_tasks
 @pytest.mark.django_db
+class TestAnalysis:
+    @pytest.fixture
+    def queue(self, backend, settings):
+        settings.REQUEST_IMAGES_ANALYSIS = "task"
+        return backend(f"{OWN}.backends.dummy.DummyBackend")
+
+    def test_for_each_content_that_is_new(self, client, queue):
+        """And a capture decodes no pixels."""
+        for seed in (0, 1, 0):
+            post(client, seed)
+        pks = ImageContent.objects.order_by("pk").values_list("pk", flat=True)
+        assert queued(queue) == [[pk] for pk in pks]
+        assert set(ImageContent.objects.values_list("layout", flat=True)) == {""}
+
+    def test_beside_the_thumbnail(self, client, queue, settings):
+        """One task each: they are tried, and given up, apart."""
+        settings.REQUEST_IMAGES_THUMBNAILS = "task"
+        post(client)
+        names = [result.task.name for result in queue.results]
+        assert sorted(names) == ["analyze_content", "make_thumbnail"]
+
+    def test_not_unless_asked(self, client, queue, settings):
+        del settings.REQUEST_IMAGES_ANALYSIS
+        post(client)
+        assert queued(queue) == []
+
+    def test_never_at_once(self, client, backend, settings, monkeypatch):
+        """A backend that runs a task where it is enqueued would do it in a capture."""
+        settings.REQUEST_IMAGES_ANALYSIS = "task"
+        backend(f"{OWN}.backends.immediate.ImmediateBackend")
+        monkeypatch.setattr(analysing, "measure", None)
+        post(client)
+        assert ImageContent.objects.get().analysis_tries == 0
+
+    def test_a_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
+        def enqueue(*arguments):
+            raise OperationalError("the queue is away")
+
+        monkeypatch.setattr(type(queue), "enqueue", enqueue)
+        post(client)
+        assert RequestLog.objects.get().capture_status == "stored"
+        assert health.faults() == {"analysis task:OperationalError": 1}
+        health.reset()
+
+
+@needs_tasks
+@pytest.mark.django_db
 class TestTask:
     def run(self, pk: int) -> str:
         from request_images.tasks import make_thumbnail
@@ -255,10 +302,12 @@ class TestCheck:
     def test_W006_compression_too(self, settings, backend):
         """Each setting that asks for tasks is told of."""
         settings.REQUEST_IMAGES_COMPRESSION = "task"
+        settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        drawing, compression = self.found(settings)
+        drawing, compression, analysis = self.found(settings)
         assert drawing.msg.startswith("REQUEST_IMAGES_THUMBNAILS is 'task'")
         assert "compress_image_contents only" in compression.msg
+        assert "analyze_image_contents only" in analysis.msg
 
     @needs_tasks
     def test_W004_is_silent_with_a_worker(self, settings, queue):

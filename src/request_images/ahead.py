@@ -1,4 +1,4 @@
-"""Thumbnails and compression ahead of time: tasks for each image newly stored."""
+"""What is done ahead of time: tasks for each image newly stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def enqueue_tasks(
     further: Sequence[FurtherImage] = (),
     **_others: Any,
 ) -> None:
-    """Have the thumbnails of new contents made, and themselves compressed.
+    """Have new contents drawn small, analysed and compressed, as the settings say.
 
     A receiver of ``image_saved``, and of ``image_skipped``, where a further image may
     have been kept all the same.
@@ -32,18 +32,28 @@ def enqueue_tasks(
     capturing decodes no pixels.
     """
     new = list(_new(log, image, further))
-    try:
-        if conf.THUMBNAILS == "task":
-            _enqueue("make_thumbnail", new)
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        report("thumbnail task", exception)
-    try:
-        if conf.COMPRESSION == "task":
-            types = encodings_of(conf.ENCODINGS)
-            smaller = [each for each in new if each.mime_type in types]
-            _enqueue("compress_content", smaller)
-    except Exception as exception:  # noqa: BLE001  # as above
-        report("compression task", exception)
+    for name, task, fault in _TASKS:
+        try:
+            if getattr(conf, name) == "task":
+                wanted = new if task != "compress_content" else _compressible(new)
+                _enqueue(task, wanted)
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            report(fault, exception)
+
+
+_TASKS = (
+    ("THUMBNAILS", "make_thumbnail", "thumbnail task"),
+    ("COMPRESSION", "compress_content", "compression task"),
+    ("ANALYSIS", "analyze_content", "analysis task"),
+)
+"""For each a setting, the task that it asks for, and what its fault is called."""
+
+
+def _compressible(
+    images: Iterable[RequestImage | FurtherImage],
+) -> list[RequestImage | FurtherImage]:
+    types = encodings_of(conf.ENCODINGS)
+    return [each for each in images if each.mime_type in types]
 
 
 def _new(

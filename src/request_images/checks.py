@@ -182,6 +182,7 @@ def _tasks() -> Iterator[CheckMessage]:
     asked = (
         (Conf.THUMBNAILS, "thumbnails are made when somebody looks at them"),
         (Conf.COMPRESSION, "images are compressed by compress_image_contents only"),
+        (Conf.ANALYSIS, "images are analysed by analyze_image_contents only"),
     )
     wanted = [each for each in asked if each[0].given() == "task"]
     why = why_no_worker() if wanted else ""

@@ -20,7 +20,9 @@ from django.utils import timezone
 
 from .classes import SizeClass
 from .facets import AS_DECLARED
-from .models import RequestLog
+from .hamming import HammingDistance
+from .layouts import SAME_LAYOUT
+from .models import ImageContent, RequestLog
 from .querysets import failed, succeeded
 
 
@@ -116,10 +118,29 @@ def begins_with_hash(value: str, columns: Columns) -> Q:
     return on_image("image_hash", lookup)(value, columns)
 
 
-def has_duration(bounds: tuple[float, float | None], columns: Columns) -> Q:
+Bounds = tuple[float, float | None]
+
+
+def has_duration(bounds: Bounds, columns: Columns) -> Q:
     """Those whose view took so long."""
+    return _between(columns.log("duration_ms"), bounds)
+
+
+def has_measure(name: str) -> Condition:
+    """Compare what was measured of the image's content with bounds."""
+    return lambda bounds, columns: _between(columns.image(f"content__{name}"), bounds)
+
+
+def has_layout(layout: str, columns: Columns) -> Q:
+    """Those whose image has the layout of a difference hash."""
+    near = LessThanOrEqual(HammingDistance("layout", layout), SAME_LAYOUT)
+    # Apart from the rows: of each content once, and read from the index of layouts.
+    contents = ImageContent.objects.filter(near, layout__gt="").values("pk")
+    return Q(**{f"{columns.image('content_id')}__in": contents})
+
+
+def _between(column: str, bounds: Bounds) -> Q:
     low, high = bounds
-    column = columns.log("duration_ms")
     condition = Q(**{f"{column}__gte": low})
     return condition if high is None else condition & Q(**{f"{column}__lt": high})
 

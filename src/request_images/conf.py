@@ -269,8 +269,9 @@ class Conf:
         expects="a whole number of pixels above 0",
         accepts=lambda value: _is_int(value) and value > 0,
         meaning=(
-            "No thumbnail is made of an image with more pixels (width times height): "
-            "a crafted file of a few bytes can unfold to gigabytes."
+            "No thumbnail is made of an image with more pixels (width times height), "
+            "nor is it analysed: a crafted file of a few bytes can unfold to "
+            "gigabytes."
         ),
         check_id="request_images.E010",
     )
@@ -439,8 +440,8 @@ class Conf:
         accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
         meaning=(
             "No thumbnail is made of an image that takes more memory to decode, in "
-            "megabytes (1 MB = 1,048,576 bytes). It is told by its format and its "
-            "pixels, before a byte of them is decoded."
+            "megabytes (1 MB = 1,048,576 bytes), nor is it analysed. It is told by its "
+            "format and its pixels, before a byte of them is decoded."
         ),
         check_id="request_images.E028",
     )
@@ -466,6 +467,17 @@ class Conf:
             "image that one of the encodings is for. A worker has to run."
         ),
         check_id="request_images.E030",
+    )
+    ANALYSIS = Setting(
+        "by_command",
+        expects="'by_command' or 'task'",
+        accepts=lambda value: value in ("by_command", "task"),
+        meaning=(
+            "When it is measured what images look like: by `analyze_image_contents`, "
+            "or, with `task`, also by a Django Task that is enqueued for each newly "
+            "stored image. A worker has to run."
+        ),
+        check_id="request_images.E034",
     )
 
     @classmethod

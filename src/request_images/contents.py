@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from .bookkeeping import note_for_deletion
 from .encodings import decode
 from .facets import contents_gone
+from .layouts import LAYOUT_LENGTH
 from .ledger import note_gone
 from .querysets import ImageContentQuerySet
 from .stores import store_of
@@ -69,6 +70,18 @@ class ImageContent(models.Model):
     thumbnail_error = models.CharField(
         _("why there is no thumbnail"), max_length=200, blank=True
     )
+    # What the picture looks like: see `measuring.Measures`.
+    analysis_version = models.PositiveSmallIntegerField(default=0, editable=False)
+    analysis_tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    analysis_tried_at = models.DateTimeField(null=True, editable=False)
+    analysis_error = models.CharField(
+        _("why it is not analysed"), max_length=200, blank=True
+    )
+    brightness = models.FloatField(_("brightness"), null=True, db_index=True)
+    contrast = models.FloatField(_("contrast"), null=True, db_index=True)
+    entropy = models.FloatField(_("entropy (bits)"), null=True, db_index=True)
+    sharpness = models.FloatField(_("sharpness"), null=True, db_index=True)
+    layout = models.CharField(_("layout"), max_length=LAYOUT_LENGTH, blank=True)
     # The last columns: SQLite would read through the bytes to whatever follows them.
     thumbnail = models.BinaryField(_("thumbnail"), null=True)
     data = models.BinaryField(_("bytes"), null=True)
@@ -78,7 +91,11 @@ class ImageContent(models.Model):
     class Meta:
         verbose_name = _("image content")
         verbose_name_plural = _("image contents")
-        indexes = (models.Index(fields=["storage", "name"], name="content_object"),)
+        indexes = (
+            models.Index(fields=["storage", "name"], name="content_object"),
+            models.Index(fields=["analysis_version", "id"], name="content_analysis"),
+            models.Index(fields=["layout"], name="content_layout"),
+        )
 
     def __str__(self) -> str:
         return self.image_hash

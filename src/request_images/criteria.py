@@ -36,6 +36,8 @@ from .conditions import (
     has_bits_per_pixel,
     has_duration,
     has_file_size,
+    has_layout,
+    has_measure,
     has_megapixels,
     has_outcome,
     has_status,
@@ -54,6 +56,7 @@ from .parameters import (
     any_text,
     end,
     hash_or_part,
+    layout_hash,
     logged_endpoint,
     moment,
     one_of,
@@ -70,6 +73,13 @@ DECLARED = {
     AS_DECLARED: _("what the client said"),
     OTHER: _("another type than the client said"),
 }
+MEASURES: Mapping[str, str | Promise] = {
+    "brightness": _("brightness"),
+    "contrast": _("contrast"),
+    "entropy": _("entropy (bits)"),
+    "sharpness": _("sharpness"),
+}
+"""What is measured of a picture, and what it is called."""
 _LARGEST = 2**31 - 1  # what a column of PostgreSQL holds
 
 AnyQuerySet = TypeVar("AnyQuerySet", bound=QuerySet[Any])
@@ -192,6 +202,13 @@ CRITERIA = {
             "seen_before", _("seen before"), yes_or_no, on_image("is_repeated"), said
         ),
         Criterion("hash", _("SHA-256"), hash_or_part, begins_with_hash),
+        *(
+            Criterion(name, label, amounts, has_measure(name))
+            for name, label in MEASURES.items()
+        ),
+        Criterion(
+            "layout", _("layout"), layout_hash, has_layout, lambda layout: layout[:12]
+        ),
     )
 }
 PERIOD = ("days", "since", "until")

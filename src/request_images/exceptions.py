@@ -17,12 +17,12 @@ class InspectionError(RequestImagesError, ValueError):
     """The header of an image could not be read."""
 
 
-class ThumbnailError(RequestImagesError, ValueError):
-    """No thumbnail can be made of these bytes: the text says why."""
+class PictureRefused(RequestImagesError, ValueError):
+    """These bytes are not decoded to pixels: the text says why."""
 
 
-class ThumbnailNotYet(RequestImagesError, RuntimeError):
-    """There is no thumbnail for now: somebody draws it, or others are before it."""
+class NotYet(RequestImagesError, RuntimeError):
+    """There is no answer for now: somebody is at it, or others are before it."""
 
 
 class StoreUnavailable(RequestImagesError, RuntimeError):

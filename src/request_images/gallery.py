@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .conditions import Columns, Unindexed
 from .criteria import OUTCOMES, Criteria
+from .likeness import COMMAND, Alike, Likeness, likeness_of
 from .models import RequestImage
 from .paging import SORTS, Walk
 from .parameters import WrongParameter, one_of
@@ -33,6 +34,7 @@ GROUPINGS: Mapping[str, str | Promise] = {
     "outcome": _("failed beside succeeded"),
     "error_type": _("by error type"),
     "image": _("the same image once"),
+    "layout": _("by layout"),
 }
 PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
     "newest": (_("Newest"), {}),
@@ -42,6 +44,7 @@ PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
     "beside": (_("Failed beside succeeded"), {"group": "outcome"}),
     "errors": (_("By error type"), {"group": "error_type"}),
     "repeated": (_("Most repeated"), {"group": "image"}),
+    "layouts": (_("By layout"), {"group": "layout"}),
 }
 _DEFAULT_SORT = "newest"
 OWN_PARAMETERS = ("sort", "group", "at", "before")
@@ -76,12 +79,14 @@ class Page:
         before: The picture that the page before this one ends with the one before.
         behind: The picture that the next page begins with.
         since: When those begin that were looked at; None for all that match.
+        told: What else is to be known of them, in sentences.
     """
 
     sections: Sequence[Section]
     before: RequestImage | None = None
     behind: RequestImage | None = None
     since: datetime | None = None
+    told: Sequence[str] = ()
 
 
 def images() -> QuerySet[Any]:
@@ -170,6 +175,7 @@ class Gallery:
             "outcome": self._by_outcome,
             "error_type": self._by_error_type,
             "image": self._by_image,
+            "layout": self._by_layout,
         }
         return grouped.get(self.group, self._in_order)()
 
@@ -251,3 +257,46 @@ class Gallery:
         shown = [found[pk] for pk in counts if pk in found]
         notes = [times_seen(counts[image.pk]) for image in shown]
         return Page([Section(shown, self.criteria, notes=notes)], since=since)
+
+    def _by_layout(self) -> Page:
+        rows, since = self._newest(self.criteria)
+        found = likeness_of(rows)
+        shown = [_some(each) for each in found.groups[:GROUPS]]
+        pictures = images().in_bulk([pk for pks in shown for pk in pks])
+        sections = [
+            Section(
+                [pictures[pk] for pk in pks if pk in pictures],
+                self.criteria.having(layout=each.layout),
+                ngettext(
+                    "%(count)d picture, %(failed)d failed",
+                    "%(count)d pictures, %(failed)d failed",
+                    len(each),
+                )
+                % {"count": len(each), "failed": len(each.failed)},
+                more=len(each) > GROUP_SIZE,
+            )
+            for each, pks in zip(found.groups, shown, strict=False)
+        ]
+        return Page(sections, since=since, told=list(_told(found)))
+
+
+def _some(alike: Alike) -> list[int]:
+    """Return half a group of failed pictures beside half a one of others, or more."""
+    half = GROUP_SIZE // 2
+    bad = alike.failed[: max(half, GROUP_SIZE - len(alike.succeeded))]
+    return [*bad, *alike.succeeded[: GROUP_SIZE - len(bad)]]
+
+
+def _told(found: Likeness) -> Iterator[str]:
+    numbers = {"some": found.grouped, "all": found.analysed}
+    if found.analysed:
+        text = gettext("Grouped: the newest %(some)d of %(all)d analysed pictures.")
+        yield text % numbers
+        if not found.groups:
+            yield gettext("No two of them have the same layout.")
+    if found.waiting:
+        yield ngettext(
+            "%(count)d picture is not analysed yet: run %(command)s.",
+            "%(count)d pictures are not analysed yet: run %(command)s.",
+            found.waiting,
+        ) % {"count": found.waiting, "command": COMMAND}

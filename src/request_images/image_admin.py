@@ -20,10 +20,11 @@ from django.utils.translation import gettext_lazy as _
 
 from . import showing
 from .actions import PinActions
+from .criteria import MEASURES
 from .filters import CriteriaFilter, ImageOutcomeFilter, search
 from .gallery import times_seen
 from .gallery_pages import GalleryPages
-from .models import FurtherImage, RequestImage
+from .models import FurtherImage, ImageContent, RequestImage
 from .picture_pages import PicturePages
 from .querysets import failed
 from .readonly import LOGS, ORIGINALS, Tool
@@ -33,6 +34,7 @@ _OF_IMAGE = (
     ("dimensions", "size", "mime_type"),
     ("color_mode", "is_animated", "has_orientation", "declared_type"),
     "image_hash",
+    "looks",
     ("seen", "is_repeated", "source", "capture"),
 )
 _OF_REQUEST = (("endpoint", "status", "duration"), "created_at")
@@ -196,6 +198,22 @@ class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
         return format_html(
             '<a href="{}?hash={}">{}</a>', url, image.image_hash, times_seen(counts)
         )
+
+    @admin.display(description=_("looks"))
+    def looks(self, image: RequestImage) -> SafeString | str:
+        """What the picture looks like in numbers, and a link to those alike."""
+        contents = ImageContent.objects.only(
+            "analysis_error", "analysis_version", "layout", *MEASURES
+        )
+        content = contents.filter(pk=image.content_id).first()
+        if content is None:
+            return self.get_empty_value_display()
+        text = showing.measures(content)
+        if not content.layout:
+            return text
+        url = f"{self.url_of('requestimage_gallery')}?layout={content.layout}"
+        link = gettext("Pictures of the same layout")
+        return format_html('{}; <a href="{}">{}</a>', text, url, link)
 
     @admin.display(description=_("method"))
     def method(self, image: RequestImage) -> str:

@@ -17,6 +17,7 @@ from .summary import is_known
 _WHOLE = re.compile(r"[0-9]{1,10}")
 _AMOUNTS = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,6})?)-([0-9]{1,10}(?:\.[0-9]{1,6})?)?")
 _STATUS = re.compile(r"[1-5](?:[0-9]{2}|xx)")
+_LAYOUT = re.compile(r"[0-9a-f]{64}")
 _HASH = re.compile(r"[0-9a-fA-F]{4,64}")
 
 
@@ -121,3 +122,10 @@ def size_class(known: Sequence[SizeClass]) -> Callable[[str], SizeClass]:
     by_name = {size.name: size for size in known}
     is_one = one_of(by_name)
     return lambda value: by_name[is_one(value)]
+
+
+def layout_hash(value: str) -> str:
+    """A difference hash of 256 bits."""
+    if not _LAYOUT.fullmatch(value):
+        raise ValueError(gettext("not 64 hexadecimal digits"))
+    return value

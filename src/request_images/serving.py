@@ -16,10 +16,10 @@ from .drawing import thumbnail_of
 from .exceptions import (
     DecodingFailed,
     EncodingUnavailable,
+    NotYet,
     ObjectDamaged,
     ObjectMissing,
     StorageError,
-    ThumbnailNotYet,
 )
 from .formats import HEAD_SIZE, MIME_TYPES, sniff
 from .health import report
@@ -95,7 +95,7 @@ def thumbnail_response(image: ReceivedImage) -> HttpResponseBase | None:
         return None
     except StorageError as error:
         return _failed_response(error)
-    except ThumbnailNotYet:
+    except NotYet:
         headers = {**_HEADERS, "Retry-After": str(RETRY_SECONDS)}
         return HttpResponse(
             _NOT_YET, content_type="image/svg+xml", status=503, headers=headers

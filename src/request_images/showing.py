@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 from .classes import megapixels_in_words
 from .conf import conf
+from .criteria import MEASURES
 from .health import ProcessHealth
-from .models import FurtherImage, ReceivedImage, RequestLog
+from .models import FurtherImage, ImageContent, ReceivedImage, RequestLog
 from .monitoring import Vitals
 from .outcome import CaptureStatus
 from .standing import Standing
@@ -85,6 +86,18 @@ def kept(teller: RequestLog | FurtherImage) -> str:
         status = f"{status} ({teller.capture_detail})"
     is_pinned = isinstance(teller, RequestLog) and teller.is_pinned
     return f"{status}, {gettext('pinned')}" if is_pinned else status
+
+
+def measures(content: ImageContent) -> str:
+    """Return what a content looks like in numbers, or why that is not known."""
+    if content.analysis_error:
+        return gettext("cannot be analysed: %s") % content.analysis_error
+    if not content.analysis_version:
+        return gettext("not analysed yet")
+    return ", ".join(
+        f"{label} {formats.number_format(getattr(content, name), 1)}"
+        for name, label in MEASURES.items()
+    )
 
 
 def standing(among: Standing) -> str:

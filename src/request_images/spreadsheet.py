@@ -8,13 +8,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .criteria import Criteria
+from django.db.models import F
+
+from .criteria import MEASURES, Criteria
 from .models import RequestImage, RequestLog
 from .paging import SORTS, Walk
 
 CHUNK = 1000
 """How many requests are in memory at once."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+_MEASURED = (*MEASURES, "layout")
 
 _Column = Callable[[RequestLog, RequestImage | None], Any]
 
@@ -60,20 +64,24 @@ LOG_COLUMNS: Mapping[str, _Column] = {
     "metadata": lambda log, image: json.dumps(log.metadata, ensure_ascii=False),
 }
 IMAGE_COLUMNS: Mapping[str, _Column] = {
-    name: _of_image(name)
-    for name in (
-        "image_hash",
-        "mime_type",
-        "file_size",
-        "width",
-        "height",
-        "source",
-        "color_mode",
-        "is_animated",
-        "has_orientation",
-        "declared_type",
-        "is_repeated",
-    )
+    **{
+        name: _of_image(name)
+        for name in (
+            "image_hash",
+            "mime_type",
+            "file_size",
+            "width",
+            "height",
+            "source",
+            "color_mode",
+            "is_animated",
+            "has_orientation",
+            "declared_type",
+            "is_repeated",
+        )
+    },
+    # Selected beside the log: a content has the bytes, too.
+    **{name: _of_log(name) for name in _MEASURED},
 }
 
 
@@ -103,6 +111,11 @@ def csv_chunks(criteria: Criteria, *, with_images: bool) -> Iterator[str]:
     columns = {**LOG_COLUMNS, **(IMAGE_COLUMNS if with_images else {})}
     yield _lines([columns])
     logs = RequestLog.objects.select_related("image")
+    if with_images:
+        measured = {
+            name: F(f"image__content__{name}") for name in (*MEASURES, "layout")
+        }
+        logs = logs.annotate(**measured)
     walk = Walk(logs, criteria, SORTS["newest"])
     page = walk.page(CHUNK)
     while page:

@@ -1,4 +1,4 @@
-"""Django Tasks: a thumbnail, a smaller form; for projects whose TASKS have a worker.
+"""Django Tasks for each new image, for projects whose TASKS have a worker.
 
 Importing it needs Django 6.0, or the package django-tasks before that.
 """
@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from . import compressing
+from .analysing import ANALYSIS
 from .conf import conf
-from .drawing import Fate, draw
+from .deriving import Derivation, Fate, try_to_derive
+from .drawing import THUMBNAIL
 from .tasking import is_enqueuing, tasks_api
 
 _task: Callable[[Callable[..., str]], Any] = tasks_api().task()
@@ -29,9 +31,20 @@ def make_thumbnail(content_pk: int) -> str:
     Returns:
         ``"made"``, ``"impossible"`` or ``"skipped"``.
     """
-    if is_enqueuing():  # a queue that is set to run everything at once, as for tests
-        return Fate.SKIPPED.value
-    return draw(content_pk, wait=PATIENCE_SECONDS).value
+    return _derive(THUMBNAIL, content_pk)
+
+
+@_task
+def analyze_content(content_pk: int) -> str:
+    """Measure what a content looks like, unless it is known or cannot be.
+
+    Args:
+        content_pk: The primary key of the `ImageContent`.
+
+    Returns:
+        ``"made"``, ``"impossible"`` or ``"skipped"``.
+    """
+    return _derive(ANALYSIS, content_pk)
 
 
 @_task
@@ -52,3 +65,9 @@ def compress_content(content_pk: int) -> str:
     if is_enqueuing():
         return compressing.Fate.SKIPPED.value
     return compressing.compress(content_pk, conf.ENCODINGS).value
+
+
+def _derive(what: Derivation, content_pk: int) -> str:
+    if is_enqueuing():  # a queue that is set to run everything at once, as for tests
+        return Fate.SKIPPED.value
+    return try_to_derive(what, content_pk, wait=PATIENCE_SECONDS).value

@@ -208,6 +208,51 @@ class Migration(migrations.Migration):
                         verbose_name="why there is no thumbnail",
                     ),
                 ),
+                (
+                    "analysis_version",
+                    models.PositiveSmallIntegerField(default=0, editable=False),
+                ),
+                (
+                    "analysis_tries",
+                    models.PositiveSmallIntegerField(default=0, editable=False),
+                ),
+                ("analysis_tried_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "analysis_error",
+                    models.CharField(
+                        blank=True,
+                        max_length=200,
+                        verbose_name="why it is not analysed",
+                    ),
+                ),
+                (
+                    "brightness",
+                    models.FloatField(
+                        db_index=True, null=True, verbose_name="brightness"
+                    ),
+                ),
+                (
+                    "contrast",
+                    models.FloatField(
+                        db_index=True, null=True, verbose_name="contrast"
+                    ),
+                ),
+                (
+                    "entropy",
+                    models.FloatField(
+                        db_index=True, null=True, verbose_name="entropy (bits)"
+                    ),
+                ),
+                (
+                    "sharpness",
+                    models.FloatField(
+                        db_index=True, null=True, verbose_name="sharpness"
+                    ),
+                ),
+                (
+                    "layout",
+                    models.CharField(blank=True, max_length=64, verbose_name="layout"),
+                ),
                 ("thumbnail", models.BinaryField(null=True, verbose_name="thumbnail")),
                 ("data", models.BinaryField(null=True, verbose_name="bytes")),
             ],
@@ -215,7 +260,11 @@ class Migration(migrations.Migration):
                 "verbose_name": "image content",
                 "verbose_name_plural": "image contents",
                 "indexes": [
-                    models.Index(fields=["storage", "name"], name="content_object")
+                    models.Index(fields=["storage", "name"], name="content_object"),
+                    models.Index(
+                        fields=["analysis_version", "id"], name="content_analysis"
+                    ),
+                    models.Index(fields=["layout"], name="content_layout"),
                 ],
             },
         ),
