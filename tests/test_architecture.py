@@ -15,7 +15,8 @@ FLOORS = (
         "conf exceptions exits signals formats payload columns health breaker pillow "
         "findings segments isobmff decoding texts parsed quota pacing reckoning "
         "tasking histograms tallies periods charts classes streaming separation "
-        "insertion outcome endings bookkeeping accesses arguments settling layouts"
+        "insertion outcome endings bookkeeping accesses arguments settling layouts "
+        "progress"
     ),
     (
         "keeping searching walking rescue headers traits stores backlog spoolfile "
@@ -44,7 +45,7 @@ FLOORS = (
     "panels gallery_pages",
     "image_admin dashboard",
     "log_admin",
-    "progress alone mixins testing admin",
+    "alone mixins testing admin",
     (
         "analyze_image_contents compress_image_contents urls cleanup_old_images "
         "make_thumbnails move_image_contents request_images_health "
