@@ -384,6 +384,7 @@ class TestBounds:
         rollups.update(period.before.since)
         with capture_queries() as queries:
             found = summarize(period)
+            found.read(*Facet)
             found.overall()
             for facet in Facet:
                 found.by(facet)
