@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from request_images import gallery, paging
+from request_images.exceptions import TooManyRequests
 from request_images.gallery import PRESETS
 from request_images.models import RequestImage
 from request_images.paging import SORTS
@@ -254,6 +255,24 @@ class TestGroups:
         assert page.context["page"].since is not None
         assert "the newest pictures that match, since" in html(page)
         assert "xyzzy" not in html(page)
+
+    @pytest.mark.parametrize("group", ["", "outcome", "error_type", "image"])
+    def test_says_that_it_takes_too_long(self, show, monkeypatch, group):
+        """And leads to shorter periods, with all else that was asked for."""
+        make(1)
+
+        def refuse(*args, **kwargs):
+            raise TooManyRequests("To look at them takes too long.")
+
+        module = gallery if group == "image" else paging
+        monkeypatch.setattr(module, "limited", refuse)
+        page = show(f"?group={group}&sort=slowest&since=2020-01-01")
+        assert shown(page) == []
+        assert "This takes too long for so many requests." in html(page)
+        assert "No picture matches" not in html(page)
+        query = page.context["periods"][0]["query"]
+        assert "days=1&sort=slowest" in query
+        assert "since" not in query
 
 
 class TestFilter:

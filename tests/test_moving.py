@@ -440,7 +440,7 @@ class TestCrash:
 
 
 def test_statistics_follow(bucket):
-    """What is stored where is counted by the hour when it came, also when that is over."""
+    """What is stored where is counted by the hour when it came, long over."""
     keep(1)
     ImageContent.objects.update(created_at=timezone.now() - timedelta(days=2))
     [size] = ImageContent.objects.values_list("stored_size", flat=True)
