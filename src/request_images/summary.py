@@ -169,7 +169,8 @@ class Summary:
     def stored_bytes(self) -> dict[str, int]:
         """Return the bytes of contents that came in the period, by storage alias.
 
-        Of all endpoints. Those that are gone by now are counted as well.
+        Of all endpoints, and of those contents that are still there: the ones that are
+        gone are those of `Facet.CONTENT_GONE`.
         """
         cells = self._cells(Facet.CONTENT)
         return {value or "": tally.total_bytes for value, tally in cells.items()}
