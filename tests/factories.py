@@ -199,6 +199,12 @@ def capture_queries():
     queries += [query["sql"] for query in captured.captured_queries]
 
 
+def questions(queries: Iterable[str]) -> list[str]:
+    """Return those of some queries that are no part of a transaction or of a limit."""
+    others = ("SAVEPOINT", "statement_timeout", "max_statement_time")
+    return [sql for sql in queries if not any(word in sql for word in others)]
+
+
 def loading_bytes(queries: Iterable[str]) -> list[str]:
     """Return those of some queries that read an image's bytes or its thumbnail."""
     columns = ['"data"', '"thumbnail"', "`data`", "`thumbnail`"]

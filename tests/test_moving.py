@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
@@ -17,7 +18,9 @@ from request_images.deletion import delete_pending
 from request_images.management.commands.move_image_contents import Command
 from request_images.models import ImageContent, PendingDeletion
 from request_images.moving import move
+from request_images.periods import Period
 from request_images.retention import clean
+from request_images.summary import summarize
 
 from .factories import capture_queries, until
 from .images import draw
@@ -434,3 +437,14 @@ class TestCrash:
         delete_now()
         all_is_there(1, 2)
         assert len(objects()) + len(objects("other")) == (0 if to == "database" else 2)
+
+
+def test_statistics_follow(bucket):
+    """What is stored where is counted by the hour when it came, long over."""
+    keep(1)
+    ImageContent.objects.update(created_at=timezone.now() - timedelta(days=2))
+    [size] = ImageContent.objects.values_list("stored_size", flat=True)
+    period = Period.last_days(5)
+    assert summarize(period).stored_bytes() == {"": size}
+    run()
+    assert summarize(period).stored_bytes() == {ALIAS: size}

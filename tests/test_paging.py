@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 from django.http import QueryDict
 
-from request_images import paging
+from request_images import live, paging
 from request_images.criteria import Criteria
+from request_images.exceptions import TooManyRequests
 from request_images.gallery import images
 from request_images.models import RequestImage
 from request_images.paging import SORTS, Walk
@@ -95,3 +98,33 @@ class TestWalk:
         newest = ordered("newest")
         expected = newest[2].created_at if paging.MANY == 3 else None
         assert walk("newest").since() == expected
+
+
+@pytest.mark.usefixtures("rows")
+class TestLimits:
+    @pytest.mark.parametrize("sort", SORTS)
+    def test_a_walk_that_is_given_up(self, sort, monkeypatch):
+        """All that match are sorted then: the same rows in the same order."""
+        monkeypatch.setattr(paging, "limited", too_slow(0.25))
+        found = Walk(images(), Criteria({}, {}), SORTS[sort], 1.0)
+        assert found.page(3) == ordered(sort)[:3]
+        assert found.after(ordered(sort)[2], 9) == ordered(sort)[3:]
+
+    def test_that_are_too_short(self, monkeypatch):
+        """It is refused, not waited for."""
+        monkeypatch.setattr(paging, "limited", too_slow(1.0))
+        with pytest.raises(TooManyRequests):
+            Walk(images(), Criteria({}, {}), SORTS["newest"], 1.0).page(3)
+
+
+def too_slow(most: float):
+    """Return limits of which those up to some seconds are always reached."""
+
+    @contextmanager
+    def limits(using, seconds):
+        with live.limited(using, seconds):
+            yield
+        if seconds <= most:
+            raise TooManyRequests("To look at them takes too long.")
+
+    return limits

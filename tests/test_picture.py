@@ -9,9 +9,16 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from request_images import standing
+from request_images import paging, standing
+from request_images.exceptions import TooManyRequests
 
-from .factories import capture_queries, loading_bytes, make_image, make_superuser
+from .factories import (
+    capture_queries,
+    loading_bytes,
+    make_image,
+    make_superuser,
+    questions,
+)
 from .images import draw
 
 pytestmark = pytest.mark.django_db
@@ -186,8 +193,19 @@ class TestPage:
             with capture_queries() as queries:
                 look(image, "?endpoint=solve&sort=slowest")
             assert loading_bytes(queries) == []
-            counts.append(len(queries))
+            counts.append(len(questions(queries)))
         assert counts[0] == counts[1] <= 14
+
+    def test_is_shown_without_its_neighbours(self, look, monkeypatch):
+        """Where to find them takes too long."""
+
+        def refuse(*args, **kwargs):
+            raise TooManyRequests("To look at them takes too long.")
+
+        images = [make_image(days_old=days) for days in range(3)]
+        assert 'rel="next"' in look(images[1])
+        monkeypatch.setattr(paging, "limited", refuse)
+        assert 'rel="next"' not in look(images[1])
 
     def test_has_no_style_and_no_script_of_ours_inline(self, look):
         html = look(make_image())

@@ -76,9 +76,12 @@ class TestWhatIsThere:
         assert found.levels()[-1][1] == 82
         assert found.daily == 77 / 4
         assert (found.limit, found.keeps_days) == (1024 * 1024, 30)
+        settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 20
+        assert stock_of(summarize(since_ever(period)), period).keeps_days == 20
 
     def test_of_none(self, settings):
         settings.REQUEST_IMAGES_RETENTION_DAYS = None
+        settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = None
         period = Period.last_days(30)
         found = stock_of(summarize(since_ever(period)), period)
         assert (found.total, found.daily, found.limit) == (0, 0.0, None)

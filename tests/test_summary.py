@@ -93,6 +93,19 @@ def rounded(groups):
     ]
 
 
+def counted(courses):
+    return {
+        facet: [
+            {
+                value: (tally.count, tally.failed, dict(tally.histogram))
+                for value, tally in cells.items()
+            }
+            for cells in course
+        ]
+        for facet, course in courses.items()
+    }
+
+
 def by_rows(period: Period, **filters: object) -> Summary:
     return summarize_rows(RequestLog.objects.filter(**filters), period)
 
@@ -345,6 +358,22 @@ class TestBounds:
         assert found.rest(Facet.RELEASE, top=1000).request_count == 20
         assert found.rest(Facet.RELEASE, top=1).request_count == 119
 
+    def test_days_of_more_values_than_are_told_apart(self, settings, at):
+        """Then nothing can be taken away from a day: it is added up by the hour."""
+        settings.TIME_ZONE = "Asia/Tokyo"
+        at(2026, 6, 10, 15, 20)
+        fill(3, 40)
+        for number in range(120):
+            hours = 24 + number % 24
+            values = {"status_code": 500, "created_at": timezone.now() - hours * HOUR}
+            make_log(error_type=f"{number}", release="1.0", **values)
+        period = Period.last_days(3)
+        rollups.update(period.since)
+        slots = [(since, until) for _, since, until in period.days()]
+        facets = (Facet.ALL, Facet.ERROR, Facet.RELEASE)
+        found = summarize(period).courses(slots, facets)
+        assert counted(found) == counted(by_rows(period).courses(slots, facets))
+
     def test_a_reader_works_for_a_moment_only(self, at, monkeypatch):
         """What it does not come to is told, and comes later."""
         at(2026, 6, 10, 15, 20)
@@ -391,6 +420,7 @@ class TestBounds:
         rollups.update(period.before.since)
         with capture_queries() as queries:
             found = summarize(period)
+            found.read(*Facet)
             found.overall()
             for facet in Facet:
                 found.by(facet)

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from request_images.facets import FILE_SIZES, MEGAPIXELS, Facet, gather
 from request_images.histograms import bucket_of, percentiles
-from request_images.tallies import Tally, add_packed, add_up, capped, pack, unpack
+from request_images.tallies import (
+    Tally,
+    add_packed,
+    add_up,
+    capped,
+    pack,
+    take_from,
+    unpack,
+)
 
 DURATIONS = st.lists(st.floats(0.001, 1e8), min_size=1, max_size=50)
 CELLS = st.dictionaries(
@@ -27,12 +35,25 @@ CELLS = st.dictionaries(
     max_size=5,
 )
 
+SOME = CELLS.map(lambda cells: {v: tally for v, tally in cells.items() if tally.count})
+
 
 @given(CELLS)
 def test_what_is_packed_comes_out_again(cells):
     """Nothing of it is lost, whatever the values and however large the sums."""
     assert unpack(pack(cells)) == cells
     assert unpack(memoryview(pack(cells))) == cells
+
+
+@given(SOME, SOME)
+def test_what_is_taken_away_again_was_never_there(cells, others):
+    """Nothing of it is left: no value, no bucket."""
+    both = add_up([cells, others])
+    take_from(both, others)
+    assert both.keys() == cells.keys()
+    for value, tally in both.items():
+        assert tally.count == cells[value].count
+        assert tally.histogram == cells[value].histogram
 
 
 @given(st.lists(DURATIONS, min_size=1, max_size=10), st.sampled_from([0.5, 0.95, 0.99]))

@@ -146,6 +146,7 @@ class DashboardPages(ReadOnlyAdmin):
         yield gettext("Health"), self.url_of("requestlog_health")
 
     def _overview(self, overview: Overview, asked: Asked) -> dict[str, Any]:
+        overview.read()
         context: dict[str, Any] = {
             "period": overview.period,
             "missing": _missing(overview),

@@ -146,11 +146,7 @@ class Figures:
         overview = self.overview
         values: dict[str, str] = {}
         stacks = []
-        for (since, until), cells in zip(
-            overview.slots,
-            overview.now.course(overview.slots, Facet.ERROR),
-            strict=True,
-        ):
+        for (since, until), cells in zip(overview.slots, overview.errors, strict=True):
             counts: dict[str, int] = {}
             for value, tally in cells.items():
                 kind = name_of(Facet.ERROR, value)

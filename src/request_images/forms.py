@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from .classes import (
     ASPECTS,
@@ -19,7 +20,7 @@ from .classes import (
     file_size_in_words,
     megapixels_in_words,
 )
-from .criteria import CRITERIA, DECLARED, OUTCOMES, said
+from .criteria import CRITERIA, DECLARED, OUTCOMES, PERIOD, said
 from .facets import NO, YES
 from .formats import MIME_TYPES
 from .gallery import GROUPINGS, Gallery, Page
@@ -94,3 +95,16 @@ def fields_of(gallery: Gallery, page: Page) -> list[Field]:
     fields.append(Field("sort", _("order"), gallery.own_sort, sorts[1:]))
     fields.append(Field("group", _("groups"), gallery.group, list(GROUPINGS.items())))
     return fields
+
+
+def periods_of(gallery: Gallery) -> list[dict[str, str]]:
+    """Return periods to narrow the gallery to, in words, each with its query string."""
+    rest = gallery.criteria.without(*PERIOD)
+    return [
+        {
+            "text": ngettext("%(days)d day", "%(days)d days", int(days))
+            % {"days": int(days)},
+            "query": gallery.query(rest.having(days=days)),
+        }
+        for days in _DAYS
+    ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from heapq import nlargest, nsmallest
 from typing import Any
 
-from django.db.models import Count, F, Max, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.db.models import Count, F, Max, QuerySet
 from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
@@ -19,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from .conditions import Columns, Unindexed
 from .criteria import OUTCOMES, Criteria
 from .likeness import COMMAND, Alike, Likeness, likeness_of
+from .live import SECONDS, limited
 from .models import RequestImage
 from .paging import SORTS, Walk
 from .parameters import WrongParameter, one_of
@@ -167,10 +169,14 @@ class Gallery:
     @cached_property
     def walk(self) -> Walk:
         """The pictures that match, in their order."""
-        return Walk(images(), self.criteria, SORTS[self.sort])
+        return self._walk(self.criteria, self.sort)
 
     def page(self) -> Page:
-        """Return what is to be shown."""
+        """Return what is to be shown.
+
+        Raises:
+            TooManyRequests: To find it takes too long.
+        """
         grouped = {
             "outcome": self._by_outcome,
             "error_type": self._by_error_type,
@@ -178,6 +184,9 @@ class Gallery:
             "layout": self._by_layout,
         }
         return grouped.get(self.group, self._in_order)()
+
+    def _walk(self, criteria: Criteria, sort: str) -> Walk:
+        return Walk(images(), criteria, SORTS[sort], SECONDS)
 
     def _in_order(self) -> Page:
         if self._before is not None:
@@ -201,49 +210,52 @@ class Gallery:
         sections = []
         for outcome, label in OUTCOMES.items():
             criteria = self.criteria.having(outcome=outcome)
-            walk = Walk(images(), criteria, SORTS[self.sort])
-            found = walk.page(COLUMN_SIZE + 1)
+            found = self._walk(criteria, self.sort).page(COLUMN_SIZE + 1)
             shown, more = found[:COLUMN_SIZE], len(found) > COLUMN_SIZE
             sections.append(Section(shown, criteria, str(label), more=more))
         return Page(sections)
 
-    def _newest(self, criteria: Criteria) -> tuple[QuerySet[Any], datetime | None]:
-        # What is grouped is read whole, so it is bounded.
-        since = Walk(images(), criteria, SORTS[_DEFAULT_SORT]).since()
-        rows = images().order_by()
-        if since is None:
-            return criteria.apply(rows), since
-        rows = criteria.apply(rows, walked="created_at")
-        return rows.filter(created_at__gte=since), since
-
     def _by_error_type(self) -> Page:
+        # What is grouped is read whole, so it is bounded; and in one go, not counted
+        # first and then looked up: to walk through very many rows is what takes time.
+        # Statistics know how many requests failed, but not of which there is a picture.
         criteria = self.criteria.having(outcome="failed")
-        rows, since = self._newest(criteria)
-        counted = rows.values_list("log__error_type").annotate(n=Count("pk"))
-        counts = dict(counted.order_by("-n", "log__error_type")[:GROUPS])
+        walk = self._walk(criteria, _DEFAULT_SORT)
         sort = SORTS[self.sort]
-        key = F(sort.column(Columns(RequestImage)))
-        pk = F("pk")
-        order = [key.desc(), pk.desc()] if sort.descending else [key.asc(), pk.asc()]
-        place = Window(RowNumber(), [F("log__error_type")], order)
-        found = rows.filter(log__error_type__in=counts).annotate(place=place)
-        found = found.filter(place__lte=GROUP_SIZE).order_by("place")
-        by_type: dict[str, list[RequestImage]] = {name: [] for name in counts}
-        for image in found:
-            by_type[image.log.error_type].append(image)
+        by_type: defaultdict[str, list[tuple[Any, int]]] = defaultdict(list)
+        column = sort.column(Columns(RequestImage))
+        rows = walk.newest("log__error_type", column, "pk", "created_at")
+        for name, key, pk, _time in rows:
+            by_type[name].append((key, pk))
+        ranked = sorted(by_type.items(), key=lambda item: (-len(item[1]), item[0]))
+        chosen = {}
+        for name, of_type in ranked[:GROUPS]:
+            known = [each for each in of_type if each[0] is not None]
+            first = nlargest if sort.descending else nsmallest
+            chosen[name] = [pk for _, pk in first(GROUP_SIZE, known)]
+        found = images().in_bulk([pk for pks in chosen.values() for pk in pks])
         sections = [
             Section(
-                by_type[name],
+                [found[pk] for pk in pks if pk in found],
                 criteria.having(error_type=name) if name else criteria,
-                f"{name or gettext('without an error type')} ({count})",
-                more=bool(name) and count > GROUP_SIZE,
+                f"{name or gettext('without an error type')} ({len(by_type[name])})",
+                more=bool(name) and len(by_type[name]) > GROUP_SIZE,
             )
-            for name, count in counts.items()
+            for name, pks in chosen.items()
         ]
-        return Page(sections, since=since)
+        return Page(sections, since=rows[-1][-1] if walk.is_long else None)
+
+    def _newest(self) -> tuple[QuerySet[Any], datetime | None]:
+        # What is grouped is read whole, so it is bounded.
+        since = self._walk(self.criteria, _DEFAULT_SORT).since()
+        rows = images().order_by()
+        if since is None:
+            return self.criteria.apply(rows), None
+        rows = self.criteria.apply(rows, walked="created_at")
+        return rows.filter(created_at__gte=since), since
 
     def _by_image(self) -> Page:
-        rows, since = self._newest(self.criteria)
+        rows, since = self._newest()
         # By the index of the hashes SQLite would read all of them.
         rows = rows.annotate(same=Unindexed(F("image_hash"))).exclude(same="")
         counted = rows.values("same").annotate(
@@ -252,15 +264,17 @@ class Gallery:
             latest=Max("pk"),
         )
         repeated = counted.filter(seen__gt=1).order_by("-seen", "same")
-        counts = {row["latest"]: row for row in repeated[:PAGE_SIZE]}
+        with limited(rows.db):
+            counts = {row["latest"]: row for row in repeated[:PAGE_SIZE]}
         found = images().in_bulk(counts)
         shown = [found[pk] for pk in counts if pk in found]
         notes = [times_seen(counts[image.pk]) for image in shown]
         return Page([Section(shown, self.criteria, notes=notes)], since=since)
 
     def _by_layout(self) -> Page:
-        rows, since = self._newest(self.criteria)
-        found = likeness_of(rows)
+        rows, since = self._newest()
+        with limited(rows.db):
+            found = likeness_of(rows)
         shown = [_some(each) for each in found.groups[:GROUPS]]
         pictures = images().in_bulk([pk for pks in shown for pk in pks])
         sections = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -20,8 +21,8 @@ from . import forms, showing
 from .conf import conf
 from .criteria import Criteria
 from .curl import curl_command
-from .exceptions import SourceError
-from .gallery import PRESETS, Gallery, Section
+from .exceptions import SourceError, TooManyRequests
+from .gallery import PRESETS, Gallery, Page, Section
 from .models import RequestImage
 from .paging import MANY
 from .readonly import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
@@ -64,7 +65,12 @@ class GalleryPages(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         gallery = Gallery(request.GET)
-        page = gallery.page()
+        page, count, is_too_many = Page([]), "", False
+        try:
+            page = gallery.page()
+            count = "" if gallery.group else _counted(gallery.walk.count)
+        except TooManyRequests:
+            is_too_many = True
         is_empty = not any(section.images for section in page.sections)
         context = {
             **self.admin_site.each_context(request),
@@ -81,12 +87,14 @@ class GalleryPages(ReadOnlyAdmin):
             ],
             "page": page,
             "many": MANY,
-            "count": None if gallery.group else _counted(gallery.walk.count),
+            "count": count,
             "before_url": page.before and gallery.query(before=page.before.pk),
             "behind_url": page.behind and gallery.query(at=page.behind.pk),
             "first_url": page.before and gallery.query(),
             "tools": self._gallery_tools(request, gallery),
             "is_empty": is_empty,
+            "is_too_many": is_too_many,
+            "periods": [] if not is_too_many else forms.periods_of(gallery),
             "is_enabled": conf.ENABLED,
             "has_any": not is_empty or RequestImage.objects.exists(),
         }
@@ -158,15 +166,18 @@ class GalleryPages(ReadOnlyAdmin):
         query = gallery.query(group="")
         all_pictures = self.url_of("requestimage_gallery")
 
-        def page_of(found: Sequence[RequestImage]) -> str:
-            pks = [row.pk for row in found]
+        def page_of(find: Callable[[RequestImage], Sequence[RequestImage]]) -> str:
+            # A picture is shown also where to find its neighbours takes too long.
+            pks: list[int] = []
+            with suppress(TooManyRequests):
+                pks = [row.pk for row in find(image)]
             return self.url_of("requestimage_change", *pks) + query if pks else ""
 
         return {
             "problems": gallery.problems,
             "chips": gallery.criteria.chips(sort=gallery.own_sort),
-            "previous_url": page_of(gallery.walk.before(image)),
-            "next_url": page_of(gallery.walk.after(image)),
+            "previous_url": page_of(gallery.walk.before),
+            "next_url": page_of(gallery.walk.after),
             "gallery_url": all_pictures + gallery.query(group="", at=image.pk),
             "standing": _standing_in_words(image),
             "same": self._same(image),

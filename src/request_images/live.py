@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -97,13 +97,13 @@ def live_parts(slots: Sequence[Slot], endpoint: str | None) -> tuple[Parts, int]
         hours_left = sum(
             max(0, (min(first, until) - since) // HOUR) for since, until in slots
         )
-    parts = [gather(found, start_of=quarter)]
+    sums = gather(found, start_of=quarter)
+    others: list[Parts] = []
     for since, until in slots:
-        parts += [gone for _, gone in gone_between(since, until)]
-    if endpoint is None:
-        parts += [contents_between(*slot) for slot in slots]
-    sums: Parts = {}
-    for place, tally in chain.from_iterable(each.items() for each in parts):
+        others += [gone for _, gone in gone_between(since, until)]
+        if endpoint is None:
+            others.append(contents_between(since, until))
+    for place, tally in chain.from_iterable(each.items() for each in others):
         if endpoint is None or place.endpoint == endpoint:
             sums.setdefault(place, Tally()).add(tally)
     return sums, hours_left
@@ -122,22 +122,24 @@ def hour_from(moment: datetime) -> datetime:
     return hour if hour == moment else hour + HOUR
 
 
-def sorted_into(slots: Sequence[Slot], parts: Parts, facet: Facet) -> list[Cells]:
-    """Return the tallies of each slot, by value.
+def sorted_into(
+    slots: Sequence[Slot], parts: Parts, facets: Iterable[Facet]
+) -> dict[Facet, list[Cells]]:
+    """Return the tallies of each slot by value, for each facet.
 
     Args:
         slots: From when until when, in order.
         parts: What is sorted; none of it reaches over the bound of a slot.
-        facet: What is wanted.
+        facets: What is wanted.
     """
-    found: list[Cells] = [{} for _ in slots]
+    found: dict[Facet, list[Cells]] = {each: [{} for _ in slots] for each in facets}
     starts = [since for since, _ in slots]
-    wanted = Facet.ALL if facet is Facet.ENDPOINT else facet
     for place, tally in parts.items():
-        if place.facet is not wanted:
-            continue
         number = bisect_right(starts, place.hour) - 1
-        if number >= 0 and place.hour < slots[number][1]:
-            value = place.endpoint if facet is Facet.ENDPOINT else place.value
-            add_to(found[number], {value: tally})
+        if number < 0 or place.hour >= slots[number][1]:
+            continue
+        if place.facet in found:
+            add_to(found[place.facet][number], {place.value: tally})
+        if place.facet is Facet.ALL and Facet.ENDPOINT in found:
+            add_to(found[Facet.ENDPOINT][number], {place.endpoint: tally})
     return found

@@ -37,6 +37,8 @@ SEPARATED = (
 """By what it is looked for what separates requests."""
 SLOW_SHARE = 0.9
 """Slower than so many are the slow ones."""
+_COURSES = (Facet.ALL, Facet.RELEASE, Facet.ERROR)
+_STORED = (Facet.CONTENT, Facet.CONTENT_GONE)
 _MOST_HOURS, _MOST_DAYS, _MOST_WEEKS = 72, 100, 100
 
 
@@ -109,6 +111,11 @@ class Overview:
         self.now, self.before = now, before
         self.period = now.period
 
+    def read(self) -> None:
+        """Read what a dashboard shows in a few queries, and not each by itself."""
+        self.now.read(Facet.ALL, Facet.CAPTURE_STATUS, *SEPARATED, *_STORED)
+        self.before.read(Facet.ALL, *_STORED)
+
     @cached_property
     def whole(self) -> Tally:
         """All requests of the period."""
@@ -125,14 +132,23 @@ class Overview:
         return slots_of(self.period)
 
     @cached_property
-    def course(self) -> list[Tally]:
-        """All requests of each slot."""
-        return [cells.get("", Tally()) for cells in self.now.course(self.slots)]
+    def _courses(self) -> dict[Facet, list[dict[str, Tally]]]:
+        return self.now.courses(self.slots, _COURSES)
 
     @cached_property
+    def course(self) -> list[Tally]:
+        """All requests of each slot."""
+        return [cells.get("", Tally()) for cells in self._courses[Facet.ALL]]
+
+    @property
     def releases(self) -> list[dict[str, Tally]]:
         """The requests of each slot by their release."""
-        return self.now.course(self.slots, Facet.RELEASE)
+        return self._courses[Facet.RELEASE]
+
+    @property
+    def errors(self) -> list[dict[str, Tally]]:
+        """The failed requests of each slot by what failed."""
+        return self._courses[Facet.ERROR]
 
     def new_releases(self) -> list[tuple[datetime, str]]:
         """Return when each release came, but those that were there from the start."""
@@ -187,8 +203,7 @@ def newly_stored(summary: Summary) -> int:
     Args:
         summary: Of all endpoints.
     """
-    facets = (Facet.CONTENT, Facet.CONTENT_GONE)
-    tallies = [tally for each in facets for tally in summary.values(each).values()]
+    tallies = [tally for each in _STORED for tally in summary.values(each).values()]
     return sum(tally.total_bytes for tally in tallies)
 
 

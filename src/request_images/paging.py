@@ -6,11 +6,16 @@ When many rows match, walking through that index meets enough of them soon. When
 match, they are found by what they have to match, and sorted. How many match is counted
 up to `MANY` to choose. PostgreSQL and MariaDB know it by their own statistics; SQLite
 has to be told.
+
+Many may match and be far from the beginning of the order all the same, such as fast
+requests among the slowest. So the walk is given up soon where time is limited, and all
+that match are sorted; and that is given up too, if it takes too long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,11 +26,15 @@ from django.db.models import F, Q, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from .conditions import Columns, Unindexed
+from .conditions import Columns, Sorted, Unindexed
 from .criteria import Criteria
+from .exceptions import TooManyRequests
+from .live import limited
 
 MANY = 10_000
 """How far rows are counted."""
+WALK_SHARE = 0.25
+"""After so much of the time a walk that has not met enough rows is given up."""
 
 
 @dataclass(frozen=True)
@@ -68,28 +77,44 @@ class Walk:
         rows: Request logs or request images, with what else is to be selected.
         criteria: Which of them match.
         sort: Their order; equals by their primary key.
+        seconds: How long each question may take; None for as long as it does. What
+            asks the database raises `TooManyRequests` then.
     """
 
-    def __init__(self, rows: QuerySet[Any], criteria: Criteria, sort: Sort) -> None:
+    def __init__(
+        self,
+        rows: QuerySet[Any],
+        criteria: Criteria,
+        sort: Sort,
+        seconds: float | None = None,
+    ) -> None:
         self._rows = rows.order_by()
         self._criteria = criteria
         self._descending = sort.descending
         self._path = sort.column(Columns(rows.model))
         self._has_value = Q(**{f"{self._path}__isnull": False})
+        self._seconds = seconds
 
     @cached_property
     def count(self) -> int:
         """How many match, counted up to one more than `MANY`."""
         rows = self._criteria.apply(self._bare())
-        return rows.values("pk")[: MANY + 1].count()
+        with self._limited():
+            return rows.values("pk")[: MANY + 1].count()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether more than `MANY` match."""
+        return self.count > MANY
 
     def since(self) -> datetime | None:
         """Return when the newest `MANY` of them begin; None when there are no more."""
-        if self.count <= MANY:
+        if not self.is_long:
             return None
         rows = self._criteria.apply(self._bare(), walked="created_at")
         times = rows.order_by("-created_at", "-pk").values_list("created_at", flat=True)
-        found: datetime = times[MANY - 1]
+        with self._limited():
+            found: datetime = times[MANY - 1]
         return found
 
     def _bare(self) -> QuerySet[Any]:
@@ -103,26 +128,55 @@ class Walk:
             size: How many at the most.
             at: A row; it need not match.
         """
-        return list(self._from(at, backwards=False)[:size])
+        return self._read(size, at, backwards=False)
 
     def after(self, row: Any, size: int = 1) -> list[Any]:
         """Return the rows behind one, in their order."""
-        return list(self._from(row, backwards=False, beyond=True)[:size])
+        return self._read(size, row, backwards=False, beyond=True)
 
     def before(self, row: Any, size: int = 1) -> list[Any]:
         """Return the rows before one, in their order."""
-        return list(self._from(row, backwards=True, beyond=True)[:size])[::-1]
+        return self._read(size, row, backwards=True, beyond=True)[::-1]
+
+    def newest(self, *names: str) -> list[tuple[Any, ...]]:
+        """Return some columns of the first `MANY` rows, in their order."""
+        rows = self._from(None, backwards=False, walks=self.is_long)
+        with self._limited():
+            return list(rows.values_list(*names)[:MANY])
+
+    def _read(
+        self, size: int, row: Any, *, backwards: bool, beyond: bool = False
+    ) -> list[Any]:
+        def rows(*, walks: bool) -> QuerySet[Any]:
+            return self._from(row, backwards=backwards, beyond=beyond, walks=walks)
+
+        if self.is_long and self._seconds is None:
+            return list(rows(walks=True)[:size])
+        if self.is_long:
+            with suppress(TooManyRequests), self._limited(WALK_SHARE):
+                return list(rows(walks=True)[:size])
+        with self._limited():
+            return list(rows(walks=False)[:size])
+
+    @contextmanager
+    def _limited(self, share: float = 1.0) -> Iterator[None]:
+        if self._seconds is None:
+            yield
+            return
+        with limited(self._rows.db, share * self._seconds):
+            yield
 
     def _from(
-        self, row: Any, *, backwards: bool, beyond: bool = False
+        self, row: Any, *, backwards: bool, walks: bool, beyond: bool = False
     ) -> QuerySet[Any]:
         descending = self._descending != backwards
-        if self.count > MANY:
+        if walks:
             rows = self._criteria.apply(self._rows, walked=self._path)
             key: Any = F(self._path)
         else:
             rows = self._criteria.apply(self._rows)
-            key = Unindexed(F(self._path))
+            # Who knows how many match would walk again where that was given up.
+            key = (Sorted if self.is_long else Unindexed)(F(self._path))
         order = [key.desc(), "-pk"] if descending else [key.asc(), "pk"]
         rows = rows.filter(self._has_value).order_by(*order)
         if row is None:

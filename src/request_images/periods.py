@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import timezone as tz
 from enum import Enum
+from typing import TypeAlias
 
 from django.conf import settings
 from django.utils import timezone
 
 UTC = tz.utc
 HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
 GRACE = timedelta(minutes=3)
 """How long after its end an hour still gets rows without any mark."""
 
@@ -30,14 +32,30 @@ class Span(str, Enum):
     MONTH = "month"
 
 
+Piece: TypeAlias = "tuple[Span, datetime]"
+"""An hour, a day or a month: which of these, and its beginning."""
+Use: TypeAlias = "tuple[int, bool]"
+"""Of a piece: the number of a slot; and whether it is added to that, or taken from."""
+Uses: TypeAlias = "dict[Piece, list[Use]]"
+
+
 def floor(moment: datetime, span: Span = Span.HOUR) -> datetime:
     """Return the beginning of the hour, day or month of a moment."""
-    if timezone.is_aware(moment):
+    # Most are such a beginning already, and thousands of them are asked for in a page.
+    if moment.tzinfo not in (None, UTC):
         moment = moment.astimezone(UTC)
-    moment = moment.replace(minute=0, second=0, microsecond=0)
-    if span is Span.HOUR:
+    if moment.minute or moment.second or moment.microsecond:
+        moment = moment.replace(minute=0, second=0, microsecond=0)
+    if span is Span.HOUR or is_start(moment, span):
         return moment
     return moment.replace(hour=0, day=1 if span is Span.MONTH else moment.day)
+
+
+def is_start(hour: datetime, span: Span) -> bool:
+    """Tell whether a day or a month begins with an hour; an hour always does."""
+    if span is Span.HOUR:
+        return True
+    return not hour.hour and (span is Span.DAY or hour.day == 1)
 
 
 def quarter(moment: datetime) -> datetime:
@@ -51,8 +69,9 @@ def end_of(start: datetime, span: Span) -> datetime:
     """Return the end of the hour, day or month that begins at a moment."""
     if span is Span.HOUR:
         return start + HOUR
-    # The longest month has 31 days, and a day of UTC always 24 hours.
-    return floor(start + timedelta(days=1 if span is Span.DAY else 32), span)
+    if span is Span.DAY:
+        return start + _DAY  # of UTC, which has 24 hours always
+    return (start + 32 * _DAY).replace(day=1)  # the longest has 31
 
 
 def frontier() -> datetime:
@@ -135,7 +154,7 @@ class Built:
 
 def cover(
     since: datetime, until: datetime, built: Built, largest: Span = Span.MONTH
-) -> tuple[list[tuple[Span, datetime]], list[datetime]]:
+) -> tuple[list[Piece], list[datetime]]:
     """Return what a time is made up of, in as few pieces as there can be.
 
     Args:
@@ -152,8 +171,10 @@ def cover(
     at = since
     while at < until:
         for span in reversed(spans):
+            if not is_start(at, span):
+                continue
             end = end_of(at, span)
-            if floor(at, span) == at and end <= until and built.has(at, span):
+            if end <= until and built.has(at, span):
                 pieces.append((span, at))
                 break
         else:
@@ -161,3 +182,57 @@ def cover(
             end = at + HOUR
         at = end
     return pieces, missing
+
+
+def cover_each(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses:
+    """Return what each of several times is made up of, as `cover` does.
+
+    Args:
+        slots: From which whole hour until which.
+        built: What there is.
+
+    Returns:
+        The pieces; of each, which slots it is added to (True) or taken from (False).
+    """
+    uses: Uses = {}
+    for number, (since, until) in enumerate(slots):
+        for piece in cover(since, min(until, built.until), built)[0]:
+            uses.setdefault(piece, []).append((number, True))
+    return uses
+
+
+def cover_days(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses:
+    """Return the same where times begin and end at any hour of a day, in fewer pieces.
+
+    The days of a local time zone have none of UTC in them, and would be 24 hours each.
+    They are days of UTC with the few hours added that are missing, and those taken away
+    that are too many.
+    """
+    uses: Uses = {}
+    for number, (since, end) in enumerate(slots):
+        until = min(end, built.until)
+        pieces = [(piece, True) for piece in cover(since, until, built)[0]]
+        rounded = _by_whole_days(since, until, built)
+        if rounded is not None and len(rounded) < len(pieces):
+            pieces = rounded
+        for piece, is_added in pieces:
+            uses.setdefault(piece, []).append((number, is_added))
+    return uses
+
+
+def _by_whole_days(
+    since: datetime, until: datetime, built: Built
+) -> list[tuple[Piece, bool]] | None:
+    """Return the nearest days, and the hours between; None if one is not there."""
+    first, last = (floor(at + _DAY / 2, Span.DAY) for at in (since, until))
+    # From when until when, and whether that is missing.
+    parts = [(first, last, True)] * (first < last)
+    parts += [(min(since, first), max(since, first), since < first)]
+    parts += [(min(until, last), max(until, last), last < until)]
+    found = []
+    for begin, end, is_added in parts:
+        pieces, missing = cover(begin, end, built)
+        if missing:
+            return None
+        found += [(piece, is_added) for piece in pieces]
+    return found

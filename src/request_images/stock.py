@@ -54,7 +54,9 @@ class Stock:
         """Return how many bytes there will be in so many days, if it goes on like this.
 
         As many come on a day as did on average. What came on a day goes when it is as
-        old as it is kept; what is too old already goes at once.
+        old as it is kept; what is too old already goes at once. What is kept for
+        another time, since it is pinned or of a failed request, counts as all others:
+        of which contents that is so, statistics do not know.
         """
         if self.keeps_days is None:
             return self.total + self.daily * days
@@ -93,7 +95,11 @@ def stock_of(ever: Summary, period: Period) -> Stock:
     came = [a + b for a, b in zip(there[first:], gone[first:], strict=True)]
     recent = list(dropwhile(lambda size: not size, came[-_RECENT_DAYS:]))
     room = conf.MAX_STORED_MB
-    terms = [conf.RETENTION_DAYS, conf.BYTES_RETENTION_DAYS]
+    terms = [
+        conf.RETENTION_DAYS,
+        conf.BYTES_RETENTION_DAYS,
+        conf.LOG_RETENTION_DAYS,  # an image goes with its log
+    ]
     known = [days for days in terms if days is not None]
     return Stock(
         older=sum(there[:first]),

@@ -7,7 +7,7 @@ as long as there are not too many of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,22 @@ from .health import report
 from .ledger import StatisticsRollup
 from .live import Slot, edges_of, hour_from, live_parts, parts_of, sorted_into
 from .models import RequestLog
-from .periods import HOUR, Built, Period, Span, cover, floor
+from .periods import (
+    HOUR,
+    Built,
+    Period,
+    Piece,
+    Span,
+    Use,
+    cover,
+    cover_days,
+    cover_each,
+    floor,
+)
 from .querysets import RequestLogQuerySet
 from .stats import Group, group_of
 from .sums import State
-from .tallies import MOST_VALUES, Cells, Tally, add_packed
+from .tallies import MOST_VALUES, Cells, Tally, add_packed, take_from
 
 BUILD_SECONDS = 0.25
 """So long a reader adds up what nobody has added up yet, about."""
@@ -58,6 +69,19 @@ class Summary:
         self.missing_hours = missing_hours
         self._parts = parts
         self._whole: dict[Facet, Cells] = {}
+
+    def read(self, *facets: Facet) -> None:
+        """Read these facets of the whole period in one go.
+
+        Others are read when they are asked for, each by itself.
+
+        Args:
+            facets: What requests will be told apart by.
+        """
+        wanted = [facet for facet in facets if facet not in self._whole]
+        slot = (self.period.since, self.period.until)
+        for facet, [cells] in self._load(wanted, [slot]).items():
+            self._whole[facet] = cells
 
     def overall(self) -> Group:
         """Return all requests as one group."""
@@ -111,17 +135,31 @@ class Summary:
     def course(
         self, slots: Sequence[Slot], facet: Facet = Facet.ALL
     ) -> list[dict[str, Tally]]:
-        """Return the same of each of some times.
+        """Return the same of each of some times, as `courses` does for several facets.
 
         Args:
             slots: From when until when: in order, within the period, and not beginning
                 or ending between the quarters of an hour.
             facet: What requests are told apart by.
         """
-        return [
-            {value: tally for value, tally in cells.items() if value is not None}
-            for cells in self._load(facet, slots)
-        ]
+        return self.courses(slots, [facet])[facet]
+
+    def courses(
+        self, slots: Sequence[Slot], facets: Sequence[Facet]
+    ) -> dict[Facet, list[dict[str, Tally]]]:
+        """Return the same for several facets, which are read in one go.
+
+        Args:
+            slots: As for `course`.
+            facets: What requests are told apart by.
+        """
+        return {
+            facet: [
+                {value: tally for value, tally in cells.items() if value is not None}
+                for cells in course
+            ]
+            for facet, course in self._load(facets, slots).items()
+        }
 
     def received_bytes(self) -> int:
         """Return how many bytes the images of the requests had, kept or not."""
@@ -131,7 +169,8 @@ class Summary:
     def stored_bytes(self) -> dict[str, int]:
         """Return the bytes of contents that came in the period, by storage alias.
 
-        Of all endpoints. Those that are gone by now are counted as well.
+        Of all endpoints, and of those contents that are still there: the ones that are
+        gone are those of `Facet.CONTENT_GONE`.
         """
         cells = self._cells(Facet.CONTENT)
         return {value or "": tally.total_bytes for value, tally in cells.items()}
@@ -151,14 +190,13 @@ class Summary:
 
     def _cells(self, facet: Facet) -> Cells:
         if facet not in self._whole:
-            slot = (self.period.since, self.period.until)
-            [self._whole[facet]] = self._load(facet, [slot])
+            self.read(facet)
         return self._whole[facet]
 
     def _series(
         self, facet: Facet, top: int, slots: Sequence[tuple[dict[str, Any], Slot]]
     ) -> list[Series]:
-        by_slot = self._load(facet, [slot for _, slot in slots])
+        by_slot = self._load([facet], [slot for _, slot in slots])[facet]
         sums: dict[str | None, int] = {}
         for cells in by_slot:
             for value, tally in cells.items():
@@ -179,9 +217,11 @@ class Summary:
             for value, _ in ranked[:top]
         ]
 
-    def _load(self, facet: Facet, slots: Sequence[Slot]) -> list[Cells]:
+    def _load(
+        self, facets: Sequence[Facet], slots: Sequence[Slot]
+    ) -> dict[Facet, list[Cells]]:
         """Return the tallies of each slot by value; slots are in order."""
-        return sorted_into(slots, self._parts, facet)
+        return sorted_into(slots, self._parts, facets)
 
 
 class _Kept(Summary):
@@ -199,43 +239,56 @@ class _Kept(Summary):
         super().__init__(period, live[0], len(missing) + live[1])
         self._endpoint = endpoint
         self._state = state
-        # By facet, of the whole period: one query for all of them.
-        self._all: dict[Facet, list[tuple[int, bytes]]] = {}
 
-    def _load(self, facet: Facet, slots: Sequence[Slot]) -> list[Cells]:
-        edges = edges_of(slots, self._state.built.until)
-        parts, _ = live_parts(edges, self._endpoint)
-        found = sorted_into(slots, self._parts | parts, facet)
+    def _load(
+        self, facets: Sequence[Facet], slots: Sequence[Slot]
+    ) -> dict[Facet, list[Cells]]:
+        parts = self._parts
+        if edges := edges_of(slots, self._state.built.until):
+            parts = parts | live_parts(edges, self._endpoint)[0]
+        found = sorted_into(slots, parts, facets)
         whole = [(hour_from(since), floor(until)) for since, until in slots]
-        for number, data in self._rows(facet, whole):
-            add_packed(found[number], data)
+        # One slot is as long as a period, and has many values: nothing to take away.
+        pieces_of = cover_days if len(slots) > 1 else cover_each
+        if unclear := self._add_kept(found, whole, pieces_of):
+            again = sorted_into(slots, parts, unclear)
+            self._add_kept(again, whole, cover_each)
+            found |= again
         return found
 
-    def _rows(self, facet: Facet, slots: Sequence[Slot]) -> list[tuple[int, bytes]]:
-        """Return what was added up of each slot: its number and tallies."""
-        is_whole = len(slots) == 1
-        if is_whole and self._all:
-            return self._all[facet]
-        facets = list(Facet) if is_whole else [facet]
+    def _add_kept(
+        self,
+        found: Mapping[Facet, list[Cells]],
+        slots: Sequence[Slot],
+        pieces_of: Callable[[Sequence[Slot], Built], Mapping[Piece, list[Use]]],
+    ) -> list[Facet]:
+        """Add what was added up of each slot.
+
+        Returns:
+            The facets by which that cannot be done: some values are not told apart,
+            and something would have to be taken away from them.
+        """
+        if not found:
+            return []
         for _ in range(_TRIES):
-            built = self._state.built
-            numbers = {
-                piece: number
-                for number, (since, until) in enumerate(slots)
-                for piece in cover(since, min(until, built.until), built)[0]
-            }
-            rows = sums.kept_of(list(numbers), facets, self._endpoint)
+            pieces = pieces_of(slots, self._state.built)
+            rows = sums.kept_of(pieces, found, self._endpoint)
             state = sums.state() or self._state
             if (state.version, state.last_mark) == self._token:
                 break
             self._state = state  # somebody has changed them in between
-        found: dict[Facet, list[tuple[int, bytes]]] = {each: [] for each in facets}
-        for piece, of_facet, data in rows:
-            if piece in numbers:  # pragma: no branch  # nothing else was asked for
-                found[of_facet].append((numbers[piece], data))
-        if is_whole:
-            self._all = found
-        return found[facet]
+        taken: dict[Facet, list[Cells]] = {each: [{} for _ in slots] for each in found}
+        for piece, facet, data in rows:
+            for number, is_added in pieces.get(piece, ()):
+                add_packed((found if is_added else taken)[facet][number], data)
+        unclear = []
+        for facet, course in taken.items():
+            for cells, others in zip(found[facet], course, strict=True):
+                if others and (None in cells or None in others):
+                    unclear.append(facet)
+                    break
+                take_from(cells, others)
+        return unclear
 
     @property
     def _token(self) -> tuple[int, int | None]:

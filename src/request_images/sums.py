@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from operator import itemgetter
 from typing import Any
 
 from django.db import models, router
@@ -16,13 +16,25 @@ from .conf import conf
 from .facets import Facet, Parts, Place, of_hour
 from .ledger import GoneRequests, StaleHour, StatisticsRollup, StatisticsState
 from .models import ImageContent, RequestLog
-from .periods import HOUR, UTC, Built, Span, end_of, floor, frontier, midnight
+from .periods import (
+    HOUR,
+    UTC,
+    Built,
+    Piece,
+    Span,
+    end_of,
+    floor,
+    frontier,
+    midnight,
+)
 from .querysets import RequestLogQuerySet
 from .tallies import Tally, unpack
 from .terms import days_ago
 
 STATE = 1
 """The primary key of the one row that says how far."""
+_RUN = 4
+"""More pieces that follow each other are asked for as a range, not one by one."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +127,8 @@ def contents_between(since: datetime, until: datetime) -> Parts:
 
 
 def kept_of(
-    pieces: Sequence[tuple[Span, datetime]],
-    facets: Sequence[Facet],
-    endpoint: str | None,
-) -> list[tuple[tuple[Span, datetime], Facet, bytes]]:
+    pieces: Iterable[Piece], facets: Iterable[Facet], endpoint: str | None
+) -> list[tuple[Piece, Facet, bytes]]:
     """Return what was added up of some hours, days and months.
 
     Args:
@@ -130,8 +140,15 @@ def kept_of(
         The piece, the facet and the packed tallies of each row.
     """
     times = Q(pk__in=[])
-    for span, since, until in _runs(pieces):
-        times |= Q(span=span.value, start__gte=since, start__lte=until)
+    single: defaultdict[Span, list[datetime]] = defaultdict(list)
+    for run in _runs(pieces):
+        (span, first), (_, last) = run[0], run[-1]
+        if len(run) > _RUN:
+            times |= Q(span=span.value, start__gte=first, start__lte=last)
+        else:
+            single[span] += [start for _, start in run]
+    for span, starts in single.items():
+        times |= Q(span=span.value, start__in=starts)
     rows = rows_of(StatisticsRollup).filter(
         times,
         is_total=endpoint is None,
@@ -147,16 +164,14 @@ def kept_of(
     ]
 
 
-def _runs(
-    pieces: Iterable[tuple[Span, datetime]],
-) -> list[tuple[Span, datetime, datetime]]:
-    """Return the first and the last of pieces of one length that follow each other."""
-    runs: list[tuple[Span, datetime, datetime]] = []
-    for span, start in sorted(pieces, key=itemgetter(1)):
-        if runs and runs[-1][0] is span and end_of(runs[-1][2], span) == start:
-            runs[-1] = (span, runs[-1][1], start)
+def _runs(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Return the pieces of one length that follow each other, together."""
+    runs: list[list[Piece]] = []
+    for span, start in sorted(pieces):
+        if runs and runs[-1][-1][0] is span and end_of(runs[-1][-1][1], span) == start:
+            runs[-1].append((span, start))
         else:
-            runs.append((span, start, start))
+            runs.append([(span, start)])
     return runs
 
 

@@ -21,6 +21,8 @@ MOST_VALUES = 100
 
 _VERSION = b"\x01"
 _LENGTH_BYTES = 4
+_CODES = "HIQ"
+"""Of counts, by `array`: of 16, 32 and 64 bits."""
 
 
 @dataclass
@@ -73,6 +75,26 @@ def add_to(sums: Cells, cells: Cells) -> None:
         own.add(tally)
 
 
+def take_from(sums: Cells, cells: Cells) -> None:
+    """Count requests no more, which are among those that were counted.
+
+    None of the values may be one that was not told apart.
+    """
+    for value, tally in cells.items():
+        own = sums[value]
+        own.count -= tally.count
+        own.failed -= tally.failed
+        own.total_ms -= tally.total_ms
+        own.total_bytes -= tally.total_bytes
+        histogram = own.histogram
+        for bucket, count in tally.histogram.items():
+            histogram[bucket] -= count
+            if not histogram[bucket]:
+                del histogram[bucket]
+        if not own.count:
+            del sums[value]
+
+
 def capped(cells: Cells) -> Cells:
     """Return the most frequent values, and all others added up under None."""
     if len(cells) <= MOST_VALUES:
@@ -92,9 +114,10 @@ def capped(cells: Cells) -> Cells:
 def pack(cells: Cells) -> bytes:
     """Return tallies as bytes: JSON of the sums, then the buckets, then their counts.
 
-    Buckets are of 16 bits and counts of 64, little-endian.
+    Buckets are of 16 bits, and counts of as few as the largest needs, little-endian.
     """
-    buckets, counts = array("h"), array("q")
+    buckets = array("h")
+    counts: list[int] = []
     head = []
     for value, tally in cells.items():
         ordered = sorted(tally.histogram.items())
@@ -104,7 +127,10 @@ def pack(cells: Cells) -> bytes:
         head.append((value, *sums, len(ordered)))
     text = json.dumps(head, separators=(",", ":")).encode()
     length = len(text).to_bytes(_LENGTH_BYTES, "little")
-    return b"".join((_VERSION, length, text, _bytes(buckets), _bytes(counts)))
+    bits = max(counts, default=0).bit_length()
+    code = next(code for code in _CODES if bits <= 8 * array(code).itemsize)
+    numbers = _bytes(buckets), _bytes(array(code, counts))
+    return b"".join((_VERSION, code.encode(), length, text, *numbers))
 
 
 def unpack(data: bytes | memoryview) -> Cells:
@@ -127,10 +153,10 @@ def add_packed(sums: Cells, data: bytes | memoryview) -> None:
     data = bytes(data)
     if data[:1] != _VERSION:
         raise ValueError("packed by a later version")
-    begin = 1 + _LENGTH_BYTES
-    end = begin + int.from_bytes(data[1:begin], "little")
+    begin = 2 + _LENGTH_BYTES
+    end = begin + int.from_bytes(data[2:begin], "little")
     head = json.loads(data[begin:end])
-    buckets, counts = array("h"), array("q")
+    buckets, counts = array("h"), array(chr(data[1]))
     middle = end + sum(line[-1] for line in head) * buckets.itemsize
     buckets.frombytes(data[end:middle])
     counts.frombytes(data[middle:])

@@ -85,6 +85,7 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
     else:
         found = [summarize_rows(matching, each) for each in (period, week, day)]
     asked, in_days, in_hours = found
+    asked.read(Facet.ALL, Facet.CONTENT, *_LISTS.values())
     [days], [hours] = in_days.by_day(), in_hours.by_hour()
     return {
         "since": since and period.since,
