@@ -148,13 +148,13 @@ class TestFolder:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            for _ in range(8)
+            for _ in range(5)
         ]
         for process in processes:
             process.stdin.write("\n")
             process.stdin.flush()
         answers = [process.communicate()[0].strip() for process in processes]
-        assert sorted(answers) == ["False"] * 5 + ["True"] * 3
+        assert sorted(answers) == ["False"] * 2 + ["True"] * 3
 
     def test_room_is_made_by_whoever_takes(self, tmp_path):
         """What goes makes room, and files that somebody deleted do, in a while."""
