@@ -329,7 +329,7 @@ class TestStats:
         names = set(re.findall(r"[\w.]+", " ".join(cells)))
         told = {part for name in names for part in name.split(".")}
         lists = [value[0] for value in live.values() if isinstance(value, list)]
-        assert len(lists) == 9
+        assert len(lists) == 16
         group_keys = {key for group in lists for key in group}
         table = PAGES[self.PAGE].split("## The answer")[1].split("## An example")[0]
         assert set(live) | set(live["overall"]) <= told | {

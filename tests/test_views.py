@@ -189,6 +189,16 @@ class TestTheAnswer:
         assert body["by_megapixels"] == [bounds | figures]
         bounds = {"file_size_from": 0, "file_size_below": 102_400}
         assert body["by_file_size"] == [bounds | figures]
+        bounds = {"aspect_from": 1.25, "aspect_below": 2}
+        assert body["by_aspect"] == [bounds | figures]
+        [bits] = body["by_bits_per_pixel"]
+        assert bits["bits_per_pixel_from"] <= 8 * size / (32 * 24)
+        assert bits["bits_per_pixel_below"] > 8 * size / (32 * 24)
+        assert body["by_color_mode"] == [{"color_mode": "RGB"} | figures]
+        assert body["by_animated"] == [{"animated": False} | figures]
+        assert body["by_orientation"] == [{"orientation": False} | figures]
+        assert body["by_declared"] == [{"declared": ""} | figures]
+        assert body["by_seen_before"] == [{"seen_before": False} | figures]
         assert len(body["by_hour"]) == 24
         assert body["by_hour"][-1].pop("hour")
         assert body["by_hour"][-1] == figures

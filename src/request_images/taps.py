@@ -127,10 +127,10 @@ class Tap:
             self.payload.uploads.append(upload)
             files[id(upload)] = file
             with _blind_on_fault():
-                upload.content_type = _text(file.content_type)
                 upload.size = file.size
                 upload.head = first_bytes(file, HEAD_SIZE)
                 self._keeper.consider(upload)
+                upload.content_type = _text(file.content_type)
         for upload in self._keeper.chosen():
             with _blind_on_fault():
                 self._copy(upload, files[id(upload)])
