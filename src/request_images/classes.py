@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.utils import formats
@@ -48,7 +48,16 @@ FILE_SIZES = _classes(_KB, KILOBYTE_BOUNDS)
 """By the bytes of the file; named in kilobytes of 1,024 bytes."""
 
 
-def class_of(size: int, classes: Sequence[SizeClass]) -> SizeClass:
+LOOKS: Mapping[str, Sequence[SizeClass]] = {
+    "brightness": _classes(1, (40, 80, 120, 160, 200)),
+    "contrast": _classes(1, (20, 40, 60, 80)),
+    "entropy": _classes(1, (2, 4, 5, 6, 7)),
+    "sharpness": _classes(1, (10, 30, 100, 300, 1000, 3000)),
+}
+"""By what is measured of a picture: see `measuring.Measures` for the units."""
+
+
+def class_of(size: float, classes: Sequence[SizeClass]) -> SizeClass:
     """Return the class that a size falls into."""
     return next(c for c in classes if c.high is None or size < c.high)
 
@@ -61,6 +70,11 @@ def megapixels_in_words(size: SizeClass) -> str:
 def file_size_in_words(size: SizeClass) -> str:
     """Return a class of `FILE_SIZES` in words, such as "< 100 KB"."""
     return _range(size, _kilobytes)
+
+
+def plain_in_words(size: SizeClass) -> str:
+    """Return a class of `LOOKS` in words, such as "< 40"."""
+    return _range(size, str)
 
 
 def _range(size: SizeClass, written: Callable[[int], str]) -> str:

@@ -110,10 +110,22 @@ def separate(
             have the property at all.
         enough: How many requests a class, and all others, must have.
     """
+    return telling(
+        (each for name, shares in classes.items() for each in _standouts(name, shares)),
+        enough,
+    )
+
+
+def telling(standouts: Iterable[Standout], enough: int = ENOUGH) -> list[Standout]:
+    """Return those that stand out by more than chance, the most unlike first.
+
+    Args:
+        standouts: Classes beside all others.
+        enough: How many requests a class, and all others, must have.
+    """
     found = [
         standout
-        for name, shares in classes.items()
-        for standout in _standouts(name, shares)
+        for standout in standouts
         if min(standout.share.count, standout.rest.count) >= enough and standout.gap > 0
     ]
     return sorted(found, key=lambda s: (-s.gap, s.name, s.key))
