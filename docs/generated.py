@@ -20,6 +20,7 @@ from request_images.checks import check_settings
 from request_images.conf import PREFIX, Conf
 from request_images.formats import FORMATS
 from request_images.management.commands import (
+    analyze_image_contents,
     cleanup_old_images,
     compress_image_contents,
     make_thumbnails,
@@ -111,6 +112,11 @@ def move_options() -> str:
     return _options(move_image_contents.Command())
 
 
+def analyze_options() -> str:
+    """Return the options of ``analyze_image_contents`` that are its own."""
+    return _options(analyze_image_contents.Command())
+
+
 def compress_options() -> str:
     """Return the options of ``compress_image_contents`` that are its own."""
     return _options(compress_image_contents.Command())
@@ -143,6 +149,7 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     checks,
     formats,
     capture_statuses,
+    analyze_options,
     cleanup_options,
     compress_options,
     thumbnails_options,

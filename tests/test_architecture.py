@@ -40,7 +40,7 @@ FLOORS = (
     "spooling parameters stock ahead",
     "criteria writing monitoring",
     "filters paging links overview recording showing views",
-    "gallery spreadsheet sentences figures decorators apps middleware readonly",
+    "gallery looks spreadsheet sentences figures decorators apps middleware readonly",
     "forms marks picture_pages access_admin",
     "panels gallery_pages",
     "image_admin dashboard",

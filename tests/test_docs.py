@@ -123,6 +123,7 @@ class TestNames:
     @pytest.mark.parametrize(
         ("command", "generator"),
         [
+            ("analyze_image_contents", "analyze_options"),
             ("cleanup_old_images", "cleanup_options"),
             ("compress_image_contents", "compress_options"),
             ("make_thumbnails", "thumbnails_options"),
@@ -133,7 +134,9 @@ class TestNames:
         ],
     )
     def test_command_options(self, command, generator):
-        source = (PACKAGE / f"management/commands/{command}.py").read_text()
+        is_making = command in ("analyze_image_contents", "make_thumbnails")
+        path = "making.py" if is_making else f"management/commands/{command}.py"
+        source = (PACKAGE / path).read_text()
         options = re.findall(r'^ +"(--[\w-]+)"', source, re.MULTILINE)
         assert options
         told = re.findall(r"^\| `(--[\w-]+)`", GENERATED[generator](), re.MULTILINE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -56,6 +56,15 @@ BITS_PER_PIXEL = _classes(1, BITS_PER_PIXEL_BOUNDS)
 """By the bits of the file divided by its pixels: how much it was compressed."""
 
 
+LOOKS: Mapping[str, Sequence[SizeClass]] = {
+    "brightness": _classes(1, (40, 80, 120, 160, 200)),
+    "contrast": _classes(1, (20, 40, 60, 80)),
+    "entropy": _classes(1, (2, 4, 5, 6, 7)),
+    "sharpness": _classes(1, (10, 30, 100, 300, 1000, 3000)),
+}
+"""By what is measured of a picture: see `measuring.Measures` for the units."""
+
+
 def class_of(size: float, classes: Sequence[SizeClass]) -> SizeClass:
     """Return the class that a size falls into."""
     return next(c for c in classes if c.high is None or size < c.high)
@@ -86,6 +95,11 @@ def aspect_in_words(size: SizeClass) -> str:
 def bits_per_pixel_in_words(size: SizeClass) -> str:
     """Return a class of `BITS_PER_PIXEL` in words, bounds first."""
     return gettext("%(range)s bits per pixel") % {"range": _range(size, _number)}
+
+
+def plain_in_words(size: SizeClass) -> str:
+    """Return a class of `LOOKS` in words, such as "< 40"."""
+    return _range(size, str)
 
 
 def _range(size: SizeClass, written: Callable[[float], str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -14,25 +15,31 @@ from django.utils.translation import gettext_lazy as _
 
 from . import showing
 from .charts import (
+    Bar,
     Chart,
     Heading,
     Level,
+    Measure,
     Notation,
     Quantity,
+    bar_chart,
     growth_chart,
     scatter,
 )
-from .criteria import Criteria
+from .classes import LOOKS, plain_in_words
+from .criteria import MEASURES, Criteria
 from .facets import Facet
 from .figures import Figures
 from .gallery import images
 from .histograms import percentile
+from .likeness import COMMAND
 from .links import Links
 from .live import limited
+from .looks import looks_of
 from .marks import marks_of, repeated_images
 from .models import RequestImage
 from .overview import Overview, summaries
-from .paging import SORTS, Walk
+from .paging import MANY, SORTS, Walk
 from .periods import Period
 from .stock import PROJECTED_DAYS, since_ever, stock_of
 from .summary import summarize
@@ -205,6 +212,54 @@ def _failure(image: RequestImage) -> str:
     return showing.status(image.log)
 
 
+def looks(asked: Asked) -> Mapping[str, Any]:
+    """Draw what pictures of failed requests look like, and others do not."""
+    found = looks_of(asked.within)
+    classes = {(name, c.name): c for name, sizes in LOOKS.items() for c in sizes}
+    bars = [
+        Bar(
+            f"{MEASURES[each.name]} {plain_in_words(classes[each.name, each.key])}",
+            [each.share.rate, each.rest.rate],
+            [each.share.interval, each.rest.interval],
+            asked.links.to(**{each.name: each.key, "outcome": "failed"}),
+        )
+        for each in found.standouts
+    ]
+    nothing = gettext(
+        "Nothing: of 30 pictures at the least on either side, those of failed requests "
+        "look like the others, but for chance."
+    )
+    chart = bar_chart(
+        Heading("looks", gettext("What failed pictures look like"), empty=nothing),
+        gettext("Class"),
+        [
+            Measure(gettext("of the failed"), Quantity.SHARE, "ri-bad"),
+            Measure(gettext("of the others"), Quantity.SHARE),
+        ],
+        bars,
+        notation=asked.notation,
+    )
+    text = gettext(
+        "Looked at: the newest %(bad)s analysed pictures of failed requests, and the "
+        "newest %(good)s of others. What is not analysed yet, %(command)s analyses."
+    )
+    bad, good = (_sampled(*each) for each in (found.failed, found.succeeded))
+    return {
+        "chart": chart,
+        "notes": [text % {"bad": bad, "good": good, "command": COMMAND}],
+    }
+
+
+def _sampled(some: int, count: int) -> str:
+    if count > MANY:
+        text = gettext("%(some)s of more than %(count)s")
+        count = MANY
+    else:
+        text = gettext("%(some)s of %(count)s")
+    numbers = {"some": some, "count": count}
+    return text % {name: number_format(n, use_l10n=True) for name, n in numbers.items()}
+
+
 def _told(seen: int, failed: int) -> str:
     text = ngettext(
         "seen once, failed %(failed)d", "seen %(seen)d times, failed %(failed)d", seen
@@ -226,10 +281,11 @@ class Panel:
 
 
 PANELS: Mapping[str, Panel] = {
-    "pictures": Panel(_("What it looks like"), pictures),
+    "pictures": Panel(_("Failed last, and slowest"), pictures),
     "properties": Panel(_("Failures and durations by further properties"), properties),
     "latency": Panel(_("How many requests took how long"), heat),
     "pixels": Panel(_("Duration by megapixels"), pixels),
     "repeated": Panel(_("Repeated images"), repeated),
+    "looks": Panel(_("What failed pictures look like"), looks),
     "storage": Panel(_("Storage"), storage),
 }

@@ -111,10 +111,22 @@ def separate(
             first property come first: the others may be its echo.
         enough: How many requests a class, and all others, must have.
     """
+    return telling(
+        (each for name, shares in classes.items() for each in _standouts(name, shares)),
+        enough,
+    )
+
+
+def telling(standouts: Iterable[Standout], enough: int = ENOUGH) -> list[Standout]:
+    """Return those that stand out by more than chance, the most unlike first.
+
+    Args:
+        standouts: Classes beside all others.
+        enough: How many requests a class, and all others, must have.
+    """
     found = [
         standout
-        for name, shares in classes.items()
-        for standout in _standouts(name, shares)
+        for standout in standouts
         if min(standout.share.count, standout.rest.count) >= enough and standout.gap > 0
     ]
     ranks = {name: rank for rank, name in enumerate(classes)}
