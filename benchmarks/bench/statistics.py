@@ -18,7 +18,7 @@ class Statistics:
     """The statistics of so many requests of 30 days.
 
     Attributes:
-        parts: What was asked for; of each, the median of the answers in ms, the
+        parts: What was asked for; of each, the median time of an answer in ms, the
             processor time of our process, and the number of queries.
     """
 

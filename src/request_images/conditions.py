@@ -41,12 +41,7 @@ class Unindexed(Func):
 class Sorted(Unindexed):
     """A column's value that no database reads from an index in its order."""
 
-    def as_sql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Write the larger of the value and itself; on SQLite, what its parent does."""
-        if connection.vendor == "sqlite":
-            return super().as_sql(compiler, connection, **context)
-        sql, params = compiler.compile(self.source_expressions[0])
-        return f"GREATEST({sql}, {sql})", (*params, *params)
+    template = "GREATEST(%(expressions)s, %(expressions)s)"
 
 
 class Columns:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 ENOUGH = 30
 """Requests that a class, and all others together, must have for anything to be said."""
@@ -121,7 +122,7 @@ def telling(standouts: Iterable[Standout], enough: int = ENOUGH) -> list[Standou
     """Return those that stand out by more than chance, the most unlike first.
 
     Args:
-        standouts: Classes beside all others.
+        standouts: Classes beside all others; of equals the first one comes first.
         enough: How many requests a class, and all others, must have.
     """
     found = [
@@ -129,11 +130,10 @@ def telling(standouts: Iterable[Standout], enough: int = ENOUGH) -> list[Standou
         for standout in standouts
         if min(standout.share.count, standout.rest.count) >= enough and standout.gap > 0
     ]
-    ranks = {name: rank for rank, name in enumerate(classes)}
-    return sorted(found, key=lambda s: (-s.gap, ranks[s.name], s.key))
+    return sorted(found, key=lambda standout: -standout.gap)
 
 
 def _standouts(name: str, shares: Iterable[tuple[str, Share]]) -> list[Standout]:
-    shares = list(shares)
+    shares = sorted(shares, key=itemgetter(0))
     whole = sum((share for _, share in shares), Share(0, 0))
     return [Standout(name, key, share, whole - share) for key, share in shares]
