@@ -505,14 +505,14 @@ class TestStacks:
             [stack(0, counts)],
             link=lambda stack, kind: f"?{kind}&{stack and seconds(stack.begin)}",
         )
-        assert [key.text for key in chart.keys][-2:] == ["Error5 (95)", "others (279)"]
+        assert [key.text for key in chart.keys][-2:] == ["Error5: 95", "others: 279"]
         assert chart.keys[0].href == "?Error0&None"
         assert drawings.links(chart)[-1] == f"?None&{seconds(BEGIN)}"
         assert chart.table.columns[-1] == "others"
 
     def test_name_a_seventh_kind_rather_than_others(self):
         chart = stacked_bars(HEADING, [stack(0, {f"E{i}": 1 for i in range(7)})])
-        assert chart.keys[-1].text == "E6 (1)"
+        assert chart.keys[-1].text == "E6: 1"
 
     def test_stand_on_one_another(self):
         chart = stacked_bars(HEADING, [stack(0, {"a": 3, "b": 1, "": 1})])
@@ -524,7 +524,7 @@ class TestStacks:
 
     def test_cut_the_names_of_the_legend(self):
         [key] = stacked_bars(HEADING, [stack(0, {EVIL: 3})]).keys
-        assert key.text.endswith("… (3)")
+        assert key.text.endswith("…: 3")
 
 
 class TestGrowth:

@@ -82,7 +82,7 @@ class TestThePage:
     def test_tells_the_period_in_numbers(self, show, busy):
         page = show()
         told = tiles(page)
-        assert told.pop("Image bytes newly stored")
+        assert told.pop("Newly stored")
         assert told == {
             "Requests": "45",
             "Failed": "11.1 %",
@@ -104,7 +104,7 @@ class TestThePage:
         assert "?endpoint=read" in show()
         page = show(endpoint="read")
         assert tiles(page)["Requests"] == "1"
-        assert "Image bytes received" in page
+        assert "Received" in page
 
     def test_of_anything_else(self, show, busy):
         """Every parameter of the gallery is one of the dashboard."""
@@ -355,8 +355,8 @@ class TestPanels:
 
     def test_pictures_that_succeeded(self, show, busy):
         page = show(panel("pictures"), outcome="succeeded")
-        assert "Slowest" in page
-        assert "Failed last" not in page
+        assert "<h3>Slowest" in page
+        assert "<h3>Failed last" not in page
 
     def test_pictures_that_take_too_long_to_find(self, show, busy, monkeypatch):
         def limited(using):
@@ -396,7 +396,8 @@ class TestPanels:
         make_image(draw(seed=99))
         page = show(panel("repeated"))
         assert page.count("a cache would have saved") == 7
-        assert "seen 7 times, failed 1; a cache would have saved 75 ms" in page
+        text = r"seen 7 times, failed 1\s*<[^>]*>a cache would have saved 75 ms"
+        assert re.search(text, page)
         [url, *_] = re.findall(r'href="([^"]*hash=[^"]*)"', page)
         assert show(url).count('<a class="ri-tile') in (6, 7)
 

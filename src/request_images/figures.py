@@ -73,10 +73,10 @@ class Figures:
         """
         now, before = self.overview.whole, self.overview.earlier
         course = self.overview.course
-        bytes_name = gettext("Image bytes received")
+        bytes_name = gettext("Received")
         bytes_now, bytes_before = now.total_bytes, before.total_bytes
         if not has_endpoint:
-            bytes_name = gettext("Image bytes newly stored")
+            bytes_name = gettext("Newly stored")
             bytes_now = newly_stored(self.overview.now)
             bytes_before = newly_stored(self.overview.before)
         middle, high = ([each[i] for each in map(_percentiles, course)] for i in (0, 1))
@@ -88,7 +88,7 @@ class Figures:
         had = before.count or None
         rows: tuple[_TileRow, ...] = (
             (gettext("Requests"), now.count, had, Quantity.COUNT, None,
-             [each.count for each in course], self.links.to()),
+             _counts(self.overview), self.links.to()),
             (gettext("Failed"), _rate(now), _rate(before), Quantity.SHARE, True,
              [_rate(each) for each in course], failed),
             (gettext("Median duration"), p50, p50_before, Quantity.DURATION, True,
@@ -291,6 +291,16 @@ class Figures:
 
 def _percentiles(tally: Tally) -> list[float | None]:
     return percentiles(tally.histogram, _SHARES)
+
+
+def _counts(overview: Overview) -> list[float | None]:
+    """Return how many requests each slot has; None where it is cut at an end."""
+    longest = max(until - since for since, until in overview.slots)
+    return [
+        # A day may have an hour less than another.
+        tally.count if until - since > 0.9 * longest else None
+        for (since, until), tally in zip(overview.slots, overview.course, strict=True)
+    ]
 
 
 def _rate(tally: Tally) -> float | None:

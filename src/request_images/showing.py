@@ -115,7 +115,8 @@ def standing(among: Standing) -> str:
         )
     since = among.since
     when = "" if since is None else ", " + gettext("since %s") % _moment(since)
-    return f"{text % numbers}{when}."
+    # Some languages end a time with a full stop of its own: "5 p.m."
+    return f"{text % numbers}{when}".removesuffix(".") + "."
 
 
 def health_tables(vitals: Vitals, process: ProcessHealth) -> list[Table]:

@@ -167,7 +167,7 @@ def _keys(
         name = _name(kind, notation)
         if len(name) > _LONGEST_KEY:
             name = f"{name[:_LONGEST_KEY]}…"
-        text = f"{name} ({notation.write(count, Quantity.COUNT)})"
+        text = f"{name}: {notation.write(count, Quantity.COUNT)}"
         keys.append(Key(swatch(_css(number, kind)), text, link(None, kind)))
     return keys
 

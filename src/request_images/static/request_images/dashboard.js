@@ -2,6 +2,8 @@
 "use strict";
 
 (function () {
+  const PATIENCE = 20000; // milliseconds; the server gives up far sooner
+
   const observer = new IntersectionObserver(
     function (entries) {
       entries
@@ -17,23 +19,30 @@
   );
 
   function load(panel) {
+    const control = new AbortController();
+    const timer = window.setTimeout(function () {
+      control.abort();
+    }, PATIENCE);
     panel.setAttribute("aria-busy", "true");
-    fetch(panel.dataset.riPanel, { credentials: "same-origin" })
+    fetch(panel.dataset.riPanel, { credentials: "same-origin", signal: control.signal })
       .then(function (response) {
         return response.ok ? response.text() : Promise.reject(response.status);
       })
       .then(function (text) {
         const page = new DOMParser().parseFromString(text, "text/html");
+        // A page without it is that of the login.
         const content = page.getElementById("ri-panel-content");
-        // A page without it is that of the login: the link leads there.
-        if (content) {
-          panel.append.apply(panel, Array.from(content.children));
-        }
+        panel.append.apply(panel, Array.from(content.children));
       })
       .catch(function () {
-        // The link stays.
+        const note = document.createElement("p");
+        note.className = "ri-note";
+        note.setAttribute("role", "status");
+        note.textContent = panel.dataset.riFailed;
+        panel.append(note);
       })
       .finally(function () {
+        window.clearTimeout(timer);
         panel.removeAttribute("aria-busy");
       });
   }
