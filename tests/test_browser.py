@@ -1,4 +1,4 @@
-"""The admin's pages in a real browser: keys, no JavaScript, policy, accessibility.
+"""The admin's pages in a real browser: keys, panels, paper, policy, accessibility.
 
 Chromium of the system is driven through Playwright. Without either the tests are
 skipped; the gate installs both.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ import pytest
 from django.conf import settings as project
 from django.test import Client
 from pytest_django.live_server_helper import LiveServer
+
+from request_images.exceptions import TooManyRequests
+from request_images.models import RequestLog
+from request_images.panels import PANELS
 
 from .factories import make_image, make_superuser
 from .images import draw
@@ -32,14 +37,25 @@ pytestmark = [
 AXE = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
 GALLERY = "/admin/request_images/requestimage/gallery/"
 DASHBOARD = "/admin/request_images/requestlog/dashboard/"
+LISTS = "/admin/request_images"
 PAGES = {
+    "dashboard": DASHBOARD,
+    "no request": f"{DASHBOARD}?since=2001-01-01&until=2001-01-31",
+    "latency": f"{DASHBOARD}latency/",
+    "pixels": f"{DASHBOARD}pixels/",
+    "repeated": f"{DASHBOARD}repeated/",
+    "storage": f"{DASHBOARD}storage/",
     "gallery": GALLERY,
     "beside": f"{GALLERY}?group=outcome",
     "errors": f"{GALLERY}?group=error_type",
     "wrong": f"{GALLERY}?width=wide&outcome=failed",
     "nothing": f"{GALLERY}?width=1&days=7",
     "picture": "/admin/request_images/requestimage/{pk}/change/?outcome=failed",
-    "accesses": "/admin/request_images/originalaccess/",
+    "images": f"{LISTS}/requestimage/",
+    "logs": f"{LISTS}/requestlog/?days=many",
+    "health": f"{LISTS}/requestlog/health/",
+    "accesses": f"{LISTS}/originalaccess/",
+    "index": f"{LISTS}/",
 }
 
 
@@ -82,13 +98,28 @@ def server_url(images) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def browse(server_url) -> Callable[..., Any]:
-    """Return a function that runs steps in a browser, logged in.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser for all tests, and the only thread that may speak to it.
 
-    In a thread of its own: Playwright runs an event loop, and where one runs Django
-    refuses its database.
+    Playwright runs an event loop, and where one runs Django refuses its database.
     """
+    with ThreadPoolExecutor(1) as executor:
+        playwright = executor.submit(sync_api.sync_playwright().start).result()
+        browser = executor.submit(
+            playwright.chromium.launch,
+            executable_path=CHROMIUM,
+            args=["--no-sandbox"],
+        ).result()
+        yield executor, browser
+        executor.submit(browser.close).result()
+        executor.submit(playwright.stop).result()
+
+
+@pytest.fixture
+def browse(server_url, chromium) -> Callable[..., Any]:
+    """Return a function that runs steps in a browser, logged in."""
+    executor, browser = chromium
     client = Client()
     client.force_login(make_superuser())
     cookie = {
@@ -97,41 +128,38 @@ def browse(server_url) -> Callable[..., Any]:
         "url": server_url,
     }
 
-    def browse(steps: Callable[[Any], Any], **options: Any) -> Any:
+    def browse(
+        steps: Callable[[Any], Any], expected: Sequence[str] = (), **options: Any
+    ) -> Any:
         # Playwright runs in a greenlet, in which not all is measured.
         def run() -> Any:  # pragma: no cover
-            with _page(server_url, cookie, options) as page:
-                return steps(page)
+            context = browser.new_context(base_url=server_url, **options)
+            with closing(context):
+                context.add_cookies([cookie])
+                with _watched(context.new_page(), expected) as page:
+                    return steps(page)
 
-        with ThreadPoolExecutor(1) as executor:
-            return executor.submit(run).result(timeout=120)
+        return executor.submit(run).result(timeout=120)
 
     return browse
 
 
 @contextmanager
-def _page(  # pragma: no cover  # as above
-    url: str, cookie: Any, options: dict[str, Any]
+def _watched(  # pragma: no cover  # as above
+    page: Any, expected: Sequence[str]
 ) -> Iterator[Any]:
+    """Fail when a page tells of an error; a violation of its policy is one, too."""
     faults: list[str] = []
     told: list[Any] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        context = browser.new_context(base_url=url, **options)
-        context.add_cookies([cookie])
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        # A violation of the policy is told here, too.
-        page.on("console", lambda message: told.append(message))  # noqa: PLW0108
-        yield page
-        browser.close()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: told.append(message))  # noqa: PLW0108
+    yield page
     faults += [
         f"{message.location['url']}: {message.text}"
         for message in told
         # The test project has no icon.
-        if message.type == "error" and "favicon" not in message.location["url"]
+        if message.type == "error"
+        and not any(part in message.location["url"] for part in ("favicon", *expected))
     ]
     assert faults == []
 
@@ -204,6 +232,115 @@ def test_panels_without_javascript_are_pages(browse, failing):
     browse(steps, java_script_enabled=False)
 
 
+def test_panels_come_when_they_come_into_view(browse, busy):
+    """Each with its drawing, its table and its links; above them nothing is fetched."""
+
+    def steps(page: Any) -> None:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(DASHBOARD)
+        assert [url for url in asked if "/storage/" in url] == []
+        see_all(page)
+        for name in ("heat", "pixels", "storage"):
+            assert page.locator(f"[data-ri-panel] #{name} svg.ri-svg").is_visible()
+        page.locator("#pixels summary").click()
+        page.locator("#pixels tbody a").first.click()
+        page.wait_for_url("**/requestimage/*/change/")
+        page.go_back()
+        page.locator("[data-ri-panel*='/repeated/']").scroll_into_view_if_needed()
+        page.locator(".ri-repeated a").first.click()
+        page.wait_for_url("**/gallery/?**hash=*")
+
+    browse(steps)
+
+
+def test_panels_that_do_not_come_say_so(browse, failing, monkeypatch):
+    """An error, no answer, too many requests: the others come all the same."""
+
+    def too_many(asked: Any) -> Any:
+        raise TooManyRequests
+
+    monkeypatch.setitem(PANELS, "repeated", replace(PANELS["repeated"], draw=too_many))
+
+    def steps(page: Any) -> None:
+        page.clock.install()
+        page.route("**/dashboard/latency/*", lambda route: route.fulfill(status=500))
+        # Never answered.
+        page.route("**/dashboard/pixels/*", lambda route: None)
+        page.goto(DASHBOARD)
+
+        def panel(name: str) -> Any:
+            found = page.locator(f"[data-ri-panel*='/{name}/']")
+            found.scroll_into_view_if_needed()
+            return found
+
+        failed = panel("latency").get_by_text("This could not be loaded.")
+        failed.wait_for()
+        failed = panel("pixels").get_by_text("This could not be loaded.")
+        assert failed.count() == 0
+        panel("repeated").get_by_text("Narrow the period").wait_for()
+        panel("storage").locator("svg.ri-svg").wait_for()
+        page.clock.run_for(20_000)
+        failed.wait_for()
+        panel("repeated").get_by_role("link", name="7 days").click()
+        page.wait_for_url("**/dashboard/?days=7")
+
+    browse(steps, expected=["/dashboard/latency/"])
+
+
+def test_on_paper(browse, busy):
+    """Dark on white, also for who reads in the dark; nothing cut, nothing to press."""
+
+    def steps(page: Any) -> dict[str, Any]:
+        found = {}
+        # The index is Django's own, with a link more.
+        for name, url in [page for page in PAGES.items() if page[0] != "index"]:
+            page.emulate_media(media="screen")
+            page.goto(url.format(pk=busy[1].pk))
+            see_all(page)
+            page.emulate_media(media="print")
+            if wrong := page.evaluate(ON_PAPER):
+                found[name] = wrong
+        return found
+
+    # As wide as A4 is within its margins.
+    size = {"width": 720, "height": 1000}
+    assert browse(steps, color_scheme="dark", viewport=size) == {}
+
+
+ON_PAPER = """
+() => {
+  const content = document.querySelector("#content");
+  const faint = new Set(), cut = new Set(), pressed = new Set();
+  const shown = element => element.checkVisibility({visibilityProperty: true});
+  for (const element of content.querySelectorAll("*")) {
+    if (!shown(element) || element.closest(".ri-hidden, .ri-skip, .visually-hidden")) {
+      continue;
+    }
+    const style = getComputedStyle(element);
+    const hasText = Array.from(element.childNodes)
+      .some(node => node.nodeType === 3 && node.textContent.trim());
+    const channels = (element.closest("svg") ? style.fill : style.color)
+      .match(/[0-9.]+/g)?.map(Number) ?? [0, 0, 0];
+    // The perceived lightness of white is 255.
+    const light = 0.3 * channels[0] + 0.59 * channels[1] + 0.11 * channels[2];
+    if (hasText && light > 140) faint.add(element.outerHTML.slice(0, 90));
+    if (element.scrollWidth > element.clientWidth + 1
+        && ["auto", "scroll", "hidden"].includes(style.overflowX)
+        && !element.closest("svg")) {
+      cut.add(element.outerHTML.slice(0, 90));
+    }
+    if (element.matches(".object-tools, .ri-presets, .ri-filter, .ri-pages")) {
+      pressed.add(element.outerHTML.slice(0, 90));
+    }
+  }
+  const wide = document.documentElement.scrollWidth - window.innerWidth;
+  const wrong = {faint: [...faint], cut: [...cut], pressed: [...pressed], wide};
+  return Object.values(wrong).some(value => value.length || value > 0) ? wrong : null;
+}
+"""
+
+
 def test_by_keys(browse, images):
     """Arrows choose a picture, Enter opens it, and they lead to its neighbours."""
 
@@ -267,33 +404,75 @@ def test_without_javascript(browse, images):
     browse(steps, java_script_enabled=False)
 
 
-# What fits depends on the width, and what contrasts on the scheme: two pairs do.
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_pages_are_accessible_and_fit(browse, images, scheme, width):
+@pytest.fixture
+def busy(failing, images):
+    """Something to draw for every chart: releases, sizes, repeated images."""
+    RequestLog.objects.filter(status_code=422).update(release="2.4")
+    RequestLog.objects.filter(status_code=200).update(release="2.3")
+    for number in range(3):
+        make_image(draw("WEBP", (900, 700)), days_old=number, release="2.3")
+    return images
+
+
+def see_all(page: Any) -> None:  # pragma: no cover  # in the browser's greenlet
+    """Scroll down a page, panel by panel, as each is fetched."""
+    for panel in page.locator("[data-ri-panel]").all():
+        panel.scroll_into_view_if_needed()
+        panel.locator("> :nth-child(2)").wait_for()
+
+
+def test_pages_are_accessible_and_fit(browse, busy):
     """No finding of axe that is serious or critical; nothing to scroll sideways."""
+    assert browse(lambda page: findings(page, busy[1].pk), bypass_csp=True) == {}
 
-    def steps(page: Any) -> dict[str, Any]:
-        found = {}
-        for name, url in PAGES.items():
-            page.goto(url.format(pk=images[1].pk))
-            # Foreign to the page, so for this test its policy is lifted.
-            page.evaluate(AXE + "; null")
-            # The search box of the lists is Django's own.
-            result = page.evaluate("axe.run({exclude: ['#changelist-search']})")
-            ours = [
-                (violation["id"], [node["html"] for node in violation["nodes"]])
-                for violation in result["violations"]
-                if violation["impact"] in ("serious", "critical")
-            ]
-            wide = page.evaluate(
-                "document.documentElement.scrollWidth - window.innerWidth"
-            )
-            found[name] = (ours, max(0, wide))
-        return found
 
-    size = {"width": width, "height": 800}
-    found = browse(steps, color_scheme=scheme, viewport=size, bypass_csp=True)
-    assert found == dict.fromkeys(PAGES, ([], 0))
+def findings(page: Any, pk: int) -> dict[Any, Any]:  # pragma: no cover  # as above
+    """Return what is wrong with the pages, in light and dark, wide and on a phone."""
+    found = {}
+    for name, url in PAGES.items():
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(url.format(pk=pk))
+        see_all(page)
+        # Foreign to the page, so for this test its policy is lifted.
+        page.evaluate(AXE + "; null")
+        # Django's links take their time to change their colour.
+        page.add_style_tag(content="* { transition: none !important }")
+        for width, scheme, rules in LOOKS:
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=scheme)
+            if wrong := page.evaluate(CHECK, rules):
+                found[name, width, scheme] = wrong
+    return found
+
+
+# Nothing but colours differs between light and dark.
+LOOKS = (
+    (1280, "light", []),
+    (1280, "dark", ["color-contrast"]),
+    (390, "dark", ["color-contrast"]),
+    (390, "light", []),
+)
+# The lists' search box, filters and tables are Django's own, and what is around pages.
+CHECK = """
+async rules => {
+  const result = await axe.run(
+    {
+      include: [["#content"], [".ri-breadcrumbs"]],
+      exclude: ["#changelist-search", "#changelist-filter", "#changelist-form"]
+        .map(name => [name]),
+    },
+    {
+      resultTypes: ["violations"],
+      ...(rules.length ? {runOnly: {type: "rule", values: rules}} : {}),
+    }
+  );
+  const wide = document.documentElement.scrollWidth - window.innerWidth;
+  return result.violations
+    .filter(found => ["serious", "critical"].includes(found.impact))
+    .map(found => [found.id, found.nodes.map(node => node.html)])
+    .concat(wide > 0 ? [["sideways", wide]] : []);
+}
+"""
 
 
 def test_pictures_are_there(browse, images):

@@ -49,6 +49,8 @@ class CriteriaFilter(admin.ListFilter):
     """
 
     title = _("other criteria")
+    # Themes of the admin look for it; what it takes is told below.
+    parameter_name = "criteria"
 
     def __init__(
         self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any

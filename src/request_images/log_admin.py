@@ -139,6 +139,7 @@ class RequestLogAdmin(PinActions, DashboardPages):
         vitals = monitoring.look(tries_to_write=True)
         context = {
             **self.admin_site.each_context(request),
+            "media": self.media,
             "title": gettext("Health"),
             "opts": self.opts,
             "vitals": vitals,
