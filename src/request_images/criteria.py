@@ -27,6 +27,7 @@ from .classes import (
 )
 from .conditions import (
     Columns,
+    SameLayout,
     begins_with_hash,
     has_duration,
     has_file_size,
@@ -154,7 +155,11 @@ CRITERIA = {
             for name, label in MEASURES.items()
         ),
         Criterion(
-            "layout", _("layout"), layout_hash, has_layout, lambda layout: layout[:12]
+            "layout",
+            _("layout"),
+            lambda text: SameLayout(layout_hash(text)),
+            has_layout,
+            lambda same: same.layout[:12],
         ),
     )
 }
