@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 
-from request_images import gallery, likeness, paging
+from request_images import conditions, gallery, likeness, paging
 from request_images.models import ImageContent
 
 from .factories import (
@@ -159,6 +160,32 @@ class TestGroups:
 
         monkeypatch.setattr(gallery, "likeness_of", and_one_goes)
         assert shown(show("?group=layout")) == rest
+
+
+class TestLayout:
+    @pytest.mark.parametrize("most", [0, 4, 5, 9])
+    def test_of_few_and_of_many(self, show, monkeypatch, most):
+        """The same pictures, whether their contents are named or asked for."""
+        monkeypatch.setattr(conditions, "MOST_CONTENTS", most)
+        alike = make(ONE, 3) + make(NEAR, 2, first=3)
+        make(OTHER, 2, first=5)
+        assert shown(show(f"?layout={ONE}&sort=newest")) == alike
+
+    def test_is_looked_up_once_for_a_page(self, show):
+        """However many queries the page has: all layouts have to be compared."""
+        make(ONE, 3)
+        with capture_queries() as queries:
+            show(f"?layout={ONE}&group=outcome")
+        assert (
+            len(
+                [
+                    sql
+                    for sql in queries
+                    if re.search("hamming|bit_count", sql, re.IGNORECASE)
+                ]
+            )
+            == 1
+        )
 
 
 class TestPageOfAPicture:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
-from django.db.models import BigIntegerField, F, Func, Model, Q
+from django.db.models import BigIntegerField, F, Func, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 from django.db.models.lookups import (
@@ -24,6 +25,9 @@ from .hamming import HammingDistance
 from .layouts import SAME_LAYOUT
 from .models import ImageContent, RequestLog
 from .querysets import failed, succeeded
+
+MOST_CONTENTS = 5000
+"""More are not named one by one in a query."""
 
 
 class Unindexed(Func):
@@ -137,12 +141,29 @@ def has_measure(name: str) -> Condition:
     return lambda bounds, columns: _between(columns.image(f"content__{name}"), bounds)
 
 
-def has_layout(layout: str, columns: Columns) -> Q:
-    """Those whose image has the layout of a difference hash."""
-    near = LessThanOrEqual(HammingDistance("layout", layout), SAME_LAYOUT)
-    # Apart from the rows: of each content once, and read from the index of layouts.
-    contents = ImageContent.objects.filter(near, layout__gt="").values("pk")
-    return Q(**{f"{columns.image('content_id')}__in": contents})
+class SameLayout:
+    """The contents that have the layout of a difference hash, looked up once.
+
+    Args:
+        layout: The hash, in hexadecimal.
+    """
+
+    def __init__(self, layout: str) -> None:
+        self.layout = layout
+
+    @cached_property
+    def contents(self) -> QuerySet[Any] | list[int]:
+        """Their primary keys, or the query for them when they are many."""
+        near = LessThanOrEqual(HammingDistance("layout", self.layout), SAME_LAYOUT)
+        # No index knows of distances: every layout there is has to be compared.
+        found = ImageContent.objects.filter(near, layout__gt="")
+        pks = list(found.values_list("pk", flat=True)[: MOST_CONTENTS + 1])
+        return pks if len(pks) <= MOST_CONTENTS else found.values("pk")
+
+
+def has_layout(same: SameLayout, columns: Columns) -> Q:
+    """Those whose image has such a content."""
+    return Q(**{f"{columns.image('content_id')}__in": same.contents})
 
 
 def _between(column: str, bounds: Bounds) -> Q:

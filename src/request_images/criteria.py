@@ -31,6 +31,7 @@ from .classes import (
 )
 from .conditions import (
     Columns,
+    SameLayout,
     begins_with_hash,
     has_aspect,
     has_bits_per_pixel,
@@ -207,7 +208,11 @@ CRITERIA = {
             for name, label in MEASURES.items()
         ),
         Criterion(
-            "layout", _("layout"), layout_hash, has_layout, lambda layout: layout[:12]
+            "layout",
+            _("layout"),
+            lambda text: SameLayout(layout_hash(text)),
+            has_layout,
+            lambda same: same.layout[:12],
         ),
     )
 }

@@ -152,6 +152,13 @@ def left_to_draw() -> int:
     return rows.count()
 
 
+def left_to_analyse() -> int:
+    """Count what is neither measured nor refused."""
+    from request_images.models import ImageContent
+
+    return ImageContent.objects.filter(analysis_version=0).count()
+
+
 def damage() -> None:
     """Lose some objects, change some, and leave some that belong to nobody."""
     from request_images.models import ImageContent
@@ -228,6 +235,9 @@ COMMANDS = {
         ("compress_image_contents", "--undo=zlib"),
         fill_compressed,
         left_in_form("zlib"),
+    ),
+    "analyze_image_contents": Killed(
+        ("analyze_image_contents",), fill, left_to_analyse
     ),
     "make_thumbnails": Killed(("make_thumbnails",), fill, left_to_draw),
     "verify_image_contents --repair": Killed(
@@ -306,6 +316,8 @@ def pass_time() -> None:
     Lease.objects.update(until=hour_ago)
     tried = ImageContent.objects.filter(thumbnail_tried_at__isnull=False)
     tried.update(thumbnail_tried_at=hour_ago)
+    tried = ImageContent.objects.filter(analysis_tried_at__isnull=False)
+    tried.update(analysis_tried_at=hour_ago)
 
 
 def unnamed_objects() -> int:
