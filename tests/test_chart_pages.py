@@ -26,6 +26,7 @@ from request_images.charts import (
     tile,
 )
 from request_images.language import reader_notation
+from request_images.showing import milliseconds
 
 from .test_charts import gallery
 
@@ -253,6 +254,10 @@ class TestLanguage:
             "2.0, Oct 4, 2026, 3 a.m."
             in latency(markers=[at_three], notation=notation).svg
         )
+
+    def test_rounds_what_django_would_cut_off(self):
+        assert reader_notation().number(99.96, 1) == "100.0"
+        assert milliseconds(12.58) == "12.6 ms"
 
     def test_days_begin_where_the_reader_is(self):
         with django_timezone.override("America/New_York"):

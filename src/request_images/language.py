@@ -34,7 +34,9 @@ def reader_notation() -> Notation:
 
 
 def _number(value: float, decimals: int) -> str:
-    return formats.number_format(value, decimals, force_grouping=True)
+    # Django cuts off what is beyond the decimals.
+    rounded = round(value, decimals)
+    return formats.number_format(rounded, decimals, force_grouping=True)
 
 
 def _moment(moment: datetime, grain: Grain) -> str:

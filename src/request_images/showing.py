@@ -72,7 +72,8 @@ def status(log: RequestLog) -> str:
 def milliseconds(value: float) -> str:
     """Return a time with three digits that count, in the reader's own notation."""
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{formats.number_format(value, digits)} ms"
+    # Django cuts off what is beyond the digits.
+    return f"{formats.number_format(round(value, digits), digits)} ms"
 
 
 def kept(teller: RequestLog | FurtherImage) -> str:
