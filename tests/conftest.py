@@ -7,8 +7,10 @@ import warnings
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection
-from django.test import AsyncClient
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection, transaction
+from django.test import AsyncClient, TransactionTestCase
 
 from request_images import health, stores, summary, writing
 
@@ -24,20 +26,29 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _delete_instead_of_truncate():
-    """Empty PostgreSQL's tables by DELETE, as Django does elsewhere.
+def _delete_rows(case):
+    """Leave no row of a test with transactions, but those of `migrate`.
 
-    TRUNCATE makes new files for each table and its indexes and has them written to the
-    disk: about a second for what is empty already, behind each test with transactions.
+    Django empties all tables, has every app make its permissions and content types
+    anew, and truncates where it can: on PostgreSQL that makes new files for each table
+    and its indexes, and waits until they are on the disk.
     """
+    of_migrate = {model._meta.db_table for model in (ContentType, Permission)}
+    tables = connection.introspection.django_table_names(only_existing=True)
+    with (
+        connection.constraint_checks_disabled(),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        for table in set(tables) - of_migrate:
+            cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")
 
-    def sql_flush(style, tables, **options):
-        return [f"DELETE FROM {connection.ops.quote_name(table)}" for table in tables]
 
+@pytest.fixture(autouse=True, scope="session")
+def _delete_instead_of_flush():
+    """Clean up behind tests with transactions in milliseconds."""
     with pytest.MonkeyPatch.context() as patch:
-        if connection.vendor == "postgresql":
-            patch.setattr(type(connection.ops), "sql_flush", staticmethod(sql_flush))
+        patch.setattr(TransactionTestCase, "_fixture_teardown", _delete_rows)
         yield
 
 

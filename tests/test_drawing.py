@@ -544,6 +544,7 @@ def answer(project: Database, *arguments: str) -> str:
     return out
 
 
+@pytest.mark.processes
 class TestProcesses:
     def test_two_side_by_side_make_each_once(self, project):
         """And none of them fails."""

@@ -25,7 +25,7 @@ SERVERS = [
     "daphne",
 ]
 ASGI = [name for name in SERVERS if KINDS[name].is_asgi]
-WSGI = [name for name in SERVERS if name not in ASGI]
+ONE_OF_EACH = ["gunicorn-gthread", "uvicorn"]
 # These call the application only when the whole body is there, or Django does.
 WAIT_FOR_THE_BODY = ["waitress", *ASGI]
 # SIGTERM ends these at once, whatever their threads still do; uvicorn sends itself
@@ -87,12 +87,16 @@ def server(request, servers):
     return server
 
 
-def on(*names):
-    """Run a test on each of these servers."""
-    return pytest.mark.parametrize("server", names, indirect=True)
+def on(*names, everywhere=()):
+    """Run a test on each of these servers; on some with all versions of Django."""
+    servers = [
+        pytest.param(name, marks=() if name in everywhere else pytest.mark.processes)
+        for name in names
+    ]
+    return pytest.mark.parametrize("server", servers, indirect=True)
 
 
-@on(*SERVERS)
+@on(*SERVERS, everywhere=ONE_OF_EACH)
 def test_answer(server, database):
     """A normal request: the answer is the view's, the image is stored."""
     data = image()
@@ -101,7 +105,7 @@ def test_answer(server, database):
     assert database.row(request_id) == (200, "stored", "")
 
 
-@on(*SERVERS)
+@on(*SERVERS, everywhere=ONE_OF_EACH)
 def test_exception(server, database):
     """A view that raises: 500, and the log knows why."""
     request_id, status, _ = server.post("/boom/", image())
@@ -109,7 +113,7 @@ def test_exception(server, database):
     assert database.row(request_id) == (500, "stored", "Boom")
 
 
-@on(*SERVERS)
+@on(*SERVERS, everywhere=ONE_OF_EACH)
 @pytest.mark.parametrize("path", ["/stream/", "/async_stream/"])
 def test_stream(server, database, path):
     """A streamed answer arrives whole, and is logged once it is over."""

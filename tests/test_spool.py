@@ -39,6 +39,7 @@ from request_images.spool import Contents, Spool
 
 from .factories import unsaved_record
 from .images import draw
+from .servers.running import CARELESS
 
 START = spoolfile._START.pack
 
@@ -133,6 +134,7 @@ class TestFolder:
             thread.join()
         assert (sum(kept), len(names(tmp_path))) == (3, 3)
 
+    @pytest.mark.processes
     def test_is_bounded_for_processes(self, tmp_path):
         """The bound is that of the folder, not of each process."""
         script = (
@@ -898,6 +900,7 @@ class TestCommand:
             call_command("write_spooled_requests")
 
 
+@pytest.mark.processes
 def test_kill_9_leaves_no_half_file(tmp_path):
     """Killed at any moment, a process leaves whole entries and nothing else to read."""
     script = (
@@ -933,10 +936,11 @@ def test_kill_9_leaves_no_half_file(tmp_path):
     assert tested.contents().size == on_the_way
 
 
+@pytest.mark.processes
 def test_kill_9_writes_each_entry_exactly_once(tmp_path):
     """Killed at any moment while it writes entries, it loses none and doubles none."""
     environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3?{CARELESS}",
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "PYTHONPATH": os.pathsep.join(sys.path),
         "SPOOL": str(tmp_path / "spool"),

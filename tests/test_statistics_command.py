@@ -31,7 +31,7 @@ from tests.factories import make_image
 from tests.images import draw
 for n in range(12):
     status_code = 500 if n % 3 == 0 else 200
-    make_image(draw(seed=n // 2), days_old=5 + n * 3, status_code=status_code)
+    make_image(draw(seed=n // 2), days_old=1 + n / 2, status_code=status_code)
 """
 UPDATE = """
 import sys
@@ -177,6 +177,7 @@ def figures(tables):
     return sorted((*map(str, row[:-1]), bytes(row[-1])) for row in rows)
 
 
+@pytest.mark.processes
 def test_several_at_once_and_killed(tables):
     """Whoever is killed when: each hour is added up once, and wholly."""
     command = ("-c", UPDATE)

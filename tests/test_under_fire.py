@@ -22,6 +22,7 @@ from .servers.stress import WORKED
 
 SECONDS = float(os.environ.get("STRESS_SECONDS", "4"))
 KILLS = int(os.environ.get("KILLS", "2"))
+pytestmark = pytest.mark.processes
 MUST_BE_NOTHING = (
     "failures",
     "faults",
