@@ -26,6 +26,7 @@ from request_images.panels import PANELS
 
 from .factories import analysed, make_image, make_superuser
 from .images import draw
+from .servers.running import PATIENCE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
 axe = pytest.importorskip("axe_playwright_python", reason="axe is missing")
@@ -140,12 +141,13 @@ def browse(server_url, chromium) -> Callable[..., Any]:
         # Playwright runs in a greenlet, in which not all is measured.
         def run() -> Any:  # pragma: no cover
             context = browser.new_context(base_url=server_url, **options)
+            context.set_default_timeout(1000 * PATIENCE)
             with closing(context):
                 context.add_cookies([cookie])
                 with _watched(context.new_page(), expected) as page:
                     return steps(page)
 
-        return executor.submit(run).result(timeout=120)
+        return executor.submit(run).result(timeout=10 * PATIENCE)
 
     return browse
 
