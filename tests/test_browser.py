@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as project
+from django.db import connection
 from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
@@ -100,6 +101,9 @@ def images(settings):
 @pytest.fixture
 def server_url(images) -> Iterator[str]:
     """A live server of this test alone: it reads its middleware when it starts."""
+    # Not until the server stops: a thread of it whose connection the browser keeps open
+    # ends when it likes, and closes the database then.
+    connection.inc_thread_sharing()
     server = LiveServer("localhost")
     yield server.url
     server.stop()
