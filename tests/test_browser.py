@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as project
+from django.db import connection
 from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
@@ -24,8 +25,9 @@ from request_images.exceptions import TooManyRequests
 from request_images.models import RequestLog
 from request_images.panels import PANELS
 
-from .factories import make_image, make_superuser
+from .factories import analysed, make_image, make_superuser
 from .images import draw
+from .servers.running import PATIENCE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
 axe = pytest.importorskip("axe_playwright_python", reason="axe is missing")
@@ -49,6 +51,8 @@ PAGES = {
     "gallery": GALLERY,
     "beside": f"{GALLERY}?group=outcome",
     "errors": f"{GALLERY}?group=error_type",
+    "layouts": f"{GALLERY}?group=layout",
+    "looks": f"{DASHBOARD}looks/",
     "wrong": f"{GALLERY}?width=wide&outcome=failed",
     "nothing": f"{GALLERY}?width=1&days=7",
     "picture": "/admin/request_images/requestimage/{pk}/change/?outcome=failed",
@@ -81,7 +85,7 @@ class Policy:
 @pytest.fixture
 def images(settings):
     settings.MIDDLEWARE = [f"{__name__}.Policy", *settings.MIDDLEWARE]
-    return [
+    found = [
         make_image(
             draw(seed=seed, size=(320, 240)),
             days_old=seed,
@@ -89,11 +93,17 @@ def images(settings):
         )
         for seed in range(6)
     ]
+    for image in found[1:]:
+        analysed(image)
+    return found
 
 
 @pytest.fixture
 def server_url(images) -> Iterator[str]:
     """A live server of this test alone: it reads its middleware when it starts."""
+    # Not until the server stops: a thread of it whose connection the browser keeps open
+    # ends when it likes, and closes the database then.
+    connection.inc_thread_sharing()
     server = LiveServer("localhost")
     yield server.url
     server.stop()
@@ -135,12 +145,13 @@ def browse(server_url, chromium) -> Callable[..., Any]:
         # Playwright runs in a greenlet, in which not all is measured.
         def run() -> Any:  # pragma: no cover
             context = browser.new_context(base_url=server_url, **options)
+            context.set_default_timeout(1000 * PATIENCE)
             with closing(context):
                 context.add_cookies([cookie])
                 with _watched(context.new_page(), expected) as page:
                     return steps(page)
 
-        return executor.submit(run).result(timeout=120)
+        return executor.submit(run).result(timeout=10 * PATIENCE)
 
     return browse
 
@@ -193,9 +204,12 @@ def test_from_the_gallery_to_a_picture_to_the_next_and_back(browse, images):
 @pytest.fixture
 def failing():
     """As many requests as a finding needs: all of one type fail, and no other."""
-    for number in range(30):
-        make_image(draw("GIF", seed=number), error_type="no_barcode", status_code=422)
-        make_image(draw("BMP", seed=number))
+    bad = {"error_type": "no_barcode", "status_code": 422}
+    return [
+        make_image(draw(fmt, seed=number), **values)
+        for number in range(30)
+        for fmt, values in (("GIF", bad), ("BMP", {}))
+    ]
 
 
 def test_from_a_finding_to_its_pictures_and_back(browse, failing):
@@ -340,6 +354,27 @@ ON_PAPER = """
   return Object.values(wrong).some(value => value.length || value > 0) ? wrong : null;
 }
 """
+
+
+def test_from_what_failed_pictures_look_like_to_their_layout(browse, failing):
+    """A class, its pictures, one of them, and those of the same layout."""
+    for image in failing:
+        is_dark = image.log.is_failed
+        analysed(image, **({"brightness": 20, "layout": "f" * 64} if is_dark else {}))
+
+    def steps(page: Any) -> None:
+        page.goto(f"{DASHBOARD}looks/")
+        page.locator("svg a[href*='brightness=0-40']").first.click()
+        page.wait_for_url("**/gallery/?**brightness=0-40&outcome=failed")
+        assert page.locator(".ri-tile.ri-failed").count() == 30
+        page.locator(".ri-tile").first.click()
+        page.get_by_role("link", name="Pictures of the same layout").click()
+        page.wait_for_url(f"**/gallery/?layout={'f' * 64}")
+        assert page.locator(".ri-tile").count() == 30
+        page.get_by_role("link", name="By layout").click()
+        assert page.get_by_role("heading", name="30 pictures, 30 failed").is_visible()
+
+    browse(steps, java_script_enabled=False)
 
 
 def test_by_keys(browse, images):

@@ -31,6 +31,8 @@ from .test_inspection import (
     movie,
 )
 
+# Pillow 13 saves none such any more; Python 3.10 has none after 12.
+pytestmark = pytest.mark.filterwarnings("ignore:Saving I mode:DeprecationWarning")
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I"]
 
 

@@ -43,7 +43,7 @@ def name_of(facet: Facet, value: str) -> str:
 
 def _in_words(facet: Facet, value: str) -> str:
     if facet is Facet.DECLARED:
-        same, other = gettext("as declared"), gettext("another type than declared")
+        same, other = gettext("as declared"), gettext("not as declared")
         return same if value == AS_DECLARED else other
     if facet in FLAGS:
         return gettext("yes") if value == YES else gettext("no")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -248,21 +247,23 @@ def looks(asked: Asked) -> Mapping[str, Any]:
         "Looked at: the newest %(bad)s analysed pictures of failed requests, and the "
         "newest %(good)s of others. What is not analysed yet, %(command)s analyses."
     )
-    bad, good = (_sampled(*each) for each in (found.failed, found.succeeded))
+    bad, good = (
+        _sampled(*each, asked.notation) for each in (found.failed, found.succeeded)
+    )
     return {
         "chart": chart,
         "notes": [text % {"bad": bad, "good": good, "command": COMMAND}],
     }
 
 
-def _sampled(some: int, count: int) -> str:
+def _sampled(some: int, count: int, notation: Notation) -> str:
     if count > MANY:
         text = gettext("%(some)s of more than %(count)s")
         count = MANY
     else:
         text = gettext("%(some)s of %(count)s")
     numbers = {"some": some, "count": count}
-    return text % {name: number_format(n, use_l10n=True) for name, n in numbers.items()}
+    return text % {n: notation.write(v, Quantity.COUNT) for n, v in numbers.items()}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ ROW_HEIGHT = 26.0
 _HEAD = 26.0
 _BAR = 12.0
 _GAP = 16.0
-_LONGEST_LABEL = 150.0
+_LONGEST_LABEL = 180.0
 
 
 @dataclass(frozen=True)
