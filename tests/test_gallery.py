@@ -20,6 +20,7 @@ from .factories import (
     capture_queries,
     loading_bytes,
     make_image,
+    make_log,
     make_superuser,
     make_user,
     questions,
@@ -254,6 +255,16 @@ class TestGroups:
         make(1, status_code=500)
         make(2)
         assert html(show(query)).count('<a class="ri-tile') == count
+
+    def test_of_requests_without_a_picture_leads_to_them(self, show, client):
+        """Whoever may see them; a number of the dashboard counts them too."""
+        make(1)
+        make_log(error_type="no_file")
+        logs = reverse("admin:request_images_requestlog_changelist")
+        link = f'href="{logs}?error_type=no_file"'
+        assert link in html(show("?error_type=no_file"))
+        client.force_login(make_user("view_requestimage"))
+        assert link not in html(show("?error_type=no_file"))
 
     def test_without_an_error_type_leads_to_all_of_these(self, show, monkeypatch):
         monkeypatch.setattr(gallery, "GROUP_SIZE", 2)

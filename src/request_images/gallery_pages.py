@@ -96,6 +96,7 @@ class GalleryPages(ReadOnlyAdmin):
             "first_url": page.before and gallery.query(),
             "tools": self._gallery_tools(request, gallery),
             "is_empty": is_empty,
+            "requests_url": self._requests_url(request, gallery),
             "is_too_many": is_too_many,
             "periods": [] if not is_too_many else forms.periods_of(gallery),
             "is_enabled": conf.ENABLED,
@@ -127,6 +128,12 @@ class GalleryPages(ReadOnlyAdmin):
         yield gettext("List"), self.url_of("requestimage_changelist") + query
         if request.user.has_perm(LOGS):
             yield gettext("CSV"), self.url_of("requestlog_csv") + query
+
+    def _requests_url(self, request: HttpRequest, gallery: Gallery) -> str:
+        # Numbers count requests: that none of them brought a picture is no dead end.
+        if not request.user.has_perm(LOGS):
+            return ""
+        return self.url_of("requestlog_changelist") + gallery.criteria.query()
 
     def _tiles(self, gallery: Gallery, section: Section) -> list[Tile]:
         notes = section.notes or [""] * len(section.images)
