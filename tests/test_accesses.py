@@ -30,6 +30,14 @@ def boss(client):
     return client
 
 
+class Apart:
+    """A router of a project that keeps its users in another database."""
+
+    def allow_relation(self, one, other, **hints):
+        """Refuse what would be a relation between two databases."""
+        return one._meta.app_label == other._meta.app_label
+
+
 class TestEntry:
     @pytest.mark.parametrize(
         ("kind", "action"), [("original", "viewed"), ("body", "downloaded")]
@@ -43,6 +51,12 @@ class TestEntry:
         assert (entry.user, entry.username, entry.action) == (user, "anna", action)
         assert (entry.image_hash, entry.request_id) == (image.image_hash, "trace-7")
         assert str(entry) == f"anna: {image.image_hash[:12]}"
+
+    def test_is_written_where_users_live_elsewhere(self, boss, settings):
+        """A router that keeps users and images apart lets no one relate them."""
+        settings.DATABASE_ROUTERS = ["tests.test_accesses.Apart"]
+        assert open_it(boss, make_image()).status_code == 200
+        assert OriginalAccess.objects.get().user_id is not None
 
     @pytest.mark.parametrize("kind", ["thumbnail", "change"])
     def test_is_not_written_for_what_shows_no_original(self, boss, kind):

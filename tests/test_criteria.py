@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from html import unescape
 
 import pytest
 from django.http import QueryDict
 from django.urls import reverse
+from django.utils import timezone
 
 from request_images.classes import (
     ASPECTS,
@@ -21,7 +23,7 @@ from request_images.classes import (
 )
 from request_images.criteria import CRITERIA, Criteria
 from request_images.facets import Facet
-from request_images.filters import CriteriaFilter
+from request_images.filters import CriteriaFilter, criteria_of_list
 from request_images.models import RequestImage, RequestLog
 from request_images.naming import texts_of
 from request_images.periods import Period
@@ -76,7 +78,7 @@ RIGHT = {
 WRONG = [
     *(("days", value) for value in ("0", "3651", "x", "9" * 5000)),
     *(("since", value) for value in ("yesterday", "2026-02-30", "0001-01-01", "9999")),
-    ("until", "2026-01-01T00:00:00 01:00"),
+    *(("until", value) for value in ("2026-01-01T00:00:00 01:00", "1970-12-31")),
     *(("endpoint", value) for value in ("nowhere", "so\0lve", "\udcff")),
     *(("status", value) for value in ("600", "99", "4x", "4xxx", "-1")),
     ("outcome", "middling"),
@@ -185,6 +187,57 @@ class TestEachCriterion:
         assert not asked(until="2025-05-31").apply(RequestImage.objects.all()).exists()
         assert asked(since="2025-06-01").apply(RequestImage.objects.all()).count() == 2
         assert asked(since="2025-06-02").apply(RequestImage.objects.all()).count() == 1
+
+    def test_of_days_begins_with_an_hour(self, monkeypatch):
+        """As statistics do, so that a number leads to as many requests."""
+        now = datetime.datetime(2026, 6, 10, 15, 20, tzinfo=datetime.timezone.utc)
+        monkeypatch.setattr(timezone, "now", lambda: now)
+        for minutes in (-1, 0, 30):
+            time = now.replace(minute=0) + datetime.timedelta(days=-7, minutes=minutes)
+            make_log(created_at=time)
+        assert asked(days="7").apply(RequestLog.objects.all()).count() == 2
+        since, _until = asked(days="7").period(now)
+        assert Period.of(since, now).since == now.replace(day=3, minute=0)
+
+    @pytest.mark.parametrize("name", ["endpoint", "error_type", "release"])
+    def test_of_a_text_means_each_letter(self, name):
+        """Also where the database takes some letters for others, or for none."""
+        texts = ["Straße", "straße", "strasse", "Straße "]
+        for text in texts:
+            make_image(**{name: text})
+        for text in texts:
+            criteria = asked(**{name: text})
+            rows = criteria.apply(RequestLog.objects.all())
+            assert [getattr(log, name) for log in rows] == [text]
+            for walked in (None, "created_at"):
+                images = criteria.apply(RequestImage.objects.all(), walked=walked)
+                assert [getattr(image.log, name) for image in images] == [text]
+
+    def test_of_the_declared_type_needs_an_image(self):
+        """A request without one brought no other type than it said."""
+        make_log()
+        make_image(image={"declared_type": "image/gif"})
+        make_image(image={"declared_type": ""})
+        for declared, count in (("other", 1), ("same", 0)):
+            criteria = asked(declared=declared)
+            assert criteria.apply(RequestLog.objects.all()).count() == count
+
+    def test_of_errors_leads_to_as_many_requests(self):
+        """Also where there is no error type, or no status, or a strange one."""
+        for status in (200, 422, 500, None):
+            for error_type in ("", "-x", "two words", "500"):
+                make_log(status_code=status, error_type=error_type)
+                make_log(status_code=status, error_type=error_type)
+        found = summarize_rows(RequestLog.objects.all(), today()).values(Facet.ERROR)
+        assert len(found) == 14
+        for value, tally in found.items():
+            criteria = asked(**texts_of(Facet.ERROR, value))
+            assert criteria.problems == []
+            assert criteria.apply(RequestLog.objects.all()).count() == tally.count == 2
+
+    def test_of_errors_says_what_is_missing(self):
+        chips = asked(status="-", error_type="-").chips()
+        assert [chip.text for chip in chips] == ["none", "none"]
 
     def test_of_time_without_time_zones(self, settings):
         """A project with ``USE_TZ = False`` compares naive times."""
@@ -372,6 +425,7 @@ class TestWrongParameters:
             ({"days": "7", "since": "2026-01-01"}, "days"),
             ({"days": "7", "until": "2026-01-01"}, "days"),
             ({"since": "2026-01-02", "until": "2026-01-01"}, "since"),
+            ({"since": "8999-01-01", "until": "9000-01-01"}, "since"),
         ],
     )
     def test_that_contradict_one_another(self, texts, name):
@@ -436,6 +490,49 @@ class TestLists:
         assert f'href="{reverse(GALLERY)}?width=2000"' in html
         html = client.get(f"{reverse(LOGS)}?width=2000&o=1").content.decode()
         assert f'href="{reverse(CSV)}?width=2000"' in html
+
+    @pytest.mark.parametrize(
+        ("page", "query", "led"),
+        [
+            (LOGS, "status_code=500&method=POST", "status=500"),
+            (LOGS, "capture_status__exact=too_large", "capture_status=too_large"),
+            (IMAGES, "log__endpoint=solve", "endpoint=solve"),
+            (IMAGES, "log__error_type=a+b", "error_type=a+b"),
+            (LOGS, "created_at__year=2024", "since=2024-01-01&until=2024-12-31"),
+            (
+                LOGS,
+                "created_at__year=2024&created_at__month=2",
+                "since=2024-02-01&until=2024-02-29",
+            ),
+            (
+                IMAGES,
+                "created_at__year=2024&created_at__month=2&created_at__day=3",
+                "since=2024-02-03&until=2024-02-03",
+            ),
+        ],
+    )
+    def test_lead_there_with_what_their_own_filters_mean(
+        self, client, page, query, led
+    ):
+        """The file is of the requests that the list shows."""
+        make_image(status_code=500)
+        client.force_login(make_superuser())
+        html = unescape(client.get(f"{reverse(page)}?{query}").content.decode())
+        there = GALLERY if page == IMAGES else CSV
+        assert f'href="{reverse(there)}?{led}"' in html
+
+    def test_a_strange_date_leads_on_without_it(self):
+        given = QueryDict("created_at__year=2024&created_at__month=13&width=3")
+        assert criteria_of_list(given).texts == {"width": "3"}
+
+    def test_of_requests_without_an_error_type(self, client):
+        """Where a number of the dashboard leads those who see no images."""
+        for error_type in ("", "no_barcode"):
+            make_log(status_code=422, error_type=error_type)
+        client.force_login(make_user("view_requestlog"))
+        response = client.get(reverse(LOGS), {"status": "422", "error_type": "-"})
+        [log] = response.context["cl"].result_list
+        assert log.error_type == ""
 
 
 class TestStatistics:

@@ -12,12 +12,15 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 from request_images import live, marks, naming, overview, panels, summary
+from request_images.criteria import Criteria
 from request_images.exceptions import TooManyRequests
 from request_images.facets import Facet
 from request_images.leasing import lease
 from request_images.models import Lease, RequestImage
 from request_images.panels import PANELS
 from request_images.periods import Period
+from request_images.retention import clean
+from request_images.terms import Retention
 
 from .factories import (
     capture_queries,
@@ -110,6 +113,27 @@ class TestThePage:
         """Every parameter of the gallery is one of the dashboard."""
         make_image(draw("GIF"))
         assert tiles(show(mime_type="image/gif"))["Requests"] == "1"
+
+    def test_bytes_received_outlive_the_images(self, show):
+        """Of the period before, too, whose images are gone and whose logs are not."""
+        for days_old in (1, 2, 9, 10):
+            make_image(draw(seed=days_old), days_old=days_old, endpoint="solve")
+        page = show(days=7, endpoint="solve")
+        found = re.compile(r"Received<.*?</a>", re.DOTALL)
+        before = found.search(page)[0]
+        clean(Retention.of_days(5, 90), batch_size=100)
+        assert RequestImage.objects.count() == 2
+        assert found.search(show(days=7, endpoint="solve"))[0] == before
+
+    def test_numbers_of_errors_lead_to_as_many_pictures(self, show):
+        """Also those of which only the status tells, or only the error type."""
+        for status_code in (422, 500, None):
+            for error_type in ("", "no_barcode"):
+                failure = {"status_code": status_code, "error_type": error_type}
+                make_image(draw(seed=status_code or 0), **failure)
+        urls = re.findall(rf'href="({GALLERY}\?[^"]*error_type=[^"]*)"', show())
+        assert len({url.partition("since=")[0] for url in urls}) > 5
+        assert {show(url).count('<a class="ri-tile') for url in urls} == {1}
 
     def test_marks_lead_to_pictures(self, show, busy):
         """What failed is as many pictures in the gallery as it is said here."""
@@ -331,6 +355,7 @@ class TestWhoMaySee:
         ]
         for page in pages:
             assert "/requestimage/" not in page
+            assert busy[0].image_hash not in page
         assert "/requestlog/?days=30" in pages[0]
 
     def test_the_index_leads_nobody_else_there(self, client):
@@ -368,14 +393,43 @@ class TestPanels:
     def test_latency(self, show, busy):
         """From a class of durations to its pictures."""
         page = show(panel("latency"))
-        urls = set(re.findall(rf'href="({GALLERY}\?[^"]*duration=8\.0[^"]*)"', page))
+        urls = set(re.findall(rf'href="({GALLERY}\?[^"]*duration=8\.[^"]*)"', page))
         assert sum(show(url).count('<a class="ri-tile') for url in urls) == 45
+
+    def test_latency_leads_to_as_many_pictures(self, show):
+        """Also where a bucket of durations lies across a bound of the drawing."""
+        for number, duration_ms in enumerate((31.9, 33, 63.99, 64.5, 65, 100, 128.5)):
+            make_image(draw(seed=number), duration_ms=duration_ms)
+        page = show(panel("latency"))
+        found = re.findall(rf'<a href="({GALLERY}\?[^"]*duration=[^"]*)"', page)
+        urls = set(found)
+        assert sum(show(url).count('<a class="ri-tile') for url in urls) == 7
+        assert len(urls) == 3
 
     def test_pixels(self, show, busy):
         page = show(panel("pixels"))
         assert "All 45 requests of this period." in page
         for image in busy:
             assert f"/requestimage/{image.pk}/change/" in page
+
+    def test_pixels_of_hours_that_nobody_has_added_up(self, show, busy, monkeypatch):
+        """It is not said that there are no others."""
+        monkeypatch.setattr(marks, "MOST", 20)
+        monkeypatch.setattr(marks, "MOST_FAILED", 3)
+        monkeypatch.setattr(marks, "MOST_SLOW", 3)
+        marked = marks.marks_of(Criteria({}, {}), 0, 0.0, str)
+        assert (len(marked.dots) <= 20, marked.is_whole) == (True, False)
+        assert marked.total > 20
+
+    def test_pixels_have_the_slowest_of_those_with_pixels(self, show, monkeypatch):
+        """However slow requests without an image are."""
+        monkeypatch.setattr(marks, "MOST", 10)
+        monkeypatch.setattr(marks, "MOST_SLOW", 5)
+        slow = make_image(draw(seed=99), duration_ms=99)
+        for number in range(60):
+            make_image(draw(seed=number % 5), duration_ms=10)
+            make_log(duration_ms=60_000)
+        assert f"/requestimage/{slow.pk}/change/" in show(panel("pixels"))
 
     def test_pixels_of_many(self, show, busy, monkeypatch):
         """All that failed, the slowest, and some of the others."""

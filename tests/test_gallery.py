@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.urls import reverse
@@ -19,6 +20,7 @@ from .factories import (
     capture_queries,
     loading_bytes,
     make_image,
+    make_log,
     make_superuser,
     make_user,
     questions,
@@ -239,6 +241,38 @@ class TestGroups:
         assert shown(page) == [newest.pk, second.pk]
         assert "seen 3 times, failed 1" in html(page)
         assert "seen 2 times, failed 0" in html(page)
+
+    @pytest.mark.parametrize(
+        ("query", "count"),
+        [
+            ("?group=outcome&outcome=failed", 1),
+            ("?group=outcome&outcome=succeeded", 2),
+            ("?group=error_type&outcome=succeeded", 0),
+        ],
+    )
+    def test_shows_no_other_outcome_than_asked_for(self, show, query, count):
+        """A group does not take a filter back."""
+        make(1, status_code=500)
+        make(2)
+        assert html(show(query)).count('<a class="ri-tile') == count
+
+    def test_of_requests_without_a_picture_leads_to_them(self, show, client):
+        """Whoever may see them; a number of the dashboard counts them too."""
+        make(1)
+        make_log(error_type="no_file")
+        logs = reverse("admin:request_images_requestlog_changelist")
+        link = f'href="{logs}?error_type=no_file"'
+        assert link in html(show("?error_type=no_file"))
+        client.force_login(make_user("view_requestimage"))
+        assert link not in html(show("?error_type=no_file"))
+
+    def test_without_an_error_type_leads_to_all_of_these(self, show, monkeypatch):
+        monkeypatch.setattr(gallery, "GROUP_SIZE", 2)
+        make(3, status_code=500)
+        make(1, status_code=500, error_type="OSError")
+        page = html(show("?group=error_type"))
+        [query] = re.findall(r'href="(\?[^"]*error_type=-)"', page)
+        assert html(show(unescape(query))).count('<a class="ri-tile') == 3
 
     @pytest.mark.parametrize("group", ["error_type", "image"])
     def test_look_at_the_newest_only(self, show, monkeypatch, group):

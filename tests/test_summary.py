@@ -143,6 +143,7 @@ class TestTheSame:
         at(2026, 6, 10, 15, 20)
         fill(3, 40)
         period = Period.last_days(3)
+        make_log(created_at=period.since)
         rollups.update(period.since)
         before = figures(summarize(period))
         rollups.mark_all(None, None)
@@ -154,6 +155,30 @@ class TestTheSame:
             model.objects.all().delete()
         rollups.update()
         assert figures(summarize(period)) == before
+
+    def test_when_somebody_asked_for_decades(self, at):
+        """Making all anew does not begin with hours of which there never was a row."""
+        at(2026, 6, 10, 15, 20)
+        make_log(days_old=2)
+        since = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
+        period = Period.of(since, timezone.now())
+        assert summarize(period).overall().request_count == 1
+        rollups.mark_all(None, None)
+        assert StaleHour.objects.count() == 48
+        RequestLog.objects.all()._raw_delete("default")  # which tells nobody
+        rollups.mark_all(None, None)
+        rollups.update(since)
+        assert summarize(period).overall().request_count == 0
+
+    def test_of_an_endpoint_means_each_letter(self, at):
+        """Also where the database takes some letters for others."""
+        at(2026, 6, 10, 15, 20)
+        for endpoint in ("solve", "Solve", "solvé"):
+            for days_old in (0, 2):
+                make_log(days_old=days_old, endpoint=endpoint)
+        found = summarize(Period.last_days(3), "solve")
+        assert found.overall().request_count == 2
+        assert not summary.is_known("SOLVE")
 
     def test_of_the_period_before(self, at):
         """As long, and ends where the other begins."""
@@ -226,6 +251,20 @@ class TestFollows:
         log.save()
         self.check()
         RequestLog.objects.filter(pk=log.pk).update(created_at=timezone.now() - HOUR)
+        self.check()
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"color_mode": "LA", "is_animated": True},
+            {"has_orientation": True},
+            {"declared_type": "image/webp"},
+            {"is_repeated": False},
+        ],
+    )
+    def test_what_somebody_tells_of_images(self, values):
+        """A colour mode that was read anew."""
+        RequestImage.objects.update(**values)
         self.check()
 
     def test_nothing_that_is_not_counted(self):

@@ -98,3 +98,24 @@ def test_an_unknown_one_is_never_an_error(admin, page, query):
     assert response.status_code in (200, 302, 400)
     if response.status_code == 302:
         assert response.url.endswith("?e=1")
+
+
+STRANGE = {
+    "all of time": "since=1970-01-01&until=9000-01-01",
+    "from the first year": "since=1970-01-01",
+    "until the first year": "until=1971-01-01",
+    "until the last year": "until=9000-12-31",
+    "all in the future": "since=8999-01-01&until=9000-01-01",
+    "from the future on": "since=8999-01-01",
+}
+
+
+@pytest.mark.parametrize("query", STRANGE.values(), ids=STRANGE)
+@pytest.mark.parametrize("page", [*PAGES, "pictures", "properties"])
+def test_a_strange_period_is_never_an_error(admin, page, query):
+    """Nor is it drawn year by year, until a year that nobody will see."""
+    url = PAGES.get(page, f"{DASHBOARD}{page}/")
+    response = admin.get(f"{url}?{query}")
+    assert response.status_code in (200, 400)
+    if response.status_code == 200 and not response.streaming:
+        assert "8990" not in response.content.decode()

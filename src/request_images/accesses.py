@@ -66,7 +66,7 @@ def note_access(image: Any, user: Any, action: OriginalAccess.Action) -> None:
     """
     with transaction.atomic(using=router.db_for_write(OriginalAccess)):
         OriginalAccess.objects.create(
-            user=user,
+            user_id=user.pk,  # not the user, who may live in another database
             username=user.get_username()[:254],
             action=action,
             image_hash=image.image_hash,

@@ -12,6 +12,7 @@ from django.db.models import BigIntegerField, F, Func, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 from django.db.models.lookups import (
+    Exact,
     GreaterThan,
     GreaterThanOrEqual,
     LessThan,
@@ -20,10 +21,11 @@ from django.db.models.lookups import (
 from django.utils import timezone
 
 from .classes import SizeClass
-from .facets import AS_DECLARED
+from .facets import AS_DECLARED, UNTOLD
 from .hamming import HammingDistance
 from .layouts import SAME_LAYOUT
 from .models import ImageContent, RequestLog
+from .periods import floor
 from .querysets import failed, succeeded
 
 MOST_CONTENTS = 5000
@@ -46,6 +48,26 @@ class Sorted(Unindexed):
     """A column's value that no database reads from an index in its order."""
 
     template = "GREATEST(%(expressions)s, %(expressions)s)"
+
+
+class SameText(Exact):
+    """Whether a text is another, letter by letter.
+
+    MySQL and MariaDB take "solve" for "Solve" too; they still find it by an index.
+    """
+
+    def as_mysql(self, compiler: Any, connection: Any) -> Any:
+        """Compare the bytes as well."""
+        column, names = self.process_lhs(compiler, connection)
+        text, values = self.process_rhs(compiler, connection)
+        as_bytes = f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+        params = (*names, *values)
+        return f"({column} = {text} AND {as_bytes} = {text})", (*params, *params)
+
+
+def same_text(column: str, text: str) -> Q:
+    """Return the condition that a column has just this text."""
+    return Q(SameText(F(column), text))
 
 
 class Columns:
@@ -90,6 +112,11 @@ def on_log(name: str, lookup: str = "exact") -> Condition:
     return lambda value, columns: Q(**{f"{columns.log(name)}__{lookup}": value})
 
 
+def on_text(name: str) -> Condition:
+    """Compare a column of the log with a text that may be any."""
+    return lambda value, columns: same_text(columns.log(name), value)
+
+
 def on_image(name: str, lookup: str = "exact") -> Condition:
     """Compare a column of the image with the value."""
     return lambda value, columns: Q(**{f"{columns.image(name)}__{lookup}": value})
@@ -101,18 +128,26 @@ def on_time(lookup: str) -> Condition:
 
 
 def of_last_days(days: int, columns: Columns) -> Q:
-    """Those of the last days, counted back from now."""
-    since = timezone.now() - timedelta(days=days)
+    """Those of the last days, from a whole hour on, as in statistics."""
+    since = floor(timezone.now() - timedelta(days=days))
     return Q(**{f"{columns.time()}__gte": since})
 
 
 def has_status(status: str, columns: Columns) -> Q:
-    """Those with a status, or with one of a hundred (``5xx``)."""
+    """Those with a status, with one of a hundred (``5xx``), or with none known."""
     column = columns.log("status_code")
+    if status == UNTOLD:
+        return Q(**{f"{column}__isnull": True})
     if status.endswith("xx"):
         first = int(status[0]) * 100
         return Q(**{f"{column}__gte": first, f"{column}__lt": first + 100})
     return Q(**{column: int(status)})
+
+
+def has_error_type(error_type: str, columns: Columns) -> Q:
+    """Those with an error type, or without any."""
+    text = "" if error_type == UNTOLD else error_type
+    return same_text(columns.log("error_type"), text)
 
 
 def has_outcome(outcome: str, columns: Columns) -> Q:
@@ -219,7 +254,8 @@ def is_as_declared(value: str, columns: Columns) -> Q:
     """Those whose image is what the client said, or ``other`` than that."""
     declared, real = columns.image("declared_type"), columns.image("mime_type")
     is_same = Q(**{declared: F(real)})
-    is_known = ~Q(**{declared: ""}) & ~Q(**{real: ""})
+    # Not negated: what is unlike "" would be also what is no image.
+    is_known = Q(**{f"{declared}__gt": "", f"{real}__gt": ""})
     return is_known & (is_same if value == AS_DECLARED else ~is_same)
 
 

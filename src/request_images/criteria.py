@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -36,6 +37,7 @@ from .conditions import (
     has_aspect,
     has_bits_per_pixel,
     has_duration,
+    has_error_type,
     has_file_size,
     has_layout,
     has_measure,
@@ -46,9 +48,10 @@ from .conditions import (
     of_last_days,
     on_image,
     on_log,
+    on_text,
     on_time,
 )
-from .facets import AS_DECLARED, OTHER
+from .facets import AS_DECLARED, OTHER, UNTOLD
 from .formats import MIME_TYPES
 from .outcome import CaptureStatus
 from .parameters import (
@@ -66,6 +69,7 @@ from .parameters import (
     whole,
     yes_or_no,
 )
+from .periods import midnight
 from .traits import COLOR_MODES
 
 MAX_DAYS = 3650
@@ -124,14 +128,18 @@ def said(value: bool) -> str:
     return gettext("yes") if value else gettext("no")
 
 
+def _or_untold(text: str) -> str:
+    return gettext("none") if text == UNTOLD else text
+
+
 CRITERIA = {
     criterion.name: criterion
     for criterion in (
         Criterion("days", _("days"), whole(1, MAX_DAYS), of_last_days),
         Criterion("since", _("since"), moment, on_time("gte")),
         Criterion("until", _("until"), end, on_time("lt")),
-        Criterion("endpoint", _("endpoint"), logged_endpoint, on_log("endpoint")),
-        Criterion("status", _("status"), status, has_status),
+        Criterion("endpoint", _("endpoint"), logged_endpoint, on_text("endpoint")),
+        Criterion("status", _("status"), status, has_status, _or_untold),
         Criterion(
             "outcome",
             _("outcome"),
@@ -139,8 +147,8 @@ CRITERIA = {
             has_outcome,
             lambda name: str(OUTCOMES[name]),
         ),
-        Criterion("error_type", _("error type"), any_text, on_log("error_type")),
-        Criterion("release", _("release"), any_text, on_log("release")),
+        Criterion("error_type", _("error type"), any_text, has_error_type, _or_untold),
+        Criterion("release", _("release"), any_text, on_text("release")),
         Criterion("duration", _("duration (ms)"), amounts, has_duration),
         Criterion(
             "capture_status",
@@ -315,7 +323,9 @@ class Criteria:
         since = self.values.get("since")
         if "days" in self.values:
             since = now - timedelta(days=self.values["days"])
-        return since, self.values.get("until", now)
+        # Nothing is later than now, and statistics know of nothing earlier than that.
+        earliest = midnight(date(1970, 1, 2))
+        return since and max(since, earliest), min(self.values.get("until", now), now)
 
     def as_json(self) -> dict[str, Any]:
         """Return every criterion's value, None where none was given."""
@@ -364,4 +374,6 @@ def _contradictions(values: Mapping[str, Any]) -> list[WrongParameter]:
         return [WrongParameter("days", gettext("not together with since or until"))]
     if "since" in values and "until" in values and values["since"] >= values["until"]:
         return [WrongParameter("since", gettext("not before until"))]
+    if "since" in values and values["since"] >= timezone.now():
+        return [WrongParameter("since", gettext("in the future"))]
     return []

@@ -86,6 +86,8 @@ FLAGS = (Facet.ANIMATED, Facet.ORIENTATION, Facet.SEEN_BEFORE)
 YES, NO = "yes", "no"
 _SAID = {True: YES, False: NO, None: ""}
 AS_DECLARED, OTHER = "same", "other"
+UNTOLD = "-"
+"""What stands in a URL for an error type or a status that a failed request has not."""
 _NAMES = {Facet.CONTENT: "storage", Facet.CONTENT_GONE: "storage"}
 
 LOG_FIELDS = (
@@ -155,8 +157,8 @@ def gather(
 
 _AT_ONCE = 10_000
 """So many requests are in memory at once."""
-_Counted = tuple[float, int, int, bool]
-"""Of a request: milliseconds, duration bucket, bytes, and whether it failed."""
+_Counted = tuple[int, int, int, bool]
+"""Of a request: microseconds, duration bucket, bytes, and whether it failed."""
 _Division = defaultdict[tuple[Any, ...], list[_Counted]]
 """Requests by what some facets have in common."""
 
@@ -176,7 +178,7 @@ def _divided(
         created_at, ms, bucket, endpoint, status_code, error_type = row[:6]
         size, image, mime_type, width, height = row[8:13]
         is_failed = bool(error_type) or (status_code or 0) >= 400
-        counted = (ms, bucket, size or 0, is_failed)
+        counted = (round(ms * 1000), bucket, size or 0, is_failed)
         logs, kinds, pixels, weights = places[start_of(created_at), endpoint]
         logs[row[4:8]].append(counted)
         if image is not None:
@@ -189,8 +191,8 @@ def _divided(
 
 
 def _tally_of(counted: Sequence[_Counted]) -> Tally:
-    ms, buckets, sizes, failed = zip(*counted, strict=True)
-    tally = Tally(len(counted), sum(failed), sum(ms), sum(sizes))
+    microseconds, buckets, sizes, failed = zip(*counted, strict=True)
+    tally = Tally(len(counted), sum(failed), sum(microseconds), sum(sizes))
     for bucket in buckets:
         tally.histogram[bucket] += 1
     return tally

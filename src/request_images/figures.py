@@ -46,6 +46,7 @@ _TileRow = tuple[
 ]
 _SHARES = (0.5, 0.95, 0.99)
 _COLUMNS = 40
+_LOG2_RATIO = math.log2(BUCKET_RATIO)
 _CLASSES = 12
 _MOST_SEPARATING = 12
 
@@ -74,7 +75,8 @@ class Figures:
         now, before = self.overview.whole, self.overview.earlier
         course = self.overview.course
         bytes_name = gettext("Received")
-        bytes_now, bytes_before = now.total_bytes, before.total_bytes
+        bytes_now = self.overview.now.received_bytes()
+        bytes_before = self.overview.before.received_bytes()
         if not has_endpoint:
             bytes_name = gettext("Newly stored")
             bytes_now = newly_stored(self.overview.now)
@@ -257,10 +259,11 @@ class Figures:
             tally = Tally()
             for each in overview.course[at : at + step]:
                 tally.add(each)
-            for low, count in sorted(_doublings(tally).items()):
-                texts = {"duration": f"{low:.4f}-{2 * low:.4f}"}
-                href = self.links.within(since, until, **texts)
-                cells.append(Cell(since, until, low, 2 * low, count, href=href))
+            for power, count in sorted(_doublings(tally).items()):
+                low, high = (_first_of(each) for each in (power, power + 1))
+                href = self.links.within(since, until, duration=f"{low:.6f}-{high:.6f}")
+                low_ms, high_ms = 2.0**power, 2.0 ** (power + 1)
+                cells.append(Cell(since, until, low_ms, high_ms, count, href=href))
         heading = Heading("heat", gettext("How many requests took how long"))
         return heatmap(heading, cells, notation=self.notation)
 
@@ -307,10 +310,18 @@ def _rate(tally: Tally) -> float | None:
     return tally.failed / tally.count if tally.count else None
 
 
-def _doublings(tally: Tally) -> dict[float, int]:
-    """Return how many requests took from so many milliseconds to twice as many."""
-    counts: dict[float, int] = {}
+def _doublings(tally: Tally) -> dict[int, int]:
+    """Return how many requests took from a power of two milliseconds to the next."""
+    counts: dict[int, int] = {}
     for bucket, count in tally.histogram.items():
-        low = 2.0 ** math.floor(bucket * math.log2(BUCKET_RATIO) + 1e-9)
-        counts[low] = counts.get(low, 0) + count
+        power = math.floor(bucket * _LOG2_RATIO)
+        counts[power] = counts.get(power, 0) + count
     return counts
+
+
+def _first_of(power: int) -> float:
+    """Return where the first bucket of a doubling begins, in milliseconds.
+
+    That is less than 2 % above the power of two: what is counted are whole buckets.
+    """
+    return BUCKET_RATIO ** math.ceil(power / _LOG2_RATIO)

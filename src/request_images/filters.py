@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import date
+from itertools import takewhile
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,6 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from .criteria import CRITERIA, Criteria
+from .facets import UNTOLD
 from .querysets import failed
 
 
@@ -33,6 +38,23 @@ class OutcomeFilter(admin.SimpleListFilter):
         if self.value() == "succeeded":
             return queryset.exclude(failed(self.path_to_log))
         return queryset
+
+
+class ErrorTypeFilter(admin.AllValuesFieldListFilter):
+    """Requests by their error type, or without one as every other page says it."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  # Django's own signature
+        self,
+        field: Any,
+        request: HttpRequest,
+        params: dict[str, Any],
+        model: Any,
+        model_admin: Any,
+        field_path: str,
+    ) -> None:
+        if params.get(field_path) == [UNTOLD]:
+            params[field_path] = [""]
+        super().__init__(field, request, params, model, model_admin, field_path)
 
 
 class ImageOutcomeFilter(OutcomeFilter):
@@ -85,6 +107,45 @@ class CriteriaFilter(admin.ListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the rows that match."""
         return self._criteria.apply(queryset)
+
+
+_AS_CRITERIA = {
+    "status_code": "status",
+    "capture_status__exact": "capture_status",
+    "log__status_code": "status",
+    "log__capture_status__exact": "capture_status",
+    "log__endpoint": "endpoint",
+    "log__error_type": "error_type",
+}
+"""What the lists' own filters are called, and the criteria that mean the same."""
+
+
+def criteria_of_list(parameters: QueryDict) -> Criteria:
+    """Return what a list shows as criteria, for pages that know no others.
+
+    Args:
+        parameters: The list's. Searches, pins, methods and parts of hours are left out.
+    """
+    given = parameters.copy()
+    for name, criterion in _AS_CRITERIA.items():
+        if given.get(name):
+            given.setlist(criterion, given.getlist(name))
+    with suppress(ValueError):
+        given.update(_days_of(given))
+    return Criteria.among(given)
+
+
+def _days_of(given: QueryDict) -> dict[str, str]:
+    """Return the first and the last day of the year, month or day of a list."""
+    parts = [given.get(f"created_at__{part}", "") for part in ("year", "month", "day")]
+    known = [int(part) for part in takewhile(bool, parts)]
+    if not known:
+        return {}
+    first = date(*(*known, 1, 1)[:3])
+    last = first if len(known) > 1 else first.replace(month=12)
+    if len(known) < 3:
+        last = last.replace(day=monthrange(last.year, last.month)[1])
+    return {"since": first.isoformat(), "until": last.isoformat()}
 
 
 def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QuerySet[Any]:

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .conditions import Columns, Unindexed
 from .criteria import OUTCOMES, Criteria
+from .facets import UNTOLD
 from .likeness import COMMAND, Alike, Likeness, likeness_of
 from .live import SECONDS, limited
 from .models import RequestImage
@@ -208,7 +209,10 @@ class Gallery:
 
     def _by_outcome(self) -> Page:
         sections = []
+        asked = self.criteria.values.get("outcome")
         for outcome, label in OUTCOMES.items():
+            if asked not in (None, outcome):
+                continue
             criteria = self.criteria.having(outcome=outcome)
             found = self._walk(criteria, self.sort).page(COLUMN_SIZE + 1)
             shown, more = found[:COLUMN_SIZE], len(found) > COLUMN_SIZE
@@ -219,6 +223,8 @@ class Gallery:
         # What is grouped is read whole, so it is bounded; and in one go, not counted
         # first and then looked up: to walk through very many rows is what takes time.
         # Statistics know how many requests failed, but not of which there is a picture.
+        if self.criteria.values.get("outcome") == "succeeded":
+            return Page([])
         criteria = self.criteria.having(outcome="failed")
         walk = self._walk(criteria, _DEFAULT_SORT)
         sort = SORTS[self.sort]
@@ -237,9 +243,9 @@ class Gallery:
         sections = [
             Section(
                 [found[pk] for pk in pks if pk in found],
-                criteria.having(error_type=name) if name else criteria,
+                criteria.having(error_type=name or UNTOLD),
                 f"{name or gettext('without an error type')} ({len(by_type[name])})",
-                more=bool(name) and len(by_type[name]) > GROUP_SIZE,
+                more=len(by_type[name]) > GROUP_SIZE,
             )
             for name, pks in chosen.items()
         ]

@@ -22,6 +22,7 @@ from .conf import conf
 from .criteria import Criteria
 from .curl import curl_command
 from .exceptions import SourceError, TooManyRequests
+from .filters import criteria_of_list
 from .gallery import PRESETS, Gallery, Page, Section
 from .models import RequestImage
 from .paging import MANY
@@ -58,7 +59,9 @@ class GalleryPages(ReadOnlyAdmin):
 
     def gallery_url(self, request: HttpRequest) -> str:
         """Return the URL of the gallery of what a list shows."""
-        return self.url_of("requestimage_gallery") + Criteria.among(request.GET).query()
+        return (
+            self.url_of("requestimage_gallery") + criteria_of_list(request.GET).query()
+        )
 
     def gallery_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show pictures to whoever may see the list."""
@@ -93,6 +96,7 @@ class GalleryPages(ReadOnlyAdmin):
             "first_url": page.before and gallery.query(),
             "tools": self._gallery_tools(request, gallery),
             "is_empty": is_empty,
+            "requests_url": self._requests_url(request, gallery),
             "is_too_many": is_too_many,
             "periods": [] if not is_too_many else forms.periods_of(gallery),
             "is_enabled": conf.ENABLED,
@@ -124,6 +128,12 @@ class GalleryPages(ReadOnlyAdmin):
         yield gettext("List"), self.url_of("requestimage_changelist") + query
         if request.user.has_perm(LOGS):
             yield gettext("CSV"), self.url_of("requestlog_csv") + query
+
+    def _requests_url(self, request: HttpRequest, gallery: Gallery) -> str:
+        # Numbers count requests: that none of them brought a picture is no dead end.
+        if not request.user.has_perm(LOGS):
+            return ""
+        return self.url_of("requestlog_changelist") + gallery.criteria.query()
 
     def _tiles(self, gallery: Gallery, section: Section) -> list[Tile]:
         notes = section.notes or [""] * len(section.images)

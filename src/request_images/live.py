@@ -12,6 +12,7 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from . import stats
+from .conditions import same_text
 from .exceptions import TooManyRequests
 from .facets import FIELDS, Facet, Parts, gather
 from .faults import Fault, fault_of
@@ -87,7 +88,7 @@ def live_parts(slots: Sequence[Slot], endpoint: str | None) -> tuple[Parts, int]
         within |= Q(created_at__gte=since, created_at__lt=until)
     rows = logs().filter(within)
     if endpoint is not None:
-        rows = rows.filter(endpoint=endpoint)
+        rows = rows.filter(same_text("endpoint", endpoint))
     newest = rows.order_by("-created_at").values_list(*FIELDS)
     found = list(newest[: MOST_ROWS + 1])
     hours_left = 0

@@ -19,7 +19,13 @@ from . import health, monitoring, showing
 from .actions import PinActions
 from .criteria import Criteria
 from .dashboard import DashboardPages
-from .filters import CriteriaFilter, OutcomeFilter, search
+from .filters import (
+    CriteriaFilter,
+    ErrorTypeFilter,
+    OutcomeFilter,
+    criteria_of_list,
+    search,
+)
 from .models import RequestLog
 from .readonly import IMAGES, Tool, permitted
 from .spreadsheet import csv_chunks
@@ -46,7 +52,7 @@ class RequestLogAdmin(PinActions, DashboardPages):
         "endpoint",
         "method",
         "status_code",
-        "error_type",
+        ("error_type", ErrorTypeFilter),
         "capture_status",
         "is_pinned",
         CriteriaFilter,
@@ -104,7 +110,7 @@ class RequestLogAdmin(PinActions, DashboardPages):
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
         """Lead to the page of health, and to the CSV file of the same requests."""
-        query = Criteria.among(request.GET).query()
+        query = criteria_of_list(request.GET).query()
         return [
             (gettext("Dashboard"), self.url_of("requestlog_dashboard") + query),
             (gettext("CSV"), self.url_of("requestlog_csv") + query),

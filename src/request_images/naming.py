@@ -17,7 +17,7 @@ from .classes import (
     file_size_in_words,
     megapixels_in_words,
 )
-from .facets import AS_DECLARED, FLAGS, YES, Facet
+from .facets import AS_DECLARED, FLAGS, UNTOLD, YES, Facet
 from .outcome import CaptureStatus
 
 
@@ -84,8 +84,8 @@ def texts_of(facet: Facet, value: str) -> dict[str, str]:
     """
     if facet is Facet.ERROR:
         status, _, error_type = value.partition(" ")
-        texts = {"outcome": "failed", "status": status, "error_type": error_type}
-        return {name: text for name, text in texts.items() if text}
+        told = {"status": status or UNTOLD, "error_type": error_type or UNTOLD}
+        return {"outcome": "failed", **told}
     if not value:
         return {}
     if facet in _SIZES:

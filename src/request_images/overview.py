@@ -114,7 +114,7 @@ class Overview:
     def read(self) -> None:
         """Read what a dashboard shows in a few queries, and not each by itself."""
         self.now.read(Facet.ALL, Facet.CAPTURE_STATUS, *SEPARATED, *_STORED)
-        self.before.read(Facet.ALL, *_STORED)
+        self.before.read(Facet.ALL, Facet.FILE_SIZE, *_STORED)
 
     @cached_property
     def whole(self) -> Tally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from . import showing
@@ -29,8 +29,8 @@ from .classes import LOOKS, plain_in_words
 from .criteria import MEASURES, Criteria
 from .facets import Facet
 from .figures import Figures
-from .gallery import images
-from .histograms import percentile
+from .gallery import images, times_seen
+from .histograms import BUCKET_RATIO, percentile
 from .likeness import COMMAND
 from .links import Links
 from .live import limited
@@ -42,6 +42,7 @@ from .paging import MANY, SORTS, Walk
 from .periods import Period
 from .stock import PROJECTED_DAYS, since_ever, stock_of
 from .summary import summarize
+from .tallies import Tally
 
 STRIP_SIZE = 8
 """How many pictures stand beside each other."""
@@ -111,11 +112,13 @@ def properties(asked: Asked) -> Mapping[str, Any]:
 def pixels(asked: Asked) -> Mapping[str, Any]:
     """Draw how long requests took by the megapixels of their images."""
     [now] = summaries(asked.criteria, [asked.period])
-    sized = [tally for v, tally in now.values(Facet.MEGAPIXELS).items() if v]
-    whole = Overview(now, now).whole
-    slow_ms = percentile(whole.histogram, 0.99) or 0.0
-    total = sum(tally.count for tally in sized)
-    marks = marks_of(asked.within, total, slow_ms, asked.picture_url)
+    sized = Tally()
+    for value, tally in now.values(Facet.MEGAPIXELS).items():
+        if value:
+            sized.add(tally)
+    # From the beginning of its bucket, so that none of the slowest percent is left out.
+    slow_ms = (percentile(sized.histogram, 0.99) or 0.0) / BUCKET_RATIO**0.5
+    marks = marks_of(asked.within, sized.count, slow_ms, asked.picture_url)
     heading = Heading("pixels", gettext("Duration by megapixels"))
     chart = scatter(
         heading,
@@ -134,10 +137,12 @@ def repeated(asked: Asked) -> Mapping[str, Any]:
     rows = [
         {
             "picture": asked.thumbnail(each.image),
-            "text": _told(each.seen, each.failed),
+            "text": times_seen({"seen": each.seen, "failed": each.failed}),
             "saved": gettext("a cache would have saved %(time)s")
             % {"time": asked.notation.write(each.saved_ms, Quantity.DURATION)},
-            "url": asked.links.to(hash=each.image.image_hash),
+            # Hashes are for those who may see images.
+            "url": asked.picture_url(each.image.pk)
+            and asked.links.to(hash=each.image.image_hash),
         }
         for each in found
     ]
@@ -259,13 +264,6 @@ def _sampled(some: int, count: int, notation: Notation) -> str:
         text = gettext("%(some)s of %(count)s")
     numbers = {"some": some, "count": count}
     return text % {n: notation.write(v, Quantity.COUNT) for n, v in numbers.items()}
-
-
-def _told(seen: int, failed: int) -> str:
-    text = ngettext(
-        "seen once, failed %(failed)d", "seen %(seen)d times, failed %(failed)d", seen
-    )
-    return text % {"seen": seen, "failed": failed}
 
 
 @dataclass(frozen=True)

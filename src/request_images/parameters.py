@@ -11,12 +11,12 @@ from django.utils import dateparse, timezone
 from django.utils.translation import gettext
 
 from .classes import SizeClass
-from .facets import NO, YES
+from .facets import NO, UNTOLD, YES
 from .summary import is_known
 
 _WHOLE = re.compile(r"[0-9]{1,10}")
 _AMOUNTS = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,6})?)-([0-9]{1,10}(?:\.[0-9]{1,6})?)?")
-_STATUS = re.compile(r"[1-5](?:[0-9]{2}|xx)")
+_STATUS = re.compile(rf"[1-5](?:[0-9]{{2}}|xx)|{UNTOLD}")
 _LAYOUT = re.compile(r"[0-9a-f]{64}")
 _HASH = re.compile(r"[0-9a-fA-F]{4,64}")
 
@@ -79,7 +79,7 @@ def logged_endpoint(value: str) -> str:
 
 
 def status(value: str) -> str:
-    """A status, or a hundred of them as in ``5xx``."""
+    """A status, a hundred of them as in ``5xx``, or that it is not known."""
     if not _STATUS.fullmatch(value):
         raise ValueError(gettext("not a status such as 422 or 5xx"))
     return value
@@ -94,12 +94,16 @@ def hash_or_part(value: str) -> str:
 
 def moment(value: str) -> datetime:
     """A date or a time in ISO 8601; in the current time zone if it names none."""
+    return _time(value, 1970)
+
+
+def _time(value: str, first_year: int) -> datetime:
     try:
         parsed = dateparse.parse_datetime(value)
     except ValueError:
         parsed = None
     # A year at either end could not be converted to another time zone.
-    if parsed is None or not 1970 <= parsed.year <= 9000:
+    if parsed is None or not first_year <= parsed.year <= 9000:
         raise ValueError(gettext("not a time such as 2026-01-31 or 2026-01-31T12:00"))
     if settings.USE_TZ:
         return timezone.make_aware(parsed) if timezone.is_naive(parsed) else parsed
@@ -109,7 +113,8 @@ def moment(value: str) -> datetime:
 def end(value: str) -> datetime:
     """The same, where a date is meant with all its hours."""
     is_date = len(value) <= len("2026-01-31")
-    return moment(value) + timedelta(days=is_date)
+    # The days before it are to be times, too.
+    return _time(value, 1971) + timedelta(days=is_date)
 
 
 def yes_or_no(value: str) -> bool:

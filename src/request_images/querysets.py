@@ -14,7 +14,8 @@ from .periods import floor
 _COUNTED = {
     *("created_at", "endpoint", "duration_ms", "duration_bucket", "status_code"),
     *("error_type", "release", "capture_status"),
-    *("mime_type", "file_size", "width", "height"),
+    *("mime_type", "file_size", "width", "height", "color_mode", "is_animated"),
+    *("has_orientation", "declared_type", "is_repeated"),
 }
 """The fields that statistics are made of."""
 

@@ -126,7 +126,9 @@ def mark_all(since: datetime | None, until: datetime | None) -> None:
         until: Until when; None for until the last.
     """
     built = _begin().built
-    first = built.since if since is None else max(floor(since), built.since)
+    # Somebody may have asked for decades before the first request.
+    first = max(built.since, min(first_hour(), _first_added_up()))
+    first = first if since is None else max(floor(since), first)
     last = built.until if until is None else min(until, built.until)
     hours = (first + number * HOUR for number in range(-(-(last - first) // HOUR)))
     rows = (StaleHour(hour=hour) for hour in hours)
@@ -173,6 +175,11 @@ def first_hour() -> datetime:
     ]
     first = min((floor(row[0]) for row in found if row), default=frontier())
     return max(first, kept_since())
+
+
+def _first_added_up() -> datetime:
+    rows = rows_of(StatisticsRollup).filter(span=Span.HOUR.value).order_by("start")
+    return floor(rows.values_list("start", flat=True).first() or frontier())
 
 
 def _begin() -> State:

@@ -16,7 +16,7 @@ from .paging import SORTS, Walk
 
 CHUNK = 1000
 """How many requests are in memory at once."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 _MEASURED = (*MEASURES, "layout")
 
@@ -128,5 +128,7 @@ def csv_chunks(criteria: Criteria, *, with_images: bool) -> Iterator[str]:
 
 def _lines(rows: Any) -> str:
     out = io.StringIO()
-    csv.writer(out).writerows(rows)
+    # Texts in quotes: some spreadsheets take a semicolon for the end of a cell, and
+    # what comes behind it might be a formula.
+    csv.writer(out, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
     return out.getvalue()

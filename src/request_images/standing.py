@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db.models import Count, Q
 
 from .classes import MEGAPIXELS, SizeClass, class_of
-from .conditions import Columns, has_megapixels
+from .conditions import Columns, has_megapixels, same_text
 from .models import RequestImage, RequestLog
 
 AMONG = 20_000
@@ -43,7 +43,7 @@ def standing_of(image: RequestImage) -> Standing | None:
         None when there is no other.
     """
     log = image.log
-    logs = RequestLog.objects.filter(endpoint=log.endpoint)
+    logs = RequestLog.objects.filter(same_text("endpoint", log.endpoint))
     times = logs.order_by("-created_at").values_list("created_at", flat=True)
     since = next(iter(times[AMONG : AMONG + 1]), None)
     if since is not None:

@@ -79,7 +79,7 @@ def group_of(key: Mapping[str, Any], tally: Tally) -> Group:
         key: What they have in common.
         tally: How they were counted.
     """
-    average = tally.total_ms / tally.count if tally.count else None
+    average = tally.total_us / tally.count / 1000 if tally.count else None
     shares = percentiles(tally.histogram, (0.5, 0.95, 0.99))
     return Group(key, tally.count, tally.failed, Durations(average, *shares))
 
@@ -178,6 +178,6 @@ def _tally(logs: QuerySet[Any], fields: Sequence[str]) -> dict[tuple[Any, ...], 
         tally = tallies.setdefault(tuple(values), Tally())
         tally.count += count
         tally.failed += n_failed
-        tally.total_ms += total_ms
+        tally.total_us += round(total_ms * 1000)
         tally.histogram[bucket] += count
     return tallies

@@ -14,6 +14,7 @@ from typing import Any
 from django.db import DatabaseError
 
 from . import rollups, sums
+from .conditions import same_text
 from .facets import Facet, Parts
 from .faults import Fault, fault_of
 from .health import report
@@ -338,7 +339,7 @@ def is_known(endpoint: str) -> bool:
         endpoint: Any text that a column can hold.
     """
     return any(
-        rows.filter(endpoint=endpoint).exists()
+        rows.filter(same_text("endpoint", endpoint)).exists()
         for rows in (
             sums.rows_of(RequestLog),
             sums.rows_of(StatisticsRollup).filter(

@@ -32,14 +32,15 @@ class Tally:
     Attributes:
         count: How many there are.
         failed: How many of them failed.
-        total_ms: Their durations' sum.
+        total_us: Their durations' sum, in whole microseconds: a sum of fractions would
+            be another one in another order.
         total_bytes: The sum of their images' sizes, where those are known.
         histogram: How many of them have which duration bucket.
     """
 
     count: int = 0
     failed: int = 0
-    total_ms: float = 0.0
+    total_us: int = 0
     total_bytes: int = 0
     histogram: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -47,7 +48,7 @@ class Tally:
         """Count other requests too."""
         self.count += other.count
         self.failed += other.failed
-        self.total_ms += other.total_ms
+        self.total_us += other.total_us
         self.total_bytes += other.total_bytes
         own = self.histogram
         for bucket, count in other.histogram.items():
@@ -84,7 +85,7 @@ def take_from(sums: Cells, cells: Cells) -> None:
         own = sums[value]
         own.count -= tally.count
         own.failed -= tally.failed
-        own.total_ms -= tally.total_ms
+        own.total_us -= tally.total_us
         own.total_bytes -= tally.total_bytes
         histogram = own.histogram
         for bucket, count in tally.histogram.items():
@@ -123,7 +124,7 @@ def pack(cells: Cells) -> bytes:
         ordered = sorted(tally.histogram.items())
         buckets.extend(map(itemgetter(0), ordered))
         counts.extend(map(itemgetter(1), ordered))
-        sums = (tally.count, tally.failed, tally.total_ms, tally.total_bytes)
+        sums = (tally.count, tally.failed, tally.total_us, tally.total_bytes)
         head.append((value, *sums, len(ordered)))
     text = json.dumps(head, separators=(",", ":")).encode()
     length = len(text).to_bytes(_LENGTH_BYTES, "little")
@@ -164,15 +165,15 @@ def add_packed(sums: Cells, data: bytes | memoryview) -> None:
         buckets.byteswap()
         counts.byteswap()
     pairs = zip(buckets, counts, strict=True)
-    for value, count, failed, total_ms, total_bytes, length in head:
+    for value, count, failed, total_us, total_bytes, length in head:
         own = sums.get(value)
         if own is None:  # the quicker way, and most are alone
             histogram = defaultdict(int, islice(pairs, length))
-            sums[value] = Tally(count, failed, total_ms, total_bytes, histogram)
+            sums[value] = Tally(count, failed, total_us, total_bytes, histogram)
             continue
         own.count += count
         own.failed += failed
-        own.total_ms += total_ms
+        own.total_us += total_us
         own.total_bytes += total_bytes
         histogram = own.histogram
         for bucket, number in islice(pairs, length):
