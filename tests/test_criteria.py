@@ -21,13 +21,14 @@ from request_images.classes import (
     file_size_in_words,
     megapixels_in_words,
 )
-from request_images.criteria import CRITERIA, Criteria
+from request_images.criteria import Criteria
 from request_images.facets import Facet
 from request_images.filters import CriteriaFilter, criteria_of_list
 from request_images.models import RequestImage, RequestLog
 from request_images.naming import texts_of
 from request_images.periods import Period
 from request_images.summary import summarize_rows
+from request_images.vocabulary import CRITERIA
 
 from .factories import (
     analysed,

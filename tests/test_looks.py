@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from request_images import looks
 from request_images.classes import LOOKS, class_of, plain_in_words
-from request_images.criteria import CRITERIA, MEASURES
 from request_images.exceptions import TooManyRequests
+from request_images.vocabulary import CRITERIA, MEASURES
 
 from .factories import analysed, make_image, make_superuser, make_user
 from .images import draw

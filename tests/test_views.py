@@ -12,9 +12,9 @@ from django.test import RequestFactory
 from django.urls import reverse
 
 from request_images import health, live, views
-from request_images.criteria import CRITERIA
 from request_images.exceptions import TooManyRequests
 from request_images.views import image_performance_stats
+from request_images.vocabulary import CRITERIA
 
 from .factories import (
     PICTURE,

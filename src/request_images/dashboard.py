@@ -16,7 +16,7 @@ from django.utils.translation import gettext, ngettext
 
 from .charts import Chart, Heading
 from .conf import conf
-from .criteria import PERIOD, Criteria
+from .criteria import Criteria
 from .exceptions import TooManyRequests
 from .facets import Facet
 from .figures import Figures
@@ -31,6 +31,7 @@ from .readonly import IMAGES, ReadOnlyAdmin
 from .sentences import Sentence, Writer
 from .stock import since_ever, stock_of
 from .summary import summarize
+from .vocabulary import PERIOD
 
 _PERIODS = (1, 7, 30, 90, 365)
 _STOCK_DAYS = 30

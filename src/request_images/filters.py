@@ -15,9 +15,10 @@ from django.http import HttpRequest, QueryDict
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from .criteria import CRITERIA, Criteria
+from .criteria import Criteria
 from .facets import UNTOLD
 from .querysets import failed
+from .vocabulary import CRITERIA
 
 
 class OutcomeFilter(admin.SimpleListFilter):

@@ -20,13 +20,13 @@ from .classes import (
     file_size_in_words,
     megapixels_in_words,
 )
-from .criteria import CRITERIA, DECLARED, OUTCOMES, PERIOD, said
 from .facets import NO, YES
 from .formats import MIME_TYPES
 from .gallery import GROUPINGS, Gallery, Page
 from .outcome import CaptureStatus
 from .paging import SORTS
 from .traits import COLOR_MODES
+from .vocabulary import CRITERIA, DECLARED, OUTCOMES, PERIOD, said
 
 _DAYS = ("1", "7", "30", "90", "365")
 _FLAGS = ("animated", "orientation", "seen_before")

@@ -18,7 +18,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .conditions import Columns, Unindexed
-from .criteria import OUTCOMES, Criteria
+from .criteria import Criteria
 from .facets import UNTOLD
 from .likeness import COMMAND, Alike, Likeness, likeness_of
 from .live import SECONDS, limited
@@ -26,6 +26,7 @@ from .models import RequestImage
 from .paging import SORTS, Walk
 from .parameters import WrongParameter, one_of
 from .querysets import failed
+from .vocabulary import OUTCOMES
 
 PAGE_SIZE = 48
 COLUMN_SIZE = 12

@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy as _
 
 from . import showing
 from .actions import PinActions
-from .criteria import MEASURES
 from .filters import CriteriaFilter, ImageOutcomeFilter, search
 from .gallery import times_seen
 from .gallery_pages import GalleryPages
@@ -28,6 +27,7 @@ from .models import FurtherImage, ImageContent, RequestImage
 from .picture_pages import PicturePages
 from .querysets import failed
 from .readonly import LOGS, ORIGINALS, Tool
+from .vocabulary import MEASURES
 
 _OF_IMAGE = (
     "thumbnail",

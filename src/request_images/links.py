@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from .criteria import PERIOD
 from .facets import Facet
 from .naming import texts_of
+from .vocabulary import PERIOD
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from .criteria import PERIOD, Criteria
+from .criteria import Criteria
 from .facets import Facet
 from .histograms import bucket_value, percentile
 from .live import Slot
@@ -18,6 +18,7 @@ from .periods import HOUR, Period
 from .separation import Share, Standout, separate
 from .summary import Summary, summarize_all, summarize_rows
 from .tallies import Tally
+from .vocabulary import PERIOD
 
 DEFAULT_DAYS = 30
 SEPARATED = (

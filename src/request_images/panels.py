@@ -26,7 +26,7 @@ from .charts import (
     scatter,
 )
 from .classes import LOOKS, plain_in_words
-from .criteria import MEASURES, Criteria
+from .criteria import Criteria
 from .facets import Facet
 from .figures import Figures
 from .gallery import images, times_seen
@@ -43,6 +43,7 @@ from .periods import Period
 from .stock import PROJECTED_DAYS, since_ever, stock_of
 from .summary import summarize
 from .tallies import Tally
+from .vocabulary import MEASURES
 
 STRIP_SIZE = 8
 """How many pictures stand beside each other."""

@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy as _
 
 from .classes import megapixels_in_words
 from .conf import conf
-from .criteria import MEASURES
 from .health import ProcessHealth
 from .models import FurtherImage, ImageContent, ReceivedImage, RequestLog
 from .monitoring import Vitals
 from .outcome import CaptureStatus
 from .standing import Standing
+from .vocabulary import MEASURES
 
 _COUNTED: Mapping[str, str | Promise] = {
     **dict(CaptureStatus.choices),

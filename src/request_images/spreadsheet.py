@@ -10,9 +10,10 @@ from typing import Any
 
 from django.db.models import F
 
-from .criteria import MEASURES, Criteria
+from .criteria import Criteria
 from .models import RequestImage, RequestLog
 from .paging import SORTS, Walk
+from .vocabulary import MEASURES
 
 CHUNK = 1000
 """How many requests are in memory at once."""

@@ -14,7 +14,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from . import health, monitoring, stats
-from .criteria import PERIOD, Criteria
+from .criteria import Criteria
 from .exceptions import TooManyRequests
 from .facets import Facet
 from .live import stored_by
@@ -23,6 +23,7 @@ from .periods import Period, midnight
 from .querysets import RequestLogQuerySet
 from .rollups import first_hour
 from .summary import Summary, summarize, summarize_all, summarize_rows
+from .vocabulary import PERIOD
 
 DEFAULT_DAYS = 30
 TREND_DAYS = 7
