@@ -11,10 +11,17 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.test import AsyncClient, TransactionTestCase
+from hypothesis import HealthCheck, settings
 
 from request_images import health, stores, summary, writing
 
 from .images import draw
+
+# How long an example takes is up to the machine, and how busy it is.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 
 
 def pytest_collection_finish():

@@ -499,8 +499,9 @@ class TestRescue:
         # Two threads write here, and SQLite in memory makes neither wait.
         assert lifecycle.wait_until_idle(60)
         health.reset()
-        # Of 25 MB: twice the limit at the most, and the one that is being written.
-        assert held < 11 * 1024 * 1024
+        # Of 25 MB: twice the limit at the most, and the one that is being written, of
+        # which a driver may hold a copy.
+        assert held < 14 * 1024 * 1024
 
     def test_W10_server_that_never_closes(self):
         """W10: nobody closes the response; later it makes no second row."""

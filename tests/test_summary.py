@@ -421,7 +421,8 @@ class TestBounds:
         period = Period.last_days(3)
         found = summarize(period)
         assert found.missing_hours == 72
-        assert found.overall() == by_rows(Period.last_days(0)).overall()
+        overall = by_rows(Period.last_days(0)).overall()
+        assert rounded([found.overall()]) == rounded([overall])
         assert rollups.update(period.since) == rollups.Progress(72, 0)
         assert summarize(period).missing_hours == 0
 
@@ -590,7 +591,7 @@ class TestRetention:
         found = summarize(period)
         assert found.missing_hours == 0
         rows = by_rows(Period(begins, period.until))
-        assert found.overall() == rows.overall()
+        assert rounded([found.overall()]) == rounded([rows.overall()])
         assert rollups.update().hours == 0
 
 
