@@ -59,6 +59,15 @@ def _delete_instead_of_flush():
         yield
 
 
+@pytest.fixture
+def _waiting_for_the_disk():
+    """As a server does that nobody told otherwise; tox.ini tells it for the tests."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO on")
+        yield
+        cursor.execute("RESET synchronous_commit")
+
+
 @pytest.fixture(autouse=True)
 def _no_faults():
     """Fail a test that leaves a fault of ours behind; one that wants it resets."""

@@ -8,10 +8,11 @@ from html import unescape
 from itertools import pairwise
 
 import pytest
-from django.urls import reverse
+from django.db import connection
+from django.urls import reverse, reverse_lazy
 from django.utils import timezone, translation
 
-from request_images import live, marks, naming, overview, panels, summary
+from request_images import live, marks, naming, overview, panels, rollups, summary
 from request_images.criteria import Criteria
 from request_images.exceptions import TooManyRequests
 from request_images.facets import Facet
@@ -361,6 +362,27 @@ class TestWhoMaySee:
     def test_the_index_leads_nobody_else_there(self, client):
         client.force_login(make_user("view_requestimage"))
         assert PAGE not in client.get("/admin/request_images/").content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "url",
+    [PAGE, panel("latency"), reverse_lazy("request_images:image-performance-stats")],
+)
+def test_adds_up_in_no_transaction_of_the_view(client, monkeypatch, url):
+    """Nobody waits until the page is there, with `ATOMIC_REQUESTS`."""
+    make_log(days_old=1)
+    client.force_login(make_superuser())
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    update, found = rollups.update, []
+
+    def watched(*args, **options):
+        found.append(connection.in_atomic_block)
+        return update(*args, **options)
+
+    monkeypatch.setattr(rollups, "update", watched)
+    assert client.get(url).status_code == 200
+    assert found == [False]
 
 
 class TestPanels:

@@ -111,17 +111,8 @@ def waits():
         return cursor.fetchone() == ("on",)
 
 
-@pytest.fixture
-def _waiting():
-    """As a server does that nobody told otherwise; tox.ini tells it for the tests."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit TO on")
-        yield
-        cursor.execute("RESET synchronous_commit")
-
-
 @needs_postgresql
-@pytest.mark.usefixtures("_waiting")
+@pytest.mark.usefixtures("_waiting_for_the_disk")
 def test_only_what_says_so_does_not_wait_for_the_disk():
     """The next transaction of the same connection does."""
     with bounded_transaction("default", waits_for_disk=False):
@@ -133,7 +124,7 @@ def test_only_what_says_so_does_not_wait_for_the_disk():
 
 
 @needs_postgresql
-@pytest.mark.usefixtures("_waiting")
+@pytest.mark.usefixtures("_waiting_for_the_disk")
 def test_a_transaction_that_is_open_waits_all_the_same():
     """It holds what is not ours."""
     with (

@@ -382,6 +382,7 @@ class TestFaults:
 class TestCrash:
     @pytest.mark.skipif(connection.vendor != "postgresql", reason="a setting of its")
     @pytest.mark.django_db(transaction=True)
+    @pytest.mark.usefixtures("_waiting_for_the_disk")
     @pytest.mark.parametrize("to", [ALIAS, "database"])
     def test_of_the_server(self, bucket, settings, to):
         """The list of objects is on the disk before the object; the row may follow.

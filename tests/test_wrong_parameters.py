@@ -50,9 +50,7 @@ WRONG = {
 FILES = ("csv", "json")
 # Filters of Django's lists, which show nothing or everything for what they do not know.
 DJANGOS = {
-    ("images", "outcome"),
     ("images", "mime_type"),
-    ("logs", "outcome"),
     ("logs", "error_type"),
     ("logs", "endpoint"),
 }

@@ -22,6 +22,7 @@ from .facets import Facet
 from .figures import Figures
 from .language import reader_notation
 from .leasing import last_ended
+from .limits import without_transaction
 from .links import Links
 from .models import RequestImage, RequestLog
 from .overview import DEFAULT_DAYS, Overview, period_of, summaries
@@ -42,13 +43,15 @@ class DashboardPages(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the dashboard, and each of its panels as a page."""
-        view = self.admin_site.admin_view
+        # Their readers may add hours up, which others would wait for.
+        page, panel = (
+            without_transaction(self.admin_site.admin_view(view))
+            for view in (self.dashboard_view, self.panel_view)
+        )
         name = "request_images_requestlog"
         return [
-            path("dashboard/", view(self.dashboard_view), name=f"{name}_dashboard"),
-            path(
-                "dashboard/<slug:panel>/", view(self.panel_view), name=f"{name}_panel"
-            ),
+            path("dashboard/", page, name=f"{name}_dashboard"),
+            path("dashboard/<slug:panel>/", panel, name=f"{name}_panel"),
             *super().get_urls(),
         ]
 

@@ -13,6 +13,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .criteria import Criteria
@@ -38,6 +39,10 @@ class OutcomeFilter(admin.SimpleListFilter):
             return queryset.filter(failed(self.path_to_log))
         if self.value() == "succeeded":
             return queryset.exclude(failed(self.path_to_log))
+        if self.value():
+            known = ", ".join(value for value, _label in self.lookup_choices)
+            text = gettext("known are %s") % known
+            messages.warning(request, f"outcome: {text}")
         return queryset
 
 

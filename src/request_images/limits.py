@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -15,6 +15,20 @@ from .conf import conf
 
 _PATIENCE = 10
 """A statement may take so many times as long as it may wait for a lock."""
+
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def without_transaction(view: View) -> View:
+    """Let a view run outside of a transaction, also with ``ATOMIC_REQUESTS``.
+
+    What it writes by the way would otherwise be locked for others until it ends, and
+    forgotten when it fails.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.translation import gettext
 
 from .accesses import OriginalAccess, note_access
 from .health import report
+from .limits import without_transaction
 from .models import FurtherImage, ReceivedImage, RequestImage
 from .readonly import ORIGINALS, ReadOnlyAdmin
 from .serving import original_response, text_response, thumbnail_response
@@ -21,11 +22,8 @@ class PicturePages(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs that serve pictures."""
         view = self.admin_site.admin_view
-        thumbnail = view(self.thumbnail_view)
-        for alias in connections:
-            # With ATOMIC_REQUESTS others would wait while it is being drawn, and what
-            # a killed process began would be forgotten.
-            thumbnail = transaction.non_atomic_requests(alias)(thumbnail)
+        # Others would wait while it is being drawn.
+        thumbnail = without_transaction(view(self.thumbnail_view))
         urls = super().get_urls()
         views = (
             ("thumbnail", thumbnail),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_permission_codename
 from django.db import connections
@@ -80,6 +80,13 @@ class ReadOnlyAdmin(AnyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """List, with links above it."""
+        given = request.GET.copy()
+        for name in list(given):
+            if "\0" in name + "".join(given.getlist(name)):  # PostgreSQL looks for none
+                del given[name]
+                text = gettext("there is a NUL character in it")
+                messages.warning(request, f"{name}: {text}")
+        request.GET = given  # type: ignore[assignment]  # it is as good when mutable
         context = {"tools": self.tools(request)}
         return super().changelist_view(request, context | (extra_context or {}))
 

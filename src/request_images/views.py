@@ -17,6 +17,7 @@ from . import health, monitoring, stats
 from .criteria import Criteria
 from .exceptions import TooManyRequests
 from .facets import Facet
+from .limits import without_transaction
 from .live import stored_by
 from .models import RequestLog
 from .periods import Period, midnight
@@ -47,6 +48,7 @@ _LISTS = {
 PERMISSION = "request_images.view_requestlog"
 
 
+@without_transaction
 @cache_control(private=True, no_store=True)
 @require_safe
 def image_performance_stats(request: HttpRequest) -> JsonResponse:
