@@ -428,6 +428,14 @@ class TestPanels:
         assert sum(show(url).count('<a class="ri-tile') for url in urls) == 7
         assert len(urls) == 3
 
+    def test_properties_of_many_classes(self, show, busy):
+        """It is said that there are more than are drawn."""
+        assert "The 12 with" not in show(panel("properties"))
+        for number in range(13):
+            make_log(endpoint=f"endpoint-{number}", days_old=1)
+        page = show(panel("properties"))
+        assert "The 12 with the most requests, of 14 or more." in page
+
     def test_pixels(self, show, busy):
         page = show(panel("pixels"))
         assert "All 45 requests of this period." in page

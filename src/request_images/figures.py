@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.utils.translation import gettext
@@ -178,7 +178,12 @@ class Figures:
         ]
         bars = [self._bar(facet, value, found) for value in values[:_CLASSES]]
         name = gettext("Class")
-        return bar_chart(heading, name, measures, bars, notation=self.notation)
+        chart = bar_chart(heading, name, measures, bars, notation=self.notation)
+        if len(values) <= _CLASSES:
+            return chart
+        text = gettext("The %(some)d with the most requests, of %(all)d or more.")
+        note = text % {"some": _CLASSES, "all": len(values)}
+        return replace(chart, note=note)
 
     def failing(self) -> Chart:
         """Draw what separates failed requests from others, the most telling first."""
