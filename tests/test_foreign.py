@@ -110,7 +110,7 @@ class TestThatLetGo:
         settings.DATABASE_ROUTERS = [NoOrdersHere()]
         make_image(days_old=40)
         with capture_queries() as queries:
-            assert clean(LOGS).total.logs == 1
+            assert retention.clean(LOGS, batch_size=10).total.logs == 1
         assert not [q for q in queries if Order._meta.db_table in q]
         assert [q for q in queries if Complaint._meta.db_table in q]
 
