@@ -53,13 +53,17 @@ FROM requests
 """
 _IMAGES = """
 INSERT INTO request_images_requestimage (
-    log_id, created_at, image_hash, mime_type, file_size, width, height, source
+    log_id, created_at, image_hash, mime_type, file_size, width, height, source,
+    color_mode, is_animated, has_orientation, declared_type, is_repeated
 )
 {numbers} SELECT
     n + 1, {moment}, 'bench-' || n,
     CASE WHEN r < 0.6 THEN 'image/jpeg' WHEN r < 0.9 THEN 'image/png'
          ELSE 'image/webp' END,
-    20000 + (r * 3000000), 320 * (1 + n %% 8), 240 * (1 + n %% 5), 'files.image'
+    20000 + (r * 3000000), 320 * (1 + n %% 8), 240 * (1 + n %% 5), 'files.image',
+    CASE WHEN n %% 9 = 0 THEN 'L' WHEN n %% 9 = 1 THEN 'RGBA' ELSE 'RGB' END,
+    n %% 31 = 0, n %% 7 = 0,
+    CASE WHEN n %% 13 = 0 THEN 'image/gif' ELSE 'image/jpeg' END, n %% 3 = 0
 FROM requests WHERE q >= 0.1
 """
 _MOMENT = {
