@@ -314,9 +314,8 @@ def test_on_paper(browse, busy):
             page.goto(url.format(pk=busy[1].pk))
             see_all(page)
             page.emulate_media(media="print")
-            if wrong := page.evaluate(ON_PAPER):
-                found[name] = wrong
-        return found
+            found[name] = page.evaluate(ON_PAPER)
+        return {name: wrong for name, wrong in found.items() if wrong}
 
     # As wide as A4 is within its margins.
     size = {"width": 720, "height": 1000}

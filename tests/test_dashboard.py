@@ -461,6 +461,14 @@ class TestPanels:
             make_log(duration_ms=60_000)
         assert f"/requestimage/{slow.pk}/change/" in show(panel("pixels"))
 
+    def test_pixels_that_are_unknown(self, show, busy):
+        """They are not drawn, and not counted."""
+        image = make_image(draw(seed=99))
+        RequestImage.objects.filter(pk=image.pk).update(width=None, height=None)
+        page = show(panel("pixels"))
+        assert "All 45 requests of this period." in page
+        assert f"/requestimage/{image.pk}/change/" not in page
+
     def test_pixels_of_many(self, show, busy, monkeypatch):
         """All that failed, the slowest, and some of the others."""
         slow = make_image(draw(seed=9), duration_ms=900)

@@ -402,7 +402,7 @@ class TestBounds:
         settings.TIME_ZONE = "Asia/Tokyo"
         at(2026, 6, 10, 15, 20)
         fill(3, 40)
-        for number in range(120):
+        for number in range(300):
             hours = 24 + number % 24
             values = {"status_code": 500, "created_at": timezone.now() - hours * HOUR}
             make_log(error_type=f"{number}", release="1.0", **values)
@@ -412,6 +412,15 @@ class TestBounds:
         facets = (Facet.ALL, Facet.ERROR, Facet.RELEASE)
         found = summarize(period).courses(slots, facets)
         assert counted(found) == counted(by_rows(period).courses(slots, facets))
+
+    def test_what_is_read_already_is_not_read_again(self, at):
+        at(2026, 6, 10, 15, 20)
+        fill(1, 3)
+        found = summarize(Period.last_days(1))
+        found.read(Facet.ALL, Facet.ERROR)
+        with capture_queries() as queries:
+            found.read(Facet.ERROR, Facet.ALL)
+        assert list(queries) == []
 
     def test_a_reader_works_for_a_moment_only(self, at, monkeypatch):
         """What it does not come to is told, and comes later."""

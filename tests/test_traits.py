@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -79,6 +80,16 @@ def test_the_same_as_pillow(fmt, options, mode):
     if data:
         assert told(data) == by_pillow(data)
         assert told(data).color_mode in COLOR_MODES
+
+
+def test_grey_and_alpha_of_16_bits():
+    """Pillow reads such a PNG, and writes none."""
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 4, 0, 0, 0)
+    pixels = zlib.compress(bytes([0, 1, 2, 255, 255]))
+    chunks = (b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+    assert told(data) == by_pillow(data)
+    assert told(data).color_mode == "RGBA"
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))
