@@ -72,6 +72,8 @@ def verification(out: Console, findings: Sequence[Finding]) -> None:
 def where_to_look(out: Console, address: str, username: str, password: str) -> None:
     """Print the addresses, and who may see them."""
     places = {
+        "Dashboard": "admin:request_images_requestlog_dashboard",
+        "Gallery": "admin:request_images_requestimage_gallery",
         "Images": "admin:request_images_requestimage_changelist",
         "Requests": "admin:request_images_requestlog_changelist",
         "Statistics": "request_images:image-performance-stats",
