@@ -35,6 +35,7 @@ from .test_inspection import (
 # Pillow 13 saves none such any more; Python 3.10 has none after 12.
 pytestmark = pytest.mark.filterwarnings("ignore:Saving I mode:DeprecationWarning")
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I"]
+JPEG_MODES = ["L", "RGB", "RGBA", "CMYK", "YCbCr"]
 
 
 def written(fmt: str, mode: str, *, orientation: int = 1, **options: object) -> bytes:
@@ -44,7 +45,7 @@ def written(fmt: str, mode: str, *, orientation: int = 1, **options: object) -> 
         exif[ExifTags.Base.Orientation] = orientation
         options["exif"] = exif
     try:
-        Image.new(mode, (20, 10), 1 if mode == "I" else None).save(out, fmt, **options)
+        Image.new(mode, (40, 30), 1 if mode == "I" else None).save(out, fmt, **options)
     except (OSError, ValueError, KeyError):
         return b""
     return out.getvalue()
@@ -54,6 +55,8 @@ def by_pillow(data: bytes) -> Traits:
     """Return what Pillow tells of a picture."""
     with Image.open(io.BytesIO(data)) as image:
         mode = "I;16" if image.mode.startswith("I;16") else image.mode
+        if getattr(image, "tag_v2", {}).get(262) == 6 and image.tag_v2[259] == 1:
+            mode = "YCbCr"  # as Pillow says since 13: before, it was RGB
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         return Traits(mode, getattr(image, "is_animated", False), turned)
 
@@ -76,8 +79,8 @@ def told(data: bytes) -> Traits:
 @pytest.mark.parametrize("mode", [*MODES, "F"])
 def test_the_same_as_pillow(fmt, options, mode):
     """Every mode of every format that Pillow writes."""
-    if fmt == "AVIF" and mode not in ("RGB", "RGBA"):
-        return  # an older Pillow's encoder ended the process over odd ones
+    if options.get("compression") == "jpeg" and mode not in JPEG_MODES:
+        return  # refused by Pillow 12.3, but only after it wrote beyond its buffer
     data = written(fmt, mode, **options)
     if data:
         assert told(data) == by_pillow(data)
@@ -95,7 +98,7 @@ def test_grey_and_alpha_of_16_bits():
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))
-@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
+@pytest.mark.parametrize("fmt", ["AVIF", "JPEG", "PNG", "TIFF", "WEBP", "BMP"])
 def test_the_orientation(fmt, orientation):
     """All that is not upright, where the format says it; nine is none."""
     data = written(fmt, "RGB", orientation=orientation)
