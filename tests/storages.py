@@ -67,10 +67,33 @@ class TroubledFiles(Troubled, FileSystemStorage):
     """In a folder."""
 
 
+class ForeignMemory(TroubledMemory):
+    """In memory, with a library that says by an error of its own what is missing.
+
+    As those of Azure and Google do; tests say by which.
+    """
+
+    missing: Exception
+
+    def _open(self, name, mode="rb"):
+        try:
+            return super()._open(name, mode)
+        except FileNotFoundError:
+            raise self.missing from None
+
+    def exists(self, name):
+        self._meet("exists", name)
+        return super().exists(name)
+
+
 def use_bucket(settings: Any, tmp_path: Any, kind: str = "memory", alias: str = ALIAS):
     """Let new images go into a storage, and return it."""
     options = {"location": str(tmp_path / alias)} if kind == "files" else {}
-    backend = {"memory": "TroubledMemory", "files": "TroubledFiles"}[kind]
+    backend = {
+        "memory": "TroubledMemory",
+        "files": "TroubledFiles",
+        "foreign": "ForeignMemory",
+    }[kind]
     settings.STORAGES = {
         **settings.STORAGES,
         alias: {"BACKEND": f"tests.storages.{backend}", "OPTIONS": options},

@@ -16,7 +16,7 @@ FLOORS = (
         "findings segments isobmff decoding texts parsed quota pacing reckoning "
         "tasking histograms tallies periods charts classes streaming separation "
         "insertion outcome endings bookkeeping accesses arguments settling layouts "
-        "progress"
+        "progress answers"
     ),
     (
         "keeping searching walking rescue headers traits stores backlog spoolfile "

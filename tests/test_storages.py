@@ -6,7 +6,9 @@ import io
 import os
 import re
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -90,6 +92,38 @@ def busy():
     error = RuntimeError("SlowDown")
     error.response = {"ResponseMetadata": {"HTTPStatusCode": 503}}
     return error
+
+
+def foreign(name, **attributes):
+    """Make an error of another library, by its name and what it carries."""
+    error = type(name, (Exception,), {})("said by a library")
+    vars(error).update(attributes)
+    return error
+
+
+def of_azure(status):
+    """What azure-core raises: HttpResponseError and what inherits from it."""
+    return foreign("HttpResponseError", status_code=status, response=object())
+
+
+def of_google(status):
+    """What google-api-core raises; its code is an enum, as here."""
+    return foreign("GoogleAPICallError", code=HTTPStatus(status), response=None)
+
+
+def of_requests(status):
+    """What a storage lets out that speaks HTTP by itself: an OSError."""
+    error = type("HTTPError", (OSError,), {})("said by a library")
+    error.response = SimpleNamespace(status_code=status)
+    return error
+
+
+def of_grpc(status):
+    """What has a method of that name, and no status of HTTP."""
+    return foreign("RpcError", code=lambda: status, status_code=None)
+
+
+LIBRARIES = [of_azure, of_google, of_requests]
 
 
 class TestKeeping:
@@ -388,7 +422,17 @@ class TestFaults:
         assert health.faults() == {"store:StorageError": 1}
         check()
 
-    @pytest.mark.parametrize("error", [OSError("no space left"), busy()], ids=repr)
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError("no space left"),
+            busy(),
+            *(of(status) for of in LIBRARIES for status in (408, 429, 500, 503)),
+            of_grpc(403),
+            foreign("CurlError", code=7),
+        ],
+        ids=repr,
+    )
     def test_what_passes_goes_to_the_folder(self, bucket, spool, error):
         """It is written whole when the storage is back."""
         bucket.hooks["save"] = raising(error)
@@ -401,7 +445,15 @@ class TestFaults:
         assert RequestLog.objects.get().capture_status == "stored"
         check()
 
-    @pytest.mark.parametrize("error", [PermissionError("no"), refused()], ids=repr)
+    @pytest.mark.parametrize(
+        "error",
+        [
+            PermissionError("no"),
+            refused(),
+            *(of(status) for of in LIBRARIES for status in (401, 403, 404)),
+        ],
+        ids=repr,
+    )
     def test_what_does_not_pass_does_not(self, bucket, spool, error):
         """It would wait there for ever."""
         bucket.hooks["save"] = raising(error)
@@ -661,6 +713,122 @@ class TestReading:
         ImageContent.objects.update(data=None)
         with pytest.raises(ObjectMissing, match="the row has no bytes"):
             _ = image.image_data
+
+
+@faulty
+class TestForeignErrors:
+    """A library's own error for an object that is not there is understood."""
+
+    @pytest.fixture
+    def bucket(self, settings, tmp_path):
+        """A storage with such a library."""
+        return bench.use_bucket(settings, tmp_path, "foreign")
+
+    @pytest.fixture
+    def image(self, bucket):
+        """An image in it."""
+        post()
+        bucket.calls.clear()
+        return RequestImage.objects.get()
+
+    @pytest.fixture
+    def lost(self, bucket, image):
+        """An image that it has lost."""
+        bucket.missing = of_azure(404)
+        bucket.delete(ImageContent.objects.get().name)
+        return image
+
+    @pytest.mark.parametrize(
+        "error",
+        [*(of(404) for of in LIBRARIES), of_azure(410), of_grpc(5), KeyError("name")],
+        ids=repr,
+    )
+    def test_lost(self, bucket, lost, client, error):
+        """It is a 404, and no reason to leave the storage alone."""
+        client.force_login(make_superuser())
+        bucket.missing = error
+        for _ in range(6):
+            with pytest.raises(ObjectMissing, match="bucket has no "):
+                _ = lost.image_data
+        url = reverse("admin:request_images_requestimage_original", args=[lost.pk])
+        assert client.get(url).status_code == 404
+        post(1)
+        assert RequestImage.objects.first().image_data == draw(seed=1)
+
+    def test_a_container_that_is_gone(self, bucket, lost):
+        """It is said of each object that it is not there; a listing tells."""
+        bucket.hooks["listdir"] = raising(of_azure(404))
+        with pytest.raises(StorageError, match="HttpResponseError") as raised:
+            _ = lost.image_data
+        assert not isinstance(raised.value, ObjectMissing)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *(of(status) for of in LIBRARIES for status in (401, 403, 429, 503)),
+            OSError("I/O error"),
+            TimeoutError("slow"),
+            ConnectionError("refused"),
+        ],
+        ids=repr,
+    )
+    def test_what_says_nothing_of_the_object(self, bucket, lost, error):
+        """It is not asked for again, and means what it meant."""
+        bucket.hooks["open"] = raising(error)
+        with pytest.raises(StorageError, match=str(error)) as raised:
+            _ = lost.image_data
+        assert not isinstance(raised.value, ObjectMissing)
+        assert "exists" not in bucket.calls
+
+    def test_an_object_that_is_there(self, bucket, image):
+        """Then it is something else, which may pass."""
+        bucket.hooks["open"] = raising(of_grpc(14))
+        with pytest.raises(StorageError, match="RpcError") as raised:
+            _ = image.image_data
+        assert not isinstance(raised.value, ObjectMissing)
+        assert raised.value.is_passing
+        assert "exists" in bucket.calls
+
+    def test_refusals_are_no_reason_to_leave_it_alone(self, bucket, image):
+        """It has answered."""
+        bucket.hooks["open"] = raising(of_azure(403))
+        for _ in range(6):
+            with pytest.raises(StorageError, match="HttpResponseError"):
+                _ = image.image_data
+        bucket.hooks.clear()
+        assert image.image_data == draw()
+
+    def test_a_server_that_was_silent(self, bucket, lost, monkeypatch):
+        """Nobody waits for it twice."""
+        seconds = [0.0]
+        monkeypatch.setattr(stores, "monotonic", lambda: sum(seconds))
+        bucket.hooks["open"] = lambda name: seconds.append(5)
+        bucket.missing = foreign("ServiceRequestError", status_code=None)
+        with pytest.raises(StorageError, match="ServiceRequestError") as raised:
+            _ = lost.image_data
+        assert not isinstance(raised.value, ObjectMissing)
+        assert "exists" not in bucket.calls
+
+    @pytest.mark.parametrize(
+        ("missing", "error", "said", "passes"),
+        [
+            (of_azure(404), TimeoutError("slow"), "TimeoutError: slow", True),
+            (KeyError("name"), of_google(503), "GoogleAPICallError", True),
+            (KeyError("name"), NotImplementedError("never"), "KeyError", True),
+            (of_azure(404), of_azure(403), "HttpResponseError", False),
+        ],
+        ids=repr,
+    )
+    def test_a_storage_that_cannot_be_asked(  # noqa: PLR0917
+        self, bucket, lost, missing, error, said, passes
+    ):
+        """Nothing is lost for it."""
+        bucket.missing = missing
+        bucket.hooks["exists"] = raising(error)
+        with pytest.raises(StorageError, match=said) as raised:
+            _ = lost.image_data
+        assert not isinstance(raised.value, ObjectMissing)
+        assert raised.value.is_passing is passes
 
 
 class TestDeletion:

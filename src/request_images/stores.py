@@ -10,12 +10,13 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from time import monotonic
 from typing import Protocol
 
-from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, storages
 
+from .answers import is_passing, may_be_gone
 from .breaker import Breaker
 from .exceptions import ObjectMissing, StorageError
 from .formats import MIME_TYPES
@@ -23,18 +24,6 @@ from .settling import settle
 
 DATABASE = ""
 """The storage alias that stands for the database column."""
-
-_LASTING = (
-    ImproperlyConfigured,
-    IsADirectoryError,
-    NotADirectoryError,
-    NotImplementedError,
-    PermissionError,
-    SuspiciousOperation,
-    TypeError,
-    ValueError,
-)
-_PASSING_STATUSES = (408, 429)
 
 # What `key_of` makes.
 _FOLDER = re.compile(r"[0-9a-f]{2}")
@@ -181,16 +170,29 @@ class StorageStore:
         return data
 
     def _read(self, name: str) -> bytes:
+        began = monotonic()
         try:
             with self.storage.open(name, "rb") as file:
                 data: bytes = file.read()
-        except FileNotFoundError as error:
+        except Exception as error:
+            if not self._is_gone(name, error, monotonic() - began):
+                raise self._wrapped(error) from error
             self._look_around()
             text = f"{self.alias} has no {name}"
             raise ObjectMissing(text, is_passing=False) from error
-        except Exception as error:
-            raise self._wrapped(error) from error
         return data
+
+    def _is_gone(self, name: str, error: Exception, seconds: float) -> bool:
+        if isinstance(error, FileNotFoundError):
+            return True
+        if not may_be_gone(error, seconds):
+            return False
+        try:  # not each library says it by Python's own error
+            return not self.storage.exists(name)
+        except Exception as another:  # noqa: BLE001
+            if is_passing(another):  # it is away by now
+                raise self._wrapped(another) from error
+            return False
 
     def delete(self, name: str) -> None:
         """Delete an object; no error when it is gone already.
@@ -246,8 +248,8 @@ class StorageStore:
     def _ask(self, breaker: Breaker) -> None:
         if not breaker.allows():
             text = f"{self.alias} was not tried: it has just failed several times"
-            last, is_passing = self._last.get(breaker, ("", True))
-            raise StorageError(f"{text} ({last})", is_passing=is_passing)
+            last, passes = self._last.get(breaker, ("", True))
+            raise StorageError(f"{text} ({last})", is_passing=passes)
 
     def _failed(self, breaker: Breaker, failure: StorageError) -> None:
         # Not the failure itself: its traceback holds the bytes.
@@ -256,7 +258,7 @@ class StorageStore:
 
     def _wrapped(self, error: Exception) -> StorageError:
         text = f"{self.alias}: {type(error).__name__}: {error}"
-        return StorageError(text, is_passing=_is_passing(error))
+        return StorageError(text, is_passing=is_passing(error))
 
 
 def key_of(image_hash: str, mime_type: str, suffix: str = "") -> str:
@@ -285,18 +287,6 @@ def forget() -> None:
     """Know nothing of what failed, as a new process does."""
     _stores.clear()
     _stores[DATABASE] = DatabaseStore()
-
-
-def _is_passing(error: Exception) -> bool:
-    # botocore and others carry the answer of the server. No access, or no bucket, does
-    # not pass by itself. What is not known may: one try too many costs little.
-    response = getattr(error, "response", None)
-    status = None
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if isinstance(status, int):
-        return status >= 500 or status in _PASSING_STATUSES
-    return not isinstance(error, _LASTING)
 
 
 _stores: dict[str, Store] = {}
