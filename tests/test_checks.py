@@ -149,13 +149,16 @@ def test_E023_a_storage_that_cannot_be_used(found, settings):
     assert said in message.msg
 
 
+@pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
 @pytest.mark.parametrize(
     ("location", "is_told"),
     [("media", True), ("media/images", True), ("media2", False), ("", False)],
 )
-def test_W007_images_among_public_files(found, settings, tmp_path, location, is_told):
+def test_W007_images_among_public_files(  # noqa: PLR0917
+    found, settings, tmp_path, location, is_told, root
+):
     """The web server would hand them out, past every permission."""
-    settings.MEDIA_ROOT = str(tmp_path / "media")
+    setattr(settings, root, str(tmp_path / "elsewhere" / ".." / "media"))
     backend = "django.core.files.storage.FileSystemStorage"
     options = {"location": str(tmp_path / location)}
     settings.STORAGES = {
@@ -167,10 +170,19 @@ def test_W007_images_among_public_files(found, settings, tmp_path, location, is_
     assert list(messages) == ["request_images.W007"] * is_told
     if is_told:
         assert not messages["request_images.W007"].is_serious()
-        assert "'images'" in messages["request_images.W007"].msg
+        said = messages["request_images.W007"].msg
+        assert f"'images', whose files are below {root}:" in said
     assert found(STORAGE="memory") == {}
     assert found(STORAGE=None) == {}
     assert list(found(STORAGE="none")) == list(found(STORAGE=5))
+
+
+def test_static_files_without_a_place(found, settings, tmp_path):
+    """What keeps no files anywhere keeps none in public; the write says what it is."""
+    settings.MEDIA_ROOT = str(tmp_path)
+    backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    settings.STORAGES = {**settings.STORAGES, "static": {"BACKEND": backend}}
+    assert found(STORAGE="static") == {}
 
 
 @pytest.mark.parametrize("images", [31, None])

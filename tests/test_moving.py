@@ -121,6 +121,24 @@ class TestCommand:
             run(to="broken", dry_run=dry_run)
         assert not PendingDeletion.objects.exists()
 
+    @pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_a_folder_for_everybody(self, bucket, settings, tmp_path, dry_run, root):
+        """The web server would hand them out: only if it is said, and for no trial."""
+        setattr(settings, root, str(tmp_path / "public"))
+        use_bucket(settings, tmp_path / "public", "files", alias="open")
+        settings.REQUEST_IMAGES_STORAGE = None
+        keep(1)
+        with pytest.raises(CommandError, match=rf"'open' are below {root}.*--public"):
+            run(to="open", dry_run=dry_run)
+        assert objects("open") == set()
+        assert not PendingDeletion.objects.exists()
+        run()
+        assert "1 images" in run(to="open", dry_run=dry_run, public=True)
+        assert len(objects("open")) == (not dry_run)
+        run(to="database")  # and the way out is open
+        all_is_there(1)
+
     @pytest.mark.parametrize("size", ["0", "x", "10001"])
     def test_batches_that_are_none(self, bucket, size):
         with pytest.raises(CommandError, match="no whole number from 1 to 10000"):

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
-from django.core.files.storage import FileSystemStorage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
 
 from .conf import PREFIX, Conf, Setting
@@ -196,19 +196,35 @@ def _tasks() -> Iterator[CheckMessage]:
 
 
 def _public_storage() -> Iterator[CheckMessage]:
-    alias, media = Conf.STORAGE.given(), settings.MEDIA_ROOT
-    if not media or Conf.STORAGE.problem(alias) or alias is None or any(_no_storage()):
+    alias = Conf.STORAGE.given()
+    if Conf.STORAGE.problem(alias) or alias is None or any(_no_storage()):
         return
-    storage = storages[alias]
-    if not isinstance(storage, FileSystemStorage):
-        return
-    if Path(storage.location).is_relative_to(Path(media).absolute()):
+    if root := public_root(storages[alias]):
         yield CheckWarning(
-            f"{PREFIX}STORAGE names {alias!r}, whose files are below MEDIA_ROOT: a "
+            f"{PREFIX}STORAGE names {alias!r}, whose files are below {root}: a "
             "web server that serves that folder serves the images to everybody.",
             hint="Name a storage with a `location` of its own.",
             id="request_images.W007",
         )
+
+
+def public_root(storage: Storage) -> str:
+    """Return the setting of a folder for everybody that a storage's files are below.
+
+    Returns:
+        Its name; empty for none, and for a storage that keeps no files here.
+    """
+    # Django's storage of static files has no place where STATIC_ROOT is not set.
+    if not isinstance(storage, FileSystemStorage) or not storage.location:
+        return ""
+    for name in ("MEDIA_ROOT", "STATIC_ROOT"):
+        root = getattr(settings, name)
+        # Made absolute as Django does it: a setting may have `..` in it.
+        if root and Path(storage.location).is_relative_to(
+            FileSystemStorage(root).location
+        ):
+            return name
+    return ""
 
 
 def _encodings() -> Iterator[CheckMessage]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core.files.storage import storages
 from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
 from request_images.alone import AloneCommand
 from request_images.arguments import batch_size, refuse_nothing
+from request_images.checks import public_root
 from request_images.exceptions import StorageError
 from request_images.leasing import Held, lease
 from request_images.models import ImageContent
@@ -48,6 +50,14 @@ class Command(AloneCommand):
             default=500,
             help="How many images to look up at once. The default is 500.",
         )
+        parser.add_argument(
+            "--public",
+            action="store_true",
+            help=(
+                "Move them also to a folder below MEDIA_ROOT or STATIC_ROOT, which the "
+                "web server hands out to everybody."
+            ),
+        )
 
     def work(self, **options: Any) -> None:
         """Move, or say what would be moved."""
@@ -58,11 +68,14 @@ class Command(AloneCommand):
             raise CommandError(f"There is no {to!r} in STORAGES; there are {known}.")
         alias = DATABASE if to == _DATABASE_NAME else to
         try:
+            would = preview(alias)
+            if alias and not options["public"]:
+                _refuse_public(alias)
             if options["dry_run"]:
-                self.say(f"Would move {_in_words(preview(alias))} to {to}.")
+                self.say(f"Would move {_in_words(would)} to {to}.")
                 return
             with lease("move") as held:
-                moved = self._move(alias, options, held)
+                moved = self._move(alias, would.contents, options, held)
         except StorageError as error:
             raise CommandError(f"Given up: {error}") from error
         self.say(f"Moved {_in_words(moved)} to {to}.")
@@ -71,8 +84,9 @@ class Command(AloneCommand):
         if moved.failed:
             raise CommandError(f"{moved.failed} could not be moved.")
 
-    def _move(self, alias: str, options: dict[str, Any], held: Held) -> Moved:
-        total = preview(alias).contents
+    def _move(
+        self, alias: str, total: int, options: dict[str, Any], held: Held
+    ) -> Moved:
         progress = Progress(self.stderr, is_shown=options["verbosity"] > 0)
 
         def tell(moved: Moved) -> None:
@@ -88,6 +102,15 @@ class Command(AloneCommand):
             return move(alias, batch_size=size, tell=tell, complain=complain)
         finally:
             progress.end()
+
+
+def _refuse_public(alias: str) -> None:
+    if root := public_root(storages[alias]):
+        raise CommandError(
+            f"The files of {alias!r} are below {root}: a web server that serves that "
+            "folder serves the images to everybody. Move them to a storage with a "
+            "`location` of its own; or give --public, if nobody serves that folder."
+        )
 
 
 def _in_words(moved: Moved) -> str:
