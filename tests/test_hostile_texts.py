@@ -136,6 +136,18 @@ def test_the_longest_strings_are_looked_into():
     assert (job.log.capture_status, job.log.image_count) == ("stored", 1)
 
 
+def test_the_same_strings_in_either_order():
+    """What is beyond the bounds is so for a view that keeps all images, too."""
+    inner = [{"a": "x" * 32, "b": {"c": ["y" * 40]}} for _ in range(texts.MAX_NODES)]
+    document = {"first": {"deep": [inner, "z" * 50]}, "last": "outer " * 9}
+    outer_first, as_they_stand = (
+        texts.strings(document, in_order=in_order) for in_order in (False, True)
+    )
+    assert sorted(outer_first) == sorted(as_they_stand)
+    assert outer_first[0][0] == as_they_stand[-1][0] == ("last",)
+    assert outer_first[1][0] == as_they_stand[-2][0] == ("first", "deep", "1")
+
+
 def test_a_broken_text_is_no_image():
     """A string that only begins like an image does not hide the one behind it."""
     body = json.dumps([BASE64.decode() + "!", BASE64.decode()]).encode()

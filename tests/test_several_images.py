@@ -327,6 +327,56 @@ class TestTexts:
         assert told() == [(1, "json.pages.0.scan", "stored")]
         assert FurtherImage.objects.get().image_data == draw(seed=2)
 
+    def test_as_they_stand_in_the_document(self):
+        """However deep; the first one is the request image, the last are left out."""
+        document = {
+            "pages": [{"image": text_of(1)}, {"image": text_of(2)}],
+            "logo": text_of(3),
+            "end": {"of": {"it": text_of(4)}},
+        }
+        send_json(document, limit=3)
+        assert RequestImage.objects.get().source == "json.pages.0.image"
+        assert told() == [
+            (1, "json.pages.1.image", "stored"),
+            (2, "json.logo", "stored"),
+        ]
+        log = RequestLog.objects.get()
+        assert log.capture_detail == "1 more than the limit of 3"
+        assert log.image_count == 4
+
+    def test_as_they_stand_in_an_element(self):
+        """Of a list whose elements are objects, likewise."""
+        pages = [{"front": {"scan": text_of(1)}, "back": text_of(2)}, text_of(3)]
+        send_json({"cover": text_of(4), "pages": pages}, source="json.pages")
+        assert RequestImage.objects.get().source == "json.pages.0.front.scan"
+        assert [source for _, source, _ in told()] == [
+            "json.pages.0.back",
+            "json.pages.1",
+        ]
+
+    def test_one_alone_is_rather_the_outer_one(self):
+        """As ever, where a view does not ask for all."""
+        document = {"pages": [text_of(1)], "logo": text_of(2)}
+
+        @capture_images
+        def one(request):
+            return JsonResponse({"bytes": len(request.body)})
+
+        body = json.dumps(document)
+        one(RequestFactory().post("/", body, content_type="application/json"))
+        assert RequestImage.objects.get().source == "json.logo"
+
+    def test_in_a_form_files_come_first(self):
+        """Whatever stood first; texts are by their names."""
+        parts = {"note": text_of(1), "photo": photo(2), "scan": [text_of(3)]}
+        send({**parts, "more": photo(4)})
+        assert RequestImage.objects.get().source == "files.photo"
+        assert [source for _, source, _ in told()] == [
+            "files.more",
+            "form.note",
+            "form.scan",
+        ]
+
     def test_repeated_form_fields(self):
         """Of a form without files."""
         answer = send({"photo": [text_of(1), text_of(2)], "name": "x"})

@@ -165,7 +165,9 @@ class Search:
         return [(_json_source(path), text) for path, text in images]
 
     def _images_in(self, value: Any) -> list[tuple[texts.Path, Text]]:
-        found = ((path, Text(text)) for path, text in texts.strings(value))
+        # One is rather the outer one; of all, the first is the one that stands first.
+        strings = texts.strings(value, in_order=self._takes_all)
+        found = ((path, Text(text)) for path, text in strings)
         return [(path, text) for path, text in found if self._is(text)]
 
     def _form(self, path: tuple[str, ...]) -> _Candidates:

@@ -12,7 +12,8 @@ A source is written as a short string::
     form.photo      the text field "photo"
 
 Where several images are looked for, each is a place for all: ``files.photo`` for every
-file of that field, ``json.images`` for every element of that list.
+file of that field, ``json.images`` for every element of that list. One of JSON is
+rather an outer string; several are taken as they stand in the document.
 
 Without a source, whichever of these fits the request's content type is taken.
 """

@@ -82,12 +82,20 @@ def at(document: Any, path: Iterable[str]) -> Any:
     return document
 
 
-def strings(document: Any) -> Sequence[tuple[Path, str]]:
+def strings(document: Any, *, in_order: bool = False) -> Sequence[tuple[Path, str]]:
     """Return the strings of a JSON document that may hold an image, and their paths.
 
-    In the order in which they are met, the outer ones first.
+    Args:
+        document: What `load_json` returned, or a part of it.
+        in_order: Return them as they stand in the document; else the outer ones first.
     """
-    found = [(path, text) for path, text in _walk(document) if len(text) >= SHORTEST]
+    values, children = _walk(document)
+    order = _as_they_stand(children) if in_order else range(len(values))
+    found = [
+        (path, value)
+        for path, value in map(values.__getitem__, order)
+        if isinstance(value, str) and len(value) >= SHORTEST
+    ]
     if len(found) > MAX_TEXTS:
         # Rather the longest than the first.
         longest = heapq.nlargest(
@@ -97,18 +105,30 @@ def strings(document: Any) -> Sequence[tuple[Path, str]]:
     return [(tuple(map(_undisguised, path)), text) for path, text in found]
 
 
-def _walk(document: Any) -> Iterator[tuple[Path, str]]:
-    # Breadth first with an own queue: a hostile nesting cannot overflow the stack.
+def _walk(document: Any) -> tuple[list[tuple[Path, Any]], list[range]]:
+    """Return the values that are looked at, and of each which of them are in it."""
+    # Breadth first with an own queue: a hostile nesting cannot overflow the stack, and
+    # one long list does not hide what stands behind it.
     queue: list[tuple[Path, Any]] = [((), document)]
+    children: list[range] = []
     for path, value in queue:
-        if isinstance(value, str):
-            yield path, value
-        room = MAX_NODES - len(queue) if len(path) < MAX_DEPTH else 0
+        begin = len(queue)
+        room = MAX_NODES - begin if len(path) < MAX_DEPTH else 0
         if isinstance(value, dict):
             pairs = list(value.items())[:room]
             queue += [((*path, key), item) for key, item in pairs]
         elif isinstance(value, list):
             queue += [((*path, str(i)), item) for i, item in enumerate(value[:room])]
+        children.append(range(begin, len(queue)))
+    return queue, children
+
+
+def _as_they_stand(children: Sequence[range]) -> Iterator[int]:
+    stack = [0]
+    while stack:
+        number = stack.pop()
+        yield number
+        stack += reversed(children[number])
 
 
 def form_fields(body: bytes) -> list[tuple[bytes, bytes]]:
