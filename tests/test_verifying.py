@@ -11,9 +11,11 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection
+from django.test import Client
 from django.utils import timezone
 
 from request_images import verifying
+from request_images.exceptions import ObjectMissing
 from request_images.findings import Problem
 from request_images.models import (
     ImageContent,
@@ -113,6 +115,29 @@ class TestMissing:
         delete_now()
         assert run()[2] is False
         keep(1)
+        check()
+
+    def test_is_kept_anew_when_it_next_comes(self, bucket):
+        """Behind the repair, not before: nobody looks into the storage for it."""
+
+        def post():
+            Client().post("/body/", draw(), content_type="image/png")
+            return RequestLog.objects.latest("pk")
+
+        lost = post()
+        bucket.delete(ImageContent.objects.get().name)
+        again = post()
+        assert again.capture_status == "duplicate"
+        with pytest.raises(ObjectMissing):
+            _ = again.image.image_data
+        assert not run(repair=True)[2]
+        anew = post()
+        assert anew.capture_status == "stored"
+        assert anew.image.image_data == draw()
+        for log in (lost, again):
+            log.refresh_from_db()
+            assert log.capture_status == "store_failed"
+            assert RequestImage.objects.get(log=log).image_data is None
         check()
 
     def test_in_the_database(self):
