@@ -114,6 +114,7 @@ def test_any_batch_size_has_the_same_result(size):
         ("--batch-size=0", "no whole number from 1 to 10000"),
         ("--batch-size=10001", "no whole number from 1 to 10000"),
         ("--batch-size=many", "'many' is no whole number"),
+        ("--max-objects=0", "no whole number from 1 to"),
     ],
 )
 def test_a_wrong_argument_is_refused(argument, says):
@@ -132,6 +133,7 @@ def test_a_wrong_argument_is_refused(argument, says):
         ({"failed_days": 0}, "0 days would delete everything there is"),
         ({"batch_size": 0}, "A batch of 0 rows deletes nothing"),
         ({"batch_size": -1}, "A batch of -1 rows deletes nothing"),
+        ({"max_objects": 0}, "max_objects must be 1 at least, not 0"),
     ],
 )
 def test_wrong_values_from_other_code_are_refused(options, says):

@@ -857,6 +857,20 @@ class TestDeletion:
         assert not PendingDeletion.objects.exists()
         assert "(0 distinct)" in self.run()
 
+    def test_a_part_of_them(self, bucket):
+        """Rows go all the same; another run deletes the other objects."""
+        keep(1, 2, 3)
+        self.expire()
+        assert self.run(max_objects=2) == (
+            "Deleted 2 objects from storages; 0 failed, 1 are pending."
+        )
+        assert not ImageContent.objects.exists()
+        assert len(objects()) == 1
+        assert self.run(max_objects=2) == (
+            "Deleted 1 objects from storages; 0 failed, 0 are pending."
+        )
+        assert objects() == set()
+
     def test_quietly(self, bucket, capsys):
         keep(1)
         self.expire()

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
 from request_images.alone import AloneCommand
-from request_images.arguments import batch_size
+from request_images.arguments import batch_size, positive, refuse_nothing
 from request_images.conf import conf
 from request_images.deletion import delete_pending
 from request_images.exceptions import RetentionError
@@ -63,9 +63,18 @@ class Command(AloneCommand):
             type=batch_size,
             help="How many rows to delete in one transaction, at the most.",
         )
+        parser.add_argument(
+            "--max-objects",
+            type=positive,
+            help=(
+                "Try to delete so many objects from storages at the most, and leave "
+                "the others to later runs. By default all that are due."
+            ),
+        )
 
     def work(self, **options: Any) -> None:
         """Clean up, or say what would be cleaned up."""
+        refuse_nothing(options, "max_objects")
         try:
             self._clean(**options)
         except RetentionError as error:  # `call_command` does not check its arguments
@@ -112,7 +121,7 @@ class Command(AloneCommand):
                 )
             finally:  # what a run did that was stopped, or that failed, is done
                 self._report(self._went, "Deleted")
-            self._delete_objects(held)
+            self._delete_objects(options["max_objects"], held)
             done = refresh(beat=lambda _: held.prolong())
             if done.hours:
                 self.say(f"Added up {done.hours} hours of the statistics.")
@@ -137,8 +146,8 @@ class Command(AloneCommand):
             f"logs; {_freed(total)} of storage."
         )
 
-    def _delete_objects(self, held: Held) -> None:
-        done = delete_pending(beat=held.prolong)
+    def _delete_objects(self, limit: int | None, held: Held) -> None:
+        done = delete_pending(limit, beat=held.prolong)
         if done.deleted or done.failed or done.pending:
             self.say(
                 f"Deleted {done.deleted} objects from storages; {done.failed} failed, "
