@@ -165,9 +165,10 @@ def damage() -> None:
     from request_images.stores import key_of
 
     fill()
-    names = ImageContent.objects.filter(storage=BUCKET).values_list("name", flat=True)
-    lost, changed = random.sample(list(names), 2)
     bucket = Path(settings.STORAGES[BUCKET]["OPTIONS"]["location"])
+    names = ImageContent.objects.filter(storage=BUCKET).values_list("name", flat=True)
+    # What an earlier damage has lost may be there no more and not be repaired yet.
+    lost, changed = random.sample([n for n in names if (bucket / n).exists()], 2)
     (bucket / lost).unlink()
     (bucket / changed).write_bytes(b"something else")
     orphan = bucket / key_of(f"{random.getrandbits(256):064x}", "image/png")
