@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
@@ -124,8 +124,9 @@ class TestMissing:
             Client().post("/body/", draw(), content_type="image/png")
             return RequestLog.objects.latest("pk")
 
+        keep(7)
         lost = post()
-        bucket.delete(ImageContent.objects.get().name)
+        bucket.delete(ImageContent.objects.latest("pk").name)
         again = post()
         assert again.capture_status == "duplicate"
         with pytest.raises(ObjectMissing):
@@ -160,8 +161,8 @@ class TestMissing:
         assert "missing: 11" in out
         assert "repaired" not in errors.replace("--force repairs", "")
         assert errors.endswith(
-            "bucket: so much is missing that nothing of it was given up. Is it "
-            "mounted, and the right one? --force repairs it.\n"
+            "bucket: so much is missing or changed that nothing of it was given up. "
+            "Is it mounted, and the right one? --force repairs it.\n"
         )
         assert ImageContent.objects.count() == 11 + since
 
@@ -174,7 +175,59 @@ class TestMissing:
         assert errors.count("; repaired.") == 10
         assert not ImageContent.objects.exists()
 
-    @pytest.mark.parametrize(("lost", "there"), [(9, 0), (10, 90)])
+    @pytest.mark.parametrize("lost", [1, 9])
+    def test_all_that_there_was(self, bucket, lost):
+        """However little it was: a storage of which nothing is there is doubted."""
+        for content in keep(*range(lost)):
+            bucket.delete(content.name)
+        assert "--force repairs it" in run(repair=True)[1]
+        assert ImageContent.objects.count() == lost
+
+    def test_comes_back_after_it_was_given_up(self, bucket):
+        """Nobody has it deleted unseen: it belongs to no image, and that is told."""
+        [content, _] = keep(1, 2)
+        data = content.read()
+        bucket.delete(content.name)
+        assert not run(repair=True)[2]
+        bucket.save(content.name, ContentFile(data))
+        delete_now()
+        assert content.name in objects()
+        assert f"{content.name} belongs to no image" in run()[1]
+
+    def test_comes_back_before_the_end_of_the_run(self, bucket, monkeypatch):
+        """It is looked at again right before it would be given up."""
+        [content, _] = keep(1, 2)
+        data = content.read()
+        bucket.delete(content.name)
+        mended = verifying._mended
+
+        def late(*given):
+            bucket.save(content.name, ContentFile(data))
+            return mended(*given)
+
+        monkeypatch.setattr(verifying, "_mended", late)
+        out, errors, fails = run(repair=True)
+        assert out == f"Read 2 images and listed 2 objects. {RIGHT}"
+        assert (errors, fails) == ("", False)
+        assert content.read() == draw(seed=1)
+
+    def test_does_not_answer_at_the_second_look(self, bucket, monkeypatch):
+        """Then it stays as it is."""
+        [content, _] = keep(1, 2)
+        bucket.delete(content.name)
+        mended = verifying._mended
+
+        def late(*given):
+            bucket.hooks["open"] = raising(OSError("away"))
+            return mended(*given)
+
+        monkeypatch.setattr(verifying, "_mended", late)
+        out, _, fails = run(repair=True)
+        assert fails
+        assert "missing: 0; mismatch: 0; orphan: 0; unreadable: 1." in out
+        assert ImageContent.objects.count() == 2
+
+    @pytest.mark.parametrize(("lost", "there"), [(9, 1), (10, 90)])
     def test_what_is_not_much(self, bucket, lost, there):
         """A few, or a small part, are given up without a question."""
         contents = keep(*range(lost + there))
@@ -248,7 +301,7 @@ class TestMissing:
             let_go(finding)
 
         monkeypatch.setattr(verifying, "_let_go", late)
-        run(repair=True)
+        run(repair=True, force=True)
         assert RequestImage.objects.get().image_data == draw(seed=1)
 
     @pytest.mark.parametrize("times", [2, TRIES])
@@ -257,24 +310,24 @@ class TestMissing:
     )
     def test_somebody_is_in_the_way(self, bucket, monkeypatch, error, times):
         """The database refuses, and the next try sees why; or a later run does."""
-        [content, other] = keep(1, 2)
+        [content, other, _] = keep(1, 2, 3)
         bucket.delete(content.name)
         bucket.delete(other.name)
         delete_all, errors = ImageContent.delete_all, [error] * times
 
-        def refused(contents):
+        def refused(contents, **options):
             if errors:
                 raise errors.pop()
-            delete_all(contents)
+            delete_all(contents, **options)
 
         monkeypatch.setattr(ImageContent, "delete_all", refused)
         assert run(repair=True)[2] is (times == TRIES)
-        assert RequestImage.objects.exclude(content=None).count() == times // TRIES
+        assert RequestImage.objects.exclude(content=None).count() == 1 + times // TRIES
         assert run(repair=True)[2] is False
 
     def test_a_database_that_is_away(self, bucket, monkeypatch):
         """Nothing more can be told then."""
-        [content] = keep(1)
+        [content, _] = keep(1, 2)
         bucket.delete(content.name)
         monkeypatch.setattr(
             ImageContent, "delete_all", raising(OperationalError("away"))
@@ -288,27 +341,52 @@ class TestMismatch:
     def test_is_told_and_repaired(self, bucket, settings, alias):
         """Damaged bytes are nobody's image."""
         settings.REQUEST_IMAGES_STORAGE = alias
-        [content] = keep(1)
+        [content, other] = keep(1, 2)
         if alias:
             bucket.delete(content.name)
             bucket.save(content.name, ContentFile(b"damaged"))
         else:
-            ImageContent.objects.update(data=b"damaged")
+            ImageContent.objects.filter(pk=content.pk).update(data=b"damaged")
         out, errors, fails = run()
         assert fails
         assert "mismatch: 1" in out
         assert "is not what was received (its SHA-256 is " in errors
         assert run(repair=True)[2] is False
-        assert RequestLog.objects.get().capture_detail.startswith("mismatch: its SHA")
+        log = RequestLog.objects.get(capture_status="store_failed")
+        assert log.capture_detail.startswith("mismatch: its SHA")
         check()
         delete_now()
-        assert objects() == set()
+        assert objects() == ({other.name} if alias else set())
+
+    @pytest.mark.parametrize("right", [0, 90])
+    def test_the_wrong_key(self, bucket, right):
+        """Of a storage that encrypts: all is damaged, and nothing is deleted."""
+        for content in keep(*range(11)):
+            bucket.delete(content.name)
+            bucket.save(content.name, ContentFile(b"of another key"))
+        keep(*range(11, 11 + right))
+        out, errors, fails = run(repair=True)
+        assert fails
+        assert "mismatch: 11" in out
+        assert errors.endswith("--force repairs it.\n")
+        assert not PendingDeletion.objects.exists()
+        assert ImageContent.objects.count() == 11 + right
+        assert not run(repair=True, force=True)[2]
+        assert ImageContent.objects.count() == right
+
+    def test_in_the_database(self):
+        """It cannot be another disk; but so many may be another fault."""
+        keep(*range(10))
+        ImageContent.objects.update(data=b"damaged")
+        assert "database: so much is missing or changed" in run(repair=True)[1]
+        assert ImageContent.objects.count() == 10
 
 
 class TestOrphans:
     @pytest.fixture
     def name(self, bucket):
-        """An object that nobody knows."""
+        """An object that nobody knows, beside one that is known."""
+        keep(9)
         return bucket.save(key_of("ab" * 32, "image/png"), ContentFile(b"x"))
 
     def test_is_told(self, bucket, name):
@@ -321,9 +399,45 @@ class TestOrphans:
         """It is deleted after an hour."""
         assert run(repair=True)[1] == f"bucket: {name} belongs to no image; repaired.\n"
         assert PendingDeletion.objects.get().due_at > timezone.now()
-        assert objects() == {name}
+        assert name in objects()
         assert delete_now().deleted == 1
-        assert objects() == set()
+        assert objects() == set(ImageContent.objects.values_list("name", flat=True))
+
+    def test_that_is_taken_for_another(self, bucket, name):
+        """Django's storages rename what they are given where a name is taken."""
+        renamed = bucket.save(name, ContentFile(b"y"))
+        assert renamed != name
+        assert f"{renamed} belongs to no image" in run()[1]
+
+    def orphans(self, bucket, count):
+        for number in range(count):
+            bucket.save(key_of(f"{number:064x}", "image/png"), ContentFile(b"x"))
+
+    @pytest.mark.parametrize(("known", "unknown"), [(0, 1), (1, 10), (80, 10)])
+    def test_of_another_database(self, bucket, monkeypatch, known, unknown):
+        """An empty one, or an old copy: what it does not know is not deleted."""
+        monkeypatch.setattr(verifying, "_BATCH", 7)
+        keep(*range(known))
+        self.orphans(bucket, unknown)
+        out, errors, fails = run(repair=True)
+        assert fails
+        assert f"orphan: {unknown}" in out
+        assert "repaired." not in errors
+        assert errors.endswith(
+            "bucket: so much belongs to no image that none of it was deleted. Is this "
+            "the right database, and nobody else's storage? --force repairs it.\n"
+        )
+        assert not PendingDeletion.objects.exists()
+        assert not run(repair=True, force=True)[2]
+        assert PendingDeletion.objects.count() == unknown
+
+    @pytest.mark.parametrize(("known", "unknown"), [(1, 9), (90, 10)])
+    def test_that_are_few(self, bucket, known, unknown):
+        """Or a small part."""
+        keep(*range(known))
+        self.orphans(bucket, unknown)
+        assert not run(repair=True)[2]
+        assert PendingDeletion.objects.count() == unknown
 
     def test_two_aliases_of_one_place(self, bucket, settings, tmp_path):
         """What the one keeps is no orphan of the other."""
@@ -337,11 +451,17 @@ class TestOrphans:
     def test_in_a_storage_that_is_left(self, bucket, settings, name):
         """As long as there is something to be deleted from it."""
         settings.REQUEST_IMAGES_STORAGE = None
+        ImageContent.objects.update(storage="", data=draw(seed=9))
         assert run()[2] is False
+        assert f"{name} belongs to no image" in run(storage=[ALIAS])[1]
         PendingDeletion.objects.create(
             storage=ALIAS, name="ab/x", due_at=timezone.now()
         )
         assert f"{name} belongs to no image" in run()[1]
+
+    def test_in_a_storage_that_is_none(self, bucket):
+        with pytest.raises(CommandError, match="--storage: elsewhere"):
+            run(storage=["elsewhere"])
 
     def test_what_goes_from_the_rows_to_the_list(self, bucket):
         """Between two looks: cleanup takes it."""
@@ -461,16 +581,31 @@ def test_unreadable(bucket):
     assert run()[2] is False
 
 
-def test_a_storage_that_is_away(bucket):
-    """A thousand images are not waited for a thousand times."""
+def test_a_storage_that_is_away(bucket, settings):
+    """It is given up, and that said once; what is elsewhere is read all the same."""
     keep(*range(8))
+    settings.REQUEST_IMAGES_STORAGE = None
+    keep(8)
+    bucket.save(key_of("ab" * 32, "image/png"), ContentFile(b"x"))
     bucket.hooks["open"] = raising(TimeoutError("slow"))
-    out, errors, fails = run()
+    out, errors, fails = run(repair=True)
     assert fails
-    assert "Read 8 images" in out
-    assert "unreadable: 8" in out
+    assert "Read 6 images and listed 0 objects" in out
+    assert "orphan: 0; unreadable: 6" in out
     assert bucket.calls.count("open") == 5
-    assert errors.count("was not tried") == 3
+    assert errors.endswith(
+        "bucket: the storage cannot be read (given up after 5 failures; 3 images not "
+        "looked at).\n"
+    )
+
+
+def test_a_storage_that_hesitates(bucket):
+    """Failures with answers between them are no reason to give up."""
+    keep(*range(8))
+    bucket.hooks["open"] = lambda name: (
+        raising(TimeoutError("slow"))() if bucket.calls.count("open") % 4 else None
+    )
+    assert "Read 8 images" in run()[0]
 
 
 def test_goes_through_in_batches(bucket, monkeypatch):

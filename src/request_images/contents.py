@@ -108,13 +108,16 @@ class ImageContent(models.Model):
         return content
 
     @classmethod
-    def delete_all(cls, contents: models.QuerySet[ImageContent]) -> None:
+    def delete_all(
+        cls, contents: models.QuerySet[ImageContent], *, with_objects: bool = True
+    ) -> None:
         """Delete contents, and have their objects in storages deleted soon after.
 
         To be called within a transaction. No bytes are loaded, and no signals sent.
 
         Args:
             contents: Contents that nothing refers to, by their primary keys.
+            with_objects: Whether their objects in storages are to go as well.
 
         Raises:
             django.db.IntegrityError: Something refers to one of them after all.
@@ -126,7 +129,7 @@ class ImageContent(models.Model):
         )
         contents._raw_delete(using)
         objects = [(storage, name) for storage, name, *_ in going if storage]
-        note_for_deletion(objects, using)
+        note_for_deletion(objects if with_objects else [], using)
         note_gone(contents_gone((s, at, size) for s, _, at, size in going), using)
 
     def read(self) -> bytes:

@@ -27,6 +27,7 @@ class Finding:
         detail: More of it, in words.
         content: The primary key of the content; 0 for an object that has none.
         is_repaired: Whether it is not wrong any more.
+        is_of_storage: Whether the storage failed, and so may the next ones.
     """
 
     problem: Problem
@@ -35,6 +36,7 @@ class Finding:
     detail: str = ""
     content: int = 0
     is_repaired: bool = False
+    is_of_storage: bool = False
 
 
 @dataclass
@@ -46,7 +48,11 @@ class Verified:
         objects: How many objects in storages.
         problems: How many findings of each kind.
         unrepaired: How many things are still wrong.
-        doubtful: Storages of which so much is missing that none of it was repaired.
+        doubtful: Storages of which so much is missing or changed that none of it was
+            repaired.
+        unknown: Storages of which so much belongs to no image that it was left alone.
+        given_up: Storages that failed several times in a row, and how many contents
+            of theirs were not looked at.
     """
 
     contents: int = 0
@@ -54,3 +60,5 @@ class Verified:
     problems: Counter[Problem] = field(default_factory=Counter)
     unrepaired: int = 0
     doubtful: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    given_up: Counter[str] = field(default_factory=Counter)

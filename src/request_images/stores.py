@@ -25,9 +25,11 @@ from .settling import settle
 DATABASE = ""
 """The storage alias that stands for the database column."""
 
-# What `key_of` makes.
+# What `key_of` makes, and what Django's storages make of it where it is taken.
 _FOLDER = re.compile(r"[0-9a-f]{2}")
-_FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}(\.[a-z0-9]+)+")
+_FILE = re.compile(
+    r"[0-9a-f]{64}-[0-9a-f]{8}(\.[a-z0-9]+)*(_[A-Za-z0-9]{7})?\.[a-z0-9]+"
+)
 
 
 class Content(Protocol):

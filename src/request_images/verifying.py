@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
@@ -18,7 +18,12 @@ from django.db.models import F
 from .bookkeeping import PendingDeletion, note_for_deletion
 from .columns import clean_text
 from .conf import conf
-from .exceptions import ObjectDamaged, ObjectMissing, StorageError
+from .exceptions import (
+    DecodingFailed,
+    ObjectDamaged,
+    ObjectMissing,
+    StorageError,
+)
 from .findings import Finding, Problem, Verified
 from .limits import bounded_transaction
 from .models import FurtherImage, ImageContent, RequestImage, RequestLog
@@ -26,13 +31,14 @@ from .outcome import CaptureStatus
 from .querysets import ImageContentQuerySet
 from .retrying import is_disturbance, undisturbed
 from .stores import DATABASE, store_of
-from .walking import one_by_one
+from .walking import FAILURES, one_by_one
 
 SUSPICIOUS = 10
-"""So many missing objects of a storage may be a disk that is not mounted, ..."""
+"""So many objects that are missing or changed, or that nobody knows, may be the wrong
+disk, the wrong key or the wrong database, ..."""
 
 SUSPICIOUS_SHARE = 0.1
-"""... if they are more than this share of what should be there."""
+"""... if they are more than this share of all."""
 
 _BATCH = 500
 _ORPHANS_STAY = timedelta(hours=1)
@@ -43,6 +49,7 @@ def verify(
     repair: bool,
     tell: Callable[[Finding], None],
     force: bool = False,
+    storages: Iterable[str] = (),
     beat: Callable[[], None] = lambda: None,
 ) -> Verified:
     """Read every content, and list every storage.
@@ -52,7 +59,8 @@ def verify(
             bytes that are gone or damaged, and their logs say so; orphans are put onto
             the list of what is to be deleted.
         tell: Called with each finding.
-        force: Whether to repair what is missing of a storage also when that is a lot.
+        force: Whether to repair what is wrong of a storage also when that is a lot.
+        storages: Aliases to list besides those that something is kept in.
         beat: Called now and then; what it raises ends the run.
 
     Raises:
@@ -63,8 +71,13 @@ def verify(
         _note(finding, verified, tell)
     for finding in _of_rows(beat, repair=repair):
         _note(finding, verified, tell)
-    for finding in _of_storages(verified, beat, repair=repair):
-        _note(finding, verified, tell)
+    for alias in (aliases := _aliases(storages)):
+        if alias in verified.given_up:
+            continue  # it does not answer
+        for finding in _of_storage(
+            alias, aliases, verified, beat, repair=repair, force=force
+        ):
+            _note(finding, verified, tell)
     return verified
 
 
@@ -80,38 +93,70 @@ def _of_contents(
     verified: Verified, beat: Callable[[], None], *, repair: bool, force: bool
 ) -> Iterator[Finding]:
     held: list[Finding] = []
-    there, missing = Counter[str](), Counter[str]()
+    right, wrong, in_a_row = Counter[str](), Counter[str](), Counter[str]()
     for content in one_by_one(_contents().defer("thumbnail"), _BATCH):
         beat()
+        alias = content.storage
+        if in_a_row[alias] >= FAILURES:
+            verified.given_up[alias] += 1
+            continue
         verified.contents += 1
         finding = _examine(content)
-        problem = finding and finding.problem
-        there[content.storage] += problem in {None, Problem.MISMATCH}
+        is_away = finding is not None and finding.is_of_storage
+        in_a_row[alias] = in_a_row[alias] + 1 if is_away else 0
+        right[alias] += finding is None
         if finding is None or not _contents().as_it_was(content).exists():
             continue
-        missing[content.storage] += problem is Problem.MISSING
-        if repair and problem is Problem.MISSING:
-            held.append(finding)
-        elif repair and problem is Problem.MISMATCH:
-            yield _repaired(finding, _let_go)
-        else:
+        if finding.problem is Problem.UNREADABLE or not repair:
             yield finding
+        else:
+            wrong[alias] += 1
+            held.append(finding)
+    for alias, count in verified.given_up.items():
+        text = f"given up after {FAILURES} failures; {count} images not looked at"
+        yield Finding(Problem.UNREADABLE, alias, "", text)
     # A disk that is not mounted has lost everything but what came since, and gets it
-    # back.
+    # back; and with the wrong key all is damaged.
     verified.doubtful = sorted(
-        storage
-        for storage, count in missing.items()
-        if repair and not force and _is_suspicious(count, there[storage])
+        alias
+        for alias, count in wrong.items()
+        if not force and _is_suspicious(alias, count, right[alias])
     )
+    yield from _mended(held, verified.doubtful, beat)
+
+
+def _is_suspicious(alias: str, wrong: int, right: int) -> bool:
+    if alias != DATABASE and not right:
+        return True
+    return wrong >= SUSPICIOUS and wrong > SUSPICIOUS_SHARE * (wrong + right)
+
+
+def _mended(
+    held: Iterable[Finding], doubtful: Sequence[str], beat: Callable[[], None]
+) -> Iterator[Finding]:
+    """Yield what becomes of findings; those that are not so any more are left out."""
     for finding in held:
         beat()
-        is_doubtful = finding.storage in verified.doubtful
-        yield finding if is_doubtful else _repaired(finding, _let_go)
+        if finding.storage in doubtful:
+            yield finding
+            continue
+        # Hours may have passed, and the disk may be mounted by now.
+        again = _look_again(finding)
+        if again is not None and again.problem is not Problem.UNREADABLE:
+            yield _repaired(again, _let_go)
+        elif again is not None:
+            yield again
 
 
-def _is_suspicious(missing: int, there: int) -> bool:
-    is_much = missing > SUSPICIOUS_SHARE * (missing + there)
-    return is_much and missing >= SUSPICIOUS
+def _look_again(finding: Finding) -> Finding | None:
+    content = _row_of(finding).defer("thumbnail").first()
+    return content and _examine(content)
+
+
+def _row_of(finding: Finding) -> ImageContentQuerySet:
+    """Return the content of a finding, if it is still kept where it was."""
+    name = finding.name if finding.storage else ""
+    return _contents().filter(pk=finding.content, storage=finding.storage, name=name)
 
 
 def _of_rows(beat: Callable[[], None], *, repair: bool) -> Iterator[Finding]:
@@ -131,7 +176,7 @@ def _of_rows(beat: Callable[[], None], *, repair: bool) -> Iterator[Finding]:
 
 
 def _examine(content: ImageContent) -> Finding | None:
-    problem, detail = None, ""
+    problem, detail, is_of_storage = None, "", False
     try:
         data = content.read()
     except ObjectMissing as error:
@@ -140,6 +185,7 @@ def _examine(content: ImageContent) -> Finding | None:
         problem, detail = Problem.MISMATCH, str(error)
     except StorageError as error:
         problem, detail = Problem.UNREADABLE, str(error)
+        is_of_storage = not isinstance(error, DecodingFailed)
     else:
         digest = hashlib.sha256(data).hexdigest()
         if digest != content.image_hash:
@@ -147,7 +193,8 @@ def _examine(content: ImageContent) -> Finding | None:
     if problem is None:
         return None
     name = content.name or content.image_hash
-    return Finding(problem, content.storage, name, detail, content.pk)
+    where = (content.storage, name, detail, content.pk)
+    return Finding(problem, *where, is_of_storage=is_of_storage)
 
 
 def _repaired(finding: Finding, mend: Callable[[Finding], None]) -> Finding:
@@ -167,10 +214,8 @@ def _repaired(finding: Finding, mend: Callable[[Finding], None]) -> Finding:
 
 
 def _let_go(finding: Finding) -> None:
-    name = finding.name if finding.storage else ""
-    row = _contents().filter(pk=finding.content, storage=finding.storage, name=name)
     # Locks it everywhere, and is the write that SQLite wants first.
-    if not row.update(name=F("name")):
+    if not _row_of(finding).update(name=F("name")):
         return
     told = {
         "capture_status": CaptureStatus.STORE_FAILED,
@@ -182,7 +227,11 @@ def _let_go(finding: Finding) -> None:
     images.update(content=None)
     further = FurtherImage.objects.using(_database())
     further.filter(content=finding.content).update(content=None, **told)
-    ImageContent.delete_all(_contents().filter(pk=finding.content))
+    # An object that was missing and comes back all the same belongs to no image: the
+    # next run tells of it.
+    is_there = finding.problem is not Problem.MISSING
+    rows = _contents().filter(pk=finding.content)
+    ImageContent.delete_all(rows, with_objects=is_there)
 
 
 def _drop(finding: Finding) -> None:
@@ -194,34 +243,63 @@ def _drop(finding: Finding) -> None:
         ImageContent.delete_all(row)
 
 
-def _of_storages(
-    verified: Verified, beat: Callable[[], None], *, repair: bool
+def _of_storage(
+    alias: str,
+    aliases: Sequence[str],
+    verified: Verified,
+    beat: Callable[[], None],
+    *,
+    repair: bool,
+    force: bool,
 ) -> Iterator[Finding]:
-    aliases = _aliases()
-    for alias in aliases:
-        names = store_of(alias).names()
-        try:
-            while batch := list(islice(names, _BATCH)):
-                beat()
-                verified.objects += len(batch)
-                orphans = _orphans(alias, aliases, batch)
-                if repair:
-                    note_for_deletion(
-                        [(alias, name) for name in orphans],
-                        _database(),
-                        after=_ORPHANS_STAY,
-                    )
-                for name in orphans:
-                    yield Finding(Problem.ORPHAN, alias, name, is_repaired=repair)
-        except StorageError as error:
-            yield Finding(Problem.UNREADABLE, alias, "", str(error))
+    """Yield the objects of a storage that belong to no image."""
+    held: list[str] = []
+    most = None if force or not repair else _most_orphans(aliases)
+    names = store_of(alias).names()
+    try:
+        while batch := list(islice(names, _BATCH)):
+            beat()
+            verified.objects += len(batch)
+            held += _orphans(alias, aliases, batch)
+            if most is None:
+                yield from _left_over(alias, held, repair=repair)
+                held = []
+            elif len(held) > most:
+                verified.unknown.append(alias)
+                repair, most = False, None
+    except StorageError as error:
+        yield Finding(Problem.UNREADABLE, alias, "", str(error))
+    yield from _left_over(alias, held, repair=repair)
 
 
-def _aliases() -> Sequence[str]:
+def _left_over(alias: str, names: Sequence[str], *, repair: bool) -> Iterator[Finding]:
+    if repair:
+        objects = [(alias, name) for name in names]
+        note_for_deletion(objects, _database(), after=_ORPHANS_STAY)
+    for name in names:
+        yield Finding(Problem.ORPHAN, alias, name, is_repaired=repair)
+
+
+def _most_orphans(aliases: Sequence[str]) -> int:
+    """Return how many objects nobody may know without that the database is doubted.
+
+    An empty one, or an old copy, knows none of what is kept.
+    """
+    if not _contents().exists():
+        return 0
+    known = sum(
+        model._default_manager.using(_database()).filter(storage__in=aliases).count()
+        for model in (ImageContent, PendingDeletion)
+    )
+    share = SUSPICIOUS_SHARE / (1 - SUSPICIOUS_SHARE)
+    return max(SUSPICIOUS - 1, int(share * known))
+
+
+def _aliases(others: Iterable[str]) -> Sequence[str]:
     pending = PendingDeletion.objects.using(_database())
-    found = set(_contents().values_list("storage", flat=True).distinct())
-    found |= set(pending.values_list("storage", flat=True).distinct())
-    found.add(conf.STORAGE or DATABASE)
+    found = {conf.STORAGE or DATABASE, *others}
+    for rows in (_contents(), pending):
+        found |= set(rows.values_list("storage", flat=True).distinct())
     return sorted(found - {DATABASE})
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from request_images.alone import AloneCommand
+from request_images.exceptions import StorageError
 from request_images.findings import Finding, Problem, Verified
 from request_images.leasing import lease
+from request_images.stores import store_of
 from request_images.verifying import verify
 
 _SENTENCES = {
@@ -43,18 +45,39 @@ class Command(AloneCommand):
             "--force",
             action="store_true",
             help=(
-                "With --repair: let go of what is missing also when it is so much that "
-                "the disk may not be mounted."
+                "With --repair: repair what is wrong of a storage also when it is so "
+                "much that the disk may not be mounted, or the database the wrong one."
+            ),
+        )
+        parser.add_argument(
+            "--storage",
+            action="append",
+            default=[],
+            metavar="ALIAS",
+            help=(
+                "List this storage, too, although nothing is kept in it any more. Can "
+                "be given several times."
             ),
         )
 
     def work(self, **options: Any) -> None:
         """Look, tell, and exit with 1 if something stays wrong."""
-        verified = self._repair(options["force"]) if options["repair"] else self._look()
+        for alias in options["storage"]:
+            try:
+                store_of(alias).check()
+            except StorageError as error:
+                raise CommandError(f"--storage: {error}") from error
+        verified = self._verified(**options)
         for alias in verified.doubtful:
             self.stderr.write(
-                f"{alias or 'database'}: so much is missing that nothing of it was "
-                "given up. Is it mounted, and the right one? --force repairs it."
+                f"{alias or 'database'}: so much is missing or changed that nothing of "
+                "it was given up. Is it mounted, and the right one? --force repairs it."
+            )
+        for alias in verified.unknown:
+            self.stderr.write(
+                f"{alias}: so much belongs to no image that none of it was deleted. Is "
+                "this the right database, and nobody else's storage? --force repairs "
+                "it."
             )
         counts = "; ".join(
             f"{problem.value}: {verified.problems[problem]}" for problem in Problem
@@ -67,12 +90,19 @@ class Command(AloneCommand):
             # Not a CommandError: everything is said.
             sys.exit(1)
 
-    def _look(self) -> Verified:
-        return verify(repair=False, tell=self._tell)
-
-    def _repair(self, force: bool) -> Verified:
+    def _verified(
+        self, *, repair: bool, force: bool, storage: list[str], **_: Any
+    ) -> Verified:
+        if not repair:
+            return verify(repair=False, storages=storage, tell=self._tell)
         with lease("repair") as held:
-            return verify(repair=True, force=force, tell=self._tell, beat=held.prolong)
+            return verify(
+                repair=True,
+                force=force,
+                storages=storage,
+                tell=self._tell,
+                beat=held.prolong,
+            )
 
     def _tell(self, finding: Finding) -> None:
         where = finding.storage or "database"
