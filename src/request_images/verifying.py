@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 
 from django.db import DatabaseError, router
 from django.db.models import F
@@ -66,36 +66,30 @@ def verify(
     Raises:
         django.db.Error: The database does not answer.
     """
-    verified = Verified()
-    for finding in _of_contents(verified, beat, repair=repair, force=force):
-        _note(finding, verified, tell)
-    for finding in _of_rows(beat, repair=repair):
-        _note(finding, verified, tell)
-    for alias in (aliases := _aliases(storages)):
-        if alias in verified.given_up:
-            continue  # it does not answer
-        for finding in _of_storage(
-            alias, aliases, verified, beat, repair=repair, force=force
-        ):
-            _note(finding, verified, tell)
-    return verified
+    run = _Run(Verified(), beat, repair, force)
+    for finding in chain(_of_contents(run), _of_rows(run), _of_storages(run, storages)):
+        run.verified.problems[finding.problem] += 1
+        run.verified.unrepaired += not finding.is_repaired
+        tell(finding)
+    return run.verified
 
 
-def _note(
-    finding: Finding, verified: Verified, tell: Callable[[Finding], None]
-) -> None:
-    verified.problems[finding.problem] += 1
-    verified.unrepaired += not finding.is_repaired
-    tell(finding)
+@dataclass(frozen=True)
+class _Run:
+    """One run: what was seen, what to call now and then, and what is wanted."""
+
+    verified: Verified
+    beat: Callable[[], None]
+    repair: bool
+    force: bool
 
 
-def _of_contents(
-    verified: Verified, beat: Callable[[], None], *, repair: bool, force: bool
-) -> Iterator[Finding]:
+def _of_contents(run: _Run) -> Iterator[Finding]:
+    verified = run.verified
     held: list[Finding] = []
     right, wrong, in_a_row = Counter[str](), Counter[str](), Counter[str]()
     for content in one_by_one(_contents().defer("thumbnail"), _BATCH):
-        beat()
+        run.beat()
         alias = content.storage
         if in_a_row[alias] >= FAILURES:
             verified.given_up[alias] += 1
@@ -107,7 +101,7 @@ def _of_contents(
         right[alias] += finding is None
         if finding is None or not _contents().as_it_was(content).exists():
             continue
-        if finding.problem is Problem.UNREADABLE or not repair:
+        if finding.problem is Problem.UNREADABLE or not run.repair:
             yield finding
         else:
             wrong[alias] += 1
@@ -120,9 +114,9 @@ def _of_contents(
     verified.doubtful = sorted(
         alias
         for alias, count in wrong.items()
-        if not force and _is_suspicious(alias, count, right[alias])
+        if not run.force and _is_suspicious(alias, count, right[alias])
     )
-    yield from _mended(held, verified.doubtful, beat)
+    yield from _mended(held, run)
 
 
 def _is_suspicious(alias: str, wrong: int, right: int) -> bool:
@@ -131,13 +125,11 @@ def _is_suspicious(alias: str, wrong: int, right: int) -> bool:
     return wrong >= SUSPICIOUS and wrong > SUSPICIOUS_SHARE * (wrong + right)
 
 
-def _mended(
-    held: Iterable[Finding], doubtful: Sequence[str], beat: Callable[[], None]
-) -> Iterator[Finding]:
+def _mended(held: Iterable[Finding], run: _Run) -> Iterator[Finding]:
     """Yield what becomes of findings; those that are not so any more are left out."""
     for finding in held:
-        beat()
-        if finding.storage in doubtful:
+        run.beat()
+        if finding.storage in run.verified.doubtful:
             yield finding
             continue
         # Hours may have passed, and the disk may be mounted by now.
@@ -159,17 +151,17 @@ def _row_of(finding: Finding) -> ImageContentQuerySet:
     return _contents().filter(pk=finding.content, storage=finding.storage, name=name)
 
 
-def _of_rows(beat: Callable[[], None], *, repair: bool) -> Iterator[Finding]:
+def _of_rows(run: _Run) -> Iterator[Finding]:
     """Yield contents that no image refers to: somebody has deleted logs by hand."""
     last = 0
     while True:
         rows = _contents().unreferenced().filter(pk__gt=last).order_by("pk")
         values = list(rows.values_list("pk", "storage", "name", "image_hash")[:_BATCH])
         for pk, storage, name, image_hash in values:
-            beat()
+            run.beat()
             text = "its requests are gone"
             found = Finding(Problem.ORPHAN, storage, name or image_hash, text, pk)
-            yield _repaired(found, _drop) if repair else found
+            yield _repaired(found, _drop) if run.repair else found
         if not values:
             return
         last = values[-1][0]
@@ -243,29 +235,29 @@ def _drop(finding: Finding) -> None:
         ImageContent.delete_all(row)
 
 
-def _of_storage(
-    alias: str,
-    aliases: Sequence[str],
-    verified: Verified,
-    beat: Callable[[], None],
-    *,
-    repair: bool,
-    force: bool,
-) -> Iterator[Finding]:
+def _of_storages(run: _Run, others: Iterable[str]) -> Iterator[Finding]:
+    aliases = _aliases(others)
+    for alias in aliases:
+        if alias not in run.verified.given_up:
+            yield from _of_storage(alias, aliases, run)
+
+
+def _of_storage(alias: str, aliases: Sequence[str], run: _Run) -> Iterator[Finding]:
     """Yield the objects of a storage that belong to no image."""
     held: list[str] = []
-    most = None if force or not repair else _most_orphans(aliases)
+    repair = run.repair
+    most = None if run.force or not repair else _most_orphans(aliases)
     names = store_of(alias).names()
     try:
         while batch := list(islice(names, _BATCH)):
-            beat()
-            verified.objects += len(batch)
+            run.beat()
+            run.verified.objects += len(batch)
             held += _orphans(alias, aliases, batch)
             if most is None:
                 yield from _left_over(alias, held, repair=repair)
                 held = []
             elif len(held) > most:
-                verified.unknown.append(alias)
+                run.verified.unknown.append(alias)
                 repair, most = False, None
     except StorageError as error:
         yield Finding(Problem.UNREADABLE, alias, "", str(error))
