@@ -131,8 +131,8 @@ class Figures:
             )
         ]
         markers = [
-            Marker(since, name, self.links.having(Facet.RELEASE, name))
-            for since, name in overview.new_releases()
+            Marker(each.since, each.name, self.links.having(Facet.RELEASE, each.name))
+            for each in overview.arrivals
         ]
         heading = Heading("durations", gettext("Durations over time"))
         return line_chart(
