@@ -438,7 +438,7 @@ class TestPanels:
 
     def test_pixels(self, show, busy):
         page = show(panel("pixels"))
-        assert "All 45 requests of this period." in page
+        assert "All 45 requests of this period whose image has dimensions." in page
         for image in busy:
             assert f"/requestimage/{image.pk}/change/" in page
 
@@ -462,11 +462,12 @@ class TestPanels:
         assert f"/requestimage/{slow.pk}/change/" in show(panel("pixels"))
 
     def test_pixels_that_are_unknown(self, show, busy):
-        """They are not drawn, and not counted."""
+        """They are not drawn, and not counted; nor are requests without an image."""
+        make_log(days_old=1)
         image = make_image(draw(seed=99))
         RequestImage.objects.filter(pk=image.pk).update(width=None, height=None)
         page = show(panel("pixels"))
-        assert "All 45 requests of this period." in page
+        assert "All 45 requests of this period whose image has dimensions." in page
         assert f"/requestimage/{image.pk}/change/" not in page
 
     def test_pixels_of_many(self, show, busy, monkeypatch):
@@ -474,7 +475,9 @@ class TestPanels:
         slow = make_image(draw(seed=9), duration_ms=900)
         monkeypatch.setattr(marks, "MOST", 20)
         page = show(panel("pixels"))
-        assert re.search(r"Sampled \d+ of 46 requests; all that failed", page)
+        assert re.search(
+            r"Sampled \d+ of 46 requests whose image has dimensions; all", page
+        )
         for image in [slow, *busy[::9]]:
             assert f"/requestimage/{image.pk}/change/" in page
 
