@@ -494,12 +494,45 @@ class TestPanels:
         text = r"seen 7 times, failed 1\s*<[^>]*>a cache would have saved 75 ms"
         assert re.search(text, page)
         [url, *_] = re.findall(r'href="([^"]*hash=[^"]*)"', page)
-        assert show(url).count('<a class="ri-tile') in (6, 7)
+        assert show(url).count('<a class="ri-tile') == 7
 
     def test_repeated_of_many(self, show, busy, monkeypatch):
-        """It is said since when it was looked."""
+        """It is said since when it was looked, and links lead to no earlier ones."""
         monkeypatch.setattr("request_images.paging.MANY", 20)
-        assert "Looked at: the newest pictures" in show(panel("repeated"))
+        page = show(panel("repeated"))
+        assert "Looked at: the newest pictures" in page
+        found = re.findall(
+            r'href="([^"]*hash=[^"]*)".*?seen (\d+) times', page, re.DOTALL
+        )
+        assert found
+        for url, seen in found:
+            assert show(url).count('<a class="ri-tile') == int(seen) < 6
+
+    def test_repeated_since_within_an_hour(self, show):
+        """From the beginning of the hour, as all numbers of the page."""
+        hour = (timezone.now() - timedelta(days=1)).replace(minute=0, second=0)
+        for minute in (10, 40):
+            make_image(created_at=hour + timedelta(minutes=minute))
+        since = (hour + timedelta(minutes=30)).isoformat()
+        page = show(panel("repeated"), since=since)
+        assert "seen 2 times" in page
+        [url] = re.findall(r'href="([^"]*hash=[^"]*)"', page)
+        assert show(url).count('<a class="ri-tile') == 2
+
+    @pytest.mark.parametrize(
+        ("url", "parameters"),
+        [(panel("repeated"), {}), (GALLERY, {"group": "image"})],
+    )
+    def test_repeated_shows_a_picture_that_is_there(self, show, url, parameters):
+        """Also where the latest request's bytes were not kept."""
+        first, second, _ = (make_image(kept=kept) for kept in (True, True, False))
+        page = show(url, **parameters)
+        assert f"/requestimage/{second.pk}/thumbnail/" in page
+        RequestImage.objects.filter(pk=second.pk).update(content=None)
+        page = show(url, **parameters)
+        assert f"/requestimage/{first.pk}/thumbnail/" in page
+        RequestImage.objects.update(content=None)
+        assert "seen 3 times" in show(url, **parameters)
 
     def test_storage(self, show, busy, settings):
         settings.REQUEST_IMAGES_MAX_STORED_MB = 5
