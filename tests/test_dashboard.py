@@ -197,6 +197,44 @@ class TestThePage:
         assert "20 % (" in slow
         assert "sort=slowest" in slow
 
+    @pytest.mark.parametrize("duration", [None, "1-900", "50-"])
+    def test_what_is_slow_leads_to_as_many_pictures(self, show, duration):
+        """To the slow ones of each class, in the list as in the sentence.
+
+        Some lie in the bucket of the limit, and some closely above it.
+        """
+        for number in range(360):
+            fast = make_image(
+                draw(("PNG", "GIF")[number % 2]),
+                duration_ms=60 * 1.001**number,
+                image={"color_mode": "CMYK" if number > 250 else "RGB"},
+            )
+            assert fast.log.duration_ms < 100
+        make_image(duration_ms=1000)
+        page = show(**{"duration": duration} if duration else {})
+        figure = re.search(r'<figure[^>]*id="slow".*?</figure>', page, re.DOTALL)[0]
+        rows = re.findall(
+            rf'<th scope="row"><a href="({GALLERY}[^"]*)".*?</th>\s*(.*?)</tr>',
+            figure,
+            re.DOTALL,
+        )
+        told = []
+        for url, cells in rows:
+            share, *_, count = re.findall(r"<bdi>([\d.,]+)[^<]*<", cells)[:4]
+            told.append((url, float(share) / 100 * int(count)))
+        found = re.findall(
+            rf'<a href="({GALLERY}[^"]*)">[^<]*: ([\d.]+) % are among[^<]*\((\d+) req',
+            page,
+        )
+        told += [(url, float(share) / 100 * int(n)) for url, share, n in found]
+        assert len(rows) >= 2
+        assert found
+        counts = []
+        for url, hits in told:
+            counts.append(show(url).count('<a class="ri-tile'))
+            assert counts[-1] == pytest.approx(hits, abs=0.1)
+        assert 10 < max(counts) < 48
+
     def test_nothing_separates(self, show, busy):
         """A sentence says so, for failed and for slow requests."""
         page = show()
@@ -271,7 +309,10 @@ class TestSentences:
     def test_cleanup(self, show, busy):
         """When images are over, and nobody has cleaned up."""
         make_image(days_old=40)
-        assert "cleanup_old_images has never run" in sentences(show())
+        page = show()
+        assert "cleanup_old_images has never run" in sentences(page)
+        [url] = re.findall(r'<a href="([^"]*)">cleanup_old_images has never run', page)
+        assert "Requests of the last" in show(url)
         with lease("cleanup"):
             pass
         assert "cleanup_old_images has never run" not in sentences(show())

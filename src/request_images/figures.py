@@ -30,7 +30,7 @@ from .charts import (
 from .facets import BOUNDS, Facet
 from .histograms import BUCKET_RATIO, percentiles
 from .links import Links
-from .naming import described, name_of, texts_of
+from .naming import described, name_of, slower_texts, texts_of
 from .overview import Overview, newly_stored
 from .separation import Share, Standout
 from .tallies import Tally
@@ -210,9 +210,9 @@ class Figures:
             ),
         )
         hits = Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow")
-        return self._separating(
-            heading, hits, self.overview.slow(), {"sort": "slowest"}
-        )
+        asked = self.links.texts.get("duration", "")
+        texts = slower_texts(self.overview.slow_ms, asked)
+        return self._separating(heading, hits, self.overview.slow(), texts)
 
     def _separating(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from .criteria import Criteria
 from .facets import Facet
-from .histograms import bucket_value, percentile
+from .histograms import BUCKET_RATIO, bucket_value, percentile
 from .live import Slot
 from .models import RequestLog
 from .periods import HOUR, Period, floor
@@ -236,9 +237,22 @@ class Overview:
             }
         )
 
+    @property
+    def slow_ms(self) -> float:
+        """How long each of the slowest tenth took at the least.
+
+        That is where the bucket begins that comes after the percentile's: what is
+        counted are whole buckets, and a tenth at the most.
+        """
+        return self._slow_limit * math.sqrt(BUCKET_RATIO)
+
+    @property
+    def _slow_limit(self) -> float:
+        return percentile(self.whole.histogram, SLOW_SHARE) or 0.0
+
     def slow(self) -> list[Standout]:
         """Return what separates the slowest tenth from the others."""
-        limit = percentile(self.whole.histogram, SLOW_SHARE) or 0.0
+        limit = self._slow_limit
         return separate(
             {
                 facet.value: [
