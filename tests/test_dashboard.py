@@ -17,7 +17,7 @@ from request_images.criteria import Criteria
 from request_images.exceptions import TooManyRequests
 from request_images.facets import Facet
 from request_images.leasing import lease
-from request_images.models import Lease, RequestImage
+from request_images.models import Lease, RequestImage, StaleHour
 from request_images.panels import PANELS
 from request_images.periods import Period
 from request_images.retention import clean
@@ -373,6 +373,62 @@ class TestTrouble:
         page = show()
         assert re.search(r"\d+ hours are not counted yet", page)
         assert "update_image_statistics" in page
+
+    def test_nothing_is_compared_with_hours_that_are_missing(self, show, monkeypatch):
+        """Not with a part of them: what is said then may be the opposite."""
+        for number in range(200):
+            failure = FAILED if number % 2 else {}
+            make_log(release="2.4", duration_ms=50, **failure)
+            make_log(days_old=5, release="2.3", endpoint="read", duration_ms=10)
+        make_image(kept=False)
+        make_image(days_old=31)
+        with monkeypatch.context() as patch:
+            patch.setattr(summary, "BUILD_SECONDS", -1)
+            page = show()
+        assert sentences(page) == ["1 image was not kept: too large"]
+        assert "Until then nothing is compared with them." in page
+        assert "before:" not in page
+        assert page.count("what stands out is told then") == 2  # instead of two lists
+        assert len(sentences(show())) > 3
+        assert "before:" in show()
+
+    def test_nothing_is_compared_with_a_period_before_that_is_missing(
+        self, show, monkeypatch
+    ):
+        """But what is told within the period is."""
+        for number in range(200):
+            make_log(days_old=3, **(FAILED if number % 2 else {}))
+            make_log(days_old=2, endpoint="read")
+            make_log(days_old=8)
+        make_log(days_old=9)
+        show(days=5)
+        day = timezone.now() - timedelta(days=9)
+        StaleHour.objects.create(hour=day.replace(minute=0, second=0, microsecond=0))
+        with monkeypatch.context() as patch:
+            patch.setattr(summary, "BUILD_SECONDS", -1)
+            page = show(days=5)
+        assert "1 hour is not counted yet." in page
+        assert "endpoint solve: 50 % fail" in page
+        assert "did before" not in page
+        assert "before:" not in page
+        assert "did before" in show(days=5)
+
+    def test_nothing_is_usual_of_hours_that_are_missing(self, show, monkeypatch):
+        """That nothing stands out is not known yet."""
+        make_log()
+        make_log(days_old=1)
+        monkeypatch.setattr(summary, "BUILD_SECONDS", -1)
+        assert sentences(show()) == [
+            "Not all hours are counted yet: what stands out is told then."
+        ]
+
+    def test_none_is_counted_yet(self, show, monkeypatch):
+        """So that it is not known either whether there is none."""
+        make_log(days_old=1)
+        monkeypatch.setattr(summary, "BUILD_SECONDS", -1)
+        page = show()
+        assert "No request matches." in page
+        assert "hours are not counted yet" in page
 
     def test_an_unknown_panel(self, client):
         client.force_login(make_superuser())

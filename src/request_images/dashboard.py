@@ -238,12 +238,7 @@ def _all_sentences(
     overview: Overview, asked: Asked, storage_url: str, health_url: str
 ) -> Iterator[Sentence]:
     writer = Writer(asked.notation, asked.links)
-    yield from writer.of_failing(overview.failing())
-    newest = overview.newest_release()
-    if newest is not None:
-        yield from writer.of_release(newest)
-    yield from writer.of_period(overview.whole, overview.earlier)
-    yield from writer.of_slow(overview.slow(), overview.slow_ms)
+    yield from writer.comparing(overview)
     yield from writer.of_dropped(overview.now.values(Facet.CAPTURE_STATUS))
     if conf.MAX_STORED_MB is not None:
         period = Period.last_days(_STOCK_DAYS)

@@ -72,7 +72,9 @@ class Figures:
             has_endpoint: Whether they are of some requests only: of those it is not
                 known what is stored, but what came.
         """
-        now, before = self.overview.whole, self.overview.earlier
+        now, before = self.overview.whole, Tally()
+        if self.overview.is_comparable:
+            before = self.overview.earlier
         course = self.overview.course
         bytes_name = gettext("Received")
         bytes_now = self.overview.now.received_bytes()
@@ -237,6 +239,12 @@ class Figures:
             Measure("p50", Quantity.DURATION, is_drawn=False),
             Measure("p95", Quantity.DURATION, is_drawn=False),
         ]
+        if not self.overview.is_complete:
+            found = []
+            text = gettext(
+                "Not all hours are counted yet: what stands out is told then."
+            )
+            heading = replace(heading, empty=text)
         bars = []
         for standout in found[:_MOST_SEPARATING]:
             facet, share = Facet(standout.name), standout.share

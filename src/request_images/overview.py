@@ -148,6 +148,16 @@ class Overview:
         """All requests of the period before."""
         return self.before.values(Facet.ALL).get("", Tally())
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all requests of the period are counted."""
+        return not self.now.missing_hours
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether all requests of both periods are."""
+        return self.is_complete and not self.before.missing_hours
+
     @cached_property
     def slots(self) -> list[Slot]:
         """What the course is made of."""

@@ -17,7 +17,7 @@ from .histograms import percentile
 from .links import Links
 from .naming import described, slower_texts
 from .outcome import CaptureStatus
-from .overview import Newcomer
+from .overview import Newcomer, Overview
 from .separation import Share, Standout
 from .tallies import Tally
 
@@ -63,6 +63,21 @@ class Writer:
 
     def __init__(self, notation: Notation, links: Links) -> None:
         self._notation, self._links = notation, links
+
+    def comparing(self, overview: Overview) -> Iterator[Sentence]:
+        """Say what compares some requests with others, of those that are all counted.
+
+        What a part of them says may be the opposite, and another one in a minute.
+        """
+        if overview.is_complete:
+            yield from self.of_failing(overview.failing())
+            newest = overview.newest_release()
+            if newest is not None:
+                yield from self.of_release(newest)
+        if overview.is_comparable:
+            yield from self.of_period(overview.whole, overview.earlier)
+        if overview.is_complete:
+            yield from self.of_slow(overview.slow(), overview.slow_ms)
 
     def of_failing(self, standouts: Sequence[Standout]) -> Iterator[Sentence]:
         """Say which classes fail more often than the others."""
