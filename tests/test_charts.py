@@ -401,8 +401,8 @@ class TestScatter:
         points = [Dot(i % 50, i, i % 100 == 0, f"/{i}/") for i in range(10_000)]
         chart = scatter(HEADING, points, total=1_000_000)
         assert chart.note == (
-            "Sampled 2,000 of 1,000,000 requests; all that failed and the slowest "
-            "percent are among them."
+            "Sampled 2,000 of 1,000,000 requests whose image has dimensions; all that "
+            "failed and the slowest percent are among them."
         )
         crosses = drawings.with_class(chart, "ri-failed")
         circles = drawings.with_class(chart, "ri-ok")
@@ -428,9 +428,11 @@ class TestScatter:
         assert "are too many to draw all" in chart.note
 
     def test_says_that_it_is_all(self):
-        assert scatter(HEADING, [Dot(1, 1)]).note == "The one request of this period."
+        assert scatter(HEADING, [Dot(1, 1)]).note == (
+            "The one request of this period whose image has dimensions."
+        )
         chart = scatter(HEADING, [Dot(2.5, 340, True, text="ValueError"), Dot(0, 0)])
-        assert chart.note == "All 2 requests of this period."
+        assert chart.note == "All 2 requests of this period whose image has dimensions."
         # What failed lies on top.
         assert drawings.tooltips(chart) == [
             "0\u00a0MP, 0\u00a0ms",

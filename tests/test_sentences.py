@@ -53,9 +53,13 @@ def test_classes_that_fail_more_often():
 
 
 def test_classes_that_are_slow():
-    [found] = WRITER.of_slow([Standout("megapixels", "2", Share(5, 40), Share(1, 90))])
+    [found] = WRITER.of_slow(
+        [Standout("megapixels", "2", Share(5, 40), Share(1, 90))], 1250
+    )
     assert "2–5 megapixels: 12.5 % are among the slowest tenth" in texts([found])[0]  # noqa: RUF001
-    assert found.href == "/pictures/?days=30&megapixels=2-5&sort=slowest"
+    assert found.href == (
+        "/pictures/?days=30&megapixels=2-5&duration=1250.000000-&sort=slowest"
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,9 @@ def test_storage():
 def test_cleanup(ran, waiting, said):
     """Only when there has been something to do for two days."""
     ran_at = None if ran is None else NOW - timedelta(days=ran)
-    assert texts(WRITER.of_cleanup(ran_at, timedelta(days=waiting), NOW)) == said
+    found = list(WRITER.of_cleanup(ran_at, timedelta(days=waiting), NOW, "/health/"))
+    assert texts(found) == said
+    assert {sentence.href for sentence in found} <= {"/health/"}
 
 
 def test_in_german():

@@ -163,7 +163,14 @@ class DashboardPages(ReadOnlyAdmin):
         endpoints = overview.now.values(Facet.ENDPOINT)
         query = asked.criteria.query()
         return context | {
-            "sentences": list(_sentences(overview, asked, self._panel("storage", ""))),
+            "sentences": list(
+                _sentences(
+                    overview,
+                    asked,
+                    self._panel("storage", ""),
+                    self.url_of("requestlog_health"),
+                )
+            ),
             "tiles": figures.tiles(has_endpoint=bool(rest.values)),
             "charts": _charts(figures),
             "panels": [
@@ -220,36 +227,32 @@ def _charts(figures: Figures) -> list[Chart]:
 
 
 def _sentences(
-    overview: Overview, asked: Asked, storage_url: str
+    overview: Overview, asked: Asked, storage_url: str, health_url: str
 ) -> Iterator[Sentence]:
     """Yield what is to be said, bad news first."""
-    found = list(_all_sentences(overview, asked, storage_url))
+    found = list(_all_sentences(overview, asked, storage_url, health_url))
     yield from sorted(found, key=lambda sentence: not sentence.is_bad)
 
 
 def _all_sentences(
-    overview: Overview, asked: Asked, storage_url: str
+    overview: Overview, asked: Asked, storage_url: str, health_url: str
 ) -> Iterator[Sentence]:
     writer = Writer(asked.notation, asked.links)
-    yield from writer.of_failing(overview.failing())
-    newest = overview.newest_release()
-    if newest is not None:
-        yield from writer.of_release(newest)
-    yield from writer.of_period(overview.whole, overview.earlier)
-    yield from writer.of_slow(overview.slow())
+    yield from writer.comparing(overview)
     yield from writer.of_dropped(overview.now.values(Facet.CAPTURE_STATUS))
     if conf.MAX_STORED_MB is not None:
         period = Period.last_days(_STOCK_DAYS)
         days = stock_of(summarize(since_ever(period)), period).days_left()
         if days is not None:
             yield writer.of_storage(days, storage_url)
-    yield from _of_cleanup(writer)
+    yield from _of_cleanup(writer, health_url)
 
 
-def _of_cleanup(writer: Writer) -> Iterator[Sentence]:
+def _of_cleanup(writer: Writer, health_url: str) -> Iterator[Sentence]:
     days = conf.RETENTION_DAYS
     oldest = RequestImage.objects.order_by("created_at").first()
     if days is not None and oldest is not None:
         now = timezone.now()
         waiting = now - oldest.created_at - timedelta(days=days)
-        yield from writer.of_cleanup(last_ended("cleanup"), waiting, now)
+        ran_at = last_ended("cleanup")
+        yield from writer.of_cleanup(ran_at, waiting, now, health_url)

@@ -30,7 +30,7 @@ from .charts import (
 from .facets import BOUNDS, Facet
 from .histograms import BUCKET_RATIO, percentiles
 from .links import Links
-from .naming import described, name_of, texts_of
+from .naming import described, name_of, slower_texts, texts_of
 from .overview import Overview, newly_stored
 from .separation import Share, Standout
 from .tallies import Tally
@@ -72,7 +72,9 @@ class Figures:
             has_endpoint: Whether they are of some requests only: of those it is not
                 known what is stored, but what came.
         """
-        now, before = self.overview.whole, self.overview.earlier
+        now, before = self.overview.whole, Tally()
+        if self.overview.is_comparable:
+            before = self.overview.earlier
         course = self.overview.course
         bytes_name = gettext("Received")
         bytes_now = self.overview.now.received_bytes()
@@ -131,8 +133,8 @@ class Figures:
             )
         ]
         markers = [
-            Marker(since, name, self.links.having(Facet.RELEASE, name))
-            for since, name in overview.new_releases()
+            Marker(each.since, each.name, self.links.having(Facet.RELEASE, each.name))
+            for each in overview.arrivals
         ]
         heading = Heading("durations", gettext("Durations over time"))
         return line_chart(
@@ -210,9 +212,9 @@ class Figures:
             ),
         )
         hits = Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow")
-        return self._separating(
-            heading, hits, self.overview.slow(), {"sort": "slowest"}
-        )
+        asked = self.links.texts.get("duration", "")
+        texts = slower_texts(self.overview.slow_ms, asked)
+        return self._separating(heading, hits, self.overview.slow(), texts)
 
     def _separating(
         self,
@@ -237,6 +239,12 @@ class Figures:
             Measure("p50", Quantity.DURATION, is_drawn=False),
             Measure("p95", Quantity.DURATION, is_drawn=False),
         ]
+        if not self.overview.is_complete:
+            found = []
+            text = gettext(
+                "Not all hours are counted yet: what stands out is told then."
+            )
+            heading = replace(heading, empty=text)
         bars = []
         for standout in found[:_MOST_SEPARATING]:
             facet, share = Facet(standout.name), standout.share

@@ -11,7 +11,8 @@ from functools import cached_property
 from heapq import nlargest, nsmallest
 from typing import Any
 
-from django.db.models import Count, F, Max, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
@@ -52,6 +53,8 @@ PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
 }
 _DEFAULT_SORT = "newest"
 OWN_PARAMETERS = ("sort", "group", "at", "before")
+LATEST = Coalesce(Max("pk", filter=Q(content__isnull=False)), Max("pk"))
+"""Of some images that are the same: the latest that has bytes, or else the latest."""
 _PK = re.compile(r"[0-9]{1,18}")
 
 
@@ -268,7 +271,7 @@ class Gallery:
         counted = rows.values("same").annotate(
             seen=Count("pk"),
             failed=Count("pk", filter=failed("log__")),
-            latest=Max("pk"),
+            latest=LATEST,
         )
         repeated = counted.filter(seen__gt=1).order_by("-seen", "same")
         with limited(rows.db):

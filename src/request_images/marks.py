@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max, QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 
 from .charts import Dot
 from .criteria import Criteria
-from .gallery import images
+from .gallery import LATEST, images
 from .live import limited
 from .models import RequestImage, RequestLog
 from .paging import SORTS, Walk
@@ -111,7 +111,7 @@ class Repeated:
     """An image that came more than once.
 
     Attributes:
-        image: The latest of those requests' images.
+        image: The latest of those requests' images, one with bytes if there is any.
         seen: How often it came.
         failed: How often its request failed.
         saved_ms: What a cache would have saved: all durations but one, on average.
@@ -141,7 +141,7 @@ def repeated_images(criteria: Criteria) -> tuple[list[Repeated], datetime | None
         counted = rows.values("image_hash").annotate(
             seen=Count("pk"),
             failed=Count("pk", filter=failed("log__")),
-            latest=Max("pk"),
+            latest=LATEST,
             ms=Sum("log__duration_ms"),
         )
         top = counted.filter(seen__gt=1).order_by("-seen", "image_hash")[:REPEATED]

@@ -93,6 +93,18 @@ def texts_of(facet: Facet, value: str) -> dict[str, str]:
     return {facet.value: value}
 
 
+def slower_texts(milliseconds: float, asked: str) -> dict[str, str]:
+    """Return the query parameters for requests that took so long, the slowest first.
+
+    Args:
+        milliseconds: So long at the least.
+        asked: The range of durations that is asked for already, whose end stays; empty
+            for none.
+    """
+    _, _, end = asked.partition("-")
+    return {"duration": f"{milliseconds:.6f}-{end}", "sort": "slowest"}
+
+
 def _size(value: str, classes: tuple[SizeClass, ...]) -> SizeClass:
     low = float(value) * (1_000_000 if classes is MEGAPIXELS else 1)
     return next(size for size in reversed(classes) if size.low <= low)

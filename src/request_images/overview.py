@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 
 from django.utils import timezone
 
 from .criteria import Criteria
 from .facets import Facet
-from .histograms import bucket_value, percentile
+from .histograms import BUCKET_RATIO, bucket_value, percentile
 from .live import Slot
 from .models import RequestLog
-from .periods import HOUR, Period
+from .periods import HOUR, Period, floor
 from .separation import Share, Standout, separate
 from .summary import Summary, summarize_all, summarize_rows
 from .tallies import Tally
@@ -41,6 +44,9 @@ SLOW_SHARE = 0.9
 _COURSES = (Facet.ALL, Facet.RELEASE, Facet.ERROR)
 _STORED = (Facet.CONTENT, Facet.CONTENT_GONE)
 _MOST_HOURS, _MOST_DAYS, _MOST_WEEKS = 72, 100, 100
+_LONGEST_DAY = timedelta(hours=25)
+_MOST_CROWDED = 7
+"""In so many slots at once, the newest, it is looked which of several came first."""
 
 
 def period_of(criteria: Criteria) -> Period:
@@ -81,6 +87,21 @@ def slots_of(period: Period) -> list[Slot]:
         step = 30
     chunks = [days[at : at + step] for at in range(0, len(days), step)]
     return [(chunk[0][0], chunk[-1][1]) for chunk in chunks]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """When a release came: its first requests are of a time.
+
+    Attributes:
+        name: The release.
+        since: From when on.
+        until: Until when.
+    """
+
+    name: str
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,16 @@ class Overview:
         """All requests of the period before."""
         return self.before.values(Facet.ALL).get("", Tally())
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all requests of the period are counted."""
+        return not self.now.missing_hours
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether all requests of both periods are."""
+        return self.is_complete and not self.before.missing_hours
+
     @cached_property
     def slots(self) -> list[Slot]:
         """What the course is made of."""
@@ -151,26 +182,58 @@ class Overview:
         """The failed requests of each slot by what failed."""
         return self._courses[Facet.ERROR]
 
-    def new_releases(self) -> list[tuple[datetime, str]]:
-        """Return when each release came, but those that were there from the start."""
+    @cached_property
+    def arrivals(self) -> list[Arrival]:
+        """The releases in their order, but those that were there from the start.
+
+        Where several came in one slot, the first hour of each tells their order. Those
+        of one hour are told by that hour, all of them.
+        """
         known: set[str] = set()
         found = []
-        for (since, _), cells in zip(self.slots, self.releases, strict=True):
+        for slot, cells in zip(self.slots, self.releases, strict=True):
             fresh = sorted(set(cells) - known - {""})
-            found += [(since, name) for name in fresh if known]
+            found += [Arrival(name, *slot) for name in fresh if known]
             known |= set(cells)
+        for _ in range(2):  # from months or weeks to days, from days to hours
+            found = self._told_apart(found)
         return found
 
+    def _told_apart(self, arrivals: list[Arrival]) -> list[Arrival]:
+        """Return the same, with shorter times of those that came in the same one."""
+        counts = Counter((each.since, each.until) for each in arrivals)
+        crowded = sorted(slot for slot, count in counts.items() if count > 1)
+        parts = [
+            part
+            for slot in crowded[-_MOST_CROWDED:]
+            for part in _parts_of(slot, self.period)
+        ]
+        if not parts:
+            return arrivals
+        firsts: dict[str, Slot] = {}
+        course = self.now.course(parts, Facet.RELEASE)
+        for part, cells in zip(parts, course, strict=True):
+            for name in cells:
+                firsts.setdefault(name, part)
+        found = []
+        for each in arrivals:
+            # None where values are not told apart, or it has gone in between.
+            since, until = firsts.get(each.name) or (each.since, each.until)
+            is_within = each.since <= since and until <= each.until
+            found.append(Arrival(each.name, since, until) if is_within else each)
+        return sorted(found, key=lambda each: each.since)
+
     def newest_release(self) -> Newcomer | None:
-        """Return the release that came last; None if none did."""
-        came = self.new_releases()
-        if not came:
+        """Return the release that came last; None if none did, or nobody can tell."""
+        if not self.arrivals:
             return None
-        since, name = came[-1]
+        *earlier, newest = self.arrivals
+        if any(each.until > newest.since for each in earlier):
+            return None
         tally, others = Tally(), Tally()
         for value, each in self.now.values(Facet.RELEASE).items():
-            (tally if value == name else others).add(each)
-        return Newcomer(name, since, tally, others)
+            (tally if value == newest.name else others).add(each)
+        return Newcomer(newest.name, newest.since, tally, others)
 
     def failing(self) -> list[Standout]:
         """Return what separates failed requests from the others."""
@@ -184,9 +247,22 @@ class Overview:
             }
         )
 
+    @property
+    def slow_ms(self) -> float:
+        """How long each of the slowest tenth took at the least.
+
+        That is where the bucket begins that comes after the percentile's: what is
+        counted are whole buckets, and a tenth at the most.
+        """
+        return self._slow_limit * math.sqrt(BUCKET_RATIO)
+
+    @property
+    def _slow_limit(self) -> float:
+        return percentile(self.whole.histogram, SLOW_SHARE) or 0.0
+
     def slow(self) -> list[Standout]:
         """Return what separates the slowest tenth from the others."""
-        limit = percentile(self.whole.histogram, SLOW_SHARE) or 0.0
+        limit = self._slow_limit
         return separate(
             {
                 facet.value: [
@@ -196,6 +272,17 @@ class Overview:
                 for facet in SEPARATED
             }
         )
+
+
+def _parts_of(slot: Slot, period: Period) -> list[Slot]:
+    """Return the days of a slot, or the hours of a day; nothing of an hour."""
+    since, until = slot
+    if until - since > _LONGEST_DAY:
+        return [(a, b) for _, a, b in period.days() if since <= a and b <= until]
+    hours = [since]
+    while (hour := floor(hours[-1]) + HOUR) < until:
+        hours.append(hour)
+    return list(pairwise([*hours, until])) if len(hours) > 1 else []
 
 
 def newly_stored(summary: Summary) -> int:

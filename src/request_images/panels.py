@@ -135,6 +135,7 @@ def pixels(asked: Asked) -> Mapping[str, Any]:
 def repeated(asked: Asked) -> Mapping[str, Any]:
     """List the images that came most often, and what a cache would have saved."""
     found, since = repeated_images(asked.within)
+    first, last = since or asked.period.since, asked.period.until
     rows = [
         {
             "picture": asked.thumbnail(each.image),
@@ -143,7 +144,7 @@ def repeated(asked: Asked) -> Mapping[str, Any]:
             % {"time": asked.notation.write(each.saved_ms, Quantity.DURATION)},
             # Hashes are for those who may see images.
             "url": asked.picture_url(each.image.pk)
-            and asked.links.to(hash=each.image.image_hash),
+            and asked.links.within(first, last, hash=each.image.image_hash),
         }
         for each in found
     ]

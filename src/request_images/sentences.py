@@ -15,9 +15,9 @@ from .charts import Notation, Quantity
 from .facets import Facet
 from .histograms import percentile
 from .links import Links
-from .naming import described
+from .naming import described, slower_texts
 from .outcome import CaptureStatus
-from .overview import Newcomer
+from .overview import Newcomer, Overview
 from .separation import Share, Standout
 from .tallies import Tally
 
@@ -64,18 +64,41 @@ class Writer:
     def __init__(self, notation: Notation, links: Links) -> None:
         self._notation, self._links = notation, links
 
+    def comparing(self, overview: Overview) -> Iterator[Sentence]:
+        """Say what compares some requests with others, of those that are all counted.
+
+        What a part of them says may be the opposite, and another one in a minute.
+        """
+        if overview.is_complete:
+            yield from self.of_failing(overview.failing())
+            newest = overview.newest_release()
+            if newest is not None:
+                yield from self.of_release(newest)
+        if overview.is_comparable:
+            yield from self.of_period(overview.whole, overview.earlier)
+        if overview.is_complete:
+            yield from self.of_slow(overview.slow(), overview.slow_ms)
+
     def of_failing(self, standouts: Sequence[Standout]) -> Iterator[Sentence]:
         """Say which classes fail more often than the others."""
         text = gettext("%(class)s: %(share)s fail, against %(rest)s of the others")
         yield from self._of_classes(standouts, text, {"outcome": "failed"})
 
-    def of_slow(self, standouts: Sequence[Standout]) -> Iterator[Sentence]:
-        """Say which classes are among the slowest tenth more often than the others."""
+    def of_slow(
+        self, standouts: Sequence[Standout], slow_ms: float
+    ) -> Iterator[Sentence]:
+        """Say which classes are among the slowest tenth more often than the others.
+
+        Args:
+            standouts: The classes.
+            slow_ms: How long each of the slowest tenth took at the least.
+        """
         text = gettext(
             "%(class)s: %(share)s are among the slowest tenth, against %(rest)s of the "
             "others"
         )
-        yield from self._of_classes(standouts, text, {"sort": "slowest"})
+        texts = slower_texts(slow_ms, self._links.texts.get("duration", ""))
+        yield from self._of_classes(standouts, text, texts)
 
     def of_release(self, newest: Newcomer) -> Iterator[Sentence]:
         """Say how p95 changed since a release came."""
@@ -123,7 +146,7 @@ class Writer:
         return Sentence(text % {"days": self._count(days)}, href)
 
     def of_cleanup(
-        self, ran_at: datetime | None, waiting: timedelta, now: datetime
+        self, ran_at: datetime | None, waiting: timedelta, now: datetime, href: str
     ) -> Iterator[Sentence]:
         """Say that the cleanup has not run for long.
 
@@ -131,15 +154,16 @@ class Writer:
             ran_at: When it last ended; None when that was never.
             waiting: For how long there has been something for it to do.
             now: The present.
+            href: Where more is told of it.
         """
         if waiting < _LATE:
             return
         if ran_at is None:
-            yield Sentence(gettext("cleanup_old_images has never run"))
+            yield Sentence(gettext("cleanup_old_images has never run"), href)
         elif now - ran_at >= _LATE:
             days = (now - ran_at).days
             text = gettext("cleanup_old_images last ran %(days)s days ago")
-            yield Sentence(text % {"days": self._count(days)})
+            yield Sentence(text % {"days": self._count(days)}, href)
 
     def _of_classes(
         self, standouts: Sequence[Standout], text: str, texts: dict[str, str]

@@ -112,8 +112,8 @@ def _note(chosen: Sample, total: int, notation: Notation) -> str:
     shown = len(chosen.dots)
     if shown == total:
         return ngettext(
-            "The one request of this period.",
-            "All %(count)s requests of this period.",
+            "The one request of this period whose image has dimensions.",
+            "All %(count)s requests of this period whose image has dimensions.",
             total,
         ) % {"count": notation.write(total, Quantity.COUNT)}
     numbers = {
@@ -123,15 +123,15 @@ def _note(chosen: Sample, total: int, notation: Notation) -> str:
     if chosen.is_whole:
         return (
             gettext(
-                "Sampled %(shown)s of %(total)s requests; all that failed and the "
-                "slowest percent are among them."
+                "Sampled %(shown)s of %(total)s requests whose image has dimensions; "
+                "all that failed and the slowest percent are among them."
             )
             % numbers
         )
     return (
         gettext(
-            "Sampled %(shown)s of %(total)s requests; even those that failed and the "
-            "slowest are too many to draw all."
+            "Sampled %(shown)s of %(total)s requests whose image has dimensions; even "
+            "those that failed and the slowest are too many to draw all."
         )
         % numbers
     )
