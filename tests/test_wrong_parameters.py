@@ -105,6 +105,13 @@ STRANGE = {
     "until the last year": "until=9000-12-31",
     "all in the future": "since=8999-01-01&until=9000-01-01",
     "from the future on": "since=8999-01-01",
+    "an offset that PostgreSQL does not know": "since=2026-01-01T00:00%2B23:59",
+    "another of these": "until=2026-01-01T00:00-16:00",
+    "at the earliest, elsewhere": "since=1970-01-01T00:00%2B23:59",
+    "until the earliest, elsewhere": "until=1971-01-01T00:00%2B23:59",
+    "the first year, elsewhere": "since=0001-01-01T00:00%2B23:59",
+    "the last year, elsewhere": "until=9999-12-31T23:59-23:59",
+    "the last day": "until=9999-12-31",
 }
 
 
@@ -115,5 +122,6 @@ def test_a_strange_period_is_never_an_error(admin, page, query):
     url = PAGES.get(page, f"{DASHBOARD}{page}/")
     response = admin.get(f"{url}?{query}")
     assert response.status_code in (200, 400)
+    text = response.getvalue().decode()  # a file may break off in the middle
     if response.status_code == 200 and not response.streaming:
-        assert "8990" not in response.content.decode()
+        assert "8990" not in text

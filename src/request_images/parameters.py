@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.utils.translation import gettext
 
 from .classes import SizeClass
 from .facets import NO, UNTOLD, YES
+from .periods import UTC
 from .summary import is_known
 
 _WHOLE = re.compile(r"[0-9]{1,10}")
@@ -94,27 +96,34 @@ def hash_or_part(value: str) -> str:
 
 def moment(value: str) -> datetime:
     """A date or a time in ISO 8601; in the current time zone if it names none."""
-    return _time(value, 1970)
-
-
-def _time(value: str, first_year: int) -> datetime:
-    try:
-        parsed = dateparse.parse_datetime(value)
-    except ValueError:
-        parsed = None
-    # A year at either end could not be converted to another time zone.
-    if parsed is None or not first_year <= parsed.year <= 9000:
-        raise ValueError(gettext("not a time such as 2026-01-31 or 2026-01-31T12:00"))
-    if settings.USE_TZ:
-        return timezone.make_aware(parsed) if timezone.is_naive(parsed) else parsed
-    return timezone.make_naive(parsed) if timezone.is_aware(parsed) else parsed
+    # The first moment of 1970 is one of 1969 elsewhere.
+    return _time(value, 1969)
 
 
 def end(value: str) -> datetime:
     """The same, where a date is meant with all its hours."""
     is_date = len(value) <= len("2026-01-31")
     # The days before it are to be times, too.
-    return _time(value, 1971) + timedelta(days=is_date)
+    return _time(value, 1971, timedelta(days=is_date))
+
+
+def _time(value: str, first_year: int, more: timedelta = timedelta(0)) -> datetime:
+    found = None
+    # No date, or a year at either end, which no other time zone has.
+    with suppress(ValueError, OverflowError):
+        parsed = dateparse.parse_datetime(value)
+        found = parsed and _as_in_rows(parsed + more)
+    if found is None or not first_year <= found.year <= 9000:
+        raise ValueError(gettext("not a time such as 2026-01-31 or 2026-01-31T12:00"))
+    return found
+
+
+def _as_in_rows(time: datetime) -> datetime:
+    if settings.USE_TZ:
+        aware = timezone.make_aware(time) if timezone.is_naive(time) else time
+        # PostgreSQL knows no offset of 16 hours or more from UTC.
+        return aware.astimezone(UTC)
+    return timezone.make_naive(time) if timezone.is_aware(time) else time
 
 
 def yes_or_no(value: str) -> bool:
