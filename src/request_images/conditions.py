@@ -117,6 +117,12 @@ def on_text(name: str) -> Condition:
     return lambda value, columns: same_text(columns.log(name), value)
 
 
+def on_text_or_none(name: str) -> Condition:
+    """The same, or those where it is empty."""
+    is_text = on_text(name)
+    return lambda value, columns: is_text("" if value == UNTOLD else value, columns)
+
+
 def on_image(name: str, lookup: str = "exact") -> Condition:
     """Compare a column of the image with the value."""
     return lambda value, columns: Q(**{f"{columns.image(name)}__{lookup}": value})
@@ -142,12 +148,6 @@ def has_status(status: str, columns: Columns) -> Q:
         first = int(status[0]) * 100
         return Q(**{f"{column}__gte": first, f"{column}__lt": first + 100})
     return Q(**{column: int(status)})
-
-
-def has_error_type(error_type: str, columns: Columns) -> Q:
-    """Those with an error type, or without any."""
-    text = "" if error_type == UNTOLD else error_type
-    return same_text(columns.log("error_type"), text)
 
 
 def has_outcome(outcome: str, columns: Columns) -> Q:

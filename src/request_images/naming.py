@@ -86,6 +86,9 @@ def texts_of(facet: Facet, value: str) -> dict[str, str]:
         status, _, error_type = value.partition(" ")
         told = {"status": status or UNTOLD, "error_type": error_type or UNTOLD}
         return {"outcome": "failed", **told}
+    if facet is Facet.RELEASE:
+        # One that is called so cannot be meant.
+        return {} if value == UNTOLD else {"release": value or UNTOLD}
     if not value:
         return {}
     if facet in _SIZES:

@@ -28,7 +28,6 @@ from .conditions import (
     has_aspect,
     has_bits_per_pixel,
     has_duration,
-    has_error_type,
     has_file_size,
     has_layout,
     has_measure,
@@ -40,6 +39,7 @@ from .conditions import (
     on_image,
     on_log,
     on_text,
+    on_text_or_none,
     on_time,
 )
 from .facets import AS_DECLARED, OTHER, UNTOLD
@@ -125,8 +125,13 @@ CRITERIA = {
             has_outcome,
             lambda name: str(OUTCOMES[name]),
         ),
-        Criterion("error_type", _("error type"), any_text, has_error_type, _or_untold),
-        Criterion("release", _("release"), any_text, on_text("release")),
+        *(
+            Criterion(name, label, any_text, on_text_or_none(name), _or_untold)
+            for name, label in (
+                ("error_type", _("error type")),
+                ("release", _("release")),
+            )
+        ),
         Criterion("duration", _("duration (ms)"), amounts, has_duration),
         Criterion(
             "capture_status",
