@@ -197,8 +197,7 @@ class TestEachCriterion:
             time = now.replace(minute=0) + datetime.timedelta(days=-7, minutes=minutes)
             make_log(created_at=time)
         assert asked(days="7").apply(RequestLog.objects.all()).count() == 2
-        since, _until = asked(days="7").period(now)
-        assert Period.of(since, now).since == now.replace(day=3, minute=0)
+        assert asked(days="7").period().since == now.replace(day=3, minute=0)
 
     @pytest.mark.parametrize("name", ["endpoint", "error_type", "release"])
     def test_of_a_text_means_each_letter(self, name):
@@ -237,8 +236,28 @@ class TestEachCriterion:
             assert criteria.apply(RequestLog.objects.all()).count() == tally.count == 2
 
     def test_of_errors_says_what_is_missing(self):
-        chips = asked(status="-", error_type="-").chips()
-        assert [chip.text for chip in chips] == ["none", "none"]
+        chips = asked(status="-", error_type="-", release="-").chips()
+        assert [chip.text for chip in chips] == ["none", "none", "none"]
+
+    def test_of_releases_leads_to_as_many_requests(self):
+        """Also where there is none; one that is called as none is has no link."""
+        for release in ("", "-", "2.4.1"):
+            make_log(release=release)
+        assert texts_of(Facet.RELEASE, "-") == {}
+        for release in ("", "2.4.1"):
+            criteria = asked(**texts_of(Facet.RELEASE, release))
+            assert criteria.problems == []
+            [log] = criteria.apply(RequestLog.objects.all())
+            assert log.release == release
+
+    @pytest.mark.parametrize("offset", ["+23:59", "-23:59", "+16:00"])
+    def test_of_time_takes_any_offset(self, offset):
+        """In UTC, since no database knows them all."""
+        values = asked(since=f"2026-01-31T12:00{offset}").values
+        assert values["since"].utcoffset() == datetime.timedelta(0)
+        assert values["since"] == datetime.datetime.fromisoformat(
+            f"2026-01-31T12:00{offset}"
+        )
 
     def test_of_time_without_time_zones(self, settings):
         """A project with ``USE_TZ = False`` compares naive times."""

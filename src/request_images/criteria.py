@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -20,10 +20,12 @@ from django.utils.translation import gettext
 
 from .conditions import Columns
 from .parameters import WrongParameter
-from .periods import midnight
+from .periods import Period, midnight
+from .rollups import first_hour
 from .vocabulary import CRITERIA
 
 AnyQuerySet = TypeVar("AnyQuerySet", bound=QuerySet[Any])
+DEFAULT_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -122,18 +124,27 @@ class Criteria:
             {name: t for name, t in self.texts.items() if name not in names},
         )
 
-    def period(self, now: datetime) -> tuple[datetime | None, datetime]:
-        """Return when what is asked for begins, None for never, and when it ends.
+    def period(self) -> Period:
+        """Return the whole hours of what is asked for.
 
-        Args:
-            now: The present, where the days are counted from.
+        With an end alone they begin with the first that there is anything of, and with
+        nothing thirty days ago.
         """
-        since = self.values.get("since")
-        if "days" in self.values:
-            since = now - timedelta(days=self.values["days"])
-        # Nothing is later than now, and statistics know of nothing earlier than that.
-        earliest = midnight(date(1970, 1, 2))
-        return since and max(since, earliest), min(self.values.get("until", now), now)
+        now = timezone.now()
+        until = min(self.values.get("until", now), now)
+        if "since" in self.values:
+            since = self.values["since"]
+        elif "until" in self.values:
+            since = min(first_hour(), until - timedelta.resolution)
+        else:
+            since = now - timedelta(days=self.values.get("days", DEFAULT_DAYS))
+        # Statistics know of nothing earlier.
+        return Period.of(max(since, midnight(date(1970, 1, 2))), until)
+
+    def within(self, period: Period) -> Criteria:
+        """Return the same with a period in place of what they say of the time."""
+        times = {"since": period.since.isoformat(), "until": period.until.isoformat()}
+        return self.without("days").having(**times)
 
     def as_json(self) -> dict[str, Any]:
         """Return every criterion's value, None where none was given."""

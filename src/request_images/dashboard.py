@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.utils.translation import gettext, ngettext
 
 from .charts import Chart, Heading
 from .conf import conf
-from .criteria import Criteria
+from .criteria import DEFAULT_DAYS, Criteria
 from .exceptions import TooManyRequests
 from .facets import Facet
 from .figures import Figures
@@ -25,7 +26,7 @@ from .leasing import last_ended
 from .limits import without_transaction
 from .links import Links
 from .models import RequestImage, RequestLog
-from .overview import DEFAULT_DAYS, Overview, period_of, summaries
+from .overview import Overview, summaries
 from .panels import PANELS, Asked
 from .periods import Period
 from .readonly import IMAGES, ReadOnlyAdmin
@@ -59,7 +60,7 @@ class DashboardPages(ReadOnlyAdmin):
         """Show the dashboard to whoever may see the list."""
         criteria = self._criteria(request)
         asked = self._asked(request, criteria)
-        context = self._context(request, criteria, gettext("Dashboard"))
+        context = self._context(request, asked, gettext("Dashboard"))
         try:
             now, before = summaries(criteria, [asked.period, asked.period.before])
         except TooManyRequests:
@@ -73,10 +74,11 @@ class DashboardPages(ReadOnlyAdmin):
         criteria = self._criteria(request)
         if panel not in PANELS:
             raise Http404
-        context = self._context(request, criteria, str(PANELS[panel].title))
+        asked = self._asked(request, criteria)
+        context = self._context(request, asked, str(PANELS[panel].title))
         context["dashboard_url"] = self._dashboard_url(criteria)
         try:
-            context |= PANELS[panel].draw(self._asked(request, criteria))
+            context |= PANELS[panel].draw(asked)
         except TooManyRequests:
             context["is_too_many"] = True
         return TemplateResponse(request, "request_images/admin/panel.html", context)
@@ -92,9 +94,7 @@ class DashboardPages(ReadOnlyAdmin):
     def _asked(self, request: HttpRequest, criteria: Criteria) -> Asked:
         sees_images = request.user.has_perm(IMAGES)
         page = "requestimage_gallery" if sees_images else "requestlog_changelist"
-        texts = dict(criteria.texts)
-        if not any(name in texts for name in PERIOD):
-            texts["days"] = str(DEFAULT_DAYS)
+        period = criteria.period()
         picture = self.url_of("requestimage_change", 0)
 
         def picture_url(pk: int) -> str:
@@ -107,16 +107,17 @@ class DashboardPages(ReadOnlyAdmin):
 
         return Asked(
             criteria,
-            period_of(criteria),
-            Links(self.url_of(page), texts),
+            period,
+            Links(self.url_of(page), _texts_of_links(criteria, period)),
             reader_notation(),
             picture_url,
             thumbnail,
         )
 
     def _context(
-        self, request: HttpRequest, criteria: Criteria, title: str
+        self, request: HttpRequest, asked: Asked, title: str
     ) -> dict[str, Any]:
+        criteria = asked.criteria
         rest = criteria.without(*PERIOD)
         return {
             **self.admin_site.each_context(request),
@@ -137,16 +138,15 @@ class DashboardPages(ReadOnlyAdmin):
                 for days in _PERIODS
             ],
             "is_enabled": conf.ENABLED,
-            "tools": self._leads(request, criteria),
+            "tools": self._leads(request, asked.links),
         }
 
-    def _leads(
-        self, request: HttpRequest, criteria: Criteria
-    ) -> Iterator[tuple[str, str]]:
-        query = criteria.query()
+    def _leads(self, request: HttpRequest, links: Links) -> Iterator[tuple[str, str]]:
+        pages = {"requestlog_changelist": gettext("List")}
         if request.user.has_perm(IMAGES):
-            yield gettext("Gallery"), self.url_of("requestimage_gallery") + query
-        yield gettext("List"), self.url_of("requestlog_changelist") + query
+            pages = {"requestimage_gallery": gettext("Gallery"), **pages}
+        for page, title in pages.items():
+            yield title, replace(links, url=self.url_of(page)).to()
         yield gettext("Health"), self.url_of("requestlog_health")
 
     def _overview(self, overview: Overview, asked: Asked) -> dict[str, Any]:
@@ -202,6 +202,16 @@ def _missing(overview: Overview) -> str:
         hours,
     )
     return text % {"hours": hours}
+
+
+def _texts_of_links(criteria: Criteria, period: Period) -> Mapping[str, str]:
+    """Return the parameters of the requests that are counted, for every page."""
+    # Other pages round no moment to whole hours, and take no time for all of it.
+    if not _has_period(criteria):
+        return {**criteria.texts, "days": str(DEFAULT_DAYS)}
+    if "days" in criteria.texts:
+        return criteria.texts
+    return criteria.within(period).texts
 
 
 def _has_period(criteria: Criteria) -> bool:

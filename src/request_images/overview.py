@@ -6,11 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
-
-from django.utils import timezone
 
 from .criteria import Criteria
 from .facets import Facet
@@ -23,7 +21,6 @@ from .summary import Summary, summarize_all, summarize_rows
 from .tallies import Tally
 from .vocabulary import PERIOD
 
-DEFAULT_DAYS = 30
 SEPARATED = (
     Facet.MIME_TYPE,
     Facet.MEGAPIXELS,
@@ -47,12 +44,6 @@ _MOST_HOURS, _MOST_DAYS, _MOST_WEEKS = 72, 100, 100
 _LONGEST_DAY = timedelta(hours=25)
 _MOST_CROWDED = 7
 """In so many slots at once, the newest, it is looked which of several came first."""
-
-
-def period_of(criteria: Criteria) -> Period:
-    """Return the whole hours that are asked for; thirty days without a beginning."""
-    since, until = criteria.period(timezone.now())
-    return Period.of(since or until - timedelta(days=DEFAULT_DAYS), until)
 
 
 def summaries(criteria: Criteria, periods: Sequence[Period]) -> list[Summary]:

@@ -73,11 +73,7 @@ class Asked:
     @property
     def within(self) -> Criteria:
         """The criteria with the period, also where none was given."""
-        times = {
-            "since": self.period.since.isoformat(),
-            "until": self.period.until.isoformat(),
-        }
-        return self.criteria.without("days").having(**times)
+        return self.criteria.within(self.period)
 
 
 def heat(asked: Asked) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from . import health, monitoring, stats
-from .criteria import Criteria
+from .criteria import DEFAULT_DAYS, Criteria
 from .exceptions import TooManyRequests
 from .facets import Facet
 from .limits import without_transaction
@@ -22,11 +22,9 @@ from .live import stored_by
 from .models import RequestLog
 from .periods import Period, midnight
 from .querysets import RequestLogQuerySet
-from .rollups import first_hour
 from .summary import Summary, summarize, summarize_all, summarize_rows
 from .vocabulary import PERIOD
 
-DEFAULT_DAYS = 30
 TREND_DAYS = 7
 TREND_HOURS = 24
 _LISTS = {
@@ -59,7 +57,7 @@ def image_performance_stats(request: HttpRequest) -> JsonResponse:
     if not (user.is_active and user.is_staff and user.has_perm(PERMISSION)):
         text = f"This needs a staff user with the permission {PERMISSION}."
         return JsonResponse({"error": text}, status=403)
-    criteria = Criteria.of(request.GET)
+    criteria = Criteria.of_form(request.GET)
     for problem in criteria.problems:
         body = {"error": f"{problem.name}: {problem}", "parameter": problem.name}
         return JsonResponse(body, status=400)
@@ -76,8 +74,7 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
     now = timezone.now()
     rest = criteria.without(*PERIOD)
     matching = rest.apply(RequestLog.objects.all())
-    since, until = criteria.period(now)
-    period = Period.of(first_hour() if since is None else since, until)
+    period = criteria.period()
     today = timezone.localdate(now) if timezone.is_aware(now) else now.date()
     first = midnight(today - timedelta(days=TREND_DAYS - 1))
     week = Period.of(first, now)
@@ -91,8 +88,9 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
     asked.read(Facet.ALL, Facet.CONTENT, *_LISTS.values())
     [days], [hours] = in_days.by_day(), in_hours.by_hour()
     return {
-        "since": since and period.since,
-        "until": until,
+        # Of an end alone, the first hour there is anything of would change by itself.
+        "since": period.since if {"days", "since"} & {*criteria.values} else None,
+        "until": period.until,
         "filters": criteria.as_json(),
         "missing_hours": asked.missing_hours,
         "overall": _flat(asked.overall())
