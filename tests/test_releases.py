@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from request_images import overview
 from request_images.criteria import Criteria
-from request_images.overview import Overview, period_of, summaries
+from request_images.overview import Overview, summaries
 
 from .factories import capture_queries, make_log, make_superuser
 
@@ -40,8 +40,8 @@ def came():
 
 def looked_at(**texts):
     """Return the numbers of the last thirty days, or of others."""
-    criteria = Criteria({}, {}).having(**texts)
-    period = period_of(criteria)
+    criteria = Criteria({}, {}).having(**({"days": "30"} | texts))
+    period = criteria.period()
     return Overview(*summaries(criteria, [period, period.before]))
 
 
