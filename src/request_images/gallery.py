@@ -26,7 +26,7 @@ from .models import RequestImage
 from .paging import SORTS, Walk
 from .parameters import WrongParameter, one_of
 from .querysets import failed
-from .vocabulary import OUTCOMES
+from .vocabulary import OF_GALLERY, OUTCOMES
 
 PAGE_SIZE = 48
 COLUMN_SIZE = 12
@@ -51,7 +51,6 @@ PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
     "layouts": (_("By layout"), {"group": "layout"}),
 }
 _DEFAULT_SORT = "newest"
-OWN_PARAMETERS = ("sort", "group", "at", "before")
 _PK = re.compile(r"[0-9]{1,18}")
 
 
@@ -124,7 +123,7 @@ class Gallery:
     """
 
     def __init__(self, parameters: QueryDict) -> None:
-        self.criteria = Criteria.of_form(parameters, others=OWN_PARAMETERS)
+        self.criteria = Criteria.of_form(parameters, others=OF_GALLERY)
         self.problems = list(self.criteria.problems)
         self.sort = self._chosen(parameters, "sort", SORTS) or _DEFAULT_SORT
         self.group = self._chosen(parameters, "group", GROUPINGS)

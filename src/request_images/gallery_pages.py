@@ -22,7 +22,6 @@ from .conf import conf
 from .criteria import Criteria
 from .curl import curl_command
 from .exceptions import SourceError, TooManyRequests
-from .filters import criteria_of_list
 from .gallery import PRESETS, Gallery, Page, Section
 from .models import RequestImage
 from .paging import MANY
@@ -56,12 +55,6 @@ class GalleryPages(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.gallery_view)
         name = "request_images_requestimage_gallery"
         return [path("gallery/", view, name=name), *super().get_urls()]
-
-    def gallery_url(self, request: HttpRequest) -> str:
-        """Return the URL of the gallery of what a list shows."""
-        return (
-            self.url_of("requestimage_gallery") + criteria_of_list(request.GET).query()
-        )
 
     def gallery_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show pictures to whoever may see the list."""

@@ -20,9 +20,17 @@ from django.utils.translation import gettext_lazy as _
 
 from . import showing
 from .actions import PinActions
-from .filters import CriteriaFilter, ImageOutcomeFilter, search
+from .carrying import carried
+from .filters import (
+    CriteriaFilter,
+    ErrorTypeFilter,
+    ImageOutcomeFilter,
+    ValuesFilter,
+    search,
+)
 from .gallery import times_seen
 from .gallery_pages import GalleryPages
+from .ordering import OrderedLists
 from .models import FurtherImage, ImageContent, RequestImage
 from .picture_pages import PicturePages
 from .querysets import failed
@@ -42,7 +50,7 @@ _OF_LOG = ("request", "method", "error_message", "username", "metadata")
 _FURTHER = ("further", "further_with_originals")
 
 
-class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
+class RequestImageAdmin(PinActions, OrderedLists, GalleryPages, PicturePages):
     """Images, each beside what became of its request."""
 
     list_display = (
@@ -62,11 +70,11 @@ class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
     list_select_related = ("log",)
     list_filter = (
         ImageOutcomeFilter,
-        "mime_type",
+        ("mime_type", ValuesFilter),
         "log__capture_status",
         "log__status_code",
-        "log__endpoint",
-        "log__error_type",
+        ("log__endpoint", ValuesFilter),
+        ("log__error_type", ErrorTypeFilter),
         "log__is_pinned",
         CriteriaFilter,
     )
@@ -86,7 +94,8 @@ class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
         """Lead to the gallery of the same pictures."""
-        return [(gettext("Gallery"), self.gallery_url(request))]
+        shown = carried(request.GET, own=("mime_type",))
+        return [shown.link(gettext("Gallery"), self.url_of("requestimage_gallery"))]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show what is known of the image, and of its request to whoever may see it."""

@@ -203,3 +203,5 @@ CRITERIA = {
     )
 }
 PERIOD = ("days", "since", "until")
+OF_GALLERY = ("sort", "group", "at", "before")
+"""What the gallery reads besides: how pictures are shown, not which."""
