@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
@@ -23,7 +24,7 @@ from .criteria import Criteria
 from .curl import curl_command
 from .exceptions import SourceError, TooManyRequests
 from .gallery import PRESETS, Gallery, Page, Section
-from .models import RequestImage
+from .models import RequestImage, RequestLog
 from .paging import MANY
 from .readonly import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
 from .serving import file_name
@@ -184,24 +185,34 @@ class GalleryPages(ReadOnlyAdmin):
             "gallery_url": all_pictures + gallery.query(group="", at=image.pk),
             "standing": _standing_in_words(image),
             "same": self._same(image),
-            "same_url": f"{all_pictures}?hash={image.image_hash}",
+            "same_url": self.same_url(image),
             "similar_url": all_pictures + _similar(image),
         }
 
     def _same(self, image: RequestImage) -> Sequence[Mapping[str, Any]]:
+    def same_image(self, image: RequestImage) -> QuerySet[RequestLog]:
+        """Return the requests that brought an image, be it a further one of theirs."""
+        same = Criteria({}, {}).having(hash=image.image_hash)
+        return same.apply(RequestLog.objects.all())
+
+    def same_url(self, image: RequestImage) -> str:
+        """Return the URL of the list of them, for all who see pictures."""
+        # Not the gallery: of each request it has the first image, which may be another.
+        return f"{self.url_of('requestimage_changelist')}?q={image.image_hash}"
+
         if not image.image_hash:
             return []
-        rows = RequestImage.objects.same_image_as(image).exclude(pk=image.pk)
-        rows = rows.select_related("log").defer("log__metadata", "log__error_message")
+        logs = self.same_image(image).exclude(pk=image.log_id).select_related("image")
+        logs = logs.defer("metadata", "error_message")
         return [
             {
-                "url": self.url_of("requestimage_change", row.pk),
-                "time": row.created_at,
-                "endpoint": row.log.endpoint,
-                "status": showing.status(row.log),
-                "duration": showing.milliseconds(row.log.duration_ms),
+                "url": self.url_of("requestimage_change", log.image.pk),
+                "time": log.created_at,
+                "endpoint": log.endpoint,
+                "status": showing.status(log),
+                "duration": showing.milliseconds(log.duration_ms),
             }
-            for row in rows[:_SAME]
+            for log in logs[:_SAME]
         ]
 
     def _again(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:

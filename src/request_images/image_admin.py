@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,8 +29,8 @@ from .filters import (
 )
 from .gallery import times_seen
 from .gallery_pages import GalleryPages
+from .models import ImageContent, RequestImage
 from .ordering import OrderedLists
-from .models import FurtherImage, ImageContent, RequestImage
 from .picture_pages import PicturePages
 from .querysets import failed
 from .readonly import LOGS, ORIGINALS, Tool
@@ -190,22 +189,14 @@ class RequestImageAdmin(PinActions, OrderedLists, GalleryPages, PicturePages):
 
     @admin.display(description=_("the same image"))
     def seen(self, image: RequestImage) -> str:
-        """How often this very image came, and how often it failed."""
+        """How many requests brought this very image, and how many of them failed."""
         if not image.image_hash:
             return self.get_empty_value_display()
-        counts: Counter[str] = Counter()
-        for model, to_log in (
-            (RequestImage, "log__"),
-            (FurtherImage, "request_image__log__"),
-        ):
-            same = model._default_manager.filter(image_hash=image.image_hash)
-            is_failed = failed(to_log)
-            counts.update(
-                same.aggregate(seen=Count("pk"), failed=Count("pk", filter=is_failed))
-            )
-        url = self.url_of("requestimage_gallery")
+        counts = self.same_image(image).aggregate(
+            seen=Count("pk"), failed=Count("pk", filter=failed())
+        )
         return format_html(
-            '<a href="{}?hash={}">{}</a>', url, image.image_hash, times_seen(counts)
+            '<a href="{}">{}</a>', self.same_url(image), times_seen(counts)
         )
 
     @admin.display(description=_("looks"))
