@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.urls import reverse
@@ -13,9 +14,9 @@ from request_images import paging, standing
 from request_images.exceptions import TooManyRequests
 
 from .factories import (
-    capture_queries,
     add_further,
     analysed,
+    capture_queries,
     loading_bytes,
     make_image,
     make_superuser,
@@ -68,9 +69,24 @@ class TestWays:
 
     def test_back_to_the_gallery_lead_to_the_same_place(self, look):
         [image] = make(1)
-        html = look(image, "?days=7&sort=slowest&group=outcome")
+        html = look(image, "?days=7&sort=slowest")
         back = f"{url_of('gallery')}?days=7&amp;sort=slowest&amp;at={image.pk}"
         assert f'href="{back}"' in html
+
+    @pytest.mark.parametrize("group", ["outcome", "error_type", "image", "layout"])
+    def test_back_to_the_gallery_lead_to_its_groups(self, client, look, group):
+        """From the picture, and from its neighbours, be they within a group or not."""
+        for error_type in ("OSError", "OSError", "no_barcode"):
+            analysed(make_image(error_type=error_type))
+        query = f"?days=7&group={group}"
+        page = client.get(url_of("gallery") + query).content.decode()
+        picture = unescape(re.findall(r'class="ri-tile.*?" href="(.*?)"', page)[0])
+        back = f'href="{url_of("gallery")}{query}'
+        html = unescape(client.get(picture).content.decode())
+        assert back in html.replace("&outcome=failed", "")
+        [next_one] = re.findall(r'rel="(?:next|prev)" href="(.*?)"', html)[:1]
+        html = unescape(client.get(next_one).content.decode())
+        assert back in html.replace("&outcome=failed", "")
 
     def test_of_a_wrong_parameter_are_told(self, look):
         [image] = make(1)

@@ -121,6 +121,7 @@ class GalleryPages(ReadOnlyAdmin):
         query = gallery.criteria.query()
         yield gettext("List"), self.url_of("requestimage_changelist") + query
         if request.user.has_perm(LOGS):
+            yield gettext("Dashboard"), self.url_of("requestlog_dashboard") + query
             yield gettext("CSV"), self.url_of("requestlog_csv") + query
 
     def _requests_url(self, request: HttpRequest, gallery: Gallery) -> str:
@@ -131,7 +132,7 @@ class GalleryPages(ReadOnlyAdmin):
 
     def _tiles(self, gallery: Gallery, section: Section) -> list[Tile]:
         notes = section.notes or [""] * len(section.images)
-        query = gallery.query(section.criteria, group="")
+        query = gallery.query(section.criteria)
         return [
             Tile(
                 url=self.url_of("requestimage_change", image.pk) + query,
@@ -167,7 +168,7 @@ class GalleryPages(ReadOnlyAdmin):
 
     def _around(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
         gallery = Gallery(request.GET)
-        query = gallery.query(group="")
+        query = gallery.query()
         all_pictures = self.url_of("requestimage_gallery")
 
         def page_of(find: Callable[[RequestImage], Sequence[RequestImage]]) -> str:
@@ -179,17 +180,16 @@ class GalleryPages(ReadOnlyAdmin):
 
         return {
             "problems": gallery.problems,
-            "chips": gallery.criteria.chips(sort=gallery.own_sort),
+            "chips": gallery.criteria.chips(sort=gallery.own_sort, group=gallery.group),
             "previous_url": page_of(gallery.walk.before),
             "next_url": page_of(gallery.walk.after),
-            "gallery_url": all_pictures + gallery.query(group="", at=image.pk),
+            "gallery_url": all_pictures + _back(gallery, image),
             "standing": _standing_in_words(image),
             "same": self._same(image),
             "same_url": self.same_url(image),
             "similar_url": all_pictures + _similar(image),
         }
 
-    def _same(self, image: RequestImage) -> Sequence[Mapping[str, Any]]:
     def same_image(self, image: RequestImage) -> QuerySet[RequestLog]:
         """Return the requests that brought an image, be it a further one of theirs."""
         same = Criteria({}, {}).having(hash=image.image_hash)
@@ -200,6 +200,7 @@ class GalleryPages(ReadOnlyAdmin):
         # Not the gallery: of each request it has the first image, which may be another.
         return f"{self.url_of('requestimage_changelist')}?q={image.image_hash}"
 
+    def _same(self, image: RequestImage) -> Sequence[Mapping[str, Any]]:
         if not image.image_hash:
             return []
         logs = self.same_image(image).exclude(pk=image.log_id).select_related("image")
@@ -228,6 +229,14 @@ class GalleryPages(ReadOnlyAdmin):
             "body_url": self.url_of("requestimage_body", image.pk),
             "curl": _curl(request, image),
         }
+
+
+def _back(gallery: Gallery, image: RequestImage) -> str:
+    """Return the query string of the page of the gallery that a picture is on."""
+    if not gallery.group:
+        return gallery.query(at=image.pk)
+    # What its group has in common narrows the way to its neighbours, not the groups.
+    return gallery.query(gallery.criteria.without(gallery.group))
 
 
 def _counted(count: int) -> str:
