@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from html import unescape
+import re
 
 import pytest
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
 
+from request_images.carrying import carried
 from request_images.classes import (
     ASPECTS,
     BITS_PER_PIXEL,
@@ -23,12 +24,12 @@ from request_images.classes import (
 )
 from request_images.criteria import Criteria
 from request_images.facets import Facet
-from request_images.filters import CriteriaFilter, criteria_of_list
+from request_images.filters import CriteriaFilter
 from request_images.models import RequestImage, RequestLog
 from request_images.naming import texts_of
 from request_images.periods import Period
 from request_images.summary import summarize_rows
-from request_images.vocabulary import CRITERIA
+from request_images.vocabulary import CRITERIA, OF_GALLERY
 
 from .factories import (
     analysed,
@@ -464,6 +465,21 @@ class TestWrongParameters:
         assert criteria.problems == []
 
 
+@pytest.fixture
+def various():
+    """Requests that the lists' own filters tell apart."""
+    noon = datetime.datetime(2024, 2, 3, 12, tzinfo=datetime.timezone.utc)
+    rows = [
+        make_image(status_code=500),
+        make_image(status_code=None, endpoint="upload"),
+        make_image(error_type="a b"),
+        make_image(error_type="OSError", created_at=noon),
+        make_image(draw("GIF"), capture_status="too_large"),
+    ]
+    make_log(status_code=None, error_type="OSError")
+    return rows
+
+
 class TestLists:
     @pytest.mark.parametrize("page", [IMAGES, LOGS])
     @pytest.mark.parametrize("name", [name for name in RIGHT if name != "until"])
@@ -495,7 +511,7 @@ class TestLists:
         """Django asks for them where it makes links without a filter."""
         request = rf.get("/")
         found = CriteriaFilter(request, {}, RequestImage, None)
-        assert found.expected_parameters() == list(CRITERIA)
+        assert found.expected_parameters() == [*CRITERIA, *OF_GALLERY]
 
     def test_a_moment_that_is_none(self, client, pair):
         client.force_login(make_superuser())
@@ -514,10 +530,19 @@ class TestLists:
     @pytest.mark.parametrize(
         ("page", "query", "led"),
         [
-            (LOGS, "status_code=500&method=POST", "status=500"),
+            (LOGS, "status_code=500&status_code=500&q=+&o=1", "status=500"),
+            (LOGS, "status_code__isnull=True", "status=-"),
+            (LOGS, "error_type=", "error_type=-"),
+            (LOGS, "error_type=-", "error_type=-"),
+            (LOGS, "outcome=succeeded&outcome=failed", "outcome=failed"),
             (LOGS, "capture_status__exact=too_large", "capture_status=too_large"),
             (IMAGES, "log__endpoint=solve", "endpoint=solve"),
+            (IMAGES, "log__endpoint=solve&endpoint=solve", "endpoint=solve"),
             (IMAGES, "log__error_type=a+b", "error_type=a+b"),
+            (IMAGES, "log__error_type=", "error_type=-"),
+            (IMAGES, "log__error_type=-", "error_type=-"),
+            (IMAGES, "log__status_code__isnull=True", "status=-"),
+            (IMAGES, "mime_type=image/png", "mime_type=image%2Fpng"),
             (LOGS, "created_at__year=2024", "since=2024-01-01&until=2024-12-31"),
             (
                 LOGS,
@@ -532,18 +557,100 @@ class TestLists:
         ],
     )
     def test_lead_there_with_what_their_own_filters_mean(
-        self, client, page, query, led
+        self, client, various, page, query, led
     ):
-        """The file is of the requests that the list shows."""
-        make_image(status_code=500)
+        """The file and the gallery are of the requests that the list shows."""
         client.force_login(make_superuser())
-        html = unescape(client.get(f"{reverse(page)}?{query}").content.decode())
-        there = GALLERY if page == IMAGES else CSV
-        assert f'href="{reverse(there)}?{led}"' in html
+        there, label = (GALLERY, "Gallery") if page == IMAGES else (CSV, "CSV")
+        response = client.get(f"{reverse(page)}?{query}")
+        assert dict(response.context["tools"])[label] == f"{reverse(there)}?{led}"
+        listed = response.context["cl"]
+        rows = Criteria.of(QueryDict(led)).apply(listed.model.objects.all())
+        assert set(rows) == set(listed.queryset) != set(listed.model.objects.all())
 
-    def test_a_strange_date_leads_on_without_it(self):
+    @pytest.mark.parametrize(
+        ("page", "query", "led", "left_out"),
+        [
+            (LOGS, "q=ab&width=2000", "width=2000", "search"),
+            (LOGS, "is_pinned__exact=0&method=POST", "", "pinned, method"),
+            (LOGS, "endpoint=solve&endpoint=upload", "", "endpoint"),
+            (LOGS, "error_type=&error_type=OSError", "", "error type"),
+            (LOGS, "error_type=+", "", "error type"),
+            (LOGS, "endpoint=unknown", "", "endpoint"),
+            (LOGS, "endpoint=", "", "endpoint"),
+            (LOGS, "status_code=600", "", "status"),
+            (LOGS, "status_code__isnull=False", "", "status"),
+            (LOGS, "duration_ms__gt=1", "", "duration_ms"),
+            (LOGS, "created_at__month=2", "", "time"),
+            (LOGS, "created_at__year=2024&days=7", "days=7", "time"),
+            (LOGS, "created_at__year=2999", "until=2999-12-31", "since"),
+            (IMAGES, "mime_type=", "", "MIME type"),
+            (
+                IMAGES,
+                "log__endpoint=solve&endpoint=upload",
+                "endpoint=upload",
+                "endpoint",
+            ),
+        ],
+    )
+    def test_say_what_is_left_out_there(self, client, page, query, led, left_out):
+        """Never another number in silence."""
+        for endpoint in ("solve", "upload"):
+            make_image(endpoint=endpoint)
+        client.force_login(make_superuser())
+        label = "Gallery" if page == IMAGES else "CSV"
+        response = client.get(f"{reverse(page)}?{query}")
+        tools = dict(response.context["tools"])
+        url = tools[f"{label} (without: {left_out})"]
+        assert url.partition("?")[2] == led
+
+    def test_leave_out_a_date_that_is_none(self):
+        """Django refuses it in a list; its own pages do not come here."""
         given = QueryDict("created_at__year=2024&created_at__month=13&width=3")
-        assert criteria_of_list(given).texts == {"width": "3"}
+        found = carried(given, own=())
+        assert (found.criteria.texts, found.left_out) == ({"width": "3"}, ["time"])
+
+    def test_leave_out_what_the_list_does_not_read_either(self, client):
+        client.force_login(make_superuser())
+        response = client.get(f"{reverse(LOGS)}?days=many&outcome=&width=2&width=3")
+        assert dict(response.context["tools"])["CSV"] == f"{reverse(CSV)}?"
+
+    @pytest.mark.parametrize(
+        ("page", "name"), [(LOGS, "error_type"), (IMAGES, "log__error_type")]
+    )
+    @pytest.mark.parametrize("facets", ["", "&_facets=True"])
+    def test_name_the_choice_of_none(self, client, various, page, name, facets):
+        """A link without a text cannot be read out."""
+        client.force_login(make_superuser())
+        html = client.get(f"{reverse(page)}?days=3650{facets}").content.decode()
+        [text] = re.findall(rf'<a href="[^"]*[?;]{name}=">\s*(.*?)\s*</a>', html)
+        assert text.startswith("none")
+
+    @pytest.mark.parametrize("page", [IMAGES, LOGS])
+    def test_are_linked_to_as_the_gallery_is(self, client, page):
+        """From the dashboard, for those who see no images: in the same order."""
+        client.force_login(make_superuser())
+        make_log(duration_ms=99)
+        slow = make_image(draw(size=(9, 9)), duration_ms=3)
+        large = make_image(draw(size=(300, 300)), duration_ms=2)
+        unknown = make_image(kept=False, duration_ms=1, image={"file_size": None})
+        make_image(draw(size=(2, 2)), duration_ms=4, error_type="OSError")
+
+        def listed(query: str) -> list[int]:
+            query = f"?{query}&outcome=succeeded&group=image&at=5&before=7"
+            response = client.get(reverse(page) + query)
+            assert response.status_code == 200
+            found = [row.pk for row in response.context["cl"].result_list]
+            assert len(found) == 3 + (page == LOGS)
+            images = (slow, large, unknown)
+            pks = [each.pk if page == IMAGES else each.log_id for each in images]
+            return [pks.index(pk) for pk in found if pk in pks]
+
+        assert listed("sort=slowest") == [0, 1, 2]
+        assert listed("sort=fastest") == [2, 1, 0]
+        assert listed("sort=largest") == [1, 0, 2]
+        assert listed("sort=smallest") == [0, 1, 2]
+        assert listed("sort=wrong") == [2, 1, 0]
 
     def test_of_requests_without_an_error_type(self, client):
         """Where a number of the dashboard leads those who see no images."""

@@ -266,6 +266,22 @@ class TestGroups:
         client.force_login(make_user("view_requestimage"))
         assert link not in html(show("?error_type=no_file"))
 
+    @pytest.mark.parametrize("group", ["", "&group=outcome"])
+    def test_leads_to_the_requests_beside_the_pictures(self, show, client, group):
+        """Of which there may be more: a number of the dashboard counts all of them."""
+        make(1, error_type="no_file")
+        make_log(error_type="no_file")
+        pages = ("requestlog_changelist", "requestlog_dashboard", "requestlog_csv")
+        links = [
+            f'href="{reverse(f"admin:request_images_{page}")}?error_type=no_file"'
+            for page in pages
+        ]
+        page = html(show(f"?error_type=no_file{group}"))
+        assert [page.count(link) for link in links] == [1, 1, 1]
+        client.force_login(make_user("view_requestimage"))
+        page = html(show(f"?error_type=no_file{group}"))
+        assert [page.count(link) for link in links] == [0, 0, 0]
+
     def test_without_an_error_type_leads_to_all_of_these(self, show, monkeypatch):
         monkeypatch.setattr(gallery, "GROUP_SIZE", 2)
         make(3, status_code=500)

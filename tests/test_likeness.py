@@ -166,7 +166,7 @@ class TestLayout:
     @pytest.mark.parametrize("most", [0, 4, 5, 9])
     def test_of_few_and_of_many(self, show, monkeypatch, most):
         """The same pictures, whether their contents are named or asked for."""
-        monkeypatch.setattr(conditions, "MOST_CONTENTS", most)
+        monkeypatch.setattr(conditions, "MOST_ROWS", most)
         alike = make(ONE, 3) + make(NEAR, 2, first=3)
         make(OTHER, 2, first=5)
         assert shown(show(f"?layout={ONE}&sort=newest")) == alike

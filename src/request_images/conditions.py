@@ -24,11 +24,11 @@ from .classes import SizeClass
 from .facets import AS_DECLARED, UNTOLD
 from .hamming import HammingDistance
 from .layouts import SAME_LAYOUT
-from .models import ImageContent, RequestLog
+from .models import FurtherImage, ImageContent, RequestLog
 from .periods import floor
 from .querysets import failed, succeeded
 
-MOST_CONTENTS = 5000
+MOST_ROWS = 5000
 """More are not named one by one in a query."""
 
 
@@ -80,17 +80,17 @@ class Columns:
     """
 
     def __init__(self, model: type[Model], walked: str | None = None) -> None:
-        self._of_logs = model is RequestLog
+        self.are_of_logs = model is RequestLog
         self._walked = walked
         self.aliases: dict[str, Combinable] = {}
 
     def log(self, name: str) -> str:
         """Return the look-up of a column of the log."""
-        return self._column(name if self._of_logs else f"log__{name}")
+        return self._column(name if self.are_of_logs else f"log__{name}")
 
     def image(self, name: str) -> str:
         """Return the look-up of a column of the image."""
-        return self._column(f"image__{name}" if self._of_logs else name)
+        return self._column(f"image__{name}" if self.are_of_logs else name)
 
     def time(self) -> str:
         """Return the look-up of the time, which logs and images both have."""
@@ -157,10 +157,41 @@ def has_outcome(outcome: str, columns: Columns) -> Q:
     return failed(prefix) if outcome == "failed" else succeeded(prefix)
 
 
-def begins_with_hash(value: str, columns: Columns) -> Q:
-    """Those whose image has this hash, or one that begins so."""
-    lookup = "exact" if len(value) == 64 else "startswith"
-    return on_image("image_hash", lookup)(value, columns)
+class SameImage:
+    """The images that have a hash, those among a request's further ones looked up once.
+
+    Args:
+        beginning: The hash in hexadecimal, or its beginning.
+    """
+
+    def __init__(self, beginning: str) -> None:
+        self.beginning = beginning
+        self._lookup = "exact" if len(beginning) == 64 else "startswith"
+
+    def on(self, column: str) -> Q:
+        """Compare a column with it."""
+        return Q(**{f"{column}__{self._lookup}": self.beginning})
+
+    @cached_property
+    def firsts(self) -> QuerySet[Any] | list[int]:
+        """The first images of requests that have it among their further ones."""
+        # Named one by one, databases find them and the first ones by an index each.
+        found = FurtherImage.objects.order_by().filter(self.on("image_hash"))
+        return _named(found, "request_image_id")
+
+
+def _named(found: QuerySet[Any], column: str) -> QuerySet[Any] | list[int]:
+    """Return a column of some rows as values, or the query for them if it is long."""
+    values = list(found.values_list(column, flat=True)[: MOST_ROWS + 1])
+    return values if len(values) <= MOST_ROWS else found.values(column)
+
+
+def has_hash(same: SameImage, columns: Columns) -> Q:
+    """Those whose image has this hash; of requests, any of their images."""
+    condition = same.on(columns.image("image_hash"))
+    if columns.are_of_logs and same.firsts != []:  # a query for many is not run here
+        condition |= Q(**{f"{columns.image('id')}__in": same.firsts})
+    return condition
 
 
 Bounds = tuple[float, float | None]
@@ -191,9 +222,7 @@ class SameLayout:
         """Their primary keys, or the query for them when they are many."""
         near = LessThanOrEqual(HammingDistance("layout", self.layout), SAME_LAYOUT)
         # No index knows of distances: every layout there is has to be compared.
-        found = ImageContent.objects.filter(near, layout__gt="")
-        pks = list(found.values_list("pk", flat=True)[: MOST_CONTENTS + 1])
-        return pks if len(pks) <= MOST_CONTENTS else found.values("pk")
+        return _named(ImageContent.objects.filter(near, layout__gt=""), "pk")
 
 
 def has_layout(same: SameLayout, columns: Columns) -> Q:

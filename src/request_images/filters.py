@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import date
-from itertools import takewhile
 from typing import Any
 
 from django.contrib import admin, messages
@@ -19,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from .criteria import Criteria
 from .facets import UNTOLD
 from .querysets import failed
-from .vocabulary import CRITERIA
+from .vocabulary import CRITERIA, OF_GALLERY
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -46,7 +42,20 @@ class OutcomeFilter(admin.SimpleListFilter):
         return queryset
 
 
-class ErrorTypeFilter(admin.AllValuesFieldListFilter):
+class ValuesFilter(admin.AllValuesFieldListFilter):
+    """Rows by the values of a text, of which the empty one has a name, too."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Yield the values, each with its link."""
+        for choice in super().choices(changelist):
+            text = str(choice["display"])
+            # How many there are may stand behind it.
+            is_blank = not text or text.startswith(" (")
+            choice["display"] = gettext("none") + text if is_blank else text
+            yield choice
+
+
+class ErrorTypeFilter(ValuesFilter):
     """Requests by their error type, or without one as every other page says it."""
 
     def __init__(  # noqa: PLR0913, PLR0917  # Django's own signature
@@ -87,6 +96,8 @@ class CriteriaFilter(admin.ListFilter):
         given = QueryDict(mutable=True)
         for name in [name for name in params if name in CRITERIA]:
             given.setlist(name, params.pop(name))
+        for name in OF_GALLERY:  # it is linked to as the gallery is
+            params.pop(name, None)
         self._criteria = Criteria.of_form(given)
         for problem in self._criteria.problems:
             messages.warning(request, f"{problem.name}: {problem}")
@@ -97,7 +108,7 @@ class CriteriaFilter(admin.ListFilter):
 
     def expected_parameters(self) -> list[str | None]:
         """Return the parameters that it takes."""
-        return list(CRITERIA)
+        return [*CRITERIA, *OF_GALLERY]
 
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
         """Yield what is applied, each with a link that takes it away."""
@@ -113,45 +124,6 @@ class CriteriaFilter(admin.ListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the rows that match."""
         return self._criteria.apply(queryset)
-
-
-_AS_CRITERIA = {
-    "status_code": "status",
-    "capture_status__exact": "capture_status",
-    "log__status_code": "status",
-    "log__capture_status__exact": "capture_status",
-    "log__endpoint": "endpoint",
-    "log__error_type": "error_type",
-}
-"""What the lists' own filters are called, and the criteria that mean the same."""
-
-
-def criteria_of_list(parameters: QueryDict) -> Criteria:
-    """Return what a list shows as criteria, for pages that know no others.
-
-    Args:
-        parameters: The list's. Searches, pins, methods and parts of hours are left out.
-    """
-    given = parameters.copy()
-    for name, criterion in _AS_CRITERIA.items():
-        if given.get(name):
-            given.setlist(criterion, given.getlist(name))
-    with suppress(ValueError):
-        given.update(_days_of(given))
-    return Criteria.among(given)
-
-
-def _days_of(given: QueryDict) -> dict[str, str]:
-    """Return the first and the last day of the year, month or day of a list."""
-    parts = [given.get(f"created_at__{part}", "") for part in ("year", "month", "day")]
-    known = [int(part) for part in takewhile(bool, parts)]
-    if not known:
-        return {}
-    first = date(*(*known, 1, 1)[:3])
-    last = first if len(known) > 1 else first.replace(month=12)
-    if len(known) < 3:
-        last = last.replace(day=monthrange(last.year, last.month)[1])
-    return {"since": first.isoformat(), "until": last.isoformat()}
 
 
 def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QuerySet[Any]:

@@ -27,7 +27,7 @@ from .models import RequestImage
 from .paging import SORTS, Walk
 from .parameters import WrongParameter, one_of
 from .querysets import failed
-from .vocabulary import OUTCOMES
+from .vocabulary import OF_GALLERY, OUTCOMES
 
 PAGE_SIZE = 48
 COLUMN_SIZE = 12
@@ -52,7 +52,6 @@ PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
     "layouts": (_("By layout"), {"group": "layout"}),
 }
 _DEFAULT_SORT = "newest"
-OWN_PARAMETERS = ("sort", "group", "at", "before")
 LATEST = Coalesce(Max("pk", filter=Q(content__isnull=False)), Max("pk"))
 """Of some images that are the same: the latest that has bytes, or else the latest."""
 _PK = re.compile(r"[0-9]{1,18}")
@@ -127,7 +126,7 @@ class Gallery:
     """
 
     def __init__(self, parameters: QueryDict) -> None:
-        self.criteria = Criteria.of_form(parameters, others=OWN_PARAMETERS)
+        self.criteria = Criteria.of_form(parameters, others=OF_GALLERY)
         self.problems = list(self.criteria.problems)
         self.sort = self._chosen(parameters, "sort", SORTS) or _DEFAULT_SORT
         self.group = self._chosen(parameters, "group", GROUPINGS)

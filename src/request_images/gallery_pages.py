@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
@@ -22,9 +23,8 @@ from .conf import conf
 from .criteria import Criteria
 from .curl import curl_command
 from .exceptions import SourceError, TooManyRequests
-from .filters import criteria_of_list
 from .gallery import PRESETS, Gallery, Page, Section
-from .models import RequestImage
+from .models import RequestImage, RequestLog
 from .paging import MANY
 from .readonly import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
 from .serving import file_name
@@ -56,12 +56,6 @@ class GalleryPages(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.gallery_view)
         name = "request_images_requestimage_gallery"
         return [path("gallery/", view, name=name), *super().get_urls()]
-
-    def gallery_url(self, request: HttpRequest) -> str:
-        """Return the URL of the gallery of what a list shows."""
-        return (
-            self.url_of("requestimage_gallery") + criteria_of_list(request.GET).query()
-        )
 
     def gallery_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show pictures to whoever may see the list."""
@@ -127,6 +121,7 @@ class GalleryPages(ReadOnlyAdmin):
         query = gallery.criteria.query()
         yield gettext("List"), self.url_of("requestimage_changelist") + query
         if request.user.has_perm(LOGS):
+            yield gettext("Dashboard"), self.url_of("requestlog_dashboard") + query
             yield gettext("CSV"), self.url_of("requestlog_csv") + query
 
     def _requests_url(self, request: HttpRequest, gallery: Gallery) -> str:
@@ -137,7 +132,7 @@ class GalleryPages(ReadOnlyAdmin):
 
     def _tiles(self, gallery: Gallery, section: Section) -> list[Tile]:
         notes = section.notes or [""] * len(section.images)
-        query = gallery.query(section.criteria, group="")
+        query = gallery.query(section.criteria)
         return [
             Tile(
                 url=self.url_of("requestimage_change", image.pk) + query,
@@ -173,7 +168,7 @@ class GalleryPages(ReadOnlyAdmin):
 
     def _around(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
         gallery = Gallery(request.GET)
-        query = gallery.query(group="")
+        query = gallery.query()
         all_pictures = self.url_of("requestimage_gallery")
 
         def page_of(find: Callable[[RequestImage], Sequence[RequestImage]]) -> str:
@@ -185,30 +180,40 @@ class GalleryPages(ReadOnlyAdmin):
 
         return {
             "problems": gallery.problems,
-            "chips": gallery.criteria.chips(sort=gallery.own_sort),
+            "chips": gallery.criteria.chips(sort=gallery.own_sort, group=gallery.group),
             "previous_url": page_of(gallery.walk.before),
             "next_url": page_of(gallery.walk.after),
-            "gallery_url": all_pictures + gallery.query(group="", at=image.pk),
+            "gallery_url": all_pictures + _back(gallery, image),
             "standing": _standing_in_words(image),
             "same": self._same(image),
-            "same_url": f"{all_pictures}?hash={image.image_hash}",
+            "same_url": self.same_url(image),
             "similar_url": all_pictures + _similar(image),
         }
+
+    def same_image(self, image: RequestImage) -> QuerySet[RequestLog]:
+        """Return the requests that brought an image, be it a further one of theirs."""
+        same = Criteria({}, {}).having(hash=image.image_hash)
+        return same.apply(RequestLog.objects.all())
+
+    def same_url(self, image: RequestImage) -> str:
+        """Return the URL of the list of them, for all who see pictures."""
+        # Not the gallery: of each request it has the first image, which may be another.
+        return f"{self.url_of('requestimage_changelist')}?q={image.image_hash}"
 
     def _same(self, image: RequestImage) -> Sequence[Mapping[str, Any]]:
         if not image.image_hash:
             return []
-        rows = RequestImage.objects.same_image_as(image).exclude(pk=image.pk)
-        rows = rows.select_related("log").defer("log__metadata", "log__error_message")
+        logs = self.same_image(image).exclude(pk=image.log_id).select_related("image")
+        logs = logs.defer("metadata", "error_message")
         return [
             {
-                "url": self.url_of("requestimage_change", row.pk),
-                "time": row.created_at,
-                "endpoint": row.log.endpoint,
-                "status": showing.status(row.log),
-                "duration": showing.milliseconds(row.log.duration_ms),
+                "url": self.url_of("requestimage_change", log.image.pk),
+                "time": log.created_at,
+                "endpoint": log.endpoint,
+                "status": showing.status(log),
+                "duration": showing.milliseconds(log.duration_ms),
             }
-            for row in rows[:_SAME]
+            for log in logs[:_SAME]
         ]
 
     def _again(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
@@ -224,6 +229,14 @@ class GalleryPages(ReadOnlyAdmin):
             "body_url": self.url_of("requestimage_body", image.pk),
             "curl": _curl(request, image),
         }
+
+
+def _back(gallery: Gallery, image: RequestImage) -> str:
+    """Return the query string of the page of the gallery that a picture is on."""
+    if not gallery.group:
+        return gallery.query(at=image.pk)
+    # What its group has in common narrows the way to its neighbours, not the groups.
+    return gallery.query(gallery.criteria.without(gallery.group))
 
 
 def _counted(count: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,10 +19,18 @@ from django.utils.translation import gettext_lazy as _
 
 from . import showing
 from .actions import PinActions
-from .filters import CriteriaFilter, ImageOutcomeFilter, search
+from .carrying import carried
+from .filters import (
+    CriteriaFilter,
+    ErrorTypeFilter,
+    ImageOutcomeFilter,
+    ValuesFilter,
+    search,
+)
 from .gallery import times_seen
 from .gallery_pages import GalleryPages
-from .models import FurtherImage, ImageContent, RequestImage
+from .models import ImageContent, RequestImage
+from .ordering import OrderedLists
 from .picture_pages import PicturePages
 from .querysets import failed
 from .readonly import LOGS, ORIGINALS, Tool
@@ -42,7 +49,7 @@ _OF_LOG = ("request", "method", "error_message", "username", "metadata")
 _FURTHER = ("further", "further_with_originals")
 
 
-class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
+class RequestImageAdmin(PinActions, OrderedLists, GalleryPages, PicturePages):
     """Images, each beside what became of its request."""
 
     list_display = (
@@ -62,11 +69,11 @@ class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
     list_select_related = ("log",)
     list_filter = (
         ImageOutcomeFilter,
-        "mime_type",
+        ("mime_type", ValuesFilter),
         "log__capture_status",
         "log__status_code",
-        "log__endpoint",
-        "log__error_type",
+        ("log__endpoint", ValuesFilter),
+        ("log__error_type", ErrorTypeFilter),
         "log__is_pinned",
         CriteriaFilter,
     )
@@ -86,7 +93,8 @@ class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
         """Lead to the gallery of the same pictures."""
-        return [(gettext("Gallery"), self.gallery_url(request))]
+        shown = carried(request.GET, own=("mime_type",))
+        return [shown.link(gettext("Gallery"), self.url_of("requestimage_gallery"))]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show what is known of the image, and of its request to whoever may see it."""
@@ -181,22 +189,14 @@ class RequestImageAdmin(PinActions, GalleryPages, PicturePages):
 
     @admin.display(description=_("the same image"))
     def seen(self, image: RequestImage) -> str:
-        """How often this very image came, and how often it failed."""
+        """How many requests brought this very image, and how many of them failed."""
         if not image.image_hash:
             return self.get_empty_value_display()
-        counts: Counter[str] = Counter()
-        for model, to_log in (
-            (RequestImage, "log__"),
-            (FurtherImage, "request_image__log__"),
-        ):
-            same = model._default_manager.filter(image_hash=image.image_hash)
-            is_failed = failed(to_log)
-            counts.update(
-                same.aggregate(seen=Count("pk"), failed=Count("pk", filter=is_failed))
-            )
-        url = self.url_of("requestimage_gallery")
+        counts = self.same_image(image).aggregate(
+            seen=Count("pk"), failed=Count("pk", filter=failed())
+        )
         return format_html(
-            '<a href="{}?hash={}">{}</a>', url, image.image_hash, times_seen(counts)
+            '<a href="{}">{}</a>', self.same_url(image), times_seen(counts)
         )
 
     @admin.display(description=_("looks"))

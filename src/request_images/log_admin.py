@@ -17,22 +17,24 @@ from django.utils.translation import gettext_lazy as _
 
 from . import health, monitoring, showing
 from .actions import PinActions
+from .carrying import carried
 from .criteria import Criteria
 from .dashboard import DashboardPages
 from .filters import (
     CriteriaFilter,
     ErrorTypeFilter,
     OutcomeFilter,
-    criteria_of_list,
+    ValuesFilter,
     search,
 )
 from .models import RequestLog
+from .ordering import OrderedLists
 from .readonly import IMAGES, Tool, permitted
 from .spreadsheet import csv_chunks
 from .streaming import streamed
 
 
-class RequestLogAdmin(PinActions, DashboardPages):
+class RequestLogAdmin(PinActions, OrderedLists, DashboardPages):
     """Request logs, each beside its image."""
 
     list_display = (
@@ -49,8 +51,8 @@ class RequestLogAdmin(PinActions, DashboardPages):
     list_select_related = ("image",)
     list_filter = (
         OutcomeFilter,
-        "endpoint",
-        "method",
+        ("endpoint", ValuesFilter),
+        ("method", ValuesFilter),
         "status_code",
         ("error_type", ErrorTypeFilter),
         "capture_status",
@@ -110,10 +112,10 @@ class RequestLogAdmin(PinActions, DashboardPages):
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
         """Lead to the page of health, and to the CSV file of the same requests."""
-        query = criteria_of_list(request.GET).query()
+        shown = carried(request.GET, own=("endpoint", "error_type"))
         return [
-            (gettext("Dashboard"), self.url_of("requestlog_dashboard") + query),
-            (gettext("CSV"), self.url_of("requestlog_csv") + query),
+            shown.link(gettext("Dashboard"), self.url_of("requestlog_dashboard")),
+            shown.link(gettext("CSV"), self.url_of("requestlog_csv")),
             (gettext("Health"), self.url_of("requestlog_health")),
         ]
 

@@ -23,12 +23,13 @@ from .classes import (
 )
 from .conditions import (
     Columns,
+    SameImage,
     SameLayout,
-    begins_with_hash,
     has_aspect,
     has_bits_per_pixel,
     has_duration,
     has_file_size,
+    has_hash,
     has_layout,
     has_measure,
     has_megapixels,
@@ -193,7 +194,12 @@ CRITERIA = {
         Criterion(
             "seen_before", _("seen before"), yes_or_no, on_image("is_repeated"), said
         ),
-        Criterion("hash", _("SHA-256"), hash_or_part, begins_with_hash),
+        Criterion(
+            "hash",
+            _("SHA-256"),
+            lambda text: SameImage(hash_or_part(text)),
+            has_hash,
+        ),
         *(
             Criterion(name, label, amounts, has_measure(name))
             for name, label in MEASURES.items()
@@ -208,3 +214,5 @@ CRITERIA = {
     )
 }
 PERIOD = ("days", "since", "until")
+OF_GALLERY = ("sort", "group", "at", "before")
+"""What the gallery reads besides: how pictures are shown, not which."""
