@@ -111,13 +111,21 @@ class ImageContentQuerySet(models.QuerySet[Any]):
 
     def unreferenced(self) -> ImageContentQuerySet:
         """Those that no image refers to, neither the first of a request nor another."""
-        rows = self
+        return self.filter(~self._is_referred)
+
+    def referenced(self) -> ImageContentQuerySet:
+        """The others."""
+        return self.filter(self._is_referred)
+
+    @property
+    def _is_referred(self) -> Q:
+        found = Q()
         for relation in self.model._meta.related_objects:
             referring = relation.related_model._base_manager.filter(
                 **{relation.field.name: OuterRef("pk")}
             )
-            rows = rows.filter(~Exists(referring))
-        return rows
+            found |= Q(Exists(referring))
+        return found
 
     def as_it_was(self, content: Any) -> ImageContentQuerySet:
         """The row of ``content`` if it is where and how it was, or nothing."""
