@@ -36,7 +36,7 @@ FLOORS = (
         "storing removal announcing judging documents actions rollups live standing "
         "drawing analysing likeness making"
     ),
-    "trial retention summary beginning serving tasks",
+    "trial retention erasing summary beginning serving tasks",
     "spooling parameters stock ahead",
     "writing monitoring vocabulary",
     "criteria links recording showing",

@@ -92,6 +92,16 @@ def test_all_at_once(run):
     assert all(found[name] for name in WORKED)
 
 
+def test_erased_while_others_record(run):
+    """Nobody is stopped by a lock, and nothing is lost or left."""
+    found = Counter(run("tests.servers.erasing", str(SECONDS / 2)))
+    assert found["erased_logs"]
+    assert found["answered"] == found["erased_logs"] + found["logs"]
+    assert found["captured_stored"] == found["erased_contents"] + found["contents"]
+    wrong = ("orphans", "dangling", "objects_missing", "objects_unknown")
+    assert {name: found[name] for name in wrong} == dict.fromkeys(wrong, 0)
+
+
 def test_killed_at_any_moment(run):
     """SIGKILL: all is whole at every moment, and the next run finishes the work."""
     for name, found in run("tests.servers.killing", str(KILLS)).items():

@@ -28,8 +28,13 @@ from .trial import try_write
 
 DEFAULT_HOURS = 24
 MAX_HOURS = 24 * 366
-# Those of the images that were to be kept and were; cleanup may have come by since.
-_KEPT = (CaptureStatus.STORED, CaptureStatus.DUPLICATE, CaptureStatus.EXPIRED)
+# Those of the images that were to be kept and were; cleanup or erasure came by since.
+_KEPT = (
+    CaptureStatus.STORED,
+    CaptureStatus.DUPLICATE,
+    CaptureStatus.EXPIRED,
+    CaptureStatus.ERASED,
+)
 _NOT_KEPT = (CaptureStatus.STORE_FAILED, CaptureStatus.OVER_BUDGET)
 
 

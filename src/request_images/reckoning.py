@@ -21,6 +21,10 @@ class Reason(Enum):
     """There are more bytes than there may be; what is known of the image stays."""
     LOG = "log"
     """The log is past its retention, and takes its image along."""
+    ERASURE = "erasure"
+    """Somebody demands it: the log goes with its images, pinned or not."""
+    ERASED_BYTES = "erased_bytes"
+    """Somebody demands it, and another model protects the rows."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connections, models, transaction
+from django.db.models import Q
 
 from .facets import FIELDS, by_hour, gather
 from .foreign import protector_of, referred_to
@@ -22,12 +23,15 @@ from .reckoning import Cleaned, Reason, Report
 from .references import SIZE, Last, contents, database, further, images, logs
 
 _KEPT = (CaptureStatus.STORED, CaptureStatus.DUPLICATE)
-_KEEPS_IMAGE = (Reason.BYTES, Reason.BUDGET)
+_KEEPS_IMAGE = (Reason.BYTES, Reason.BUDGET, Reason.ERASED_BYTES)
+_TAKES_LOG = (Reason.LOG, Reason.ERASURE)
+_PINNED_TOO = (Reason.ERASURE, Reason.ERASED_BYTES)
 _STATUS = {
     Reason.SUCCESS: CaptureStatus.EXPIRED,
     Reason.FAILURE: CaptureStatus.EXPIRED,
     Reason.BYTES: CaptureStatus.EXPIRED,
     Reason.BUDGET: CaptureStatus.OVER_BUDGET,
+    Reason.ERASED_BYTES: CaptureStatus.ERASED,
 }
 
 
@@ -61,7 +65,8 @@ class Going(NamedTuple):
 def remove(going: Sequence[Going], detail: str = "") -> Report:
     """Delete a batch in one transaction, in the order given.
 
-    What is pinned by now stays; of rows that another model protects only the bytes go.
+    What is pinned by now stays, unless it is erased; of rows that another model
+    protects only the bytes go.
     Of bytes whose last reference goes, the reason is that of the last row that had
     them.
 
@@ -103,7 +108,7 @@ def tell(going: Iterable[Going], last: Mapping[int, Last]) -> Report:
         cleaned = Cleaned(
             images=row.images,
             contents=len(sizes),
-            logs=int(row.reason is Reason.LOG),
+            logs=int(row.reason in _TAKES_LOG),
             freed=sum(sizes),
         )
         report += Report({row.reason: cleaned})
@@ -138,11 +143,15 @@ def _spare(going: Sequence[Going]) -> tuple[list[Going], Report]:
         rows = [r for r in doomed if r.reason is reason and r.log in referred]
         held |= _held(reason, rows)
     left = (
-        row._replace(reason=Reason.BYTES) if row.log in held else row
+        row._replace(reason=_without_rows(row.reason)) if row.log in held else row
         for row in going
         if row.log not in held or row.contents
     )
     return list(left), Report(held=Counter(held.values()))
+
+
+def _without_rows(reason: Reason) -> Reason:
+    return Reason.ERASED_BYTES if reason is Reason.ERASURE else Reason.BYTES
 
 
 def _held(reason: Reason, rows: Sequence[Going]) -> dict[int, str]:
@@ -157,24 +166,27 @@ def _held(reason: Reason, rows: Sequence[Going]) -> dict[int, str]:
 
 
 def _heads(reason: Reason, rows: Sequence[Going]) -> models.QuerySet[Any]:
-    return _unpinned(rows) if reason is Reason.LOG else _losing(rows)
+    return _open_to(rows) if reason in _TAKES_LOG else _losing(rows)
 
 
-def _unpinned(rows: Iterable[Going]) -> RequestLogQuerySet:
-    return logs().filter(pk__in=[row.log for row in rows], is_pinned=False)
+def _open_to(rows: Iterable[Going]) -> RequestLogQuerySet:
+    rows = list(rows)
+    erased = [row.log for row in rows if row.reason in _PINNED_TOO]
+    may_go = Q(is_pinned=False) | Q(pk__in=erased)
+    return logs().filter(may_go, pk__in=[row.log for row in rows])
 
 
 def _let_nobody_pin(going: Sequence[Going]) -> None:
     # Or the image might go and its log stay, which says that there is one. SQLite has
     # one writer at a time, and needs no locks.
     has_locks = connections[database()].features.has_select_for_update
-    rows = _unpinned(going) if has_locks else logs().none()
+    rows = _open_to(going) if has_locks else logs().none()
     list(rows.order_by("pk").select_for_update().values_list("pk"))
 
 
 def _mark(going: Sequence[Going], detail: str) -> None:
     for status in dict.fromkeys(_STATUS.values()):
-        marked = _unpinned(
+        marked = _open_to(
             row for row in going if row.is_told and _STATUS.get(row.reason) == status
         )
         values: dict[str, str] = {"capture_status": status}
@@ -190,7 +202,7 @@ def _take(reason: Reason, rows: Sequence[Going], detail: str) -> Cleaned:
     referred = referred_to({row.log for row in rows}, database())
     alone = [row for row in rows if row.log not in referred]
     deleted = _raw_delete(_hanging(alone)) + _raw_delete(_losing(alone))
-    logs_deleted = _raw_delete(_unpinned(alone)) if reason is Reason.LOG else 0
+    logs_deleted = _raw_delete(_open_to(alone)) if reason in _TAKES_LOG else 0
     went = Cleaned(images=deleted, logs=logs_deleted)
     return went + _cascade(reason, [row for row in rows if row.log in referred])
 
@@ -216,7 +228,7 @@ def _cascade(reason: Reason, rows: Sequence[Going]) -> Cleaned:
 
 def _losing(rows: Sequence[Going]) -> RequestImageQuerySet:
     pks = [row.image for row in rows if row.image is not None]
-    return images().filter(pk__in=pks, log__in=_unpinned(rows))
+    return images().filter(pk__in=pks, log__in=_open_to(rows))
 
 
 def _hanging(rows: Sequence[Going]) -> models.QuerySet[FurtherImage]:
@@ -228,9 +240,9 @@ def _hanging(rows: Sequence[Going]) -> models.QuerySet[FurtherImage]:
 
 
 def _count_what_goes(reason: Reason, rows: Sequence[Going]) -> None:
-    # The statistics outlive what they are made of.
-    found = _unpinned(rows)
-    if reason in _KEEPS_IMAGE:
+    # The statistics outlive what they are made of, but not what is erased.
+    found = _open_to(rows)
+    if reason in (*_KEEPS_IMAGE, Reason.ERASURE):
         moments = found.values_list("created_at", flat=True)
         mark({floor(moment) for moment in moments}, database())
         return

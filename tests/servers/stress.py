@@ -18,7 +18,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import django
@@ -110,24 +109,15 @@ def _add_deleted(tally: Counter[str], said: str) -> None:
 
 def erase(until: float) -> Counter[str]:
     """Take single requests away with all that is theirs, as somebody may demand."""
+    from request_images.erasing import erase
     from request_images.models import RequestLog
-    from request_images.reckoning import Reason
-    from request_images.removal import Going, remove
-    from request_images.retrying import undisturbed
 
     tally = Counter[str]()
     while time.monotonic() < until:
-        rows = RequestLog.objects.order_by("?").values_list(
-            "pk", "image__pk", "image__content"
-        )
-        going = [
-            Going(Reason.LOG, log, image, contents=(content,) if content else ())
-            for log, image, content in rows[:3]
-        ]
-        if going:
-            went = undisturbed(partial(remove, going)).total
-            tally["deleted_logs"] += went.logs
-            tally["deleted_contents"] += went.contents
+        some = list(RequestLog.objects.order_by("?").values_list("pk", flat=True)[:3])
+        went = erase(RequestLog.objects.filter(pk__in=some)).total
+        tally["deleted_logs"] += went.logs
+        tally["deleted_contents"] += went.contents
         time.sleep(random.uniform(0, 0.1))
     return tally
 
