@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 COMMANDS = [
     ("cleanup", "cleanup_old_images", ()),
     ("move", "move_image_contents", (f"--to={ALIAS}",)),
-    ("repair", "verify_image_contents", ("--repair",)),
+    ("repair", "verify_image_contents", ("--repair", "--force")),
 ]
 ON = pytest.mark.parametrize(("work", "name", "options"), COMMANDS)
 

@@ -36,7 +36,7 @@ def erase(requests: QuerySet[RequestLog]) -> Report:
         requests: What to erase. A slice is refused.
 
     Returns:
-        What went: `total` has the numbers of logs, images and bytes. In `held` are
+        What went. Its `total` has the numbers of logs, images and bytes. In `held` are
         the requests that a model of yours protects (`PROTECT`, `RESTRICT`), by its
         label: their images lost their bytes, but their rows are there still.
 

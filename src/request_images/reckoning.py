@@ -22,7 +22,7 @@ class Reason(Enum):
     LOG = "log"
     """The log is past its retention, and takes its image along."""
     ERASURE = "erasure"
-    """Somebody demands it: the log goes with its images, pinned or not."""
+    """Somebody demands it, and the log goes with its images, pinned or not."""
     ERASED_BYTES = "erased_bytes"
     """Somebody demands it, and another model protects the rows."""
 
