@@ -243,6 +243,12 @@ def test_jpeg_2000(boxes, mode):
     assert told(JP2 + box(b"jp2h", *boxes)).color_mode == mode
 
 
+def test_jpeg_2000_without_a_header():
+    """Of a file that says nothing of its samples, nothing is told."""
+    data = JP2 + box(b"jp2h")
+    assert traits_of(data, sniff(data).name).color_mode == ""
+
+
 ALPHA = box(b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
 DEPTH = box(b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0")
 

@@ -90,11 +90,6 @@ class Criteria:
                 del given[name]
         return cls.of(given, others)
 
-    @classmethod
-    def among(cls, parameters: QueryDict) -> Criteria:
-        """Read those query parameters that are criteria, among others that are not."""
-        return cls.of_form(parameters, set(parameters) - set(CRITERIA))
-
     def apply(self, rows: AnyQuerySet, *, walked: str | None = None) -> AnyQuerySet:
         """Return those of some request logs or request images that are meant.
 
