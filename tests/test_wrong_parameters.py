@@ -124,4 +124,4 @@ def test_a_strange_period_is_never_an_error(admin, page, query):
     assert response.status_code in (200, 400)
     text = response.getvalue().decode()  # a file may break off in the middle
     if response.status_code == 200 and not response.streaming:
-        assert "8990" not in text
+        assert not re.search(r"\b8990\b", text)  # tokens may have it within
