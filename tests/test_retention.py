@@ -511,6 +511,25 @@ class TestBudget:
         assert report.by_reason == {}
         assert self.left() == [stays.pk]
 
+    def test_bytes_of_nobody_do_not_end_the_count(self, monkeypatch):
+        """However many there are; and who refers is asked of few at once."""
+        monkeypatch.setattr(retention, "_AT_ONCE", 2)
+        for seed in range(5):
+            make_image(draw(seed=seed), days_old=9)
+        RequestLog.objects.all().delete()
+        goes, stays = (make_image(draw(seed=5 + n), days_old=2 - n) for n in (0, 1))
+        budget = stays.content.stored_size
+        with capture_queries() as queries:
+            told = preview(of_days(), max_bytes=budget)
+        asking = [sql for sql in queries if "EXISTS" in sql]
+        assert asking
+        assert [sql for sql in asking if " IN (" not in sql] == []
+        assert retention.clean(of_days(), batch_size=2, max_bytes=budget) == told
+        assert told.by_reason == {
+            Reason.BUDGET: Cleaned(1, 1, 0, goes.content.stored_size)
+        }
+        assert self.left() == [stays.pk]
+
     def test_what_is_known_stays_and_the_log_says_why(self):
         """With the budget that was over."""
         image = make_image(days_old=1)

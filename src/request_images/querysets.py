@@ -112,27 +112,13 @@ class ImageContentQuerySet(models.QuerySet[Any]):
     def unreferenced(self) -> ImageContentQuerySet:
         """Those that no image refers to, neither the first of a request nor another."""
         rows = self
-        for reference in self._references():
-            # One by one: a database joins these better than one condition of several.
-            rows = rows.filter(~reference)
-        return rows
-
-    def referenced(self) -> ImageContentQuerySet:
-        """The others."""
-        found = Q()
-        for reference in self._references():
-            found |= Q(reference)
-        return self.filter(found)
-
-    def _references(self) -> list[Exists]:
-        return [
-            Exists(
-                relation.related_model._base_manager.filter(
-                    **{relation.field.name: OuterRef("pk")}
-                )
+        for relation in self.model._meta.related_objects:
+            referring = relation.related_model._base_manager.filter(
+                **{relation.field.name: OuterRef("pk")}
             )
-            for relation in self.model._meta.related_objects
-        ]
+            # One by one: a database joins these better than one condition of several.
+            rows = rows.filter(~Exists(referring))
+        return rows
 
     def as_it_was(self, content: Any) -> ImageContentQuerySet:
         """The row of ``content`` if it is where and how it was, or nothing."""

@@ -88,11 +88,16 @@ def referring_to(
 def weights(after: int, limit: int) -> list[tuple[int, int]]:
     """Return the primary keys of the next contents, and how many bytes each takes.
 
-    Not of those that nothing refers to, because somebody has deleted logs by hand: to
-    take bytes of requests away would not make these fewer.
+    Those that nothing refers to, because somebody has deleted logs by hand, count as
+    none: to take bytes of requests away would not make these fewer.
     """
-    rows = contents().referenced().filter(pk__gt=after).order_by("pk")
-    return list(rows.values_list("pk", SIZE)[:limit])
+    rows = contents().filter(pk__gt=after).order_by("pk")
+    found = list(rows.values_list("pk", SIZE)[:limit])
+    # By their keys: asked along with the walk, PostgreSQL reads all references anew
+    # each time.
+    those = contents().filter(pk__in=[pk for pk, _ in found])
+    alone = set(those.unreferenced().values_list("pk", flat=True))
+    return [(pk, 0 if pk in alone else size) for pk, size in found]
 
 
 def database() -> str:
