@@ -403,8 +403,11 @@ class TestOrphans:
         assert delete_now().deleted == 1
         assert objects() == set(ImageContent.objects.values_list("name", flat=True))
 
-    def test_that_is_taken_for_another(self, bucket, name):
+    @pytest.mark.parametrize("suffix", ["", ".zlib"])
+    def test_that_is_taken_for_another(self, bucket, suffix):
         """Django's storages rename what they are given where a name is taken."""
+        name = key_of("ab" * 32, "image/png", suffix)
+        bucket.save(name, ContentFile(b"x"))
         renamed = bucket.save(name, ContentFile(b"y"))
         assert renamed != name
         assert f"{renamed} belongs to no image" in run()[1]
@@ -429,6 +432,23 @@ class TestOrphans:
         )
         assert not PendingDeletion.objects.exists()
         assert not run(repair=True, force=True)[2]
+        assert PendingDeletion.objects.count() == unknown
+
+    @pytest.mark.parametrize("unknown", [9, 10])
+    def test_beside_what_is_known_elsewhere(self, bucket, settings, tmp_path, unknown):
+        """Of a storage that somebody names, which may be another project's."""
+        use_bucket(settings, tmp_path, "files", "second")
+        keep(*range(100))
+        bucket = use_bucket(settings, tmp_path, "files")
+        settings.REQUEST_IMAGES_STORAGE = "second"
+        self.orphans(bucket, unknown)
+        out, errors, fails = run(repair=True, storage=[ALIAS])
+        assert f"listed {100 + unknown} objects" in out
+        assert f"orphan: {unknown}" in out
+        assert fails is (unknown == 10)
+        assert PendingDeletion.objects.count() == (0 if fails else unknown)
+        assert ("bucket: so much belongs to no image" in errors) is fails
+        assert not run(repair=True, storage=[ALIAS], force=True)[2]
         assert PendingDeletion.objects.count() == unknown
 
     @pytest.mark.parametrize(("known", "unknown"), [(1, 9), (90, 10)])
@@ -597,6 +617,18 @@ def test_a_storage_that_is_away(bucket, settings):
         "bucket: the storage cannot be read (given up after 5 failures; 3 images not "
         "looked at).\n"
     )
+
+
+def test_a_storage_that_is_away_to_the_end(bucket):
+    """It is given up although nothing more was to be read from it."""
+    keep(*range(5))
+    bucket.save(key_of("ab" * 32, "image/png"), ContentFile(b"x"))
+    bucket.hooks["open"] = raising(TimeoutError("slow"))
+    out, errors, fails = run(repair=True)
+    assert fails
+    assert "listed 0 objects" in out
+    assert "orphan: 0; unreadable: 6" in out
+    assert errors.endswith("(given up after 5 failures; 0 images not looked at).\n")
 
 
 def test_a_storage_that_hesitates(bucket):

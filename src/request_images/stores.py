@@ -27,9 +27,7 @@ DATABASE = ""
 
 # What `key_of` makes, and what Django's storages make of it where it is taken.
 _FOLDER = re.compile(r"[0-9a-f]{2}")
-_FILE = re.compile(
-    r"[0-9a-f]{64}-[0-9a-f]{8}(\.[a-z0-9]+)*(_[A-Za-z0-9]{7})?\.[a-z0-9]+"
-)
+_FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}((_[A-Za-z0-9]{7})?\.[a-z0-9]+)+")
 
 
 class Content(Protocol):

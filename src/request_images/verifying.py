@@ -98,6 +98,8 @@ def _of_contents(run: _Run) -> Iterator[Finding]:
         finding = _examine(content)
         is_away = finding is not None and finding.is_of_storage
         in_a_row[alias] = in_a_row[alias] + 1 if is_away else 0
+        if in_a_row[alias] >= FAILURES:
+            verified.given_up[alias] = 0  # also when nothing more is to be read
         right[alias] += finding is None
         if finding is None or not _contents().as_it_was(content).exists():
             continue
@@ -122,7 +124,11 @@ def _of_contents(run: _Run) -> Iterator[Finding]:
 def _is_suspicious(alias: str, wrong: int, right: int) -> bool:
     if alias != DATABASE and not right:
         return True
-    return wrong >= SUSPICIOUS and wrong > SUSPICIOUS_SHARE * (wrong + right)
+    return _is_much(wrong, wrong + right)
+
+
+def _is_much(wrong: int, of: int) -> bool:
+    return wrong >= SUSPICIOUS and wrong > SUSPICIOUS_SHARE * of
 
 
 def _mended(held: Iterable[Finding], run: _Run) -> Iterator[Finding]:
@@ -245,12 +251,13 @@ def _of_storages(run: _Run, others: Iterable[str]) -> Iterator[Finding]:
 def _of_storage(alias: str, aliases: Sequence[str], run: _Run) -> Iterator[Finding]:
     """Yield the objects of a storage that belong to no image."""
     held: list[str] = []
-    repair = run.repair
+    listed, repair = 0, run.repair
     most = None if run.force or not repair else _most_orphans(aliases)
     names = store_of(alias).names()
     try:
         while batch := list(islice(names, _BATCH)):
             run.beat()
+            listed += len(batch)
             run.verified.objects += len(batch)
             held += _orphans(alias, aliases, batch)
             if most is None:
@@ -261,6 +268,10 @@ def _of_storage(alias: str, aliases: Sequence[str], run: _Run) -> Iterator[Findi
                 repair, most = False, None
     except StorageError as error:
         yield Finding(Problem.UNREADABLE, alias, "", str(error))
+    if most is not None and _is_much(len(held), listed):
+        # What is known of other storages says nothing of this one.
+        run.verified.unknown.append(alias)
+        repair = False
     yield from _left_over(alias, held, repair=repair)
 
 
