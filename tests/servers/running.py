@@ -316,7 +316,9 @@ class Server:
         )
         headers = {"Content-Type": "image/png", "X-Request-ID": request_id}
         headers["Connection"] = "close"  # so that the answer's end is the socket's
-        connection.request("POST", path, iter([body]) if chunked else body, headers)
+        # A server that reads nothing of it may have answered, and hung up, already.
+        with suppress(BrokenPipeError):
+            connection.request("POST", path, iter([body]) if chunked else body, headers)
         return request_id, connection.getresponse()
 
     @contextmanager
