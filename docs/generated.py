@@ -18,7 +18,7 @@ from django.test.utils import override_settings
 
 from request_images.checks import check_settings
 from request_images.conf import PREFIX, Conf
-from request_images.formats import FORMATS
+from request_images.images.formats import FORMATS
 from request_images.management.commands import (
     analyze_image_contents,
     cleanup_old_images,

@@ -13,9 +13,10 @@ from django.db import connection, transaction
 from django.test import AsyncClient, TransactionTestCase
 from hypothesis import HealthCheck, settings
 
-from request_images import health, stores, summary, writing
-
-from .images import draw
+from request_images import health
+from request_images.storage import stores
+from request_images.writer import write
+from tests.image_files import draw
 
 # How long an example takes is up to the machine, and how busy it is.
 settings.register_profile(
@@ -72,7 +73,7 @@ def _waiting_for_the_disk():
 def _no_faults():
     """Fail a test that leaves a fault of ours behind; one that wants it resets."""
     health.reset()
-    writing.breaker.reset()
+    write.breaker.reset()
     stores.forget()
     yield
     faults = health.faults()
@@ -83,7 +84,7 @@ def _no_faults():
 @pytest.fixture(autouse=True)
 def _patient_statistics(monkeypatch):
     """However busy this machine is, a reader adds up all that there is."""
-    monkeypatch.setattr(summary, "BUILD_SECONDS", 60)
+    monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", 60)
 
 
 @pytest.fixture(autouse=True)

@@ -15,20 +15,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from request_images.histograms import bucket_of
-from request_images.inspection import inspect
-from request_images.measuring import VERSION
-from request_images.models import (
-    FurtherImage,
-    ImageContent,
-    RequestImage,
-    RequestLog,
-)
+from request_images.aggregation.histograms import bucket_of
+from request_images.images.inspection import inspect
+from request_images.images.measures import VERSION
+from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
+from request_images.models.cutoffs import Retention, Term
 from request_images.outcome import CaptureStatus
-from request_images.records import Record
-from request_images.terms import Retention, Term
-
-from .images import draw
+from request_images.writer.record import Record
+from tests.image_files import draw
 
 PICTURE = draw()
 

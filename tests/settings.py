@@ -21,7 +21,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "request_images",
     "solver",
-    "tests",
+    "tests.host",
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

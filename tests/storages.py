@@ -9,12 +9,11 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, storages
 from django.utils import timezone
 
-from request_images.deletion import Deletion, delete_pending
+from request_images.contents.delete import Deletion, delete_pending
 from request_images.models import ImageContent, PendingDeletion
-from request_images.stores import store_of
-from request_images.storing import save_many
-
-from .factories import unsaved_record
+from request_images.storage.stores import store_of
+from request_images.writer.rows import save_many
+from tests.factories import unsaved_record
 
 ALIAS = "bucket"
 

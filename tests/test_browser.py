@@ -21,13 +21,12 @@ from django.db import connection
 from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
+from request_images.dashboard.panels import PANELS
 from request_images.exceptions import TooManyRequests
 from request_images.models import RequestLog
-from request_images.panels import PANELS
-
-from .factories import analysed, make_image, make_superuser
-from .images import draw
-from .servers.running import PATIENCE
+from tests.factories import analysed, make_image, make_superuser
+from tests.image_files import draw
+from tests.servers.running import PATIENCE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
 axe = pytest.importorskip("axe_playwright_python", reason="axe is missing")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from django.core.checks import run_checks
 
-from request_images import encodings
 from request_images.conf import PREFIX
-
-from .test_encodings import needs_lepton
+from request_images.storage import encodings
+from tests.storage.test_encodings import needs_lepton
 
 pytestmark = pytest.mark.django_db  # some checks ask what the database can do
 

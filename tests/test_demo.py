@@ -17,8 +17,7 @@ from solver import demo, report
 from solver.barcodes import NotAnImage, read_barcodes
 from solver.management.commands import demo as command
 from solver.samples import draw_samples
-
-from .images import draw
+from tests.image_files import draw
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import tomli
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
@@ -19,7 +20,7 @@ from django.urls import reverse
 
 from request_images import models, signals
 from request_images.conf import Conf
-from request_images.formats import sniff
+from request_images.images.formats import sniff
 from request_images.models import (
     FurtherImage,
     ImageContent,
@@ -28,10 +29,9 @@ from request_images.models import (
     RequestLog,
 )
 from request_images.outcome import CaptureStatus
-
-from . import test_architecture
-from .factories import make_image
-from .images import draw
+from tests import test_architecture
+from tests.factories import make_image
+from tests.image_files import draw
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -134,7 +134,9 @@ class TestNames:
     )
     def test_command_options(self, command, generator):
         is_making = command in ("analyze_image_contents", "make_thumbnails")
-        path = "making.py" if is_making else f"management/commands/{command}.py"
+        path = (
+            "management/base.py" if is_making else f"management/commands/{command}.py"
+        )
         source = (PACKAGE / path).read_text()
         options = re.findall(r'^ +"(--[\w-]+)"', source, re.MULTILINE)
         assert options
@@ -385,23 +387,9 @@ class TestCleanup:
 class TestArchitecture:
     PAGE = "docs/architecture.md"
 
-    def test_the_floors_are_those_of_the_test(self):
-        drawing = block_with(self.PAGE, "text", " 0 | conf")
-        told = {
-            int(floor): set(re.findall(r"[\w/*]+", modules))
-            for floor, modules in re.findall(r"(?m)^ +(\d+) \| (.*)$", drawing)
-        }
-        real = {
-            floor: {
-                "management/commands/*" if name in COMMANDS else name
-                for name in names.split()
-            }
-            for floor, names in enumerate(test_architecture.FLOORS)
-        }
-        assert told == real
-
-    def test_every_module_is_told(self):
-        rows = re.findall(r"^\| `([\w/*]+)` \|", PAGES[self.PAGE], re.MULTILINE)
-        modules = set(" ".join(test_architecture.FLOORS).split())
-        assert set(rows) == modules - COMMANDS | {"management/commands/*"}
-        assert len(rows) == len(set(rows))
+    def test_the_law_is_that_of_import_linter(self):
+        """The page draws the layers in the order in which they are held."""
+        contracts = tomli.loads((ROOT / "pyproject.toml").read_text())["tool"]
+        layers = contracts["importlinter"]["contracts"][0]["layers"]
+        drawn = block_with(self.PAGE, "text", "apps | testing").splitlines()
+        assert [line.strip() for line in drawn] == layers

@@ -12,8 +12,7 @@ import threading
 import pytest
 
 from request_images import health
-
-from .test_hostile import calls_of
+from tests.images.test_inspection_hostile import calls_of
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from django.utils.translation import gettext, ngettext
 import request_images
 from request_images.models import RequestImage
 from request_images.outcome import CaptureStatus
-
-from .factories import make_image, make_superuser
+from tests.factories import make_image, make_superuser
 
 ROOT = Path(request_images.__file__).parent
 PO_FILES = sorted(ROOT.glob("locale/*/LC_MESSAGES/django.po"))

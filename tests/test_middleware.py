@@ -14,14 +14,14 @@ from django.test import AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
 from django.utils.deprecation import MiddlewareMixin
 
-from request_images import health, lifecycle, middleware, rescue, sources
-from request_images.beginning import EARLY
+from request_images import health, middleware
+from request_images.capture import lifecycle, sources, watchdog
+from request_images.capture.before_view import EARLY
+from request_images.capture.recording import recording_of
 from request_images.decorators import capture_images
 from request_images.middleware import RequestImagesMiddleware
 from request_images.models import RequestLog
-from request_images.recording import recording_of
-
-from .images import draw
+from tests.image_files import draw
 
 OURS = "request_images.middleware.RequestImagesMiddleware"
 
@@ -248,11 +248,11 @@ class TestClientGone:
     @pytest.fixture(autouse=True)
     def _own_rescue(self, monkeypatch):
         """Have a rescue that waits longer than any test."""
-        monkeypatch.setattr(rescue, "GRACE_SECONDS", 600)
-        monkeypatch.setattr(lifecycle, "_rescue", rescue.Rescue())
+        monkeypatch.setattr(watchdog, "GRACE_SECONDS", 600)
+        monkeypatch.setattr(lifecycle, "_rescue", watchdog.Rescue())
         yield
-        rescue.GRACE_SECONDS = 0.01
-        monkeypatch.setattr(rescue, "_IDLE_SECONDS", 0.0)
+        watchdog.GRACE_SECONDS = 0.01
+        monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
         lifecycle._rescue._wake.set()
         getattr(lifecycle._rescue.thread, "join", lambda: None)()
 

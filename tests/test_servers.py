@@ -10,8 +10,8 @@ import itertools
 
 import pytest
 
-from .images import draw
-from .servers.running import KINDS, PATIENCE, Database, Server, wait_for
+from tests.image_files import draw
+from tests.servers.running import KINDS, PATIENCE, Database, Server, wait_for
 
 SERVERS = [
     "gunicorn-sync",

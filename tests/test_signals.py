@@ -7,10 +7,10 @@ from django.db import DatabaseError, OperationalError
 from django.dispatch import Signal
 from django.test import Client
 
-from request_images import health, signals, storing
+from request_images import health, signals
 from request_images.models import ImageContent, RequestLog
-
-from .images import draw
+from request_images.writer import rows
+from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
 NAMES = [name for name, value in vars(signals).items() if isinstance(value, Signal)]
@@ -96,7 +96,7 @@ def test_capture_failed_without_a_row(broken, monkeypatch):
     def away(*args, **kwargs):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(storing, "save_many", away)
+    monkeypatch.setattr(rows, "save_many", away)
     assert post().status_code == 200
     assert not RequestLog.objects.exists()
     assert health.counts() == {"lost": 1}

@@ -14,13 +14,14 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 
-from request_images import ahead, analysing, drawing, health, tasking
+from request_images import health
+from request_images.contents import derivations, task_backend
+from request_images.contents.task_backend import enqueuing
 from request_images.models import ImageContent, RequestLog
-from request_images.tasking import enqueuing
-
-from .factories import make_content, make_image
-from .images import draw
-from .servers.running import ROOT, Database
+from request_images.writer import enqueue as writer_enqueue
+from tests.factories import make_content, make_image
+from tests.image_files import draw
+from tests.servers.running import ROOT, Database
 
 HAS_TASKS = django.VERSION >= (6, 0) or find_spec("django_tasks") is not None
 needs_tasks = pytest.mark.skipif(not HAS_TASKS, reason="django-tasks is not there")
@@ -38,7 +39,7 @@ def backend(settings):
 
     def choose(path):
         settings.TASKS = {"default": {"BACKEND": path}}
-        return tasking.tasks_api().task_backends["default"]
+        return task_backend.tasks_api().task_backends["default"]
 
     return choose
 
@@ -89,7 +90,7 @@ class TestEnqueue:
         """A backend that runs a task where it is enqueued would decode in a capture."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        monkeypatch.setattr(drawing, "make_thumbnail", None)
+        monkeypatch.setattr(derivations, "make_thumbnail", None)
         post(client)
         assert ImageContent.objects.get().thumbnail_tries == 0
 
@@ -139,8 +140,8 @@ class TestEnqueue:
         """And nothing is raised."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         image = make_image()
-        monkeypatch.setattr(ahead, "why_no_worker", lambda: 1 / 0)
-        ahead.enqueue_tasks(image.log, image)
+        monkeypatch.setattr(writer_enqueue, "why_no_worker", lambda: 1 / 0)
+        writer_enqueue.enqueue_tasks(image.log, image)
         assert health.faults() == {"thumbnail task:ZeroDivisionError": 1}
         health.reset()
 
@@ -245,7 +246,7 @@ class TestAnalysis:
         """A backend that runs a task where it is enqueued would do it in a capture."""
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        monkeypatch.setattr(analysing, "measure", None)
+        monkeypatch.setattr(derivations, "measure", None)
         post(client)
         assert ImageContent.objects.get().analysis_tries == 0
 
@@ -304,8 +305,8 @@ class TestCheck:
         settings.REQUEST_IMAGES_COMPRESSION = "task"
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        drawing, compression, analysis = self.found(settings)
-        assert drawing.msg.startswith("REQUEST_IMAGES_THUMBNAILS is 'task'")
+        thumbnails, compression, analysis = self.found(settings)
+        assert thumbnails.msg.startswith("REQUEST_IMAGES_THUMBNAILS is 'task'")
         assert "compress_image_contents only" in compression.msg
         assert "analyze_image_contents only" in analysis.msg
 
@@ -323,9 +324,9 @@ class TestCheck:
         def missing(name):
             raise ImportError(name)
 
-        monkeypatch.setattr(tasking, "import_module", missing)
+        monkeypatch.setattr(task_backend, "import_module", missing)
         with pytest.raises(ImproperlyConfigured, match="pip install"):
-            tasking.tasks_api()
+            task_backend.tasks_api()
         [message] = self.found(settings)
         assert "pip install 'django-request-images[tasks]'" in message.msg
 
@@ -351,7 +352,7 @@ CAPTURE = """
 import django
 django.setup()
 from django.test import Client
-from tests.images import draw
+from tests.image_files import draw
 from request_images import health
 for seed in (0, 1, 0):
     answer = Client().post("/plain/", draw(seed=seed), content_type="image/png")

@@ -41,7 +41,7 @@ def codes_of(name):
     return set(re.findall(r"(?<=_)(?:[WTR]\d{1,2}|WRAP\d+|HOSTILE\d+)(?=_)", name))
 
 
-NAMES = {name for path in TESTS.glob("test_*.py") for name in collected(path)}
+NAMES = {name for path in TESTS.rglob("test_*.py") for name in collected(path)}
 
 
 def test_every_trap_is_on_the_page():

@@ -17,8 +17,8 @@ from collections import Counter
 
 import pytest
 
-from .servers.running import ROOT, Database
-from .servers.stress import WORKED
+from tests.servers.running import ROOT, Database
+from tests.servers.stress import WORKED
 
 SECONDS = float(os.environ.get("STRESS_SECONDS", "4"))
 KILLS = int(os.environ.get("KILLS", "2"))

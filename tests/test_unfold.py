@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .factories import add_further, make_image, make_superuser
+from tests.factories import add_further, make_image, make_superuser
 
 pytestmark = pytest.mark.django_db
 APP = "/admin/request_images"

@@ -11,12 +11,12 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from django.urls import reverse
 
-from request_images import health, live, views
+from request_images import health, views
 from request_images.exceptions import TooManyRequests
+from request_images.query.fields import CRITERIA
+from request_images.statistics import live
 from request_images.views import image_performance_stats
-from request_images.vocabulary import CRITERIA
-
-from .factories import (
+from tests.factories import (
     PICTURE,
     capture_queries,
     loading_bytes,
@@ -25,7 +25,7 @@ from .factories import (
     make_superuser,
     make_user,
 )
-from .images import draw
+from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
 URL = "/api/usage/image-performance-stats"

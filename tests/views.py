@@ -43,8 +43,7 @@ from rest_framework.viewsets import ViewSet
 from request_images.decorators import capture_images
 from request_images.mixins import CaptureImagesMixin
 from request_images.outcome import annotate
-
-from .models import Note
+from tests.host.models import Note
 
 
 class Boom(Exception):

@@ -31,7 +31,7 @@ def storing(folder: str, alias: str | None) -> Iterator[None]:
 
 def request_with(data: bytes) -> tuple[RequestLog, RequestImage]:
     """Return the unsaved rows of a request that brings an image."""
-    from request_images.inspection import inspect
+    from request_images.images.inspection import inspect
     from request_images.models import RequestImage, RequestLog
 
     info = inspect(data)
@@ -57,8 +57,9 @@ def request_with(data: bytes) -> tuple[RequestLog, RequestImage]:
 
 def capture(data: bytes) -> int:
     """Record a request that brings an image, and return its content's key."""
-    from request_images.storing import save
+    from request_images.writer.record import Record
+    from request_images.writer.rows import save_many
 
     log, image = request_with(data)
-    save(log, image, data)
+    save_many([Record(log, image, data)])
     return int(image.content_id or 0)

@@ -75,7 +75,8 @@ def fill(rows: int) -> None:
 def write() -> None:
     """Record requests, and how long each write took."""
     from request_images.models import RequestImage, RequestLog
-    from request_images.storing import save
+    from request_images.writer.record import Record
+    from request_images.writer.rows import save_many
 
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set())).start()
@@ -101,17 +102,17 @@ def write() -> None:
             mime_type="image/jpeg",
         )
         started = time.perf_counter()
-        save(log, image, data)
+        save_many([Record(log, image, data)])
         took.append((time.perf_counter() - started) * 1000)
     sys.stdout.write(json.dumps(took))
 
 
 def clean() -> None:
     """Clean up, and tell how long it took and how much memory."""
-    from request_images.leasing import lease
+    from request_images.cleanup.retention import clean
     from request_images.models import RequestLog
-    from request_images.retention import clean
-    from request_images.terms import Retention
+    from request_images.models.cutoffs import Retention
+    from request_images.models.leases import lease
 
     RequestLog.objects.first()  # what is imported and opened once is no part of it
     before = _peak_mb()

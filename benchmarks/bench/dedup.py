@@ -87,9 +87,10 @@ def _round(store: str, size_kb: int, files: Path | None) -> Round:
 
 
 def _ours(log: RequestLog, image: RequestImage, data: bytes) -> None:
-    from request_images.storing import save
+    from request_images.writer.record import Record
+    from request_images.writer.rows import save_many
 
-    save(log, image, data)
+    save_many([Record(log, image, data)])
 
 
 def _floor(

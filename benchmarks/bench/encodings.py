@@ -57,7 +57,7 @@ def stores(folder: str) -> list[dict[str, Any]]:
 
 
 def _round(store: str, name: str, images: list[bytes]) -> Round:
-    from request_images.compressing import compress
+    from request_images.contents.compress import compress
     from request_images.models import ImageContent
 
     pks: list[int] = []
@@ -114,7 +114,7 @@ def _bitmap(number: int) -> bytes:
 
 def saved(folder: str) -> dict[str, Any]:
     """Return what the images of a folder take: received, once each, compressed."""
-    from request_images.compressing import Run, compress_all
+    from request_images.contents.compress import Run, compress_all
     from request_images.models import ImageContent
 
     received: list[int] = []
@@ -143,7 +143,7 @@ def saved(folder: str) -> dict[str, Any]:
 
 
 def _images_in(folder: Path) -> Iterator[bytes]:
-    from request_images.formats import HEAD_SIZE, sniff
+    from request_images.images.formats import HEAD_SIZE, sniff
 
     for path in sorted(folder.rglob("*")):
         if path.is_file():

@@ -122,10 +122,10 @@ def fill(rows: int) -> None:
 
 def measure() -> None:
     """Add up all hours, and time what a page and the JSON endpoint ask for."""
-    from request_images import rollups
-    from request_images.facets import Facet
-    from request_images.periods import Period
-    from request_images.summary import summarize
+    from request_images.aggregation.facets import Facet
+    from request_images.aggregation.periods import Period
+    from request_images.statistics import rollups
+    from request_images.statistics.summarize import summarize
 
     found: dict[str, Any] = {"parts": {}}
     period = Period.last_days(DAYS)

@@ -14,7 +14,9 @@ class RequestImagesAppConfig(AppConfig):
 
     def ready(self) -> None:
         """Load the defaults before anything overrides them, and wire up."""
-        from . import ahead, checks, conf, recording, signals  # noqa: F401  # to load
+        from . import checks, conf, signals  # noqa: F401  # to load
+        from .capture import recording
+        from .writer import enqueue
 
         got_request_exception.connect(
             recording.note_request_exception,
@@ -22,5 +24,5 @@ class RequestImagesAppConfig(AppConfig):
         )
         for signal in (signals.image_saved, signals.image_skipped):
             signal.connect(
-                ahead.enqueue_tasks, dispatch_uid="request_images.enqueue_tasks"
+                enqueue.enqueue_tasks, dispatch_uid="request_images.enqueue_tasks"
             )

@@ -13,10 +13,11 @@ from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
 
+from request_images.contents.task_backend import why_no_worker
+from request_images.images.formats import FORMATS
+from request_images.storage.encodings import ENCODINGS
+
 from .conf import PREFIX, Conf, Setting
-from .encodings import ENCODINGS
-from .formats import FORMATS
-from .tasking import why_no_worker
 
 
 @register(Tags.compatibility)

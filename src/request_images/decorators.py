@@ -10,9 +10,9 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction
 
-from .beginning import Images, Options
-from .recording import OPTIONS, Recording, begin
-from .sources import SourceSpec
+from request_images.capture.options import Images, Options
+from request_images.capture.recording import OPTIONS, Recording, begin
+from request_images.capture.sources import SourceSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")

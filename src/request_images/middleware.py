@@ -15,10 +15,12 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from .beginning import Options, begin_early, forget_beginning
+from request_images.capture.before_view import begin_early, forget_beginning
+from request_images.capture.options import Options
+from request_images.capture.recording import OPTIONS, recording_of
+
 from .conf import conf
 from .health import report
-from .recording import OPTIONS, recording_of
 
 Response = HttpResponseBase | Awaitable[HttpResponseBase]
 

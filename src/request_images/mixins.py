@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .beginning import Images, Options
+from request_images.capture.options import Images, Options
+from request_images.capture.recording import begin, recording_of
+from request_images.capture.sources import SourceSpec
+
 from .decorators import call_recorded
-from .recording import begin, recording_of
-from .sources import SourceSpec
 
 
 class CaptureImagesMixin:

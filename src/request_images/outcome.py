@@ -125,3 +125,21 @@ def opt_out(request: object) -> None:
 def is_opted_out(request: object) -> bool:
     """Tell whether `opt_out` was called for this request."""
     return getattr(request, _OPTED_OUT, False)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to become of an image.
+
+    Attributes:
+        status: ``STORED`` to keep it, else why not.
+        detail: The reason in words; empty when the status says it all.
+    """
+
+    status: CaptureStatus
+    detail: str = ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the bytes are to be kept."""
+        return self.status == CaptureStatus.STORED

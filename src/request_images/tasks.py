@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import compressing
-from .analysing import ANALYSIS
+from request_images.contents.derivations import ANALYSIS, THUMBNAIL
+from request_images.contents.derive import Derivation, Fate, try_to_derive
+from request_images.contents.task_backend import is_enqueuing, tasks_api
+
 from .conf import conf
-from .deriving import Derivation, Fate, try_to_derive
-from .drawing import THUMBNAIL
-from .tasking import is_enqueuing, tasks_api
+from .contents import compress
 
 _task: Callable[[Callable[..., str]], Any] = tasks_api().task()
 
@@ -63,8 +63,8 @@ def compress_content(content_pk: int) -> str:
         django.db.Error: The database did.
     """
     if is_enqueuing():
-        return compressing.Fate.SKIPPED.value
-    return compressing.compress(content_pk, conf.ENCODINGS).value
+        return compress.Fate.SKIPPED.value
+    return compress.compress(content_pk, conf.ENCODINGS).value
 
 
 def _derive(what: Derivation, content_pk: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from . import lifecycle
-from .writing import backlog
+from request_images.writer.write import backlog
+
+from .capture import lifecycle
 
 
 def flush(timeout: float = 10.0) -> None:

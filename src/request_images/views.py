@@ -13,17 +13,21 @@ from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from . import health, monitoring, stats
-from .criteria import DEFAULT_DAYS, Criteria
+from request_images.aggregation.facets import Facet
+from request_images.aggregation.periods import Period, midnight
+from request_images.db.transactions import without_transaction
+from request_images.models.querysets import RequestLogQuerySet
+from request_images.query.criteria import DEFAULT_DAYS, Criteria
+from request_images.query.fields import PERIOD
+from request_images.statistics.live import stored_by
+from request_images.statistics.summarize import summarize, summarize_all, summarize_rows
+from request_images.statistics.summary import Summary
+
+from . import health
+from .dashboard import health as dashboard_health
 from .exceptions import TooManyRequests
-from .facets import Facet
-from .limits import without_transaction
-from .live import stored_by
 from .models import RequestLog
-from .periods import Period, midnight
-from .querysets import RequestLogQuerySet
-from .summary import Summary, summarize, summarize_all, summarize_rows
-from .vocabulary import PERIOD
+from .statistics import groups as statistics_groups
 
 TREND_DAYS = 7
 TREND_HOURS = 24
@@ -106,7 +110,7 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
 def _health(last_hours: Summary) -> dict[str, Any]:
     groups = last_hours.by(Facet.CAPTURE_STATUS)
     counted = {each.key["capture_status"]: each.request_count for each in groups}
-    vitals = monitoring.look(TREND_HOURS, counted=counted)
+    vitals = dashboard_health.look(TREND_HOURS, counted=counted)
     return asdict(vitals) | {"process": asdict(health.of_process())}
 
 
@@ -125,10 +129,10 @@ def _storage(
     return {"received": summary.received_bytes(), "stored": stored}
 
 
-def _list(groups: Iterable[stats.Group]) -> list[dict[str, Any]]:
+def _list(groups: Iterable[statistics_groups.Group]) -> list[dict[str, Any]]:
     return [_flat(group) for group in groups]
 
 
-def _flat(group: stats.Group) -> dict[str, Any]:
+def _flat(group: statistics_groups.Group) -> dict[str, Any]:
     values = asdict(group)
     return {**values.pop("key"), **values}

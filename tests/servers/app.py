@@ -9,12 +9,11 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.test import RequestFactory
 
-from request_images import lifecycle, rescue
+from request_images.capture import lifecycle, watchdog
 from request_images.signals import image_saved
+from tests.servers import signs
 
-from . import signs
-
-rescue.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
+watchdog.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
 asgi = get_asgi_application()
 django_wsgi = get_wsgi_application()
 watch = lifecycle.RequestEnd.__init__

@@ -12,12 +12,12 @@ from collections import Counter
 
 import django
 
-from .stress import BUCKET, left, record
+from tests.servers.stress import BUCKET, left, record
 
 
 def erase_all(until: float) -> Counter[str]:
     """Erase all there is, pinned or not."""
-    from request_images.erasing import erase
+    from request_images.erasure import erase
     from request_images.models import RequestLog
 
     tally = Counter[str]()
@@ -30,7 +30,7 @@ def erase_all(until: float) -> Counter[str]:
 
 def race(seconds: float) -> dict[str, int]:
     """Let two record and two erase for a while."""
-    from .forking import Child
+    from tests.servers.forking import Child
 
     until = time.monotonic() + seconds
     children = [

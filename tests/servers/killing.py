@@ -77,7 +77,7 @@ class Killed:
 def fill(days_old: int = 0, fmt: str = "PNG") -> None:
     """Write requests with images, some in the database and some in the bucket."""
     from request_images.models import RequestLog
-    from request_images.storing import save_many
+    from request_images.writer.rows import save_many
     from tests.factories import unsaved_record
 
     settings.REQUEST_IMAGES_SPOOL_DIR = None
@@ -126,7 +126,7 @@ def fill_compressible() -> None:
 
 def fill_compressed() -> None:
     """Write what is kept in a smaller form already."""
-    from .forking import command
+    from tests.servers.forking import command
 
     fill(fmt="BMP")
     assert command("compress_image_contents")["failure"] == ""
@@ -162,7 +162,7 @@ def left_to_analyse() -> int:
 def damage() -> None:
     """Lose some objects, change some, and leave some that belong to nobody."""
     from request_images.models import ImageContent
-    from request_images.stores import key_of
+    from request_images.storage.stores import key_of
 
     fill()
     bucket = Path(settings.STORAGES[BUCKET]["OPTIONS"]["location"])
@@ -180,14 +180,14 @@ def damage() -> None:
 
 def left_to_repair() -> int:
     """Count what a verification finds."""
-    from .forking import command
+    from tests.servers.forking import command
 
     return len(command("verify_image_contents")["errors"].splitlines())
 
 
 def spool() -> None:
     """Put requests into the spool folder."""
-    from request_images.spooling import set_aside
+    from request_images.writer.spool.spooling import set_aside
     from tests.factories import unsaved_record
 
     settings.REQUEST_IMAGES_SPOOL_DIR = spool_folder()
@@ -208,7 +208,7 @@ def spool_folder() -> str:
 def left_in_the_folder() -> int:
     """Count what waits, what is bad, and what was written twice or never."""
     from request_images.models import RequestLog
-    from request_images.spooling import spooled as folder
+    from request_images.writer.spool.spooling import spooled as folder
 
     contents = folder()
     written = RequestLog.objects.values("request_id").distinct().count()
@@ -255,7 +255,7 @@ COMMANDS = {
 
 def kill(killed: Killed, kills: int) -> dict[str, int]:
     """Kill one command so many times, and let it end in the end."""
-    from .forking import Child, command
+    from tests.servers.forking import Child, command
 
     empty()
     killed.prepare()
@@ -284,8 +284,8 @@ def kill(killed: Killed, kills: int) -> dict[str, int]:
 
 def look(killed: Killed, tally: Counter[str]) -> None:
     """Count what must not be, and what a verification finds."""
-    from .forking import command
-    from .stress import left
+    from tests.servers.forking import command
+    from tests.servers.stress import left
 
     counts = left()
     tally["broken"] += sum(counts[name] for name in NEVER)
@@ -323,9 +323,9 @@ def pass_time() -> None:
 
 def unnamed_objects() -> int:
     """Delete what is on the list; return how many objects too many there are."""
-    from request_images.deletion import delete_pending
+    from request_images.contents.delete import delete_pending
     from request_images.models import ImageContent, PendingDeletion
-    from request_images.stores import store_of
+    from request_images.storage.stores import store_of
 
     PendingDeletion.objects.update(due_at=timezone.now())
     delete_pending()

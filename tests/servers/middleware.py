@@ -5,7 +5,7 @@ import asyncio
 from django.http import HttpResponse
 from django.utils.decorators import async_only_middleware
 
-from . import signs
+from tests.servers import signs
 
 
 @async_only_middleware

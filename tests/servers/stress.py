@@ -46,7 +46,7 @@ def record(until: float, storage: str | None) -> Counter[str]:
     from django.core.wsgi import get_wsgi_application
 
     from request_images import health
-    from tests.images import draw
+    from tests.image_files import draw
 
     settings.REQUEST_IMAGES_STORAGE = storage
     handler, tally = get_wsgi_application(), Counter[str]()
@@ -109,7 +109,7 @@ def _add_deleted(tally: Counter[str], said: str) -> None:
 
 def erase(until: float) -> Counter[str]:
     """Take single requests away with all that is theirs, as somebody may demand."""
-    from request_images.erasing import erase
+    from request_images.erasure import erase
     from request_images.models import RequestLog
 
     tally = Counter[str]()
@@ -165,7 +165,7 @@ def verify(until: float) -> Counter[str]:
 
 
 def _run(tally: Counter[str], name: str, *options: str) -> str:
-    from .forking import command
+    from tests.servers.forking import command
 
     done = command(name, *options)
     tally[f"runs_{name}"] += 1
@@ -190,13 +190,13 @@ def child(work: Callable[..., Counter[str]], *given: object) -> Counter[str]:
 
 def shorten_days() -> None:
     """Let the days of all settings last a moment."""
-    from request_images import terms
+    from request_images.models import cutoffs
 
     def days_ago(days: int | None) -> Any:
         seconds = 0.0 if days is None else days * DAY_SECONDS
         return None if days is None else timezone.now() - timedelta(seconds=seconds)
 
-    terms.days_ago = days_ago
+    cutoffs.days_ago = days_ago
 
 
 def stress(seconds: float) -> dict[str, int]:
@@ -214,7 +214,7 @@ def stress(seconds: float) -> dict[str, int]:
 
 def let_loose(seconds: float) -> Counter[str]:
     """Let all of them work for a while, and add up what they did."""
-    from .forking import Child
+    from tests.servers.forking import Child
 
     until = time.monotonic() + seconds
     children = [
@@ -248,7 +248,7 @@ def left() -> dict[str, int]:
         RequestImage,
         RequestLog,
     )
-    from request_images.stores import store_of
+    from request_images.storage.stores import store_of
 
     connection.check_constraints()
     logs, images = RequestLog.objects.order_by(), RequestImage.objects.order_by()
@@ -283,11 +283,10 @@ def left() -> dict[str, int]:
 
 def nothing_left(tally: Counter[str]) -> dict[str, int]:
     """Delete what is pending, verify, and then let everything go."""
-    from request_images.deletion import delete_pending
+    from request_images.contents.delete import delete_pending
     from request_images.models import ImageContent, PendingDeletion, RequestLog
-    from request_images.stores import store_of
-
-    from .forking import command
+    from request_images.storage.stores import store_of
+    from tests.servers.forking import command
 
     def delete() -> set[str]:
         PendingDeletion.objects.update(due_at=timezone.now())

@@ -8,8 +8,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from request_images.decorators import capture_images
-
-from . import signs
+from tests.servers import signs
 
 
 class Boom(Exception):

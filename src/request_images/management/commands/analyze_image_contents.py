@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from request_images.analysing import ANALYSIS
-from request_images.making import MakingCommand
+from request_images.contents.derivations import ANALYSIS
+from request_images.management.base import MakingCommand
 
 
 class Command(MakingCommand):

@@ -9,17 +9,21 @@ from typing import Any, TypeVar
 from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
-from request_images.alone import AloneCommand
-from request_images.arguments import batch_size, positive, refuse_nothing
+from request_images.cleanup.report import Cleaned, Reason, Report
+from request_images.cleanup.retention import clean, preview
 from request_images.conf import conf
-from request_images.deletion import delete_pending
+from request_images.contents.delete import delete_pending
 from request_images.exceptions import RetentionError
-from request_images.leasing import Held, lease
-from request_images.reckoning import Cleaned, Reason, Report
-from request_images.retention import clean, preview
-from request_images.rollups import forget, refresh
-from request_images.sums import kept_since, outlived
-from request_images.terms import Retention
+from request_images.management.base import (
+    AloneCommand,
+    batch_size,
+    positive,
+    refuse_nothing,
+)
+from request_images.models.cutoffs import Retention
+from request_images.models.leases import Held, lease
+from request_images.statistics.reader import kept_since, outlived
+from request_images.statistics.rollups import forget, refresh
 
 T = TypeVar("T")
 _WENT = {

@@ -9,9 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
-from request_images.alone import AloneCommand
-from request_images.arguments import batch_size, positive, refuse_nothing
-from request_images.compressing import (
+from request_images.conf import conf
+from request_images.contents.compress import (
     Compressed,
     Run,
     compress_all,
@@ -19,12 +18,17 @@ from request_images.compressing import (
     compressible,
     decompress_all,
 )
-from request_images.conf import conf
-from request_images.encodings import ENCODINGS
 from request_images.exceptions import StorageError
-from request_images.leasing import lease
+from request_images.management.base import (
+    AloneCommand,
+    Progress,
+    batch_size,
+    positive,
+    refuse_nothing,
+)
 from request_images.models import ImageContent
-from request_images.progress import Progress
+from request_images.models.leases import lease
+from request_images.storage.encodings import ENCODINGS
 
 
 class Command(AloneCommand):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from request_images.drawing import THUMBNAIL
-from request_images.making import MakingCommand
+from request_images.contents.derivations import THUMBNAIL
+from request_images.management.base import MakingCommand
 
 
 class Command(MakingCommand):
-    """Says what was made; `request_images.drawing` makes it."""
+    """Says what was made; `request_images.contents.derive` makes it."""
 
     help = (
         "Makes the thumbnails that nobody has looked at yet, the newest first. It may "

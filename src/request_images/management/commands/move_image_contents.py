@@ -9,15 +9,18 @@ from django.core.files.storage import storages
 from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
-from request_images.alone import AloneCommand
-from request_images.arguments import batch_size, refuse_nothing
 from request_images.checks import public_root
+from request_images.contents.move import Moved, move, preview
 from request_images.exceptions import StorageError
-from request_images.leasing import Held, lease
+from request_images.management.base import (
+    AloneCommand,
+    Progress,
+    batch_size,
+    refuse_nothing,
+)
 from request_images.models import ImageContent
-from request_images.moving import Moved, move, preview
-from request_images.progress import Progress
-from request_images.stores import DATABASE
+from request_images.models.leases import Held, lease
+from request_images.storage.stores import DATABASE
 
 _DATABASE_NAME = "database"
 

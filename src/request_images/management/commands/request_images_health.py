@@ -12,8 +12,14 @@ from django.core.management.base import BaseCommand, CommandParser, no_translati
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.timesince import timesince
 
-from request_images.arguments import whole_number
-from request_images.monitoring import DEFAULT_HOURS, MAX_HOURS, Limits, Vitals, look
+from request_images.dashboard.health import (
+    DEFAULT_HOURS,
+    MAX_HOURS,
+    Limits,
+    Vitals,
+    look,
+)
+from request_images.management.base import whole_number
 
 _hours = whole_number(1, MAX_HOURS)
 _count = whole_number(0)

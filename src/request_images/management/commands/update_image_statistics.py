@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from request_images.rollups import Progress, mark_all, update
+from request_images.statistics.rollups import Progress, mark_all, update
 
 
 class Command(BaseCommand):

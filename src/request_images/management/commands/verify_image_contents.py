@@ -7,12 +7,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from request_images.alone import AloneCommand
+from request_images.contents.verify import Finding, Problem, Verified, verify
 from request_images.exceptions import StorageError
-from request_images.findings import Finding, Problem, Verified
-from request_images.leasing import lease
-from request_images.stores import store_of
-from request_images.verifying import verify
+from request_images.management.base import AloneCommand
+from request_images.models.leases import lease
+from request_images.storage.stores import store_of
 
 _SENTENCES = {
     Problem.MISSING: "is missing",

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from request_images.conf import conf
-from request_images.spooling import spooled, write_spooled
+from request_images.writer.spool.spooling import spooled, write_spooled
 
 
 class Command(BaseCommand):

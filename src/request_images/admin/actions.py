@@ -1,0 +1,71 @@
+"""What may be done to rows in the admin's lists: keeping them from cleanup."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from request_images.cleanup import pins
+from request_images.models import RequestLog
+
+if TYPE_CHECKING:
+    AnyAdmin = admin.ModelAdmin[Any]
+else:  # only mixed into one
+    AnyAdmin = object
+
+_AT_ONCE = 500
+PERMISSION = "request_images.change_requestlog"
+
+
+class PinActions(AnyAdmin):
+    """Pins and unpins the requests of the chosen rows; each is told in the history."""
+
+    actions = ("pin", "unpin")
+    log_field = "pk"
+    """The field of a row that has its log's primary key."""
+
+    def has_pin_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change request logs may pin them; all else is never changed."""
+        return bool(request.user.has_perm(PERMISSION))
+
+    @admin.action(permissions=["pin"], description=_("Keep from cleanup (pin)"))
+    def pin(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Pin the requests of some rows."""
+        pinned = pins.pin(self._log_pks(queryset))
+        text = ngettext(
+            "%(count)d request was pinned.",
+            "%(count)d requests were pinned.",
+            len(pinned),
+        )
+        self._tell(request, pinned, gettext("Pinned."), text)
+
+    @admin.action(permissions=["pin"], description=_("Leave to cleanup (unpin)"))
+    def unpin(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Unpin the requests of some rows."""
+        unpinned = pins.unpin(self._log_pks(queryset))
+        text = ngettext(
+            "%(count)d request was unpinned.",
+            "%(count)d requests were unpinned.",
+            len(unpinned),
+        )
+        self._tell(request, unpinned, gettext("Unpinned."), text)
+
+    def _log_pks(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.order_by().values_list(self.log_field, flat=True)
+
+    def _tell(
+        self, request: HttpRequest, logs: list[RequestLog], change: str, text: str
+    ) -> None:
+        # Not `log_change`, which is one statement for each of maybe thousands.
+        user: Any = request.user
+        rest = iter(logs)
+        while some := list(islice(rest, _AT_ONCE)):
+            LogEntry.objects.log_actions(user.pk, some, CHANGE, change)
+        self.message_user(request, text % {"count": len(logs)}, messages.SUCCESS)

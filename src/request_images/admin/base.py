@@ -1,0 +1,130 @@
+"""What all our pages in the admin have in common: they are read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth import get_permission_codename
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from request_images.models import ReceivedImage
+
+from . import display
+
+if TYPE_CHECKING:
+    AnyAdmin = admin.ModelAdmin[Any]
+else:  # Django 6.1's ModelAdmin cannot be subscripted at run time
+    AnyAdmin = admin.ModelAdmin
+
+ORIGINALS = "request_images.view_image_content"
+IMAGES = "request_images.view_requestimage"
+LOGS = "request_images.view_requestlog"
+ACCESSES = "request_images.view_originalaccess"
+NEEDS_PERMISSION = {"picture": IMAGES, "request": LOGS}
+
+Tool = tuple[str, str]
+"""A link at the top of a page: its text and its URL."""
+
+
+class ReadOnlyAdmin(AnyAdmin):
+    """Rows that are looked at: only recording writes them and only cleanup deletes."""
+
+    class Media:
+        css: ClassVar[dict[str, tuple[str, ...]]] = {
+            "all": ("request_images/admin.css",)
+        }
+
+    change_list_template = "request_images/admin/list.html"
+    date_hierarchy = "created_at"
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only who may view does; Django would let in whoever may change."""
+        name = get_permission_codename("view", self.opts)
+        return request.user.has_perm(f"{self.opts.app_label}.{name}")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes: an image's bytes may be another request's too."""
+        return False
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Leave out the dates where the database cannot count them."""
+        changelist = super().get_changelist_instance(request)
+        if not _knows_local_days(connections[changelist.queryset.db]):
+            changelist.date_hierarchy = None
+        return changelist
+
+    def tools(self, request: HttpRequest) -> Iterable[Tool]:
+        """Return the links above the list."""
+        return ()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """List, with links above it."""
+        given = request.GET.copy()
+        for name in list(given):
+            if "\0" in name + "".join(given.getlist(name)):  # PostgreSQL looks for none
+                del given[name]
+                text = gettext("there is a NUL character in it")
+                messages.warning(request, f"{name}: {text}")
+        request.GET = given  # type: ignore[assignment]  # it is as good when mutable
+        context = {"tools": self.tools(request)}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def url_of(self, page: str, *args: int) -> str:
+        """Return the URL of one of our pages in this admin site."""
+        name = f"admin:request_images_{page}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
+
+    def thumbnail_of(self, image: ReceivedImage) -> SafeString | str:
+        """Return the HTML of an image's thumbnail by its URL, or why there is none."""
+        if image.content_id is None or image.is_expired:
+            return gettext("no picture")
+        width, height = display.thumbnail_size(image)
+        context = {
+            "width": width,
+            "height": height,
+            "url": self.url_of(f"{image._meta.model_name}_thumbnail", image.pk),
+            "alternative": display.alternative(image),
+        }
+        return render_to_string("request_images/admin/thumbnail.html", context)
+
+
+def permitted(names: tuple[str, ...], request: HttpRequest) -> tuple[str, ...]:
+    """Return those of some columns or fields that somebody may see.
+
+    To others they would be a broken picture and a link that is refused.
+    """
+    refused = {
+        name
+        for name, permission in NEEDS_PERMISSION.items()
+        if not request.user.has_perm(permission)
+    }
+    return tuple(name for name in names if name not in refused)
+
+
+def _knows_local_days(connection: BaseDatabaseWrapper) -> bool:
+    # MySQL and MariaDB convert to no other time zone before their tables are loaded,
+    # and then answer NULL, which Django takes for an error.
+    as_stored = connection.timezone_name == timezone.get_current_timezone_name()
+    return as_stored or connection.features.has_zoneinfo_database

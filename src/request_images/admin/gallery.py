@@ -1,0 +1,289 @@
+"""The gallery, and the page of one picture with its way back into the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.formats import number_format
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+
+from request_images.capture.sources import parse
+from request_images.conf import conf
+from request_images.exceptions import SourceError, TooManyRequests
+from request_images.gallery import form
+from request_images.gallery.gallery import PRESETS, Gallery, Page, Section
+from request_images.gallery.rank import size_of, standing_of
+from request_images.models import RequestImage, RequestLog
+from request_images.query import labels
+from request_images.query.criteria import Criteria
+from request_images.query.paging import MANY
+
+from . import display
+from .base import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
+from .curl import curl_command
+from .responses import file_name
+
+_SAME = 12  # how many requests with the same image its page lists
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the gallery, ready to be shown."""
+
+    url: str
+    picture: SafeString | str
+    status: str
+    is_failed: bool
+    facts: Sequence[str]
+    note: str
+
+
+class GalleryPages(ReadOnlyAdmin):
+    """Shows request images as pictures, many of them or one."""
+
+    change_form_template = "request_images/admin/picture.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the gallery."""
+        view = self.admin_site.admin_view(self.gallery_view)
+        name = "request_images_requestimage_gallery"
+        return [path("gallery/", view, name=name), *super().get_urls()]
+
+    def gallery_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Show pictures to whoever may see the list."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        gallery = Gallery(request.GET)
+        page, count, is_too_many = Page([]), "", False
+        try:
+            page = gallery.page()
+            count = "" if gallery.group else _counted(gallery.walk.count)
+        except TooManyRequests:
+            is_too_many = True
+        is_empty = not any(section.images for section in page.sections)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Gallery"),
+            "opts": self.opts,
+            "media": self.media,
+            "gallery": gallery,
+            "chips": gallery.criteria.chips(sort=gallery.own_sort, group=gallery.group),
+            "presets": self._presets(gallery),
+            "form": form.fields_of(gallery, page),
+            "sections": [
+                {"section": s, "tiles": self._tiles(gallery, s), "more": self._more(s)}
+                for s in page.sections
+            ],
+            "page": page,
+            "many": MANY,
+            "count": count,
+            "before_url": page.before and gallery.query(before=page.before.pk),
+            "behind_url": page.behind and gallery.query(at=page.behind.pk),
+            "first_url": page.before and gallery.query(),
+            "tools": self._gallery_tools(request, gallery),
+            "is_empty": is_empty,
+            "requests_url": self._requests_url(request, gallery),
+            "is_too_many": is_too_many,
+            "periods": [] if not is_too_many else form.periods_of(gallery),
+            "is_enabled": conf.ENABLED,
+            "has_any": not is_empty or RequestImage.objects.exists(),
+        }
+        return TemplateResponse(request, "request_images/admin/gallery.html", context)
+
+    def _presets(self, gallery: Gallery) -> list[dict[str, Any]]:
+        # What a preset is about replaces what was chosen of it; the rest stays.
+        rest = gallery.criteria.without("outcome")
+        presets = []
+        for label, parameters in PRESETS.values():
+            own = dict(parameters)
+            outcome = own.pop("outcome", None)
+            criteria = rest.having(outcome=outcome) if outcome else rest
+            is_current = (
+                own.get("sort", "") == gallery.own_sort
+                and own.get("group", "") == gallery.group
+                and outcome == gallery.criteria.texts.get("outcome")
+            )
+            query = criteria.query(**own)
+            presets.append({"label": label, "query": query, "is_current": is_current})
+        return presets
+
+    def _gallery_tools(
+        self, request: HttpRequest, gallery: Gallery
+    ) -> Iterable[tuple[str, str]]:
+        query = gallery.criteria.query()
+        yield gettext("List"), self.url_of("requestimage_changelist") + query
+        if request.user.has_perm(LOGS):
+            yield gettext("Dashboard"), self.url_of("requestlog_dashboard") + query
+            yield gettext("CSV"), self.url_of("requestlog_csv") + query
+
+    def _requests_url(self, request: HttpRequest, gallery: Gallery) -> str:
+        # Numbers count requests: that none of them brought a picture is no dead end.
+        if not request.user.has_perm(LOGS):
+            return ""
+        return self.url_of("requestlog_changelist") + gallery.criteria.query()
+
+    def _tiles(self, gallery: Gallery, section: Section) -> list[Tile]:
+        notes = section.notes or [""] * len(section.images)
+        query = gallery.query(section.criteria)
+        return [
+            Tile(
+                url=self.url_of("requestimage_change", image.pk) + query,
+                picture=self.thumbnail_of(image),
+                status=labels.status(image.log),
+                is_failed=image.log.is_failed,
+                facts=_facts(image),
+                note=note,
+            )
+            for image, note in zip(section.images, notes, strict=True)
+        ]
+
+    def _more(self, section: Section) -> str:
+        return section.criteria.query() if section.more else ""
+
+    # The page of one picture.
+
+    def render_change_form(  # noqa: PLR0913, PLR0917  # Django's own signature
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        """Add to the page of an image, which nobody can add, what surrounds it."""
+        context.update(self._around(request, obj))
+        context.update(self._again(request, obj))
+        return super().render_change_form(
+            request, context, add=add, change=change, form_url=form_url, obj=obj
+        )
+
+    def _around(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
+        gallery = Gallery(request.GET)
+        query = gallery.query()
+        all_pictures = self.url_of("requestimage_gallery")
+
+        def page_of(find: Callable[[RequestImage], Sequence[RequestImage]]) -> str:
+            # A picture is shown also where to find its neighbours takes too long.
+            pks: list[int] = []
+            with suppress(TooManyRequests):
+                pks = [row.pk for row in find(image)]
+            return self.url_of("requestimage_change", *pks) + query if pks else ""
+
+        return {
+            "problems": gallery.problems,
+            "chips": gallery.criteria.chips(sort=gallery.own_sort, group=gallery.group),
+            "previous_url": page_of(gallery.walk.before),
+            "next_url": page_of(gallery.walk.after),
+            "gallery_url": all_pictures + _back(gallery, image),
+            "standing": _standing_in_words(image),
+            "same": self._same(image),
+            "same_url": self.same_url(image),
+            "similar_url": all_pictures + _similar(image),
+        }
+
+    def same_image(self, image: RequestImage) -> QuerySet[RequestLog]:
+        """Return the requests that brought an image, be it a further one of theirs."""
+        same = Criteria({}, {}).having(hash=image.image_hash)
+        return same.apply(RequestLog.objects.all())
+
+    def same_url(self, image: RequestImage) -> str:
+        """Return the URL of the list of them, for all who see pictures."""
+        # Not the gallery: of each request it has the first image, which may be another.
+        return f"{self.url_of('requestimage_changelist')}?q={image.image_hash}"
+
+    def _same(self, image: RequestImage) -> Sequence[Mapping[str, Any]]:
+        if not image.image_hash:
+            return []
+        logs = self.same_image(image).exclude(pk=image.log_id).select_related("image")
+        logs = logs.defer("metadata", "error_message")
+        return [
+            {
+                "url": self.url_of("requestimage_change", log.image.pk),
+                "time": log.created_at,
+                "endpoint": log.endpoint,
+                "status": labels.status(log),
+                "duration": labels.milliseconds(log.duration_ms),
+            }
+            for log in logs[:_SAME]
+        ]
+
+    def _again(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
+        links = {}
+        if request.user.has_perm(ACCESSES) and image.image_hash:
+            url = self.url_of("originalaccess_changelist")
+            links["accesses_url"] = f"{url}?q={image.image_hash}"
+        is_there = image.content_id is not None and not image.is_expired
+        if not (is_there and request.user.has_perm(ORIGINALS)):
+            return links
+        return links | {
+            "original_url": self.url_of("requestimage_original", image.pk),
+            "body_url": self.url_of("requestimage_body", image.pk),
+            "curl": _curl(request, image),
+        }
+
+
+def _back(gallery: Gallery, image: RequestImage) -> str:
+    """Return the query string of the page of the gallery that a picture is on."""
+    if not gallery.group:
+        return gallery.query(at=image.pk)
+    # What its group has in common narrows the way to its neighbours, not the groups.
+    return gallery.query(gallery.criteria.without(gallery.group))
+
+
+def _counted(count: int) -> str:
+    if count > MANY:
+        return gettext("more than %s pictures") % number_format(MANY, use_l10n=True)
+    return ngettext("%(count)d picture", "%(count)d pictures", count) % {"count": count}
+
+
+def _facts(image: RequestImage) -> list[str]:
+    size = None if image.file_size is None else filesizeformat(image.file_size)
+    facts = (
+        labels.milliseconds(image.log.duration_ms),
+        display.dimensions(image),
+        size,
+        image.log.endpoint,
+    )
+    return [fact for fact in facts if fact]
+
+
+def _similar(image: RequestImage) -> str:
+    size = size_of(image)
+    texts = {
+        "endpoint": image.log.endpoint,
+        "megapixels": size and size.name,
+        "mime_type": image.mime_type,
+        "outcome": "failed" if image.log.is_failed else "succeeded",
+    }
+    return Criteria({}, {}).query(**texts)
+
+
+def _standing_in_words(image: RequestImage) -> str:
+    standing = standing_of(image)
+    return "" if standing is None else display.standing(standing)
+
+
+def _curl(request: HttpRequest, image: RequestImage) -> str:
+    try:
+        [source] = parse(image.source or "files.image")
+    except SourceError:
+        return ""
+    return curl_command(
+        method=image.log.method,
+        url=request.build_absolute_uri(quote(image.log.path)),
+        source=source,
+        mime_type=image.mime_type,
+        file_name=file_name(image),
+    )

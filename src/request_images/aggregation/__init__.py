@@ -1,0 +1,1 @@
+"""Counting: histograms, tallies, periods, facets. No tables."""

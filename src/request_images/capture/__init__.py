@@ -1,0 +1,1 @@
+"""A request, watched while its view runs."""

@@ -1,0 +1,173 @@
+"""Find the image in what was seen of a request, look at it, and decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+
+from request_images.db.columns import clean_text
+from request_images.health import report
+from request_images.images.formats import declared_type, sniff
+from request_images.images.inspection import inspect
+from request_images.models import FurtherImage, RequestImage, RequestLog
+from request_images.outcome import CaptureStatus, Decision
+from request_images.writer.degrade import describe, drop, failed
+from request_images.writer.record import Further, Record
+
+from . import policy
+from .payload import Payload
+from .sources import Candidate, Found, Source, find
+
+_OVERHEAD = 4096  # bytes of the objects around an image, roughly
+
+
+@dataclass
+class CapturedRequest:
+    """A request that is over, with what was seen of its body: a `Job` of the writer.
+
+    Attributes:
+        log: The unsaved log, complete but for its image.
+        sources: Places to look for its image; empty for "wherever it fits".
+        limit: How many of its images to keep at most; None for the first alone.
+        decision: Why no image is looked for; None to look for one.
+        payload: What was seen of the request's body.
+        failure: The fault of ours because of which an image is not kept, if any.
+        record: The record to write, once the images are examined.
+    """
+
+    log: RequestLog
+    sources: Sequence[Source] = ()
+    limit: int | None = None
+    decision: Decision | None = None
+    payload: Payload = field(default_factory=Payload)
+    failure: Exception | None = None
+    record: Record | None = None
+
+    def collect(self, payload: Callable[[], Payload]) -> None:
+        """Take over what was seen of the body. Never raises."""
+        try:
+            self.payload = payload()
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            report("tap", exception)
+            self.failure, self.decision = exception, failed(exception)
+        if self.decision is not None:
+            self.payload = Payload()  # nobody will look into it
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds in memory, approximately."""
+        payload, metadata = self.payload, self.log.metadata
+        uploads = sum(len(upload.data or b"") for upload in payload.uploads)
+        fields = sum(
+            len(text) for texts in (payload.fields or {}).values() for text in texts
+        )
+        said = len(repr(metadata)) if metadata else 0
+        return _OVERHEAD + uploads + fields + said + len(payload.body or b"")
+
+    def examined(self) -> Record:
+        """Return the record to write; the first call examines the images.
+
+        Never raises: a fault of ours is a reason on the row, and in ``failure``.
+        """
+        if self.record is None:
+            self.record = self._examine()
+        return self.record
+
+    def drop_image(self) -> None:
+        """Drop the images' bytes; the log says that there was no room for them."""
+        dropped = Decision(CaptureStatus.OVER_BUDGET, "the backlog was full")
+        drop(self.examined().with_bytes, dropped)
+        self.payload = Payload()
+
+    def let_go(self) -> None:
+        """Drop the record and everything that was seen of the request."""
+        self.payload, self.record = Payload(), None
+
+    def _examine(self) -> Record:
+        record, decision = Record(self.log), self.decision
+        try:
+            if decision is None:
+                found = find(self.payload, self.sources, is_image, self.limit)
+                self.log.image_count = found.count
+                decision = self._look(found, record)
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            report("inspection", exception)
+            self.failure, decision = exception, failed(exception)
+            record = Record(self.log)
+        describe(self.log, decision)
+        return record
+
+    def _look(self, found: Found, record: Record) -> Decision:
+        """Fill a record with the images that were found; return what becomes of it."""
+        if not found.candidates:
+            return policy.decide_unseen(
+                was_read=self.payload.was_read, expected_size=self.payload.expected_size
+            )
+        # Once for each request: it counts the sample's probability down.
+        sample = cache(partial(policy.decide_after_view, record.log))
+        first, *others = found.candidates
+        record.image = RequestImage()
+        decision, record.data = self._examine_one(first, record.image, sample)
+        further = []
+        for position, candidate in enumerate(others, start=1):
+            image = FurtherImage(position=position)
+            its_decision, data = self._examine_one(candidate, image, sample)
+            describe(image, its_decision)
+            further.append(Further(image, data))
+        record.further = further
+        if found.left_out:
+            left_out = (
+                f"{found.left_out} more than the limit of {len(found.candidates)}"
+            )
+            said = "; ".join(filter(None, (left_out, decision.detail)))
+            return replace(decision, detail=said)
+        return decision
+
+    def _examine_one(
+        self,
+        candidate: Candidate,
+        image: RequestImage | FurtherImage,
+        sample: Callable[[], Decision],
+    ) -> tuple[Decision, bytes | None]:
+        try:
+            return _examine(candidate, image, sample)
+        except Exception as exception:  # noqa: BLE001  # it costs the others nothing
+            report("inspection", exception)
+            self.failure = exception
+            return failed(exception), None
+
+
+def is_image(head: bytes) -> bool:
+    """Tell whether an image of a known format begins here."""
+    return sniff(head) is not None
+
+
+def _examine(
+    found: Candidate,
+    image: RequestImage | FurtherImage,
+    sample: Callable[[], Decision],
+) -> tuple[Decision, bytes | None]:
+    """Say on a row what is known of an image; return its bytes if they are kept."""
+    image.source = clean_text(found.source, 200)
+    image.file_size = found.size
+    image.declared_type = clean_text(declared_type(found.declared), 64)
+    if image_format := sniff(found.head):
+        image.mime_type = image_format.mime_type
+    early = policy.decide_without_bytes(found)
+    if found.data is None or (early is not None and not found.complete):
+        # Half an image has no hash that another could share.
+        return early or Decision(CaptureStatus.UNREAD), None
+    info = inspect(found.data)
+    image.image_hash = info.image_hash
+    if info.format is not None:
+        image.mime_type = info.format.mime_type
+    image.file_size = info.file_size
+    image.width, image.height = info.width, info.height
+    image.color_mode = info.traits.color_mode
+    image.is_animated = info.traits.is_animated
+    image.has_orientation = info.traits.has_orientation
+    decision = early or policy.decide(info)
+    if decision.keeps:
+        decision = sample()
+    return decision, found.data if decision.keeps else None

@@ -1,0 +1,154 @@
+"""Keep an image or skip it, and for which reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from django.utils.module_loading import import_string
+
+from request_images.conf import conf
+from request_images.health import report
+from request_images.images.inspection import ImageInfo
+from request_images.outcome import CaptureStatus, Decision, is_opted_out
+
+from .search import Candidate
+
+
+class Sampled(Protocol):
+    """What sampling needs of a ``RequestLog``."""
+
+    request_id: str
+    sample_probability: float
+
+
+def max_size() -> int:
+    """Return the size limit of an image, in bytes."""
+    return int(conf.MAX_SIZE_MB * 1024 * 1024)
+
+
+def max_request_size() -> int:
+    """Return how many bytes all images of a request may have together."""
+    return max(max_size(), int(conf.MAX_REQUEST_MB * 1024 * 1024))
+
+
+def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
+    """Decide about a request in which nothing was found.
+
+    Args:
+        was_read: Whether the view read the body.
+        expected_size: The client's Content-Length in bytes, or None.
+    """
+    if was_read or not expected_size:
+        return Decision(CaptureStatus.NO_IMAGE)
+    if expected_size > 2 * max_size():
+        # Text may be twice as long as the image in it, but this is beyond that.
+        return Decision(CaptureStatus.TOO_LARGE, f"a body of {expected_size} bytes")
+    return Decision(CaptureStatus.UNREAD)
+
+
+def decide_without_bytes(  # noqa: PLR0911  # one return a reason
+    candidate: Candidate,
+) -> Decision | None:
+    """Decide what can be decided before looking into the bytes; None for the rest."""
+    limit = max_size()
+    if candidate.too_large or (candidate.size or 0) > limit:
+        return Decision(CaptureStatus.TOO_LARGE, f"more than {limit} bytes")
+    if candidate.over_budget:
+        detail = f"more than {max_request_size()} bytes in one request"
+        return Decision(CaptureStatus.OVER_BUDGET, detail)
+    if candidate.problem:
+        return Decision(CaptureStatus.UNREADABLE, candidate.problem)
+    if not candidate.complete:
+        if candidate.was_left:
+            return Decision(CaptureStatus.UNREAD, "the view stopped before the end")
+        return Decision(CaptureStatus.TRUNCATED)
+    if candidate.size == 0:
+        return Decision(CaptureStatus.UNSUPPORTED, "an empty file")
+    if candidate.data is None:
+        return Decision(CaptureStatus.UNREAD, "out of reach of the capture")
+    return None
+
+
+def decide(info: ImageInfo) -> Decision:
+    """Decide about bytes that were inspected."""
+    if info.format is None:
+        return Decision(CaptureStatus.UNSUPPORTED, info.problem)
+    if info.format.name not in conf.ALLOWED_FORMATS:
+        return Decision(CaptureStatus.UNSUPPORTED, f"{info.format.name} is not allowed")
+    if info.problem:
+        return Decision(CaptureStatus.UNREADABLE, info.problem)
+    return Decision(CaptureStatus.STORED)
+
+
+def sample_point(request_id: str) -> float:
+    """Return where a request falls between 0 and 1: the same in every process.
+
+    It is kept with a probability above this number, so that who is in a sample is in
+    every larger one too.
+    """
+    # A callers' id may be as regular as it likes, its hash is not. 53 bits are what a
+    # float holds: more would be rounded, up to 1 at worst.
+    digest = hashlib.sha256(request_id.encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
+
+
+def decide_before_view(request: object, log: Sampled) -> Decision | None:
+    """Decide whether a request's image is looked for; None for yes.
+
+    Args:
+        request: Django's request.
+        log: What is known by now; is told the probability of being kept.
+    """
+    if opted_out := decide_opted_out(request):
+        return opted_out
+    try:
+        should_capture = _function(conf.SHOULD_CAPTURE)
+        wanted = True if should_capture is None else should_capture(request)
+        if not isinstance(wanted, bool):
+            raise TypeError(f"SHOULD_CAPTURE returned {wanted!r}, not True or False")
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
+        report("should_capture", exception)
+        wanted = True
+    if not wanted:
+        return Decision(CaptureStatus.OPTED_OUT, "SHOULD_CAPTURE said no")
+    log.sample_probability = float(conf.SAMPLE_RATE)
+    return _sample(log)
+
+
+def decide_opted_out(request: object) -> Decision | None:
+    """Decide about a request for which ``opt_out`` may have been called."""
+    return Decision(CaptureStatus.OPTED_OUT) if is_opted_out(request) else None
+
+
+def decide_after_view(log: Sampled) -> Decision:
+    """Decide about an image that could be kept, now that its request's end is known.
+
+    Args:
+        log: The unsaved log; is told the probability of being kept.
+    """
+    try:
+        should_keep = _function(conf.SHOULD_KEEP)
+        answer = 1.0 if should_keep is None else should_keep(log)
+        if not isinstance(answer, bool | int | float) or not 0 <= answer <= 1:
+            raise ValueError(f"SHOULD_KEEP returned {answer!r}, no number from 0 to 1")
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
+        report("should_keep", exception)
+        answer = 1.0
+    log.sample_probability *= answer
+    return _sample(log) or Decision(CaptureStatus.STORED)
+
+
+def _sample(log: Sampled) -> Decision | None:
+    # The point is the same before the view and after it: whoever is kept with the
+    # product of two probabilities was in the sample of the first one.
+    if sample_point(log.request_id) < log.sample_probability:
+        return None
+    detail = f"kept with a probability of {log.sample_probability:g}"
+    return Decision(CaptureStatus.SAMPLED_OUT, detail)
+
+
+def _function(value: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
+    # Each time by its path: cheap (a look into `sys.modules`), and never out of date.
+    return import_string(value) if isinstance(value, str) else value

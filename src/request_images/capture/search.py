@@ -1,0 +1,268 @@
+"""A search through what was seen of one request, for whatever is at a source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, starmap
+from typing import Any
+
+from request_images.images.formats import HEAD_SIZE
+
+from . import body_text
+from .base64_text import Text, unescape
+from .payload import Payload, Upload
+
+IsImage = Callable[[bytes], bool]
+"""Tells from the first bytes whether an image begins here."""
+
+_JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place to look: a kind of `KINDS`, and a field name or path within it."""
+
+    kind: str
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was found at a source, an image or not.
+
+    Attributes:
+        source: Where it was, written as a source, such as ``files.photo``.
+        data: The bytes, or None when they were not kept.
+        head: The first bytes, as far as known.
+        size: Number of bytes, or None when unknown.
+        complete: Whether all of it was seen.
+        was_left: Whether the view stopped reading before the end.
+        too_large: Whether the bytes were dropped for their number.
+        over_budget: Whether they were dropped for the number of all images' together.
+        problem: Why the text there is no image; empty for none.
+        number: Which one of those with the same source.
+        declared: What the client said it is: a media type as it was written, or empty.
+    """
+
+    source: str
+    data: bytes | None = None
+    head: bytes = b""
+    size: int | None = None
+    complete: bool = True
+    was_left: bool = False
+    too_large: bool = False
+    over_budget: bool = False
+    problem: str = ""
+    number: int = 0
+    declared: str = ""
+
+
+_Candidates = tuple[Iterable[Candidate], int]
+
+
+def fitting(payload: Payload) -> tuple[Source, ...]:
+    """Return where an image can be in a body of this content type."""
+    if payload.content_type == "multipart/form-data":
+        return Source("files"), Source("form")
+    if payload.content_type == "application/x-www-form-urlencoded":
+        return (Source("form"),)
+    if _JSON_TYPE.fullmatch(payload.content_type):
+        return (Source("json"),)
+    return (Source("body"),)
+
+
+class Search:
+    """A search through one payload. A text is taken apart once, however often."""
+
+    def __init__(self, payload: Payload, is_image: IsImage, *, takes_all: bool) -> None:
+        self._payload = payload
+        self._is_image = is_image
+        self._takes_all = takes_all
+
+    def at(self, source: Source) -> _Candidates:
+        """Return what is at a source, and how many images there are of its kind."""
+        searches = {
+            "files": self._files,
+            "body": self._body,
+            "json": self._json,
+            "form": self._form,
+        }
+        return searches[source.kind](source.path)
+
+    def _files(self, path: tuple[str, ...]) -> _Candidates:
+        payload = self._payload
+        uploads = [
+            (number, upload, self._is_image(upload.head))
+            for number, upload in enumerate(payload.uploads)
+        ]
+        count = sum(is_image for *_, is_image in uploads)
+        named = [each for each in uploads if not path or each[1].field == path[0]]
+        if not self._takes_all:
+            named.sort(key=lambda each: not each[2])  # stable: images first
+        if payload.problem:
+            # What arrived whole before it broke is as good as ever.
+            whole = [_uploaded(u, n) for n, u, is_one in named if is_one and u.complete]
+            return [*whole, *self._malformed("files")], count
+        return [_uploaded(upload, number) for number, upload, _ in named], count
+
+    def _body(self, path: tuple[str, ...]) -> _Candidates:
+        payload = self._payload
+        if not payload.was_read or payload.size == 0:
+            return [], 0
+        candidate = Candidate(
+            "body",
+            payload.body,
+            payload.head,
+            payload.expected_size if payload.was_left else payload.size,
+            complete=payload.complete,
+            was_left=payload.was_left,
+            too_large=payload.too_large,
+            declared=payload.content_type,
+        )
+        return [candidate], int(self._is_image(payload.head))
+
+    def _json(self, path: tuple[str, ...]) -> _Candidates:
+        document, instead = self._document
+        images = self._images_in_json
+        if not path:
+            return instead or starmap(_decoded, images), len(images)
+        value = body_text.at(document, path)
+        if value is None:
+            return instead, len(images)
+        if self._takes_all and isinstance(value, list):
+            elements = enumerate(value)
+            return chain.from_iterable(
+                self._below((*path, str(at)), element) for at, element in elements
+            ), len(images)
+        return self._at_path(path, value), len(images)
+
+    def _at_path(self, path: tuple[str, ...], value: Any) -> Iterable[Candidate]:
+        source = _json_source(path)
+        if not isinstance(value, str):
+            problem = f"{type(value).__name__} where base64 text was expected"
+            return [Candidate(source, problem=problem)]
+        return map(_decoded, [source], [Text(value)])
+
+    def _below(self, path: tuple[str, ...], value: Any) -> Iterable[Candidate]:
+        """Return an element of a list: a text, or an object that has the image."""
+        if not isinstance(value, dict | list):
+            return self._at_path(path, value)
+        images = self._images_in(value)
+        found = [((*path, *rest), text) for rest, text in images]
+        if not found:
+            return self._at_path(path, value)
+        return (_decoded(_json_source(rest), text) for rest, text in found)
+
+    @cached_property
+    def _document(self) -> tuple[Any, list[Candidate]]:
+        return self._taken_apart("json", body_text.load_json)
+
+    @cached_property
+    def _images_in_json(self) -> list[tuple[str, Text]]:
+        images = self._images_in(self._document[0])
+        return [(_json_source(path), text) for path, text in images]
+
+    def _images_in(self, value: Any) -> list[tuple[body_text.Path, Text]]:
+        # One is rather the outer one; of all, the first is the one that stands first.
+        strings = body_text.strings(value, in_order=self._takes_all)
+        found = ((path, Text(text)) for path, text in strings)
+        return [(path, text) for path, text in found if self._is(text)]
+
+    def _form(self, path: tuple[str, ...]) -> _Candidates:
+        fields, instead = self._fields
+        numbered = [(name, text, at) for at, (name, text) in enumerate(fields)]
+        images = [each for each in numbered if self._is(each[1])]
+        chosen = [each for each in numbered if each[0] == path[0]] if path else images
+        decoded = (_decoded(f"form.{name}", text, at) for name, text, at in chosen)
+        return instead or decoded, len(images)
+
+    @cached_property
+    def _fields(self) -> tuple[list[tuple[str, Text]], list[Candidate]]:
+        payload = self._payload
+        is_multipart = payload.content_type == "multipart/form-data"
+        if payload.fields or is_multipart:
+            return [
+                (name, Text(value, has_spaces_for_plus=not is_multipart))
+                for name, values in (payload.fields or {}).items()
+                for value in values
+            ], self._malformed("form") if not payload.fields else []
+        fields, instead = self._taken_apart("form", body_text.form_fields)
+        return [
+            (_field_name(name), Text(value, is_escaped=True))
+            for name, value in fields or ()
+        ], instead
+
+    def _taken_apart(
+        self, source: str, take_apart: Callable[[bytes], Any]
+    ) -> tuple[Any, list[Candidate]]:
+        """Return the body taken apart; or None, and what there is to say instead."""
+        payload = self._payload
+        if payload.body is None or not payload.complete:
+            # Nothing to read in it, but why there is nothing is worth knowing.
+            candidate = Candidate(
+                source,
+                complete=payload.complete,
+                was_left=payload.was_left,
+                too_large=payload.too_large,
+            )
+            return None, [candidate] if payload.was_read and payload.size else []
+        try:
+            return take_apart(payload.body), []
+        except ValueError as error:
+            return None, [Candidate(source, size=payload.size, problem=str(error))]
+
+    def _malformed(self, source: str) -> list[Candidate]:
+        problem = self._payload.problem
+        return [Candidate(source, problem=problem)] if problem else []
+
+    def _is(self, text: Text) -> bool:
+        try:
+            return self._is_image(text.start())
+        except ValueError:
+            return False
+
+
+def _uploaded(upload: Upload, number: int) -> Candidate:
+    return Candidate(
+        f"files.{upload.field}",
+        upload.data,
+        upload.head,
+        None if upload.was_left else upload.size,
+        complete=upload.complete,
+        was_left=upload.was_left,
+        too_large=upload.too_large,
+        over_budget=upload.over_budget,
+        number=number,
+        declared=upload.content_type,
+    )
+
+
+def _json_source(path: tuple[str, ...]) -> str:
+    """Write a path in JSON as the source that leads there."""
+    if any("." in key or not key for key in path):
+        return "json:/" + "/".join(
+            key.replace("~", "~0").replace("/", "~1") for key in path
+        )
+    return ".".join(("json", *path))
+
+
+def _field_name(escaped: bytes) -> str:
+    return unescape(escaped.replace(b"+", b" ")).decode(errors="replace")
+
+
+def _decoded(source: str, text: Text, number: int = 0) -> Candidate:
+    try:
+        data = text.decode()
+    except ValueError as error:
+        return Candidate(source, problem=f"not base64: {error}", number=number)
+    return Candidate(
+        source,
+        data,
+        data[:HEAD_SIZE],
+        len(data),
+        number=number,
+        declared=text.media_type(),
+    )

@@ -1,0 +1,1 @@
+"""The bytes of images: put, move, compress, verify, delete, derive."""

@@ -1,0 +1,1 @@
+"""A period in findings, tiles and charts."""

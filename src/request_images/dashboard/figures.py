@@ -1,0 +1,341 @@
+"""The drawings of a dashboard: an overview in, tiles and charts out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from django.utils.translation import gettext
+
+from request_images.aggregation.facets import BOUNDS, Facet
+from request_images.aggregation.histograms import BUCKET_RATIO, percentiles
+from request_images.aggregation.standouts import Share, Standout
+from request_images.aggregation.tallies import Tally
+from request_images.charts import (
+    Bar,
+    Cell,
+    Chart,
+    Heading,
+    Marker,
+    Measure,
+    Notation,
+    Quantity,
+    Slot,
+    Stack,
+    Tile,
+    bar_chart,
+    heatmap,
+    line_chart,
+    stacked_bars,
+    tile,
+)
+from request_images.query.labels import described, name_of, slower_texts, texts_of
+from request_images.query.links import Links
+
+from .overview import Overview, newly_stored
+
+_TileRow = tuple[
+    str,
+    "float | None",
+    "float | None",
+    Quantity,
+    "bool | None",
+    "Sequence[float | None]",
+    str,
+]
+_SHARES = (0.5, 0.95, 0.99)
+_COLUMNS = 40
+_LOG2_RATIO = math.log2(BUCKET_RATIO)
+_CLASSES = 12
+_MOST_SEPARATING = 12
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Draws an overview.
+
+    Attributes:
+        overview: The numbers.
+        links: Where requests are to be seen.
+        notation: The reader's.
+    """
+
+    overview: Overview
+    links: Links
+    notation: Notation
+
+    def tiles(self, *, has_endpoint: bool) -> list[Tile]:
+        """Return the numbers of the period beside those of the one before.
+
+        Args:
+            has_endpoint: Whether they are of some requests only: of those it is not
+                known what is stored, but what came.
+        """
+        now, before = self.overview.whole, Tally()
+        if self.overview.is_comparable:
+            before = self.overview.earlier
+        course = self.overview.course
+        bytes_name = gettext("Received")
+        bytes_now = self.overview.now.received_bytes()
+        bytes_before = self.overview.before.received_bytes()
+        if not has_endpoint:
+            bytes_name = gettext("Newly stored")
+            bytes_now = newly_stored(self.overview.now)
+            bytes_before = newly_stored(self.overview.before)
+        middle, high = ([each[i] for each in map(_percentiles, course)] for i in (0, 1))
+        (p50, p95), (p50_before, p95_before) = (
+            _percentiles(each)[:2] for each in (now, before)
+        )
+        slowest = self.links.to(sort="slowest")
+        failed = self.links.to(outcome="failed")
+        had = before.count or None
+        rows: tuple[_TileRow, ...] = (
+            (gettext("Requests"), now.count, had, Quantity.COUNT, None,
+             _counts(self.overview), self.links.to()),
+            (gettext("Failed"), _rate(now), _rate(before), Quantity.SHARE, True,
+             [_rate(each) for each in course], failed),
+            (gettext("Median duration"), p50, p50_before, Quantity.DURATION, True,
+             middle, slowest),
+            (gettext("p95 of durations"), p95, p95_before, Quantity.DURATION, True,
+             high, slowest),
+            (bytes_name, bytes_now, had and bytes_before, Quantity.BYTES, None,
+             [], self.links.to(sort="largest")),
+        )  # fmt: skip
+        return [
+            tile(
+                name,
+                value,
+                earlier,
+                quantity,
+                lower_is_better=better,
+                history=history,
+                href=href,
+                notation=self.notation,
+            )
+            for name, value, earlier, quantity, better, history, href in rows
+        ]
+
+    def durations(self) -> Chart:
+        """Draw percentiles over time, with the releases that came."""
+        overview = self.overview
+        slots = [
+            Slot(
+                since,
+                until,
+                _percentiles(tally),
+                tally.count,
+                tally.failed,
+                self.links.within(since, until, sort="slowest"),
+            )
+            for (since, until), tally in zip(
+                overview.slots, overview.course, strict=True
+            )
+        ]
+        markers = [
+            Marker(each.since, each.name, self.links.having(Facet.RELEASE, each.name))
+            for each in overview.arrivals
+        ]
+        heading = Heading("durations", gettext("Durations over time"))
+        return line_chart(
+            heading,
+            ["p50", "p95", "p99"],
+            slots,
+            markers=markers,
+            notation=self.notation,
+        )
+
+    def errors(self) -> Chart:
+        """Draw how many requests failed of what over time."""
+        overview = self.overview
+        values: dict[str, str] = {}
+        stacks = []
+        for (since, until), cells in zip(overview.slots, overview.errors, strict=True):
+            counts: dict[str, int] = {}
+            for value, tally in cells.items():
+                kind = name_of(Facet.ERROR, value)
+                values[kind] = value
+                counts[kind] = tally.count
+            stacks.append(Stack(since, until, counts))
+        heading = Heading(
+            "errors",
+            gettext("Errors over time"),
+            empty=gettext("No request failed in this period."),
+        )
+        link = partial(self._error_link, values)
+        return stacked_bars(heading, stacks, link=link, notation=self.notation)
+
+    def classes(self, facet: Facet, heading: Heading) -> Chart:
+        """Draw how many requests each class has, how many fail, and their p95."""
+        found = self.overview.now.values(facet)
+        values = list(found)
+        if facet in BOUNDS:
+            values.sort(key=lambda value: float(value or "inf"))
+        measures = [
+            Measure(gettext("requests"), Quantity.COUNT),
+            Measure(gettext("failed"), Quantity.SHARE, "ri-bad"),
+            Measure(gettext("against all"), Quantity.SHARE, is_drawn=False),
+            Measure("p50", Quantity.DURATION, is_drawn=False),
+            Measure("p95", Quantity.DURATION, "ri-slow"),
+        ]
+        bars = [self._bar(facet, value, found) for value in values[:_CLASSES]]
+        name = gettext("Class")
+        chart = bar_chart(heading, name, measures, bars, notation=self.notation)
+        if len(values) <= _CLASSES:
+            return chart
+        text = gettext("The %(some)d with the most requests, of %(all)d or more.")
+        note = text % {"some": _CLASSES, "all": len(values)}
+        return replace(chart, note=note)
+
+    def failing(self) -> Chart:
+        """Draw what separates failed requests from others, the most telling first."""
+        heading = Heading(
+            "separating",
+            gettext("What separates failures"),
+            empty=gettext(
+                "Nothing: no class of at least 30 requests fails more or less often "
+                "than the others, but by chance."
+            ),
+        )
+        hits = Measure(gettext("failed"), Quantity.SHARE, "ri-bad")
+        found = self.overview.failing()
+        return self._separating(heading, hits, found, {"outcome": "failed"})
+
+    def slow(self) -> Chart:
+        """Draw what separates the slowest tenth from the others, likewise."""
+        heading = Heading(
+            "slow",
+            gettext("What separates slow requests"),
+            empty=gettext(
+                "Nothing: no class of at least 30 requests is among the slowest tenth "
+                "more or less often than the others, but by chance."
+            ),
+        )
+        hits = Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow")
+        asked = self.links.texts.get("duration", "")
+        texts = slower_texts(self.overview.slow_ms, asked)
+        return self._separating(heading, hits, self.overview.slow(), texts)
+
+    def _separating(
+        self,
+        heading: Heading,
+        hits: Measure,
+        found: Sequence[Standout],
+        texts: Mapping[str, str],
+    ) -> Chart:
+        """Draw a ranked list of classes.
+
+        Args:
+            heading: What it is called.
+            hits: What their share is.
+            found: The classes.
+            texts: Further parameters of where they lead.
+        """
+        measures = [
+            hits,
+            Measure(gettext("of the others"), Quantity.SHARE),
+            Measure(gettext("against all"), Quantity.SHARE),
+            Measure(gettext("requests"), Quantity.COUNT),
+            Measure("p50", Quantity.DURATION, is_drawn=False),
+            Measure("p95", Quantity.DURATION, is_drawn=False),
+        ]
+        if not self.overview.is_complete:
+            found = []
+            text = gettext(
+                "Not all hours are counted yet: what stands out is told then."
+            )
+            heading = replace(heading, empty=text)
+        bars = []
+        for standout in found[:_MOST_SEPARATING]:
+            facet, share = Facet(standout.name), standout.share
+            tally = self.overview.now.values(facet)[standout.key]
+            numbers = [share.rate, standout.rest.rate, standout.lift, share.count]
+            bars.append(
+                Bar(
+                    described(facet, standout.key),
+                    [*numbers, *_percentiles(tally)[:2]],
+                    [share.interval, standout.rest.interval],
+                    self.links.having(facet, standout.key, **texts),
+                )
+            )
+        name = gettext("Class")
+        return bar_chart(heading, name, measures, bars, notation=self.notation)
+
+    def heat(self) -> Chart:
+        """Draw how many requests took how long over time."""
+        overview = self.overview
+        step = math.ceil(len(overview.slots) / _COLUMNS)
+        cells = []
+        for at in range(0, len(overview.slots), step):
+            slots = overview.slots[at : at + step]
+            since, until = slots[0][0], slots[-1][1]
+            tally = Tally()
+            for each in overview.course[at : at + step]:
+                tally.add(each)
+            for power, count in sorted(_doublings(tally).items()):
+                low, high = (_first_of(each) for each in (power, power + 1))
+                href = self.links.within(since, until, duration=f"{low:.6f}-{high:.6f}")
+                low_ms, high_ms = 2.0**power, 2.0 ** (power + 1)
+                cells.append(Cell(since, until, low_ms, high_ms, count, href=href))
+        heading = Heading("heat", gettext("How many requests took how long"))
+        return heatmap(heading, cells, notation=self.notation)
+
+    def _bar(self, facet: Facet, value: str, found: Mapping[str, Tally]) -> Bar:
+        tally = found[value]
+        share = Share(tally.failed, tally.count)
+        others = [Share(each.failed, each.count) for each in found.values()]
+        rest = sum(others, Share(0, 0)) - share
+        lift = Standout(facet.value, value, share, rest).lift
+        p50, p95, _p99 = _percentiles(tally)
+        return Bar(
+            name_of(facet, value),
+            [tally.count, share.rate, lift, p50, p95],
+            [None, share.interval],
+            self.links.having(facet, value),
+        )
+
+    def _error_link(
+        self, values: Mapping[str, str], stack: Stack | None, kind: str | None
+    ) -> str:
+        texts = {"outcome": "failed"}
+        if kind is not None:
+            texts = texts_of(Facet.ERROR, values[kind])
+        if stack is None:
+            return self.links.to(**texts)
+        return self.links.within(stack.begin, stack.end, **texts)
+
+
+def _percentiles(tally: Tally) -> list[float | None]:
+    return percentiles(tally.histogram, _SHARES)
+
+
+def _counts(overview: Overview) -> list[float | None]:
+    """Return how many requests each slot has; None where it is cut at an end."""
+    longest = max(until - since for since, until in overview.slots)
+    return [
+        # A day may have an hour less than another.
+        tally.count if until - since > 0.9 * longest else None
+        for (since, until), tally in zip(overview.slots, overview.course, strict=True)
+    ]
+
+
+def _rate(tally: Tally) -> float | None:
+    return tally.failed / tally.count if tally.count else None
+
+
+def _doublings(tally: Tally) -> dict[int, int]:
+    """Return how many requests took from a power of two milliseconds to the next."""
+    counts: dict[int, int] = {}
+    for bucket, count in tally.histogram.items():
+        power = math.floor(bucket * _LOG2_RATIO)
+        counts[power] = counts.get(power, 0) + count
+    return counts
+
+
+def _first_of(power: int) -> float:
+    """Return where the first bucket of a doubling begins, in milliseconds.
+
+    That is less than 2 % above the power of two: what is counted are whole buckets.
+    """
+    return BUCKET_RATIO ** math.ceil(power / _LOG2_RATIO)

@@ -1,0 +1,159 @@
+"""What a dashboard shows of single requests, looked at within a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, QuerySet, Sum
+
+from request_images.charts import Dot
+from request_images.gallery.rows import LATEST, images
+from request_images.models import RequestImage, RequestLog
+from request_images.models.querysets import RequestLogQuerySet, failed
+from request_images.query.criteria import Criteria
+from request_images.query.paging import SORTS, Walk
+from request_images.statistics.live import limited
+
+MOST_FAILED, MOST_SLOW, MOST = 1000, 600, 2000
+"""How many marks there are, at the most, of each kind and altogether."""
+REPEATED = 10
+_MOST_KEYS = 20_000
+_FIELDS = (
+    "pk",
+    "image__pk",
+    "image__width",
+    "image__height",
+    "duration_ms",
+    "status_code",
+    "error_type",
+)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Some requests, to be drawn.
+
+    Attributes:
+        dots: By megapixels, in no order.
+        total: How many requests there are, of which these are some.
+        is_whole: Whether all that failed and the slowest percent are among them.
+    """
+
+    dots: Sequence[Dot]
+    total: int
+    is_whole: bool
+
+
+def marks_of(
+    criteria: Criteria, total: int, slow_ms: float, href: Callable[[int], str]
+) -> Marks:
+    """Return requests whose images have dimensions: the telling ones, and others.
+
+    Args:
+        criteria: Which ones.
+        total: How many those are, about.
+        slow_ms: So long the slowest percent took at the least.
+        href: Returns the URL of an image by its primary key.
+
+    Raises:
+        TooManyRequests: To find them takes too long.
+    """
+    logs: RequestLogQuerySet = RequestLog.objects.filter(
+        image__width__isnull=False, image__height__isnull=False
+    )
+    rows = criteria.apply(logs).order_by()
+    with limited(rows.db):
+        if total <= MOST:
+            found = _values(rows.order_by("-created_at"), MOST + 1)
+            if len(found) <= MOST:
+                dots = [_dot(row, href) for row in found]
+                return Marks(dots, len(found), is_whole=True)
+            total = len(found)  # of some hours nobody has counted them yet
+        bad = _values(rows.failed().order_by("-created_at"), MOST_FAILED + 1)
+        slow_rows = rows.filter(duration_ms__gte=slow_ms).order_by("-duration_ms")
+        slow = _values(slow_rows, MOST_SLOW + 1)
+        chosen = {row[0]: row for row in [*bad[:MOST_FAILED], *slow[:MOST_SLOW]]}
+        for row in _some(rows, total, MOST - len(chosen)):
+            chosen.setdefault(row[0], row)
+    is_whole = len(bad) <= MOST_FAILED and len(slow) <= MOST_SLOW
+    dots = [_dot(row, href) for row in list(chosen.values())[:MOST]]
+    return Marks(dots, total, is_whole)
+
+
+def _values(rows: QuerySet[Any], count: int) -> list[tuple[Any, ...]]:
+    return list(rows.values_list(*_FIELDS)[:count])
+
+
+def _some(rows: QuerySet[Any], total: int, count: int) -> list[tuple[Any, ...]]:
+    """Return about so many rows, evenly spread over their primary keys."""
+    first = rows.order_by("created_at").values_list("pk", flat=True).first()
+    last = rows.order_by("-created_at").values_list("pk", flat=True).first()
+    if first is None or last is None:
+        return []
+    # An even step meets as many as there are to be, if they are spread evenly.
+    low, high = min(first, last), max(first, last)
+    step = max(1, total // count, (high - low) // _MOST_KEYS)
+    return _values(rows.filter(pk__in=list(range(low, high + 1, step))), count)
+
+
+def _dot(row: tuple[Any, ...], href: Callable[[int], str]) -> Dot:
+    _, image, width, height, duration, status, error_type = row
+    is_failed = bool(error_type) or (status or 0) >= 400
+    text = (error_type or str(status)) if is_failed else ""
+    return Dot(width * height / 1e6, duration, is_failed, href(image), text)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """An image that came more than once.
+
+    Attributes:
+        image: The latest of those requests' images, one with bytes if there is any.
+        seen: How often it came.
+        failed: How often its request failed.
+        saved_ms: What a cache would have saved: all durations but one, on average.
+    """
+
+    image: RequestImage
+    seen: int
+    failed: int
+    saved_ms: float
+
+
+def repeated_images(criteria: Criteria) -> tuple[list[Repeated], datetime | None]:
+    """Return the images that came most often, and since when it was looked.
+
+    Args:
+        criteria: Which requests; the newest of them are looked at, and the moment is
+            None when those are all.
+
+    Raises:
+        TooManyRequests: To find them takes too long.
+    """
+    with limited(RequestImage.objects.db):
+        since = Walk(images(), criteria, SORTS["newest"]).since()
+        rows = criteria.apply(images().order_by()).exclude(image_hash="")
+        if since is not None:
+            rows = rows.filter(created_at__gte=since)
+        counted = rows.values("image_hash").annotate(
+            seen=Count("pk"),
+            failed=Count("pk", filter=failed("log__")),
+            latest=LATEST,
+            ms=Sum("log__duration_ms"),
+        )
+        top = counted.filter(seen__gt=1).order_by("-seen", "image_hash")[:REPEATED]
+        found = {row["latest"]: row for row in top}
+        pictures = images().in_bulk(found)
+    return [
+        Repeated(
+            pictures[pk],
+            row["seen"],
+            row["failed"],
+            row["ms"] * (row["seen"] - 1) / row["seen"],
+        )
+        for pk, row in found.items()
+        if pk in pictures
+    ], since

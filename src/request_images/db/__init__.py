@@ -1,0 +1,1 @@
+"""How our SQL waits, fails and is retried."""

@@ -1,0 +1,147 @@
+"""How long our statements wait for others' locks and for the disk, and may take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from itertools import chain
+from typing import Any, TypeVar
+
+from django.db import DatabaseError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from request_images.conf import conf
+
+_PATIENCE = 10
+"""A statement may take so many times as long as it may wait for a lock."""
+
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def without_transaction(view: View) -> View:
+    """Let a view run outside of a transaction, also with ``ATOMIC_REQUESTS``.
+
+    What it writes by the way would otherwise be locked for others until it ends, and
+    forgotten when it fails.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
+
+
+@contextmanager
+def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[None]:
+    """Open a transaction whose statements wait for locks only so long.
+
+    A table that a migration has locked would hold the server's worker for as long as
+    that takes. A transaction that is open already (a test's) keeps its own limits.
+
+    Args:
+        using: The database.
+        waits_for_disk: Whether its end waits until the disk has it. If not, PostgreSQL
+            may take it back when its server crashes soon after: as a whole, and with
+            all that came later. Any later transaction that does wait makes it last.
+            Other databases have a setting of the server's only, which holds.
+    """
+    connection = connections[using]
+    seconds = conf.LOCK_TIMEOUT_SECONDS
+    if connection.in_atomic_block:
+        limits: AbstractContextManager[None] = nullcontext()
+    elif connection.vendor == "mysql":
+        limits = _mysql_limits(connection, seconds)
+    else:
+        limits = nullcontext()
+    is_ours = not connection.in_atomic_block
+    with limits, transaction.atomic(using=using):
+        if is_ours and connection.vendor == "postgresql":
+            _limit_postgresql(connection, seconds, waits_for_disk=waits_for_disk)
+        yield
+
+
+@contextmanager
+def bounded_reading(using: str, seconds: float) -> Iterator[None]:
+    """Let the database end each query within that takes longer, by a `DatabaseError`.
+
+    Args:
+        using: The database.
+        seconds: How long each may take.
+    """
+    connection = connections[using]
+    # On PostgreSQL, or what was opened before would break.
+    with transaction.atomic(using=using):
+        if connection.vendor == "sqlite":
+            ends = time.monotonic() + seconds
+            driver: Any = connection.connection
+            driver.set_progress_handler(lambda: time.monotonic() > ends, 10_000)
+            try:
+                yield
+            finally:
+                driver.set_progress_handler(None, 0)
+            return
+        if connection.vendor == "postgresql":
+            ask, change = _POSTGRESQL_LIMIT
+            value: float | str = f"{round(seconds * 1000)}ms"
+        else:
+            ask, change = _MARIADB_LIMIT
+            value = seconds
+        with connection.cursor() as cursor:
+            cursor.execute(ask)
+            before = _NUMBER[connection.vendor](cursor.fetchone()[0])
+            cursor.execute(change, [value])
+        try:
+            yield
+        finally:
+            # After a time-out PostgreSQL does not listen, and forgets it by itself.
+            with suppress(DatabaseError), connection.cursor() as cursor:
+                cursor.execute(change, [before])
+
+
+_POSTGRESQL_LIMIT = (
+    "SELECT current_setting('statement_timeout')",
+    "SELECT set_config('statement_timeout', %s, true)",
+)
+_NUMBER: dict[str, type[str | float]] = {"postgresql": str, "mysql": float}
+_MARIADB_LIMIT = (
+    "SELECT @@SESSION.max_statement_time",
+    "SET SESSION max_statement_time = %s",
+)
+
+
+def _limit_postgresql(
+    connection: BaseDatabaseWrapper, seconds: float, *, waits_for_disk: bool
+) -> None:
+    wanted = {
+        "lock_timeout": f"{round(seconds * 1000)}ms",
+        "statement_timeout": f"{round(seconds * 1000 * _PATIENCE)}ms",
+    }
+    if not waits_for_disk:
+        wanted["synchronous_commit"] = "off"
+    # "true": for this transaction only, as SET LOCAL, which behind a pooler matters.
+    settings = ", ".join(["set_config(%s, %s, true)"] * len(wanted))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {settings}", list(chain(*wanted.items())))
+
+
+@contextmanager
+def _mysql_limits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
+    whole = max(1, round(seconds))  # these know whole seconds only
+    wanted: dict[str, float] = dict.fromkeys(
+        ("lock_wait_timeout", "innodb_lock_wait_timeout"), whole
+    )
+    if getattr(connection, "mysql_is_mariadb", False):
+        wanted["max_statement_time"] = seconds * _PATIENCE  # this one knows fractions
+    with connection.cursor() as cursor:
+        for name, value in wanted.items():
+            cursor.execute(
+                f"SET @request_images_{name} = @@SESSION.{name}, SESSION {name} = %s",
+                [value],
+            )
+    try:
+        yield
+    finally:
+        # A connection that broke meanwhile takes its limits with it.
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            for name in wanted:
+                cursor.execute(f"SET SESSION {name} = @request_images_{name}")

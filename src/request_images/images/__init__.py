@@ -1,0 +1,1 @@
+"""Image files: bytes in, facts or pixels out. No Django."""

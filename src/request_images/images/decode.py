@@ -1,0 +1,189 @@
+"""Bytes in, an opened picture out, within bounds of pixels, memory and time.
+
+Never called in a captured request: decoding is slow.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, cast
+
+from PIL import IcoImagePlugin, Image, ImageOps
+
+from request_images.exceptions import PictureRefused
+
+from . import boxes, headers
+from .formats import HEAD_SIZE, ImageFormat, sniff
+
+MAX_SECONDS = 5.0
+"""CPU time of one picture, in seconds, while Pillow reads. Honest images take 1."""
+
+BYTES_PER_PIXEL = {
+    "AVIF": 12,
+    "BMP": 9,
+    "DDS": 9,
+    "GIF": 6,
+    "HEIF": 9,
+    "ICO": 13,
+    # Decoded small, or in grey alone; but a progressive one is held in memory whole.
+    "JPEG": 6,
+    "JPEG2000": 25,
+    "PNG": 13,
+    "PPM": 13,
+    "PSD": 13,
+    "TIFF": 13,
+    "WEBP": 17,
+}
+"""What memory Pillow takes for a pixel: measured, of each format's dearest mode."""
+
+_SIZE_READERS = {**headers.SIZE_READERS, **boxes.SIZE_READERS}
+
+
+@contextmanager
+def opened(
+    data: bytes, *, max_pixels: int, max_bytes: float = math.inf
+) -> Iterator[Image.Image]:
+    """Open a picture, to be decoded within: the first one of several.
+
+    Args:
+        data: The image's bytes.
+        max_pixels: Refuse an image with more (width times height), before decoding.
+        max_bytes: Refuse an image that takes more memory to decode, beforehand too.
+
+    Raises:
+        PictureRefused: It cannot be decoded, is too large, or takes too long; also
+            for whatever Pillow raises within.
+    """
+    image_format = sniff(data[:HEAD_SIZE])
+    if image_format is None:
+        raise PictureRefused("not an image")
+    most = min(max_pixels, max_bytes / BYTES_PER_PIXEL[image_format.name])
+    _refuse_large(_size_said(data, image_format), most)
+    opener = find_opener(image_format.name)
+    if opener is None:
+        raise PictureRefused(f"this Pillow cannot read {image_format.name}")
+    try:
+        with opener(BudgetedReader(data, seconds=MAX_SECONDS), "") as image:
+            _refuse_large(image.size, most)
+            yield image
+    except PictureRefused:
+        raise
+    except BudgetExceeded as error:
+        # What stands behind the pixels was not read when the image came.
+        raise PictureRefused(f"decoding it takes {error}") from error
+    # Pillow raises nearly everything on a crafted file.
+    except Exception as error:
+        raise PictureRefused(f"{type(error).__name__}: {error}") from error
+
+
+def _size_said(data: bytes, image_format: ImageFormat) -> tuple[int, int] | None:
+    """Read width and height in pixels before Pillow opens the file.
+
+    Some of its readers reserve memory for the whole picture when they are opened.
+    """
+    try:
+        return _SIZE_READERS[image_format.name](data)
+    except ValueError as error:
+        raise PictureRefused(f"its header {error}") from error
+
+
+def _refuse_large(size: tuple[int, int] | None, most: float) -> None:
+    if size and size[0] * size[1] > most:
+        raise PictureRefused(f"{size[0]} x {size[1]} pixels")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a picture turned as its Exif orientation says."""
+    try:
+        return ImageOps.exif_transpose(image)
+    # What stands beside the pixels is broken, or odd. They are not.
+    except Exception:  # noqa: BLE001
+        return image
+
+
+def narrowed(image: Image.Image) -> Image.Image:
+    """Return a picture of 8 bits a channel: a deeper one from its darkest to white.
+
+    Pillow would clip those of 16 bits and more to white instead of scaling.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    # Of those of the other byte order Pillow tells no extremes.
+    if image.mode.startswith("I"):
+        image = image.convert("I")
+    low, high = cast("tuple[float, float]", image.getextrema())
+    scale = 255 / ((high - low) or 1)
+    return image.point(lambda value: value * scale - low * scale).convert("L")
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Tell whether a picture has pixels, or a colour, that one can see through."""
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+Opener = Callable[[IO[bytes], str], Image.Image]
+"""Reads the header of a file; any exception may come out on a crafted one."""
+
+
+class BudgetExceeded(ValueError):
+    """Reading a file took longer than an honest one needs."""
+
+
+class BudgetedReader(io.BytesIO):
+    """A file object over some bytes that stops a reader that takes too long.
+
+    It can do so when it is read from only: a long decoding is not interrupted.
+
+    Args:
+        data: The bytes.
+        seconds: CPU time of this thread, from now on.
+
+    Raises:
+        BudgetExceeded: From ``read``, when the time is over; the text goes on after
+            "takes".
+    """
+
+    def __init__(self, data: bytes, *, seconds: float) -> None:
+        super().__init__(data)
+        self._deadline = time.thread_time() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as any file does, while there is time."""
+        if time.thread_time() > self._deadline:
+            raise BudgetExceeded("too long to read")
+        return super().read(size)
+
+
+def find_opener(format_name: str) -> Opener | None:
+    """Return what reads a format's header, or None when this Pillow has no reader."""
+    # Loads every plugin, once: some load others while they read.
+    Image.init()
+    if format_name == "ICO":
+        return _open_icon
+    if format_name not in Image.OPEN:
+        return None
+    factory, _accept = Image.OPEN[format_name]
+    return factory
+
+
+def _open_icon(file: IO[bytes], name: str) -> Image.Image:
+    """Open the largest picture of an icon; Pillow's own opener decodes it as well.
+
+    Raises:
+        SyntaxError: A bitmap of another size than the icon's directory says. Pillow
+            would decode it on the way, and the directory cannot say more than 256.
+    """
+    icon = IcoImagePlugin.IcoFile(file)
+    entry = icon.entry[0]
+    file.seek(entry.offset)
+    head = file.read(12)
+    if not head.startswith(b"\x89PNG"):
+        width, height = struct.unpack("<ii", head[4:])
+        if (width, height // 2) != entry.dim:  # the picture, and its mask below it
+            raise SyntaxError("an icon that holds another size than it says")
+    return icon.getimage(entry.dim)

@@ -1,0 +1,29 @@
+"""The tables of the app and their querysets."""
+
+from .access import OriginalAccess
+from .content import HASH_LENGTH, ImageContent
+from .leases import Lease
+from .pending import PendingDeletion
+from .requests import FurtherImage, ReceivedImage, RequestImage, RequestLog
+from .statistics import (
+    GoneRequests,
+    StaleHour,
+    StatisticsRollup,
+    StatisticsState,
+)
+
+__all__ = (
+    "HASH_LENGTH",
+    "FurtherImage",
+    "GoneRequests",
+    "ImageContent",
+    "Lease",
+    "OriginalAccess",
+    "PendingDeletion",
+    "ReceivedImage",
+    "RequestImage",
+    "RequestLog",
+    "StaleHour",
+    "StatisticsRollup",
+    "StatisticsState",
+)

@@ -1,0 +1,1 @@
+"""What a query string means, and pages of rows."""

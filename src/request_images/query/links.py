@@ -1,0 +1,58 @@
+"""From a number to the pictures behind it: the URLs of marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from request_images.aggregation.facets import Facet
+from request_images.aggregation.periods import Period
+
+from .criteria import DEFAULT_DAYS, Criteria
+from .fields import PERIOD
+from .labels import texts_of
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where requests are to be seen, those that a page is about and parts of them.
+
+    Attributes:
+        url: The page that shows them.
+        texts: The parameters of the page that is linked from.
+    """
+
+    url: str
+    texts: Mapping[str, str]
+
+    def to(self, **texts: str) -> str:
+        """Return the URL of those with further parameters, or others in their place."""
+        query = urlencode({**self.texts, **texts})
+        return f"{self.url}?{query}" if query else self.url
+
+    def within(self, since: datetime, until: datetime, **texts: str) -> str:
+        """Return the URL of those of a time, with further parameters."""
+        rest = {name: text for name, text in self.texts.items() if name not in PERIOD}
+        times = {"since": since.isoformat(), "until": until.isoformat()}
+        return f"{self.url}?{urlencode({**rest, **times, **texts})}"
+
+    def having(self, facet: Facet, value: str, **texts: str) -> str:
+        """Return the URL of those with a value; empty when no parameter means it."""
+        found = texts_of(facet, value)
+        return self.to(**{**found, **texts}) if found else ""
+
+
+def _texts_of_links(criteria: Criteria, period: Period) -> Mapping[str, str]:
+    """Return the parameters of the requests that are counted, for every page."""
+    # Other pages round no moment to whole hours, and take no time for all of it.
+    if not _has_period(criteria):
+        return {**criteria.texts, "days": str(DEFAULT_DAYS)}
+    if "days" in criteria.texts:
+        return criteria.texts
+    return criteria.within(period).texts
+
+
+def _has_period(criteria: Criteria) -> bool:
+    return any(name in criteria.texts for name in PERIOD)

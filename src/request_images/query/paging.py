@@ -1,0 +1,198 @@
+"""Pages of very many rows: each costs the same, be it the first or the last.
+
+No page is counted off from the first one (``OFFSET``): it begins at a row, and is read
+from the index that has the rows in order. Two plans are good, each for another case.
+When many rows match, walking through that index meets enough of them soon. When few
+match, they are found by what they have to match, and sorted. How many match is counted
+up to `MANY` to choose. PostgreSQL and MariaDB know it by their own statistics; SQLite
+has to be told.
+
+Many may match and be far from the beginning of the order all the same, such as fast
+requests among the slowest. So the walk is given up soon where time is limited, and all
+that match are sorted; and that is given up too, if it takes too long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+from django.db.models import F, Q, QuerySet
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from request_images.db.expressions import Sorted, Unindexed
+from request_images.exceptions import TooManyRequests
+from request_images.statistics.live import limited
+
+from .conditions import Columns
+from .criteria import Criteria
+
+MANY = 10_000
+"""How far rows are counted."""
+WALK_SHARE = 0.25
+"""After so much of the time a walk that has not met enough rows is given up."""
+
+
+@dataclass(frozen=True)
+class Sort:
+    """An order of rows; those that have no value are not among them.
+
+    Attributes:
+        label: What it is called.
+        column: Returns the look-up of the column that is sorted by.
+        descending: Whether the largest comes first.
+    """
+
+    label: str | Promise
+    column: Callable[[Columns], str]
+    descending: bool = True
+
+
+def _duration(columns: Columns) -> str:
+    return columns.log("duration_ms")
+
+
+def _file_size(columns: Columns) -> str:
+    return columns.image("file_size")
+
+
+SORTS = {
+    "newest": Sort(_("newest first"), Columns.time),
+    "oldest": Sort(_("oldest first"), Columns.time, descending=False),
+    "slowest": Sort(_("slowest first"), _duration),
+    "fastest": Sort(_("fastest first"), _duration, descending=False),
+    "largest": Sort(_("largest first"), _file_size),
+    "smallest": Sort(_("smallest first"), _file_size, descending=False),
+}
+
+
+class Walk:
+    """The rows that match, in their order.
+
+    Args:
+        rows: Request logs or request images, with what else is to be selected.
+        criteria: Which of them match.
+        sort: Their order; equals by their primary key.
+        seconds: How long each question may take; None for as long as it does. What
+            asks the database raises `TooManyRequests` then.
+    """
+
+    def __init__(
+        self,
+        rows: QuerySet[Any],
+        criteria: Criteria,
+        sort: Sort,
+        seconds: float | None = None,
+    ) -> None:
+        self._rows = rows.order_by()
+        self._criteria = criteria
+        self._descending = sort.descending
+        self._path = sort.column(Columns(rows.model))
+        self._has_value = Q(**{f"{self._path}__isnull": False})
+        self._seconds = seconds
+
+    @cached_property
+    def count(self) -> int:
+        """How many match, counted up to one more than `MANY`."""
+        rows = self._criteria.apply(self._bare())
+        with self._limited():
+            return rows.values("pk")[: MANY + 1].count()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether more than `MANY` match."""
+        return self.count > MANY
+
+    def since(self) -> datetime | None:
+        """Return when the newest `MANY` of them begin; None when there are no more."""
+        if not self.is_long:
+            return None
+        rows = self._criteria.apply(self._bare(), walked="created_at")
+        times = rows.order_by("-created_at", "-pk").values_list("created_at", flat=True)
+        with self._limited():
+            found: datetime = times[MANY - 1]
+        return found
+
+    def _bare(self) -> QuerySet[Any]:
+        rows: QuerySet[Any] = self._rows.model._default_manager.order_by()
+        return rows
+
+    def page(self, size: int, *, at: Any = None) -> list[Any]:
+        """Return rows from one on, itself included, or from the first.
+
+        Args:
+            size: How many at the most.
+            at: A row; it need not match.
+        """
+        return self._read(size, at, backwards=False)
+
+    def after(self, row: Any, size: int = 1) -> list[Any]:
+        """Return the rows behind one, in their order."""
+        return self._read(size, row, backwards=False, beyond=True)
+
+    def before(self, row: Any, size: int = 1) -> list[Any]:
+        """Return the rows before one, in their order."""
+        return self._read(size, row, backwards=True, beyond=True)[::-1]
+
+    def newest(self, *names: str) -> list[tuple[Any, ...]]:
+        """Return some columns of the first `MANY` rows, in their order."""
+        rows = self._from(None, backwards=False, walks=self.is_long)
+        with self._limited():
+            return list(rows.values_list(*names)[:MANY])
+
+    def _read(
+        self, size: int, row: Any, *, backwards: bool, beyond: bool = False
+    ) -> list[Any]:
+        def rows(*, walks: bool) -> QuerySet[Any]:
+            return self._from(row, backwards=backwards, beyond=beyond, walks=walks)
+
+        if self.is_long and self._seconds is None:
+            return list(rows(walks=True)[:size])
+        if self.is_long:
+            with suppress(TooManyRequests), self._limited(WALK_SHARE):
+                return list(rows(walks=True)[:size])
+        with self._limited():
+            return list(rows(walks=False)[:size])
+
+    @contextmanager
+    def _limited(self, share: float = 1.0) -> Iterator[None]:
+        if self._seconds is None:
+            yield
+            return
+        with limited(self._rows.db, share * self._seconds):
+            yield
+
+    def _from(
+        self, row: Any, *, backwards: bool, walks: bool, beyond: bool = False
+    ) -> QuerySet[Any]:
+        descending = self._descending != backwards
+        if walks:
+            rows = self._criteria.apply(self._rows, walked=self._path)
+            key: Any = F(self._path)
+        else:
+            rows = self._criteria.apply(self._rows)
+            # Who knows how many match would walk again where that was given up.
+            key = (Sorted if self.is_long else Unindexed)(F(self._path))
+        order = [key.desc(), "-pk"] if descending else [key.asc(), "pk"]
+        rows = rows.filter(self._has_value).order_by(*order)
+        if row is None:
+            return rows
+        return rows.filter(self._bound(row, descending=descending, beyond=beyond))
+
+    def _bound(self, row: Any, *, descending: bool, beyond: bool) -> Q:
+        value = attrgetter(self._path.replace("__", "."))(row)
+        if value is None:
+            return Q(pk__in=())
+        side = "lt" if descending else "gt"
+        ties = Q(**{f"pk__{side}": row.pk})
+        if not beyond:
+            ties |= Q(pk=row.pk)
+        # In this form the first half is a range of the index.
+        further = Q(**{f"{self._path}__{side}": value})
+        return Q(**{f"{self._path}__{side}e": value}) & (further | ties)

@@ -1,0 +1,1 @@
+"""Requests added up by hour, day and month."""

@@ -1,0 +1,147 @@
+"""Requests looked at one by one: those of the open hour, and those of any question."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain
+
+from django.db import DatabaseError
+from django.db.models import Q
+
+from request_images.aggregation.facets import FIELDS, Facet, Parts, gather
+from request_images.aggregation.periods import HOUR, Period, floor, quarter
+from request_images.aggregation.tallies import Cells, Tally, add_to
+from request_images.db.errors import Fault, fault_of
+from request_images.db.expressions import same_text
+from request_images.db.transactions import bounded_reading
+from request_images.exceptions import TooManyRequests
+from request_images.models.querysets import RequestLogQuerySet
+
+from . import groups
+from .reader import contents_between, gone_between, logs
+
+MOST_ROWS = 50_000
+"""So many rows are looked at one by one, at the most."""
+SECONDS = 2.0
+"""And for so long."""
+STORAGE_SECONDS = 0.25
+"""So long it is looked for what the images of some requests take in storages."""
+
+Slot = tuple[datetime, datetime]
+
+
+def parts_of(rows: RequestLogQuerySet, period: Period) -> Parts:
+    """Count some request logs of a period, by quarters of hours.
+
+    Raises:
+        TooManyRequests: There are more than `MOST_ROWS`, or it takes too long.
+    """
+    rows = rows.filter(created_at__gte=period.since, created_at__lt=period.until)
+    values = rows.order_by().values_list(*FIELDS)[: MOST_ROWS + 1]
+    with limited(rows.db, SECONDS):
+        found = list(values)
+    if len(found) > MOST_ROWS:
+        raise TooManyRequests(f"There are more than {MOST_ROWS} of them.")
+    return gather(found, start_of=quarter)
+
+
+def stored_by(rows: RequestLogQuerySet) -> int:
+    """Return the bytes that are stored for some requests, each content once.
+
+    Raises:
+        TooManyRequests: It takes too long.
+    """
+    with limited(rows.db, STORAGE_SECONDS):
+        return groups.storage(rows).stored
+
+
+@contextmanager
+def limited(using: str, seconds: float = SECONDS) -> Iterator[None]:
+    """Let each query within take only so long.
+
+    Raises:
+        TooManyRequests: One took longer.
+    """
+    try:
+        with bounded_reading(using, seconds):
+            yield
+    except DatabaseError as error:
+        if fault_of(error) is Fault.BUSY:
+            raise TooManyRequests("To look at them takes too long.") from error
+        raise
+
+
+def live_parts(slots: Sequence[Slot], endpoint: str | None) -> tuple[Parts, int]:
+    """Count requests by quarters of hours, the newest first.
+
+    Args:
+        slots: From which hours until which.
+        endpoint: Of which endpoint; None for all of them.
+
+    Returns:
+        What there is; and how many hours are left out, because there is too much.
+    """
+    within = Q(pk__in=[])
+    for since, until in slots:
+        within |= Q(created_at__gte=since, created_at__lt=until)
+    rows = logs().filter(within)
+    if endpoint is not None:
+        rows = rows.filter(same_text("endpoint", endpoint))
+    newest = rows.order_by("-created_at").values_list(*FIELDS)
+    found = list(newest[: MOST_ROWS + 1])
+    hours_left = 0
+    if len(found) > MOST_ROWS:
+        first = floor(found[-1][0]) + HOUR  # of the hour before, only some were seen
+        found = [row for row in found if row[0] >= first]
+        hours_left = sum(
+            max(0, (min(first, until) - since) // HOUR) for since, until in slots
+        )
+    sums = gather(found, start_of=quarter)
+    others: list[Parts] = []
+    for since, until in slots:
+        others += [gone for _, gone in gone_between(since, until)]
+        if endpoint is None:
+            others.append(contents_between(since, until))
+    for place, tally in chain.from_iterable(each.items() for each in others):
+        if endpoint is None or place.endpoint == endpoint:
+            sums.setdefault(place, Tally()).add(tally)
+    return sums, hours_left
+
+
+def edges_of(slots: Sequence[Slot], until: datetime) -> list[Slot]:
+    """Return the hours that a bound of some slots is in the middle of."""
+    bounds = {bound for slot in slots for bound in slot}
+    hours = {floor(bound) for bound in bounds if floor(bound) != bound}
+    return [(hour, hour + HOUR) for hour in sorted(hours) if hour < until]
+
+
+def hour_from(moment: datetime) -> datetime:
+    """Return the first whole hour from a moment on."""
+    hour = floor(moment)
+    return hour if hour == moment else hour + HOUR
+
+
+def sorted_into(
+    slots: Sequence[Slot], parts: Parts, facets: Iterable[Facet]
+) -> dict[Facet, list[Cells]]:
+    """Return the tallies of each slot by value, for each facet.
+
+    Args:
+        slots: From when until when, in order.
+        parts: What is sorted; none of it reaches over the bound of a slot.
+        facets: What is wanted.
+    """
+    found: dict[Facet, list[Cells]] = {each: [{} for _ in slots] for each in facets}
+    starts = [since for since, _ in slots]
+    for place, tally in parts.items():
+        number = bisect_right(starts, place.hour) - 1
+        if number < 0 or place.hour >= slots[number][1]:
+            continue
+        if place.facet in found:
+            add_to(found[place.facet][number], {place.value: tally})
+        if place.facet is Facet.ALL and Facet.ENDPOINT in found:
+            add_to(found[Facet.ENDPOINT][number], {place.endpoint: tally})
+    return found

@@ -1,0 +1,190 @@
+"""What was added up: how far, of which time, by which facet; and what it is made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.db import models, router
+from django.db.models import Count, Q, Subquery, Sum
+from django.db.models.functions import TruncHour
+
+from request_images.aggregation.facets import Facet, Parts, Place, of_hour
+from request_images.aggregation.periods import (
+    HOUR,
+    UTC,
+    Built,
+    Piece,
+    Span,
+    end_of,
+    floor,
+    frontier,
+    midnight,
+)
+from request_images.aggregation.tallies import Tally, unpack
+from request_images.conf import conf
+from request_images.models import ImageContent, RequestLog
+from request_images.models.cutoffs import days_ago
+from request_images.models.querysets import RequestLogQuerySet
+from request_images.models.statistics import (
+    GoneRequests,
+    StaleHour,
+    StatisticsRollup,
+    StatisticsState,
+)
+
+STATE = 1
+"""The primary key of the one row that says how far."""
+_RUN = 4
+"""More pieces that follow each other are asked for as a range, not one by one."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What there are statistics of, at one moment.
+
+    Attributes:
+        version: How often they were changed.
+        last_mark: The newest mark there is; None for none.
+        built: From when until when, and which hours are stale.
+    """
+
+    version: int
+    last_mark: int | None
+    built: Built
+
+
+def state() -> State | None:
+    """Return what there are statistics of; None for none yet."""
+    last = rows_of(StaleHour).order_by("-pk").values("pk")[:1]
+    rows = rows_of(StatisticsState).filter(pk=STATE)
+    found = rows.values_list("version", "since", "until", Subquery(last)).first()
+    if found is None:
+        return None
+    version, since, until, last_mark = found
+    stale = []
+    if last_mark is not None:
+        marks = rows_of(StaleHour).filter(hour__gte=since, hour__lt=until)
+        stale = sorted({floor(h) for h in marks.values_list("hour", flat=True)})
+    return State(version, last_mark, Built(floor(since), floor(until), stale))
+
+
+def left(built: Built, since: datetime) -> int:
+    """Return how many closed hours from a moment on are still to be added up."""
+    newer = max(frontier() - built.until, timedelta(0)) // HOUR
+    older = max(built.since - since, timedelta(0)) // HOUR
+    return newer + older + sum(hour >= since for hour in built.stale)
+
+
+def kept_since() -> datetime:
+    """Return the moment from which on statistics are kept."""
+    end = days_ago(conf.STATISTICS_RETENTION_DAYS)
+    return floor(end or midnight(date(1970, 1, 2)), Span.DAY)
+
+
+def outlived(before: datetime) -> list[models.QuerySet[Any]]:
+    """Return the rows that are of the time before a day, and of nothing after."""
+    rollups = rows_of(StatisticsRollup).filter(start__lt=before)
+    month = models.Q(span=Span.MONTH.value, start__gte=floor(before, Span.MONTH))
+    return [rollups.exclude(month), rows_of(GoneRequests).filter(hour__lt=before)]
+
+
+def database() -> str:
+    """Return the alias of the database that has the statistics: the logs' own."""
+    return router.db_for_write(RequestLog)
+
+
+def logs() -> RequestLogQuerySet:
+    """Return the logs of the database that has the statistics."""
+    return RequestLog.objects.using(database())
+
+
+def rows_between(since: datetime, until: datetime) -> models.QuerySet[Any]:
+    """Return the logs of a time."""
+    return logs().filter(created_at__gte=since, created_at__lt=until)
+
+
+def gone_between(since: datetime, until: datetime) -> list[tuple[int, Parts]]:
+    """Return what cleanup has taken away of some hours, each with its primary key."""
+    rows = rows_of(GoneRequests).filter(hour__gte=since, hour__lt=until)
+    found = rows.values_list("pk", "hour", "tallies")
+    return [(pk, of_hour(floor(hour), unpack(data))) for pk, hour, data in found]
+
+
+def contents_between(since: datetime, until: datetime) -> Parts:
+    """Return the contents that came in a time, counted."""
+    rows = (
+        rows_of(ImageContent)
+        .filter(created_at__gte=since, created_at__lt=until)
+        .annotate(hour=TruncHour("created_at", tzinfo=UTC))
+        .order_by()
+        .values_list("hour", "storage")
+        .annotate(n=Count("pk"), size=Sum("stored_size"))
+        .values_list("hour", "storage", "n", "size")
+    )
+    return {
+        Place(floor(hour), "", Facet.CONTENT, storage): Tally(n, total_bytes=int(size))
+        for hour, storage, n, size in rows
+    }
+
+
+def kept_of(
+    pieces: Iterable[Piece], facets: Iterable[Facet], endpoint: str | None
+) -> list[tuple[Piece, Facet, bytes]]:
+    """Return what was added up of some hours, days and months.
+
+    Args:
+        pieces: Which ones.
+        facets: By which facets.
+        endpoint: Of which endpoint; None for all of them together.
+
+    Returns:
+        The piece, the facet and the packed tallies of each row.
+    """
+    times = Q(pk__in=[])
+    single: defaultdict[Span, list[datetime]] = defaultdict(list)
+    for run in _runs(pieces):
+        (span, first), (_, last) = run[0], run[-1]
+        if len(run) > _RUN:
+            times |= Q(span=span.value, start__gte=first, start__lte=last)
+        else:
+            single[span] += [start for _, start in run]
+    for span, starts in single.items():
+        times |= Q(span=span.value, start__in=starts)
+    rows = rows_of(StatisticsRollup).filter(
+        times,
+        is_total=endpoint is None,
+        endpoint=endpoint or "",
+        facet__in=[facet.value for facet in facets],
+    )
+    names = ("span", "start", "facet", "endpoint", "tallies")
+    return [
+        ((Span(span), floor(start)), Facet(facet), data)
+        for span, start, facet, of_endpoint, data in rows.values_list(*names)
+        # MariaDB takes two endpoints for one that differ in case only.
+        if of_endpoint == (endpoint or "")
+    ]
+
+
+def _runs(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Return the pieces of one length that follow each other, together."""
+    runs: list[list[Piece]] = []
+    for span, start in sorted(pieces):
+        if runs and runs[-1][-1][0] is span and end_of(runs[-1][-1][1], span) == start:
+            runs[-1].append((span, start))
+        else:
+            runs.append([(span, start)])
+    return runs
+
+
+def rows_of(model: type[models.Model]) -> models.QuerySet[Any]:
+    """Return all rows of a table, in the database that has the statistics."""
+    return model._default_manager.using(database())
+
+
+def delete(rows: models.QuerySet[Any]) -> int:
+    """Delete rows without loading them; return how many went."""
+    return rows._raw_delete(database()) or 0

@@ -1,0 +1,1 @@
+"""From a recorded request to its rows."""

@@ -1,0 +1,85 @@
+"""Whose fault is it that a row cannot be written: its own, or the database's?"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import Error, router, transaction
+from django.utils import timezone
+
+from request_images.db.errors import Fault, fault_of
+from request_images.db.insert import insert
+from request_images.db.transactions import bounded_transaction
+from request_images.exceptions import StorageError
+from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
+from request_images.outcome import CaptureStatus
+
+from .rows import has_lost, open_connection
+
+# No connection to be had, no room on the disk, no memory; read-only, or shutting down.
+_PASSING_CLASSES = ("08", "25", "53", "57", "58")
+_PASSING_NUMBERS = frozenset(
+    {1040, 1203, 1226}
+    | {3, 28, 1021, 1030, 1114}
+    | {1037, 1038, 1041}
+    | {1290, 1792, 1836}
+    | {1028, 1053, 1077, 1079, 1317, 3024}
+)
+_PASSING_WORDS = ("full", "readonly", "i/o error", "out of memory")
+
+
+def try_write() -> Exception | None:
+    """Write a row into each of our tables, and roll it back.
+
+    It waits for locks only so long, as all our writes, and leaves nothing behind but
+    gaps in the numbers of the rows.
+
+    Returns:
+        Why the database takes nothing; None when it takes rows.
+    """
+    using = router.db_for_write(RequestLog)
+    now = timezone.now()
+    log = RequestLog(
+        request_id=uuid.uuid4().hex,
+        created_at=now,
+        duration_ms=0,
+        duration_bucket=0,
+        capture_status=CaptureStatus.NO_IMAGE,
+    )
+    content = ImageContent(image_hash=uuid.uuid4().hex, data=b"?", stored_size=1)
+    try:
+        has_lost(open_connection())  # if so, that says nothing of a new one
+        with bounded_transaction(using):
+            insert([log], using)
+            insert([content], using)
+            image = RequestImage(log=log, created_at=now, content_id=content.pk)
+            insert([image], using)
+            insert([FurtherImage(request_image=image, position=1)], using)
+            transaction.set_rollback(True, using)
+    except Exception as error:  # noqa: BLE001  # it is the answer
+        return error
+    return None
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether a row may well be taken later that was refused now, as it is.
+
+    Another one's lock passes, and so does a full disk. What the row holds does not. An
+    error that is neither the database's nor one of values is taken to pass: a row that
+    is tried too often costs less than one that is given up too early.
+    """
+    if isinstance(error, StorageError):
+        return error.is_passing
+    if not isinstance(error, Error):
+        return not isinstance(error, ValueError | TypeError | ArithmeticError)
+    fault = fault_of(error)
+    if fault is not Fault.AWAY:
+        return fault is not Fault.ROW
+    cause = error.__cause__ or error
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if state is not None:
+        return str(state).startswith(_PASSING_CLASSES)
+    number = next(iter(error.args), None)
+    if isinstance(number, int):
+        return number in _PASSING_NUMBERS
+    return any(word in str(error).lower() for word in _PASSING_WORDS)

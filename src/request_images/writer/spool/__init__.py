@@ -1,0 +1,1 @@
+"""The spool folder: requests that could not be written yet."""

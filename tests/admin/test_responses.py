@@ -1,0 +1,132 @@
+"""An image reaches a browser so that it can be seen, and nothing else happens."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from request_images.admin.responses import original_response, thumbnail_response
+from tests.factories import PICTURE, capture_queries, make_content, make_image
+from tests.image_files import draw
+
+pytestmark = pytest.mark.django_db
+HTML = b"<html><script>alert(document.domain)</script></html>"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+def check_headers(response):
+    """Whatever the bytes are: no guessing, no scripts, no caches, no other sites."""
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert response["Cache-Control"] == "private, no-store"
+    assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response["Referrer-Policy"] == "no-referrer"
+
+
+class TestOriginal:
+    @pytest.mark.parametrize(
+        ("fmt", "mime_type", "extension"),
+        [
+            ("AVIF", "image/avif", "avif"),
+            ("BMP", "image/bmp", "bmp"),
+            ("GIF", "image/gif", "gif"),
+            ("JPEG", "image/jpeg", "jpg"),
+            ("PNG", "image/png", "png"),
+            ("WEBP", "image/webp", "webp"),
+        ],
+    )
+    def test_what_every_browser_shows_is_shown(self, fmt, mime_type, extension):
+        """Byte for byte, with its own type."""
+        data = draw(fmt)
+        image = make_image(data)
+        response = original_response(image)
+        assert response.content == data
+        assert response["Content-Type"] == mime_type
+        name = f"{image.image_hash[:16]}.{extension}"
+        assert response["Content-Disposition"] == f'inline; filename="{name}"'
+        check_headers(response)
+
+    @pytest.mark.parametrize(
+        ("data", "extension"),
+        [
+            (draw("TIFF"), "tif"),
+            (draw("ICO"), "ico"),
+            (draw("JPEG2000"), "jp2"),
+            (draw("PPM"), "pnm"),
+            (HTML, "bin"),
+            (SVG, "bin"),
+            (b"", "bin"),
+        ],
+        ids=["TIFF", "ICO", "JPEG2000", "PPM", "HTML", "SVG", "empty"],
+    )
+    def test_anything_else_is_a_download(self, data, extension):
+        """Unknown bytes, and what could run something, are never shown."""
+        response = original_response(make_image(data))
+        assert response.content == data
+        assert response["Content-Type"] == "application/octet-stream"
+        assert response["Content-Disposition"].startswith("attachment; filename=")
+        assert response["Content-Disposition"].endswith(f'.{extension}"')
+        check_headers(response)
+
+    @pytest.mark.parametrize("data", [HTML, SVG], ids=["HTML", "SVG"])
+    @pytest.mark.parametrize("claim", ["image/png", "text/html", "image/svg+xml"])
+    def test_the_type_is_told_from_the_bytes_alone(self, data, claim):
+        """A page that the row calls an image stays a download."""
+        image = make_image(data, image={"mime_type": claim})
+        response = original_response(image)
+        assert response["Content-Type"] == "application/octet-stream"
+        assert response["Content-Disposition"].startswith("attachment;")
+
+    def test_what_was_not_kept(self):
+        """There is nothing to serve."""
+        assert original_response(make_image(kept=False)) is None
+
+    def test_what_is_expired(self):
+        """Gone on read, although cleanup did not run yet."""
+        assert original_response(make_image(days_old=31)) is None
+
+
+class TestThumbnail:
+    def test_is_a_webp(self):
+        """Small, with the same headers as the original."""
+        response = thumbnail_response(make_image())
+        assert response["Content-Type"] == "image/webp"
+        assert response.content[8:12] == b"WEBP"
+        check_headers(response)
+
+    @pytest.mark.parametrize("data", [HTML, SVG, PICTURE[:60]])
+    def test_of_what_cannot_be_drawn(self, data):
+        """A picture of ours that says so takes its place."""
+        response = thumbnail_response(make_image(data))
+        assert response.status_code == 302
+        assert response["Location"] == "/static/request_images/no-thumbnail.svg"
+        assert response["Cache-Control"] == "private, no-store"
+
+    def test_HOSTILE8_of_a_bomb(self, settings, monkeypatch):
+        """HOSTILE8: too many pixels are never decoded, and refused only once."""
+        settings.REQUEST_IMAGES_THUMBNAIL_MAX_PIXELS = 100
+        image = make_image()
+        monkeypatch.setattr(Image.Image, "resize", None)
+        assert thumbnail_response(image).status_code == 302
+        image.content.refresh_from_db()
+        assert image.content.thumbnail_error == "32 x 24 pixels"
+
+    def test_of_what_was_not_kept(self):
+        """No content, no query."""
+        image = make_image(kept=False)
+        with capture_queries() as queries:
+            assert thumbnail_response(image) is None
+        assert queries == []
+
+    def test_of_what_is_expired(self):
+        """Gone on read, the thumbnail too."""
+        image = make_image(days_old=31)
+        thumbnail = {"thumbnail": b"made before"}
+        type(image.content).objects.filter(pk=image.content_id).update(**thumbnail)
+        assert thumbnail_response(image) is None
+
+    def test_of_content_that_is_gone(self):
+        """A cleanup between two queries is no error."""
+        image = make_image()
+        image.content_id = make_content(draw(seed=1)).pk + 1000
+        assert thumbnail_response(image) is None

@@ -1,0 +1,139 @@
+"""Counted requests: packed, merged, and percentiles that are exact to one per cent."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from request_images.aggregation.facets import FILE_SIZES, MEGAPIXELS, Facet, gather
+from request_images.aggregation.histograms import bucket_of, percentiles
+from request_images.aggregation.tallies import (
+    Tally,
+    add_packed,
+    add_up,
+    capped,
+    pack,
+    take_from,
+    unpack,
+)
+
+DURATIONS = st.lists(st.floats(0.001, 1e8), min_size=1, max_size=50)
+CELLS = st.dictionaries(
+    st.none() | st.text(max_size=5),
+    st.builds(
+        Tally,
+        st.integers(0, 2**40),
+        st.integers(0, 2**40),
+        st.floats(0, 1e12),
+        st.integers(0, 2**60),
+        st.dictionaries(st.integers(-350, 1300), st.integers(1, 2**40), max_size=9),
+    ),
+    max_size=5,
+)
+
+SOME = CELLS.map(lambda cells: {v: tally for v, tally in cells.items() if tally.count})
+
+
+@given(CELLS)
+def test_what_is_packed_comes_out_again(cells):
+    """Nothing of it is lost, whatever the values and however large the sums."""
+    assert unpack(pack(cells)) == cells
+    assert unpack(memoryview(pack(cells))) == cells
+
+
+@given(SOME, SOME)
+def test_what_is_taken_away_again_was_never_there(cells, others):
+    """Nothing of it is left: no value, no bucket."""
+    both = add_up([cells, others])
+    take_from(both, others)
+    assert both.keys() == cells.keys()
+    for value, tally in both.items():
+        assert tally.count == cells[value].count
+        assert tally.histogram == cells[value].histogram
+
+
+@given(st.lists(DURATIONS, min_size=1, max_size=10), st.sampled_from([0.5, 0.95, 0.99]))
+def test_merged_percentiles_are_within_one_percent_of_the_exact_ones(hours, share):
+    """However the requests are spread over hours: as if all were sorted."""
+    sums = {}
+    for durations in hours:
+        tally = Tally(len(durations))
+        for duration in durations:
+            tally.histogram[bucket_of(duration)] += 1
+        add_packed(sums, pack({"": tally}))
+    everything = sorted(duration for durations in hours for duration in durations)
+    exact = everything[math.ceil(share * len(everything)) - 1]
+    [found] = percentiles(sums[""].histogram, [share])
+    assert found == pytest.approx(exact, rel=0.01)
+    assert sums[""].count == len(everything)
+
+
+@given(st.lists(CELLS, max_size=4))
+def test_the_order_of_adding_up_is_all_the_same(many):
+    """Hours to days to months, or all at once."""
+
+    def counts(cells):
+        return {
+            value: (tally.count, tally.failed, tally.total_bytes, dict(tally.histogram))
+            for value, tally in cells.items()
+        }
+
+    in_steps = add_up([add_up(many[:2]), add_up(many[2:])])
+    assert counts(in_steps) == counts(add_up(reversed(many)))
+
+
+def test_a_later_version_is_not_misread():
+    """What another release has written is no figure of this one."""
+    with pytest.raises(ValueError, match="later version"):
+        unpack(b"\x02")
+
+
+def test_the_rest_stays_the_rest():
+    """What was not told apart in an hour is not told apart in a day."""
+    cells = {f"{number:03}": Tally(1) for number in range(101)} | {None: Tally(7)}
+    found = capped(cells)
+    assert len(found) == 101
+    assert found[None].count == 8
+    assert "100" not in found
+    assert capped(found) is not found
+    assert capped(found)[None].count == 8
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "height", "megapixels", "bytes_"),
+    [
+        (1, 1, 1, (0, 0.5), (0, 102_400)),
+        (102_400, 1000, 500, (0.5, 1), (102_400, 512_000)),
+        (10**9, 10_000, 10_000, (20, None), (10_485_760, None)),
+        (None, None, None, (None, None), (None, None)),
+        (None, 5, None, (None, None), (None, None)),
+    ],
+)
+def test_classes(size, width, height, megapixels, bytes_):
+    """Bounds belong to the class above them."""
+    moment = datetime(2026, 6, 10, 15, 20, tzinfo=timezone.utc)
+    row = (moment, 5.0, 80, "solve", 200, "", "", "stored", size, 1, "", width, height)
+    row += ("", None, None, "", None)
+    values = {place.facet: place.value for place in gather([row])}
+
+    def bounds(facet):
+        return tuple(facet.key(values[facet]).values())
+
+    assert bounds(Facet.MEGAPIXELS) == megapixels
+    assert bounds(Facet.FILE_SIZE) == bytes_
+    assert Facet.ALL.key(values[Facet.ALL]) == {}
+    known = width is not None and height is not None
+    assert Facet.DIMENSIONS.key(values[Facet.DIMENSIONS]) == {
+        "width": width if known else None,
+        "height": height if known else None,
+    }
+
+
+def test_classes_are_in_order():
+    """Each ends where the next begins."""
+    assert list(MEGAPIXELS) == sorted(MEGAPIXELS)
+    assert list(FILE_SIZES) == sorted(FILE_SIZES)

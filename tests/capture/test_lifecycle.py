@@ -1,0 +1,753 @@
+"""When a request is over: once, wherever it is closed, whatever happened to it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import json
+import threading
+import tracemalloc
+import weakref
+from concurrent import futures
+from contextlib import suppress
+from functools import partial
+from urllib.request import Request, urlopen
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from django.contrib.auth import get_user_model
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
+from django.http import Http404, HttpResponse
+from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
+from django.urls import resolve
+from ninja.testing import TestClient as NinjaClient
+from pytest_django.live_server_helper import LiveServer
+
+from request_images import health, signals
+from request_images.capture import lifecycle, watchdog
+from request_images.decorators import capture_images
+from request_images.models import RequestLog
+from request_images.testing import flush
+from request_images.writer import exits, rows
+from tests import views
+from tests.host.models import Note
+from tests.image_files import draw
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch):
+    """Wait for no rescue for seconds; have it anew, and leave no thread behind."""
+    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(lifecycle, "_rescue", watchdog.Rescue())
+    yield
+    getattr(lifecycle._rescue.thread, "join", lambda: None)()
+    lifecycle._in_progress.clear()  # of callbacks that a test only pretends to begin
+    # Django leaves the body of a request that nobody closes to the collector, and an
+    # in-memory database its threads' connections: let it be in this test, not the next.
+    gc.collect()
+
+
+@pytest.mark.django_db
+def test_T1_client_writes_inside_the_tests_transaction(client):
+    """T1: the row is there when the test client returns, and goes with the test."""
+    client.post("/body/", draw(), content_type="image/png")
+    assert RequestLog.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("url", ["/body/", "/async_upload/", "/dispatch-async/"])
+def test_T2_async_client_writes_where_the_test_reads(async_client_post, url):
+    """T2: AsyncClient closes in a thread of a pool; we write in the test's thread."""
+    assert async_client_post(url).status_code == 200
+    assert RequestLog.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_T2_async_exception(async_client_post):
+    """T2: the same for an exception in an async view."""
+    assert async_client_post("/async_boom/").status_code == 500
+    log = RequestLog.objects.get()
+    assert (log.status_code, log.error_type) == (500, "Boom")
+
+
+@pytest.mark.django_db
+def test_W17_WRAP2_async_exception_in_dispatch(async_client_post):
+    """W17: a coroutine that a sync dispatch returned raises when it is awaited."""
+    assert async_client_post("/dispatch-async/?boom").status_code == 500
+    assert RequestLog.objects.get().error_type == "Boom"
+
+
+@pytest.mark.django_db
+def test_T3_stream_closed_in_the_event_loop():
+    """T3: where no ORM may be used the write is handed to a thread that may."""
+
+    async def send():
+        response = await AsyncClient().post("/async_streamed/", {"a": "b"})
+        chunks = [chunk async for chunk in response.streaming_content]
+        while not await RequestLog.objects.aexists():
+            await asyncio.sleep(0.01)
+        return chunks
+
+    assert async_to_sync(send)() == [b"a", b"b"]
+    assert RequestLog.objects.get().status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("raises", [False, True])
+def test_T4_async_view_called_directly(raises):
+    """T4: without a handler the row is written before the awaited view returns."""
+
+    @capture_images
+    async def view(request):
+        if raises:
+            raise KeyError("x")
+        return HttpResponse(request.body)
+
+    async def call():
+        request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
+        with suppress(KeyError):
+            await view(request)
+        assert await RequestLog.objects.acount() == 1
+
+    async_to_sync(call)()
+
+
+@pytest.mark.django_db
+def test_T7_stream_is_over_when_it_is_consumed(client):
+    """T7: a stream is recorded once its last byte has gone."""
+    response = client.post("/streamed/", draw(), content_type="image/png")
+    assert not RequestLog.objects.exists()
+    assert b"".join(response.streaming_content) == b"ab"
+    assert RequestLog.objects.get().status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)  # to close a stream closes its connection
+def test_T7_stream_that_nobody_reads(client):
+    """T7: nor is it over before it is closed, and then it need not have been read."""
+    response = client.post("/streamed/", draw(), content_type="image/png")
+    flush(0)  # a test's own response is not waited for: it would be for ever
+    assert not RequestLog.objects.exists()
+    response.close()
+    assert RequestLog.objects.get().status_code == 200
+
+
+@pytest.fixture
+def live_url(settings):
+    """A live server of Django's, in a thread of this process."""
+    # It sets the Content-Length that lets a client go before the server closes.
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.middleware.common.CommonMiddleware",
+    ]
+    server = LiveServer("127.0.0.1")
+    yield server.url
+    server.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_T6_live_server(live_url, monkeypatch):
+    """T6: the client has its answer before there is a row; ``flush`` waits for it."""
+    may_write = threading.Event()
+    save_many = rows.save_many
+
+    def held(records):
+        assert may_write.wait(60)
+        save_many(records)
+
+    monkeypatch.setattr(rows, "save_many", held)
+    data = draw()
+    request = Request(f"{live_url}/body/", data, {"Content-Type": "image/png"})
+    with urlopen(request) as answer:
+        assert json.load(answer) == {"body": data.hex()}
+    assert not RequestLog.objects.exists()
+    with pytest.raises(TimeoutError):
+        flush(0.02)
+    may_write.set()
+    flush()
+    assert RequestLog.objects.get().image.image_data == data
+
+
+@pytest.mark.django_db
+def test_W15_closed_twice():
+    """W15: a request that is closed twice is written once."""
+    request = RequestFactory().post("/")
+    request.resolver_match = resolve("/body/")  # as a handler does
+    request._dont_enforce_csrf_checks = True  # as a test client does: no rescue
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    close = request.close
+    close()
+    close()
+    request.close()
+    assert RequestLog.objects.get().endpoint == "body"
+
+
+@pytest.mark.django_db
+def test_closing_still_closes_the_files():
+    """The request's own close runs after ours."""
+    request = RequestFactory().post("/", {"a": SimpleUploadedFile("a", draw())})
+    request.resolver_match = resolve("/upload/")
+    request._dont_enforce_csrf_checks = True
+    capture_images(lambda request: HttpResponse(request.FILES["a"].name))(request)
+    file = request.FILES["a"]
+    request.close()
+    assert file.closed
+
+
+def test_W11_exit_comes_by_twice(monkeypatch):
+    """W11: ``atexit`` and multiprocessing both call; what is done is done once."""
+    calls = []
+    monkeypatch.setattr(exits, "_callbacks", [lambda: calls.append(1)])
+    monkeypatch.setattr(exits, "_done_by", None)
+    exits._run()
+    exits._run()
+    assert calls == [1]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [None, RuntimeError("it went"), Http404()])
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_body_is_freed_with_the_request(error, is_handled):
+    """Without the garbage collector: nothing of ours keeps a request in a cycle."""
+    match = resolve("/body/")  # on Python 3.10 it may keep its caller's frame
+
+    def view(request):
+        assert request.body == draw()
+        if error is not None:
+            raise type(error)
+        return HttpResponse("ok")
+
+    def serve():
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = match if is_handled else None
+        with suppress(RuntimeError, Http404):
+            capture_images(view)(request)
+        request.close()
+        return weakref.ref(request)
+
+    serve()  # what is imported or cached by the first one is not meant
+    gc.collect()
+    gc.disable()
+    try:
+        assert serve()() is None
+    finally:
+        gc.enable()
+    assert RequestLog.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_bytes_are_freed_with_the_request():
+    """Django ties a request and its upload handlers together; not with our bytes."""
+    request = RequestFactory().post("/", {"a": SimpleUploadedFile("a", draw())})
+    kept = []
+
+    def receiver(sender, image, **kwargs):
+        kept.append(image)
+
+    signals.image_saved.connect(receiver)
+    capture_images(lambda request: HttpResponse(request.FILES["a"].name))(request)
+    signals.image_saved.disconnect(receiver)
+    (handler, *_) = request.upload_handlers
+    assert handler._upload.data is None
+    assert kept[0].image_data == draw()
+
+
+@pytest.mark.parametrize("factory", [RequestFactory, AsyncRequestFactory])
+def test_csrf_check_switched_off_is_no_test(factory):
+    """Projects use the test client's mark to switch the CSRF check off."""
+    request = factory().post("/")
+    assert not lifecycle.is_from_test_client(request)
+    request._dont_enforce_csrf_checks = True
+    assert lifecycle.is_from_test_client(request)
+    request.META["wsgi.input"] = io.BytesIO()
+    request.scope = {"client": ("127.0.0.1", 50_000)}
+    assert not lifecycle.is_from_test_client(request)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_T2_loop_that_does_not_answer(monkeypatch, is_begun):
+    """T2: nobody waits for ever for another thread."""
+    written = []
+
+    class There:
+        def result(self, timeout):
+            raise futures.TimeoutError
+
+        def cancel(self):
+            return not is_begun
+
+    class Loop:
+        def is_running(self):
+            return True
+
+    def elsewhere(coroutine, loop):
+        coroutine.close()
+        return There()
+
+    monkeypatch.setattr(
+        lifecycle.SyncToAsync.threadlocal, "main_event_loop", Loop(), raising=False
+    )
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", elsewhere)
+    request = AsyncRequestFactory().post("/")
+    request._dont_enforce_csrf_checks = True
+    lifecycle.RequestEnd(request, lambda: written.append(1)).view_ended()
+    assert len(written) == (0 if is_begun else 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connection_of_a_caller_is_left_alone(settings):
+    """Whoever calls a view directly goes on using the connection and its rows."""
+    get_user_model().objects.bulk_create(
+        [get_user_model()(username=f"u{n}") for n in range(300)]
+    )
+    view = capture_images(lambda request: HttpResponse("ok"))
+    seen = 0
+    for _ in get_user_model().objects.iterator(chunk_size=50):
+        if not seen % 100:
+            view(RequestFactory().post("/"))
+        seen += 1
+    assert seen == 300
+    connection.set_autocommit(False)
+    try:
+        Note.objects.create(text="mine")
+        view(RequestFactory().post("/"))
+        connection.commit()
+    finally:
+        connection.set_autocommit(True)
+    assert Note.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_transaction_that_a_view_left_open():
+    """What the view did not commit is rolled back; our row is not part of it."""
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database is gone with its connection")
+
+    def careless(request):
+        connection.set_autocommit(False)
+        Note.objects.create(text="forgotten")
+        return HttpResponse("ok")
+
+    request = RequestFactory().post("/")
+    request.resolver_match = resolve("/body/")
+    capture_images(careless)(request)
+    request.close()
+    connection.close()
+    assert not Note.objects.exists()
+    assert RequestLog.objects.exists()
+
+
+@pytest.mark.django_db
+def test_T2_without_a_running_loop():
+    """T2: an async request that is closed where no loop runs is written at once."""
+    request = AsyncRequestFactory().post("/")
+    request._dont_enforce_csrf_checks = True  # the mark of Django's test client
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    assert RequestLog.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class TestRescue:
+    """Requests that nobody closes are recorded all the same, a little later."""
+
+    @pytest.fixture(autouse=True)
+    def _written(self):
+        """Tells when the row is committed; asking the database would lock SQLite's."""
+        self.written = threading.Event()
+
+        def receiver(sender, **kwargs):
+            self.written.set()
+
+        signals.image_saved.connect(receiver)
+        signals.image_skipped.connect(receiver)
+        yield
+        signals.image_saved.disconnect(receiver)
+        signals.image_skipped.disconnect(receiver)
+
+    def _log(self):
+        assert self.written.wait(60)
+        return RequestLog.objects.get()
+
+    @staticmethod
+    def _ask(url, *, leave):
+        """Send a request to Django's ASGI handler, and leave before the answer."""
+        data = draw()
+        views.started.clear()
+
+        async def ask():
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": url,
+                "query_string": b"",
+                "headers": [
+                    (b"content-type", b"image/png"),
+                    (b"content-length", str(len(data)).encode()),
+                ],
+            }
+            communicator = ApplicationCommunicator(ASGIHandler(), scope)
+            await communicator.send_input({"type": "http.request", "body": data})
+            if leave:
+                await sync_to_async(views.started.wait)(60)
+                await communicator.send_input({"type": "http.disconnect"})
+            with suppress(Exception, asyncio.CancelledError):
+                await communicator.wait(timeout=120)
+
+        async_to_sync(ask)()
+
+    def test_W8_client_leaves_an_async_view(self):
+        """W8: the view is cancelled, and the row says that the client is gone."""
+        self._ask("/patient/", leave=True)
+        log = self._log()
+        assert (log.status_code, log.error_type) == (499, "CancelledError")
+        assert log.capture_status == "stored"
+
+    def test_W8_client_leaves_a_sync_view(self):
+        """W8: a sync view runs on to its end, and is recorded."""
+        self._ask("/patient_sync/", leave=True)
+        assert self._log().capture_status == "stored"
+
+    def test_W9_stream_that_raises(self):
+        """W9: under ASGI a stream that raises is never closed."""
+        self._ask("/broken_stream/", leave=False)
+        assert self._log().status_code == 200
+
+    @staticmethod
+    def _environ(url, body):
+        """Return what a WSGI server would call Django with."""
+        request = RequestFactory().post(url, body, content_type="image/png")
+        return {**request.environ, "wsgi.input": io.BytesIO(body)}
+
+    @staticmethod
+    def _serve(environ):
+        """Call Django's handler; return its response, which nobody has closed."""
+        return WSGIHandler()(environ, lambda status, headers: None)
+
+    def test_W19_exceptions_that_propagate(self, settings):
+        """W19: with DEBUG_PROPAGATE_EXCEPTIONS there is no response to be closed.
+
+        The server has the exception, and the row comes all the same.
+        """
+        settings.DEBUG_PROPAGATE_EXCEPTIONS = True
+        with pytest.raises(views.Boom, match="it went"):
+            self._serve(self._environ("/fail/boom/", draw()))
+        assert self._log().error_type == "Boom"
+
+    def test_T7_stream_that_nobody_reads(self):
+        """T7: under a server it is not waited for: the row comes after the grace."""
+        response = self._serve(self._environ("/streamed/", draw()))
+        assert self._log().status_code == 200
+        response.close()
+        assert RequestLog.objects.count() == 1
+
+    def test_W20_image_of_a_long_stream_is_let_go(self, monkeypatch):
+        """W20: the image is written, and its bytes let go of, while a stream is open.
+
+        However long that is: it is held for the grace.
+        """
+        monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.5)
+        data = draw("BMP", (1000, 700))
+        environ = self._environ("/streamed_late/", data)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            response = self._serve(environ)
+            held, _peak = tracemalloc.get_traced_memory()
+            assert self._log().image.image_data == data
+            assert lifecycle.wait_until_idle(60)
+            left, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held > len(data)  # otherwise the rest shows nothing
+        assert left < len(data) // 2
+        assert b"".join(response) == b"ab"
+        response.close()
+
+    def test_T5_ninjas_test_client(self):
+        """T5: its request was made by hand, but has a URL: it is nobody's to close.
+
+        A thread would write its row outside of the test's transaction.
+        """
+        response = NinjaClient(views.ninja).post("/json", json={"image": "abc"})
+        assert response.json() == {"length": 3}
+        thread = lifecycle._rescue.thread
+        assert lifecycle.wait_until_idle(60)
+        assert thread is None
+
+    def test_W20_images_of_many_long_streams_are_bounded(self, settings, monkeypatch):
+        """W20: nor do many streams hold more together than may wait to be written."""
+        monkeypatch.setattr(watchdog, "GRACE_SECONDS", 2)
+        settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 4
+        data = draw("BMP", (1000, 700))
+        environs = [self._environ("/streamed_late/", data) for _ in range(12)]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            responses = [self._serve(environ) for environ in environs]
+            held, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        for response in responses:
+            response.close()
+        lifecycle._rescue._wake.set()  # there is nothing left to wait for
+        # Two threads write here, and SQLite in memory makes neither wait.
+        assert lifecycle.wait_until_idle(60)
+        health.reset()
+        # Of 25 MB: twice the limit at the most, and the one that is being written, of
+        # which a driver may hold a copy.
+        assert held < 14 * 1024 * 1024
+
+    def test_W10_server_that_never_closes(self):
+        """W10: nobody closes the response; later it makes no second row."""
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse(request.body))(request)
+        close = request.close
+        self._log()
+        close()
+        assert RequestLog.objects.count() == 1
+
+    def test_one_thread_serves_all(self, monkeypatch):
+        """Two requests, one thread, which goes when it has been idle for long."""
+        monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.05)
+        threads = set()
+        ended = []
+        for _ in range(2):
+            request = RequestFactory().post("/")
+            request.resolver_match = resolve("/body/")
+            end = lifecycle.RequestEnd(request, lambda: ended.append(1))
+            end.view_ended()
+            threads.add(lifecycle._rescue.thread)
+        (thread,) = threads
+        thread.join()
+        end.rescue()  # a second time changes nothing
+        assert health.counts()["rescued"] == 2
+        assert len(ended) == 2
+        assert lifecycle._rescue.thread is None
+
+    def test_W18_thread_is_lazy_and_survives_no_fork(self):
+        """W18: no thread without need, none under the test client, none inherited."""
+        assert lifecycle._rescue.thread is None
+        Client().post("/body/", draw(), content_type="image/png")
+        assert lifecycle._rescue.thread is None
+        request = RequestFactory().post("/")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse("ok"))(request)
+        thread, lifecycle._rescue.thread = lifecycle._rescue.thread, None
+        assert thread.daemon
+        request.close()
+        thread.join()
+        lifecycle._rescue.reset()  # what runs in the child of a fork
+        assert lifecycle._rescue.thread is None
+
+    def test_W11_exit_writes_what_still_waits(self, monkeypatch):
+        """W11: what still waits when the process exits is written then."""
+        monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.5)
+        request = RequestFactory().post("/")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse("ok"))(request)
+        lifecycle._drain()
+        assert RequestLog.objects.count() == 1
+
+    def test_W11_exit_that_takes_too_long(self, monkeypatch):
+        """W11: what the exit cannot wait for is counted, and told once."""
+        monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.5)
+        monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0)
+        ends = [self._end(lambda: None) for _ in range(3)]
+        for end in ends:
+            end.view_ended()
+        lifecycle._drain()
+        assert health.counts() == {"lost": 3}
+        assert health.faults() == {"exit:TimeoutError": 1}
+        health.reset()
+
+    def test_W20_what_waits_is_bounded_in_bytes(self, monkeypatch):
+        """W20: where nobody closes, the oldest are ended before their time."""
+        monkeypatch.setattr(watchdog, "GRACE_SECONDS", 5)
+        ended, gate, two_ended = [], threading.Event(), threading.Event()
+
+        def end_of(number):
+            return self._end(lambda: end(number))
+
+        def end(number):
+            assert gate.wait(60)
+            ended.append(number)
+            if len(ended) == 2:
+                two_ended.set()
+
+        ends = [end_of(number) for number in range(5)]
+        assert ends[0].view_ended(40, 100)
+        assert ends[1].view_ended(60, 100)
+        assert not ended
+        assert ends[2].view_ended(60, 100)  # 160 bytes: the two oldest are due
+        assert not ends[3].view_ended(100, 100)  # more than twice as much
+        assert ends[4].view_ended(1, 100)  # for that one was let go of
+        gate.set()
+        assert two_ended.wait(60)
+        assert ended[:2] == [0, 1]
+        assert set(lifecycle._rescue.waiting()) <= set(ends[2:])
+        lifecycle._drain()
+        assert sorted(ended) == [0, 1, 2, 3, 4]
+        lifecycle._rescue._wake.set()
+
+    def test_W20_bytes_that_nobody_can_hold(self, settings, monkeypatch):
+        """W20: the row says that there was no room for its image."""
+        settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.00001
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda request: HttpResponse(request.body))(request)
+        lifecycle._drain()
+        log = RequestLog.objects.get()
+        assert log.capture_status == "over_budget"
+        assert log.capture_detail == "too many requests waited for their end"
+
+    @staticmethod
+    def _end(callback):
+        request = RequestFactory().post("/")
+        request.resolver_match = resolve("/body/")
+        return lifecycle.RequestEnd(request, callback)
+
+    def test_W11_exit_waits_for_what_is_being_written(self):
+        """W11: the thread is a daemon; the exit must not cut its write in two."""
+        begun, go_on = threading.Event(), threading.Event()
+        ended = []
+
+        def write():
+            begun.set()
+            assert go_on.wait(60)
+            ended.append(1)
+
+        self._end(write).view_ended()
+        assert begun.wait(60)
+        leaving = threading.Thread(target=lifecycle._drain)
+        leaving.start()
+        leaving.join(0.05)
+        assert leaving.is_alive()
+        go_on.set()
+        leaving.join()
+        assert ended == [1]
+
+    def test_W11_requests_end_before_the_queue_is_closed(self, monkeypatch):
+        """W11: at the exit, what is registered first is called first."""
+        called = []
+        monkeypatch.setattr(exits, "_callbacks", [])
+        exits.run_at_exit(lambda: called.append("requests"))
+        exits.run_at_exit(lambda: called.append("queue"))
+        exits._run()
+        assert called == ["requests", "queue"]
+
+    def test_W11_exit_does_not_wait_for_ever(self, monkeypatch):
+        """W11: a write that hangs does not keep the process."""
+        monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0.01)
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hang():
+            begun.set()
+            assert go_on.wait(60)
+
+        self._end(hang).view_ended()
+        assert begun.wait(60)
+        lifecycle._drain()
+        go_on.set()
+
+    def test_W15_view_that_closes_its_request(self):
+        """W15: there is nothing left to rescue, and no thread that looks for it."""
+        ended = []
+        end = self._end(lambda: ended.append(1))
+        end._request.close()
+        end.view_ended()
+        end.hurry()
+        assert ended == [1]
+        assert lifecycle._rescue.thread is None
+
+    def test_W15_closed_while_it_is_handed_over(self, monkeypatch):
+        """W15: a request that ends in between does not come up again and again."""
+        monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
+        end = self._end(lambda: None)
+        end._request.close()
+        lifecycle._rescue.watch(end)
+        lifecycle._rescue.thread.join(60)
+        assert lifecycle._rescue.thread is None
+        assert not lifecycle._rescue.is_waiting
+
+    def test_hurry(self, monkeypatch):
+        """What is known to be over goes before what only may be."""
+        monkeypatch.setattr(watchdog, "GRACE_SECONDS", 1)
+        written = []
+        first, second = (self._end(partial(written.append, n)) for n in (1, 2))
+        first.view_ended()
+        second.view_ended()
+        second.hurry()
+        assert lifecycle.wait_until_idle(60)
+        assert written == [2, 1]
+
+    def test_T2_W18_hurry_under_the_test_client(self):
+        """T2: not in a thread, which would write outside of the test's transaction."""
+        end = self._end(lambda: None)
+        end._request._dont_enforce_csrf_checks = True
+        end.hurry()
+        assert lifecycle._rescue.thread is None
+
+    def test_no_thread_to_be_had(self, monkeypatch):
+        """A machine out of threads does not fail the request; the next tries again."""
+        start = threading.Thread.start
+        refusals = [RuntimeError("can't start new thread")]
+
+        def start_or_not(thread):
+            if refusals:
+                raise refusals.pop()
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_or_not)
+        ended = []
+        for _ in range(2):
+            self._end(lambda: ended.append(1)).view_ended()
+        assert lifecycle.wait_until_idle(60)
+        assert ended == [1, 1]
+        assert health.faults() == {"rescue:RuntimeError": 1}
+        health.reset()
+
+    def test_flush_gives_up(self):
+        """Whoever waits for the rows waits for a time."""
+        end = self._end(lambda: None)
+        lifecycle._in_progress.add(end)
+        assert not lifecycle.wait_until_idle(0.01)
+        lifecycle._in_progress.clear()
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_thread_that_died(self):
+        """What ends the thread, such as a receiver's SystemExit, ends it once."""
+        ended = []
+
+        def leave():
+            raise SystemExit
+
+        self._end(leave).view_ended()
+        lifecycle._rescue.thread.join(60)
+        self._end(lambda: ended.append(1)).view_ended()
+        assert lifecycle.wait_until_idle(60)
+        assert ended == [1]
+
+    def test_W12_no_connection_is_left_behind(self):
+        """W12: what a thread opened that serves no other request is closed."""
+        connections = []
+
+        def look():
+            with rows.usable_connection(is_handled=True, is_last_use=True):
+                assert RequestLog.objects.count() == 0
+                connections.append(connection.connection)
+            connections.append(connection.connection)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        opened, left = connections
+        assert opened is not None
+        assert left is None or connection.vendor == "sqlite"  # in memory, never closed

@@ -1,0 +1,445 @@
+"""The taps: the view sees exactly what it would see, and we see it go by."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.files.uploadedfile import (
+    InMemoryUploadedFile,
+    SimpleUploadedFile,
+    TemporaryUploadedFile,
+    UploadedFile,
+)
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.middleware.csrf import get_token
+from django.test import Client, RequestFactory
+
+from request_images import health
+from request_images.capture import taps
+from request_images.capture.payload import Upload
+from request_images.capture.upload_buffer import Bounds
+from request_images.decorators import capture_images
+from request_images.images.formats import sniff
+from request_images.models import RequestLog
+from tests import views
+from tests.image_files import draw
+
+pytestmark = pytest.mark.django_db
+
+
+def as_file(data, name="x.png"):
+    return SimpleUploadedFile(name, data, "image/png")
+
+
+def only_log():
+    return RequestLog.objects.get()
+
+
+@pytest.mark.parametrize("url", ["/own_handlers/", "/inserted_handler/"])
+def test_R1_view_sets_its_upload_handlers(client, url):
+    """R1: a view may set or insert upload handlers, and its files are found."""
+    data = draw()
+    response = client.post(url, {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert only_log().image.image_data == data
+
+
+def test_R1_and_closes_what_they_made(client):
+    """R1: what is out of our reach is said to be."""
+    client.post("/own_handlers_closed/", {"photo": as_file(draw())})
+    log = only_log()
+    assert (log.capture_status, log.image.file_size) == ("unread", len(draw()))
+
+
+def test_R2_body_then_files(client):
+    """R2: a view that reads the body first and the files then."""
+    data = draw()
+    response = client.post("/body_then_files/", {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert only_log().image.image_data == data
+
+
+def test_R2_only_the_raw_body_of_a_form(client):
+    """R2: a view that parses a form by itself."""
+    data = draw()
+    client.post("/body/", {"photo": as_file(data), "note": "x"})
+    assert only_log().image.image_data == data
+
+
+def test_R2_raw_body_of_a_malformed_form(client):
+    """R2: a form that nobody can parse is a row all the same."""
+    client.generic("POST", "/body/", b"x", "multipart/form-data; boundary=")
+    assert only_log().capture_status == "unreadable"
+    assert "boundary" in only_log().capture_detail
+
+
+def test_R2_stream_of_a_form(client):
+    """R2: a view that parses a form's stream by itself cannot be watched."""
+    client.post("/stream/", {"photo": as_file(draw())})
+    assert only_log().capture_status == "unread"
+
+
+@pytest.mark.parametrize("url", ["/upload/", "/off/"])
+def test_R3_malformed_multipart(url):
+    """R3: a malformed form is the same 400 with us and without."""
+    client = Client(raise_request_exception=False)
+    response = client.generic(
+        "POST", url, b"x", content_type="multipart/form-data; boundary="
+    )
+    assert response.status_code == 400
+    if url == "/upload/":
+        log = only_log()
+        assert log.error_type == "MultiPartParserError"
+        assert log.capture_status == "unreadable"
+        assert log.capture_detail.startswith("Invalid boundary in multipart")
+
+
+def test_R3_form_beyond_the_limits_of_django(settings):
+    """R3: an image that arrived whole before the limit is kept; else it says why."""
+    settings.DATA_UPLOAD_MAX_NUMBER_FILES = 2
+    client = Client(raise_request_exception=False)
+    data = draw()
+    for first, expected in ((data, "stored"), (b"none", "unreadable")):
+        files = {"a": as_file(first), "b": as_file(b"x"), "c": as_file(b"y")}
+        assert client.post("/upload/", files).status_code == 400
+        log = RequestLog.objects.latest()
+        assert log.capture_status == expected
+    assert log.capture_detail.startswith("The number of files exceeded")
+
+
+def test_R3_malformed_form_of_which_a_field_was_wanted():
+    """R3: the same is said where no file was looked for."""
+    client = Client(raise_request_exception=False)
+    kind = "multipart/form-data; boundary="
+    client.generic("POST", "/sourced/%22form.photo%22/", b"x", content_type=kind)
+    assert only_log().capture_status == "unreadable"
+
+
+class BrokenPipe(io.BytesIO):
+    """A connection that breaks."""
+
+    def read(self, *args):
+        raise OSError("connection reset")
+
+
+@pytest.mark.parametrize("url", ["/body/", "/stream/", "/off/", "/upload/"])
+def test_R4_connection_that_breaks(client, url):
+    """R4: the view gets the same UnreadablePostError."""
+    with pytest.raises(UnreadablePostError, match="connection reset"):
+        client.post(
+            url,
+            draw() if "upload" not in url and "off" not in url else {"a": "b"},
+            **{"content_type": "image/png"} if url in ("/body/", "/stream/") else {},
+            **{"wsgi.input": BrokenPipe()},
+        )
+    if url != "/off/":
+        log = only_log()
+        assert (log.error_type, log.status_code) == ("UnreadablePostError", 500)
+
+
+def test_R6_view_closes_its_files(client):
+    """R6: the bytes were seen before the view closed the file."""
+    data = draw()
+    assert client.post("/closed/", {"photo": as_file(data)}).content == b"closed"
+    assert only_log().image.image_data == data
+
+
+@pytest.mark.parametrize("limit", [2_621_440, 0])
+def test_R6_large_files_on_disk(client, settings, limit):
+    """R6: it does not matter whether Django kept the upload in memory or on disk."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
+    data = draw("BMP", (400, 300))
+    response = client.post("/upload/", {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert only_log().image.image_data == data
+
+
+@pytest.mark.parametrize("limit", [2_621_440, 0])
+def test_R6_view_saves_its_file(client, settings, tmp_path, limit):
+    """R6: what Django keeps on disk is moved by that, and not there any more."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
+    settings.MEDIA_ROOT = tmp_path
+    data = draw()
+    response = client.post("/saved/", {"photo": as_file(data)})
+    assert response.json() == {"saved": data.hex()}
+    assert only_log().image.image_data == data
+
+
+def test_R6_view_deletes_its_file(client, settings):
+    """R6: nor is it needed there."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 0
+    data = draw()
+    assert client.post("/deleted/", {"photo": as_file(data)}).content == b"deleted"
+    assert only_log().image.image_data == data
+
+
+@pytest.mark.parametrize("limit", [2_621_440, 0])
+def test_R7_csrf_parsed_the_form(settings, limit):
+    """R7: a form that the CSRF check parsed before us is copied."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
+    request = RequestFactory().get("/")
+    token = get_token(request)
+    client = Client(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = request.META["CSRF_COOKIE"]
+    data = draw("BMP", (300, 300))
+    fields = {"csrfmiddlewaretoken": token, "a": as_file(data), "b": as_file(draw())}
+    response = client.post("/protected/", fields)
+    assert response.json()["files"]["a"][0][2] == data.hex()
+    log = only_log()
+    assert (log.image.image_data, log.image_count) == (data, 2)
+
+
+def test_R7_csrf_parsed_a_form_with_a_large_file(settings):
+    """R7: and not copied when it is over our limit."""
+    settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
+    request = RequestFactory().post("/", {"a": as_file(draw("BMP", (300, 300)))})
+    request.FILES  # noqa: B018  # as a middleware does
+    capture_images(views.upload)(request)
+    log = only_log()
+    assert (log.capture_status, log.image.mime_type) == ("too_large", "image/bmp")
+
+
+@pytest.mark.parametrize("kind", [InMemoryUploadedFile, TemporaryUploadedFile])
+def test_R8_position_of_a_parsed_file(kind):
+    """R8: a file that was half read stays half read."""
+    data = draw()
+    request = RequestFactory().post("/", {"a": as_file(data)})
+    file = request.FILES["a"]
+    assert isinstance(file, InMemoryUploadedFile)
+    if kind is TemporaryUploadedFile:
+        temporary = TemporaryUploadedFile("x.png", "image/png", len(data), None)
+        temporary.write(data)
+        request.FILES["a"] = file = temporary
+    file.seek(5)
+    positions = []
+    view = capture_images(lambda request: positions.append(file.tell()))
+    view(request)
+    assert positions == [5]
+    assert only_log().image.image_data == data
+    file.close()
+
+
+def test_R7_only_one_parsed_file_is_read_whole():
+    """R7: of the others the first bytes, as the client is waiting."""
+    sizes = []
+
+    class Watched(SimpleUploadedFile):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    data = draw("BMP", (100, 100))
+    request = RequestFactory().post("/", {})
+    for name in "abc":
+        content = data if name == "b" else b"x" * 50_000
+        request.FILES[name] = Watched(name, content)
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    assert sizes == [64, 64, 64, len(data)]
+    log = only_log()
+    assert (log.image.image_data, log.image_count) == (data, 1)
+
+
+class Remote(UploadedFile):
+    """A file that went where nobody can fetch it from."""
+
+    def tell(self):
+        raise OSError("not here")
+
+
+class Unreadable(SimpleUploadedFile):
+    """A file that is gone when it is read."""
+
+    def read(self, *args):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "faults"),
+    [
+        (Remote(io.BytesIO(), "x.png", size=1234), 1234, {}),
+        (Remote(io.BytesIO(), "x.png"), None, {}),
+        (Unreadable("x.png", b"x" * 99), 99, {"tap:ZeroDivisionError": 1}),
+    ],
+)
+def test_R7_parsed_file_that_cannot_be_read(file, size, faults):
+    """R7: such a file is not an empty one."""
+    request = RequestFactory().post("/", {})
+    request.FILES["a"] = file
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    log = only_log()
+    assert (log.capture_status, log.image.file_size) == ("unread", size)
+    assert health.faults() == faults
+    health.reset()
+
+
+@pytest.mark.parametrize("limit", [1, 0.00005])
+def test_R7_parsed_file_of_unknown_size(settings, limit):
+    """R7: an upload handler need not know the size of the file that it made."""
+    settings.REQUEST_IMAGES_MAX_SIZE_MB = limit
+    data = draw()
+    request = RequestFactory().post("/", {})
+    request.FILES["a"] = UploadedFile(io.BytesIO(data), "x.png")
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    log = only_log()
+    if limit == 1:
+        assert (log.image.image_data, log.image.file_size) == (data, len(data))
+    else:
+        assert log.capture_status == "too_large"
+
+
+@pytest.mark.parametrize("how", ["skip", "stop", "reset"])
+@pytest.mark.parametrize("size", [1_000, 300_000])
+@pytest.mark.parametrize("behind", [True, False])
+def test_R10_upload_that_the_view_gives_up(client, how, size, behind):
+    """R10: the client sent everything; it was the view that did not want it."""
+    data = draw().ljust(size, b"\0")
+    files = {"a": as_file(data), "b": as_file(b"none")} if behind else {"a": data}
+    files["a"] = as_file(data)
+    client.post(f"/giving_up/{how}/", files)
+    log = only_log()
+    assert (log.capture_status, log.image.file_size) == ("unread", None)
+    assert log.image.mime_type == "image/png"
+
+
+def test_R10_connection_that_breaks_in_a_file(client):
+    """R10: then it was the client."""
+
+    class Breaking(io.BytesIO):
+        def read(self, *args):
+            data = super().read(*args)
+            if not data:
+                raise OSError("connection reset")
+            return data
+
+    whole = RequestFactory().post("/", {"photo": as_file(draw().ljust(90_000, b"0"))})
+    with pytest.raises(UnreadablePostError):
+        client.generic(
+            "POST",
+            "/upload/",
+            whole.body,
+            content_type=whole.META["CONTENT_TYPE"],
+            **{"wsgi.input": Breaking(whole.body[:70_000])},
+        )
+    assert only_log().capture_status == "truncated"
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 1, 5), (6, 20), (63, 1), (70,)])
+def test_first_read_that_is_short(sizes):
+    """A view may read a few bytes to tell what comes."""
+
+    def view(request):
+        for size in sizes:
+            request.read(size)
+        request.read()
+        return HttpResponse("ok")
+
+    data = draw()
+    request = RequestFactory().post("/", data, content_type="image/png")
+    capture_images(view)(request)
+    log = only_log()
+    assert (log.image.image_data, log.image_count) == (data, 1)
+    assert log.image.mime_type == "image/png"
+
+
+def test_first_bytes_of_an_upload_that_come_one_by_one():
+    """The same of a file: its rank is known when its first bytes are."""
+    data = draw()
+    bounds = Bounds(10_000, 20_000, count=1, total_size=10_000)
+    tap = taps.Tap(HttpRequest(), bounds, lambda up: (sniff(up.head) is not None,))
+    for content in (b"x" * 200, data, b"y" * 200):
+        upload = Upload("a")
+        tap.payload.uploads.append(upload)
+        for at in range(len(content)):
+            tap.receive(upload, content[at : at + 1])
+        upload.complete = True
+    kept = [tap._with_data(upload) for upload in tap.payload.uploads]
+    assert [upload.data for upload in kept] == [None, data, None]
+    assert [upload.size for upload in kept] == [200, len(data), 200]
+    assert kept[1].head == data[:64]
+
+
+def test_R11_tap_that_raises(client, monkeypatch):
+    """R11: a fault in a tap leaves the view what it had."""
+
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(taps.Tap, "receive", broken)
+    monkeypatch.setattr(taps.Tap, "_feed", broken)
+    data = draw()
+    response = client.post("/upload/", {"photo": as_file(data)})
+    assert response.json()["files"]["photo"][0][2] == data.hex()
+    response = client.post("/body/", data, content_type="image/png")
+    assert response.json() == {"body": data.hex()}
+    assert set(health.faults()) == {"tap:ZeroDivisionError"}
+    health.reset()
+    assert RequestLog.objects.count() == 2
+
+
+def test_R11_tap_that_cannot_be_installed(client, monkeypatch):
+    """R11: without a recording the view runs as if it were not decorated."""
+
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(taps.Tap, "__init__", broken)
+    data = draw()
+    for url in ("/upload/", "/async_upload/", "/mixed-in/"):
+        response = client.post(url, {"photo": as_file(data)})
+        assert response.json()["files"]["photo"][0][2] == data.hex()
+    assert health.faults() == {"begin:ZeroDivisionError": 3}
+    health.reset()
+
+
+def test_R11_tap_that_cannot_be_collected(client, monkeypatch):
+    """R11: nor does a fault at the end cost the row."""
+
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(taps.Tap, "_collect_body", broken)
+    assert client.post("/body/", draw(), content_type="image/png").status_code == 200
+    assert only_log().capture_status == "store_failed"
+    assert health.faults() == {"tap:ZeroDivisionError": 1}
+    health.reset()
+
+
+def test_R16_plain_request():
+    """R16: a plain HttpRequest has neither a stream nor a content type."""
+    request = HttpRequest()
+    request.method = "POST"
+    assert capture_images(lambda request: HttpResponse("ok"))(request).content == b"ok"
+    assert only_log().capture_status == "no_image"
+
+
+def test_later_image_replaces_an_earlier_other_file(client):
+    """Only one file's bytes are held: the image's, not those of a file before it."""
+    data = draw()
+    files = {"a": as_file(b"x" * 200_000), "b": as_file(data), "c": as_file(b"y")}
+    client.post("/upload/", files)
+    assert only_log().image.image_data == data
+
+
+def test_W21_unknown_length_of_a_body(async_client_post):
+    """W21: ASGI bodies may come without a Content-Length."""
+    data = draw()
+    async_client_post("/body/", data)
+    assert only_log().image.image_data == data
+    request = RequestFactory().post("/", data, content_type="image/png")
+    del request.META["CONTENT_LENGTH"]
+    capture_images(views.stream)(request)
+    assert RequestLog.objects.latest().image.image_data == data
+    request = RequestFactory().post("/", data, content_type="image/png")
+    del request.META["CONTENT_LENGTH"]
+    capture_images(views.first_bytes)(request)
+    assert RequestLog.objects.latest().capture_status == "unread"
+
+
+def test_upload_handlers_see_their_chunk_size(client, settings):
+    """The size of chunks is what it is without us."""
+    bounds = Bounds(1, 2, count=1, total_size=1)
+    handler = taps.TapUploadHandler(
+        taps.Tap(HttpRequest(), bounds, lambda upload: (0,))
+    )
+    assert not handler.chunk_size

@@ -1,0 +1,255 @@
+"""Rows of the host project that refer to ours: cleanup does to them as they say."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import DatabaseError, connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from request_images.cleanup import removal, retention
+from request_images.cleanup.report import Cleaned, Reason, Report
+from request_images.cleanup.retention import preview
+from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
+from request_images.models.cutoffs import Retention
+from tests.cleanup.test_retention import (
+    ROWS,
+    check_that_nothing_dangles,
+    pauses,
+    populate,
+)
+from tests.factories import (
+    PICTURE,
+    add_further,
+    capture_queries,
+    loading_bytes,
+    make_image,
+    make_log,
+)
+from tests.host.models import Album, Complaint, Label, Note, Order
+from tests.image_files import draw
+from tests.management.test_cleanup_old_images import run
+
+__all__ = ("pauses",)
+pytestmark = pytest.mark.django_db
+IMAGES = Retention.of_days(30, None)
+LOGS = Retention.of_days(30, 30)
+
+
+class NoOrdersHere:
+    """Sends orders, and what hangs on them, elsewhere."""
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return False if model_name == "order" else None
+
+
+def clean(kept_for: Retention, **options) -> Report:
+    """Clean as the dry run tells, and see to it that nothing dangles."""
+    told = preview(kept_for, **options)
+    report = retention.clean(kept_for, batch_size=100, **options)
+    assert report == told
+    check_that_nothing_dangles()
+    return report
+
+
+class TestThatLetGo:
+    """Rows that go along, or stay without what they were about."""
+
+    def test_go_with_the_log(self):
+        """CASCADE is carried out, also of a relation without a name."""
+        with_order, without = (make_image(draw(seed=n), days_old=40) for n in (1, 2))
+        Order.objects.create(log=with_order.log)
+        size = with_order.content.stored_size + without.content.stored_size
+        assert clean(LOGS).by_reason == {Reason.LOG: Cleaned(2, 2, 2, size)}
+        assert not Order.objects.exists()
+        assert not RequestLog.objects.exists()
+
+    def test_stay_with_the_log(self):
+        """Only the image goes, and the order is of its request."""
+        order = Order.objects.create(log=make_image(days_old=40).log)
+        assert clean(IMAGES).by_reason == {
+            Reason.SUCCESS: Cleaned(1, 1, 0, len(PICTURE))
+        }
+        order.refresh_from_db()
+        assert order.log.capture_status == "expired"
+
+    @pytest.mark.parametrize("kept_for", [IMAGES, LOGS])
+    def test_forget_the_images(self, kept_for):
+        """SET_NULL is carried out, of further images as well."""
+        image = make_image(days_old=40)
+        label = Label.objects.create(image=image, further=add_further(image))
+        album = Album.objects.create()
+        album.images.add(image)
+        assert clean(kept_for).total.images == 2
+        label.refresh_from_db()
+        assert (label.image, label.further) == (None, None)
+        assert not album.images.exists()
+        assert not FurtherImage.objects.exists()
+
+    def test_of_a_log_without_an_image(self):
+        """As any other."""
+        Order.objects.create(log=make_log(days_old=40))
+        assert clean(LOGS).by_reason == {Reason.LOG: Cleaned(logs=1)}
+
+    def test_load_no_bytes(self):
+        """Django loads what it deletes; contents are not among it."""
+        image = make_image(days_old=40)
+        Label.objects.create(image=image, further=add_further(image, draw(seed=1)))
+        with capture_queries() as queries:
+            assert clean(LOGS).total.contents == 2
+        assert loading_bytes(queries) == []
+
+    def test_cost_nothing_where_there_are_none(self):
+        """Rows that nobody refers to are deleted as ever."""
+        Order.objects.create(log=make_log(days_old=1))
+        make_image(days_old=40)
+        with capture_queries() as queries:
+            clean(LOGS)
+        table = RequestLog._meta.db_table
+        assert not [q for q in queries if f"DELETE FROM {Order._meta.db_table}" in q]
+        assert sum(q.startswith("DELETE") and table in q[:50] for q in queries) == 1
+
+    def test_that_live_in_another_database(self, settings):
+        """There is no table of theirs here to look at."""
+        settings.DATABASE_ROUTERS = [NoOrdersHere()]
+        make_image(days_old=40)
+        with capture_queries() as queries:
+            assert retention.clean(LOGS, batch_size=10).total.logs == 1
+        assert not [q for q in queries if Order._meta.db_table in q]
+        assert [q for q in queries if Complaint._meta.db_table in q]
+
+    def test_that_the_database_does_not_take(self, monkeypatch):
+        """With the others of its batch it stays whole."""
+        Order.objects.create(log=make_image(days_old=40).log)
+
+        def fail(rows):
+            raise DatabaseError("gone")
+
+        monkeypatch.setattr(removal, "_weigh", fail)
+        with pytest.raises(DatabaseError, match="gone"):
+            retention.clean(LOGS, batch_size=10)
+        assert Order.objects.get().log.image.content.read() == PICTURE
+
+
+class TestThatHoldFast:
+    """PROTECT and RESTRICT: the rows stay, the bytes go, and so do all others."""
+
+    @pytest.mark.parametrize("number", range(5))
+    def test_the_others_go(self, number):
+        """Whichever of them it is."""
+        images = [make_image(draw(seed=n), days_old=50 - n) for n in range(5)]
+        held = images[number]
+        Complaint.objects.create(log=held.log)
+        for image in images:
+            Order.objects.create(log=image.log)
+        report = clean(LOGS)
+        assert report.held == {"host.Complaint": 1}
+        assert report[Reason.LOG].logs == 4
+        assert report[Reason.BYTES].images == 1
+        assert RequestImage.objects.get() == held
+        assert RequestLog.objects.get().capture_status == "expired"
+        assert Order.objects.get().log == held.log
+        assert not ImageContent.objects.exists()
+        again = retention.clean(LOGS, batch_size=100)
+        assert again == Report(held={"host.Complaint": 1})
+
+    @pytest.mark.parametrize("kept_for", [IMAGES, LOGS])
+    def test_an_image(self, kept_for):
+        """Its log stays with it; and its further images, without their bytes."""
+        image = make_image(days_old=40)
+        add_further(image, draw(seed=1))
+        Complaint.objects.create(image=image)
+        report = clean(kept_for)
+        assert report.held == {"host.Complaint": 1}
+        assert set(report.by_reason) == {Reason.BYTES}
+        assert report.total.contents == 2
+        assert FurtherImage.objects.get().capture_status == "expired"
+
+    def test_a_log_whose_image_may_go(self):
+        """Who protects the log says nothing of its image."""
+        image = make_image(days_old=40)
+        Complaint.objects.create(log=image.log)
+        assert clean(IMAGES) == Report({Reason.SUCCESS: Cleaned(1, 1, 0, len(PICTURE))})
+
+    def test_bytes_over_the_budget_go(self):
+        """That takes no row."""
+        Complaint.objects.create(image=make_image(days_old=1))
+        report = clean(LOGS, max_bytes=1)
+        assert set(report.by_reason) == {Reason.BUDGET}
+        assert not report.held
+
+    def test_a_log_without_an_image(self):
+        """It stays as it is."""
+        Complaint.objects.create(log=make_log(days_old=40))
+        assert clean(LOGS) == Report(held={"host.Complaint": 1})
+
+    def test_that_come_at_the_last_moment(self, monkeypatch, pauses):
+        """The next try sees them."""
+        image = make_image(days_old=40)
+        spare, tries = removal._spare, []
+
+        def meanwhile(going):
+            found = spare(going)
+            if not tries:
+                Complaint.objects.create(image=image)
+            tries.append(found)
+            return found
+
+        monkeypatch.setattr(removal, "_spare", meanwhile)
+        report = retention.clean(LOGS, batch_size=10)
+        assert report.held == {"host.Complaint": 1}
+        assert len(tries) == 2
+
+    def test_are_told(self):
+        """By the command: who, and how many."""
+        for days in (400, 500):
+            Complaint.objects.create(log=make_log(days_old=days))
+        told = run("--dry-run")
+        assert (
+            "2 requests keep their rows, past their retention: host.Complaint "
+            "protects them. Their bytes do not stay.\n"
+        ) in told
+        assert run() == told.replace("Would delete", "Deleted")
+
+
+HOLDERS = st.lists(
+    st.sampled_from([None, None, "order", "log", "image", "label", "album"]),
+    min_size=12,
+    max_size=12,
+)
+
+
+def hold(log: RequestLog, holder: str | None) -> None:
+    """Write a row of the host project that refers to a request, if it can."""
+    image = RequestImage.objects.filter(log=log).first()
+    if holder == "order":
+        Order.objects.create(log=log)
+    elif holder == "log":
+        Complaint.objects.create(log=log)
+    elif holder == "image":
+        Complaint.objects.create(image=image)
+    elif holder == "label" and image is not None:
+        Label.objects.create(image=image, further=image.further.first())
+    elif holder == "album" and image is not None:
+        Album.objects.create().images.add(image)
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(ROWS, HOLDERS, st.sampled_from([None, 10, 20]), st.sampled_from([None, 10, 20]))
+def test_the_dry_run_is_the_real_run(pauses, rows, holders, images, logs):
+    """Whoever refers to whatever: it goes as told, and bytes that are over go."""
+    for model in (Order, Complaint, Label, Album, Note):
+        model.objects.all().delete()
+    populate(rows)
+    for log, holder in zip(RequestLog.objects.order_by("pk"), holders, strict=False):
+        hold(log, holder)
+    kept_for = Retention.of_days(images, logs)
+    told = preview(kept_for, max_bytes=300)
+    assert retention.clean(kept_for, batch_size=2, max_bytes=300) == told
+    check_that_nothing_dangles()
+    connection.check_constraints()
+    assert preview(kept_for, max_bytes=300) == Report(held=told.held)

@@ -1,0 +1,130 @@
+"""What failed pictures look like: the panel, from a class to its pictures."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from django.urls import reverse
+
+from request_images.aggregation.bins import LOOKS, class_of, plain_in_words
+from request_images.dashboard import appearance
+from request_images.exceptions import TooManyRequests
+from request_images.query.fields import CRITERIA, MEASURES
+from tests.factories import analysed, make_image, make_superuser, make_user
+from tests.image_files import draw
+
+pytestmark = pytest.mark.django_db
+PANEL = reverse("admin:request_images_requestlog_panel", args=["looks"])
+
+
+@pytest.fixture
+def show(client):
+    """Return a function that opens a page."""
+    client.force_login(make_superuser())
+
+    def show(url: str = PANEL) -> str:
+        page = client.get(url)
+        assert page.status_code == 200
+        return unescape(page.content.decode()).replace("\u00a0", " ")
+
+    return show
+
+
+def make(number: int, *, first: int = 0, is_failed: bool = False, **measures) -> None:
+    """Write analysed pictures of requests that failed, or did not."""
+    values = {"status_code": 500} if is_failed else {}
+    for seed in range(first, first + number):
+        analysed(make_image(draw(seed=seed), **values), **measures)
+
+
+class TestPanel:
+    def test_dark_pictures_fail(self, show):
+        """Their share on either side, and a link to those that failed."""
+        make(20, is_failed=True, brightness=30)
+        make(15, first=20, is_failed=True)
+        make(40, first=40)
+        page = show()
+        assert "brightness < 40" in page
+        assert re.search(r"57\.1 ?%", page)
+        assert "newest 35 of 35 analysed pictures of failed requests" in page
+        assert "newest 40 of 40 of others" in page
+        [url, *_] = re.findall(r'href="([^"]*brightness=0-40[^"]*)"', page)
+        assert "outcome=failed" in url
+        assert show(url).count('<a class="ri-tile') == 20
+
+    def test_is_silent_about_few(self, show):
+        """Of 29 on one side nothing is said."""
+        make(29, is_failed=True, brightness=30)
+        make(40, first=40)
+        assert "Nothing: of 30 pictures at the least" in show()
+        make(1, first=29, is_failed=True, brightness=30)
+        assert "Nothing" not in show()
+
+    def test_of_nothing(self, show):
+        """What analyses pictures is said."""
+        make_image()
+        page = show()
+        assert "newest 0 of 0 analysed pictures of failed requests" in page
+        assert "manage.py analyze_image_contents" in page
+
+    def test_of_many(self, show, monkeypatch):
+        """The newest only, and it is said of how many."""
+        monkeypatch.setattr(appearance, "MOST", 30)
+        monkeypatch.setattr("request_images.query.paging.MANY", 34)
+        monkeypatch.setattr("request_images.dashboard.panels.MANY", 34)
+        make(33, is_failed=True, sharpness=5)
+        make(36, first=40)
+        page = show()
+        assert "newest 30 of 33 analysed pictures of failed requests" in page
+        assert "newest 30 of more than 34 of others" in page
+        assert "sharpness < 10" in page
+
+    def test_within_what_is_asked_for(self, show):
+        """Also when that is one of these measures itself."""
+        make(35, is_failed=True, brightness=30, contrast=10)
+        make(35, first=40, brightness=30)
+        make(35, first=80, brightness=90)
+        page = show(f"{PANEL}?brightness=0-40&endpoint=solve")
+        assert "contrast < 20" in page
+        assert "newest 35 of 35 of others" in page
+        links = re.findall(r'href="([^"]*contrast=0-20[^"]*)"', page)
+        assert all("brightness=0-40" in link for link in links)
+
+    def test_what_takes_too_long(self, show, monkeypatch):
+        """The page asks for a shorter period."""
+
+        def limited(*arguments):
+            raise TooManyRequests
+
+        monkeypatch.setattr(appearance, "limited", limited)
+        assert "Narrow the period" in show()
+
+    def test_without_pictures(self, client):
+        """Whoever may not see them is led to the list of requests."""
+        make(30, is_failed=True, brightness=30)
+        make(30, first=40)
+        client.force_login(make_user("view_requestlog"))
+        page = client.get(PANEL).content.decode()
+        assert "/requestlog/?" in page
+        assert "/requestimage/" not in page
+
+
+class TestClasses:
+    def test_are_of_what_is_measured(self):
+        assert set(LOOKS) == set(MEASURES)
+
+    @pytest.mark.parametrize("name", LOOKS)
+    def test_are_parameters(self, name):
+        """Each value is in the one class that finds it."""
+        for size in LOOKS[name]:
+            low, high = CRITERIA[name].parse(size.name)
+            assert (low, high) == (size.low, size.high)
+            assert class_of(low, LOOKS[name]) is size
+            if high is not None:
+                assert class_of(high - 0.001, LOOKS[name]) is size
+
+    def test_in_words(self):
+        words = [plain_in_words(size) for size in LOOKS["contrast"]]
+        assert words == ["< 20", "20–40", "40–60", "60–80", "≥ 80"]  # noqa: RUF001

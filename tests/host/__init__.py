@@ -1,0 +1,1 @@
+"""The app of a host project: its own tables beside ours."""

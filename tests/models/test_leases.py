@@ -1,0 +1,161 @@
+"""Work that only one process does at a time."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from request_images.exceptions import LeaseLost, WorkTaken
+from request_images.models import Lease, leases
+from request_images.models.leases import lease
+from tests.factories import capture_queries
+
+pytestmark = pytest.mark.django_db
+
+
+def make_lease(*, ends_in: timedelta) -> Lease:
+    """Write the lease of another process."""
+    now = timezone.now()
+    return Lease.objects.create(
+        work="cleanup", holder="another", since=now, until=now + ends_in
+    )
+
+
+def test_one_at_a_time():
+    """Who comes second is told who is at it; afterwards the work is free."""
+    with lease("cleanup"):
+        with (
+            pytest.raises(
+                WorkTaken, match=r"process \d+ .* is at the cleanup since 20"
+            ),
+            lease("cleanup"),
+        ):
+            pytest.fail("two at once")  # pragma: no cover
+        with lease("moving"):
+            assert Lease.objects.count() == 2
+    assert not Lease.objects.filter(until__gt=timezone.now()).exists()
+
+
+def test_without_time_zones(settings):
+    """There is none to be told."""
+    settings.USE_TZ = False
+    with (
+        lease("cleanup"),
+        pytest.raises(WorkTaken, match=r"since [0-9-]+ \d\d:\d\d:\d\d\.$"),
+        lease("cleanup"),
+    ):
+        pytest.fail("two at once")  # pragma: no cover
+
+
+def test_is_given_back_after_a_fault():
+    """The next one need not wait."""
+    with pytest.raises(RuntimeError), lease("cleanup"):
+        raise RuntimeError
+    assert not Lease.objects.filter(until__gt=timezone.now()).exists()
+
+
+def test_of_a_killed_process_ends_by_itself():
+    """Ten minutes after its last sign of life, and not before."""
+    make_lease(ends_in=timedelta(seconds=5))
+    with pytest.raises(WorkTaken, match="another is at the cleanup"), lease("cleanup"):
+        pytest.fail("too early")  # pragma: no cover
+    Lease.objects.update(until=timezone.now() - timedelta(seconds=1))
+    with lease("cleanup"):
+        assert Lease.objects.get().holder != "another"
+        assert Lease.objects.get().until > timezone.now() + timedelta(minutes=9)
+
+
+def test_prolonging(monkeypatch):
+    """Costs a query only now and then."""
+    with lease("cleanup") as held:
+        with capture_queries() as queries:
+            held.prolong()
+        assert queries == []
+        now = timezone.now() + timedelta(minutes=8)
+        monkeypatch.setattr(leases.timezone, "now", lambda: now)
+        held.prolong()
+        assert Lease.objects.get().until == now + leases.LASTS
+        with capture_queries() as queries:
+            held.prolong()
+        assert queries == []
+
+
+def test_that_another_has_taken(monkeypatch):
+    """Whoever slept for too long is told, and takes nothing from the other."""
+    with lease("cleanup") as held:
+        Lease.objects.update(holder="another")
+        now = timezone.now() + timedelta(minutes=20)
+        monkeypatch.setattr(leases.timezone, "now", lambda: now)
+        with pytest.raises(LeaseLost, match="taken over the cleanup"):
+            held.prolong()
+    assert Lease.objects.get().holder == "another"
+
+
+def test_that_is_given_back_at_this_very_moment(monkeypatch):
+    """It was taken when we asked; that the row is gone by now changes nothing."""
+    monkeypatch.setattr(QuerySet, "bulk_create", lambda *_, **__: [])
+    with pytest.raises(WorkTaken, match="was just being done"), lease("cleanup"):
+        pytest.fail("nobody's")  # pragma: no cover
+
+
+@pytest.mark.parametrize(
+    ("method", "nth"), [("bulk_create", 1), ("update", 1), ("update", 2), ("update", 3)]
+)
+def test_that_runs_into_others(monkeypatch, method, nth):
+    """Of two that begin or end at once, a database may take one for a deadlock."""
+    statement, calls = getattr(QuerySet, method), []
+
+    def failing(rows, *args, **kwargs):
+        calls.append(method)
+        if rows.model is Lease and len(calls) == nth:
+            raise OperationalError(1213, "Deadlock found")
+        return statement(rows, *args, **kwargs)
+
+    monkeypatch.setattr(QuerySet, method, failing)
+    monkeypatch.setattr(leases, "_PROLONGED_EVERY", timedelta(0))
+    with lease("cleanup") as held:
+        held.prolong()
+    assert len(calls) > nth
+    assert not Lease.objects.filter(until__gt=timezone.now()).exists()
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite",
+    reason="an in-memory database makes nobody wait, it refuses",
+)
+@pytest.mark.django_db(transaction=True)
+def test_many_that_begin_at_once():  # pragma: no cover  # see skipif
+    """Exactly one of them has it, whether it was free or had ended."""
+    number = 8
+    for round_ in range(4):
+        Lease.objects.all().delete()
+        if round_ % 2:
+            make_lease(ends_in=timedelta(seconds=-1))
+        start, all_tried = threading.Barrier(number), threading.Barrier(number)
+        outcomes: list[str] = []
+
+        def run(start=start, all_tried=all_tried, outcomes=outcomes):
+            try:
+                start.wait()
+                try:
+                    with lease("cleanup"):
+                        outcomes.append("held")
+                        all_tried.wait()
+                except WorkTaken:
+                    outcomes.append("taken")
+                    all_tried.wait()
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=run) for _ in range(number)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["held"] + ["taken"] * (number - 1)
+        assert not Lease.objects.filter(until__gt=timezone.now()).exists()

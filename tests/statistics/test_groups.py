@@ -1,0 +1,288 @@
+"""Querysets in, figures out: counts, averages and percentiles on every database."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import math
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.utils import timezone
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from request_images.aggregation.histograms import bucket_of, bucket_value, percentile
+from request_images.models import RequestLog
+from request_images.statistics import groups
+from tests.factories import PICTURE, capture_queries, make_content, make_image, make_log
+from tests.image_files import draw
+
+UTC = datetime.timezone.utc
+DURATIONS = st.lists(st.floats(0.001, 1e8), min_size=1, max_size=200)
+
+
+def histogram_of(durations):
+    counts = {}
+    for duration in durations:
+        counts[bucket_of(duration)] = counts.get(bucket_of(duration), 0) + 1
+    return counts
+
+
+class TestPercentile:
+    @given(DURATIONS, st.sampled_from([0.5, 0.95, 0.99]))
+    def test_is_within_one_percent_of_the_exact_order_statistic(self, durations, share):
+        """Whatever the durations, each percentile is one of them, give or take 1 %."""
+        exact = sorted(durations)[math.ceil(share * len(durations)) - 1]
+        assert percentile(histogram_of(durations), share) == pytest.approx(
+            exact, rel=0.01
+        )
+
+    @given(DURATIONS)
+    def test_grows_with_its_share(self, durations):
+        """A higher percentile is never a shorter duration."""
+        shares = [0, 0.1, 0.5, 0.9, 0.99, 1]
+        values = [percentile(histogram_of(durations), share) for share in shares]
+        assert values == sorted(values)
+
+    def test_of_nothing(self):
+        """Without requests there is no percentile."""
+        assert percentile({}, 0.5) is None
+
+    def test_of_one(self):
+        """One request is every percentile."""
+        [value] = {percentile({bucket_of(80): 1}, share) for share in (0, 0.5, 1)}
+        assert value == pytest.approx(80, rel=0.01)
+
+    @pytest.mark.parametrize("duration", [-1, 0, 1e-9, 0.001])
+    def test_no_duration_is_too_short(self, duration):
+        """Below a microsecond counts as a microsecond."""
+        assert bucket_value(bucket_of(duration)) == pytest.approx(0.001, rel=0.01)
+
+    @given(st.floats(0.001, 1e8), st.floats(0.001, 1e8))
+    def test_a_longer_duration_is_in_no_lower_bucket(self, one, other):
+        """Buckets keep the order."""
+        assume(one <= other)
+        assert bucket_of(one) <= bucket_of(other)
+
+    def test_buckets_fit_their_column(self):
+        """A view that runs for a year has a bucket within 16 bits."""
+        assert bucket_of(365 * 86_400_000) < 2**15
+
+
+@pytest.mark.django_db
+class TestFailed:
+    @pytest.mark.parametrize(
+        ("status_code", "error_type", "failed"),
+        [
+            (200, "", False),
+            (302, "", False),
+            (399, "", False),
+            (400, "", True),
+            (422, "no_barcode", True),
+            (500, "", True),
+            (200, "no_barcode", True),
+            (None, "", False),
+            (None, "ValueError", True),
+            (499, "CancelledError", True),
+        ],
+    )
+    def test_is_one_rule(self, status_code, error_type, failed):
+        """An error type, or a status from 400: in SQL, over a join, and in Python."""
+        image = make_image(status_code=status_code, error_type=error_type)
+        assert RequestLog.objects.failed().exists() is failed
+        assert RequestLog.objects.exclude(groups.failed()).exists() is not failed
+        assert type(image).objects.filter(groups.failed("log__")).exists() is failed
+        assert image.log.is_failed is failed
+        assert groups.overall(RequestLog.objects.all()).failed_count == failed
+
+
+@pytest.mark.django_db
+class TestOverall:
+    def test_counts_and_averages(self):
+        """Three requests, one failed; average and percentiles of their durations."""
+        for duration, status in ((10, 200), (20, 200), (90, 500)):
+            make_log(duration_ms=duration, status_code=status)
+        found = groups.overall(RequestLog.objects.all())
+        assert found.key == {}
+        assert (found.request_count, found.failed_count) == (3, 1)
+        assert found.duration_ms.average == pytest.approx(40)
+        assert found.duration_ms.p50 == pytest.approx(20, rel=0.01)
+        assert found.duration_ms.p95 == pytest.approx(90, rel=0.01)
+        assert found.duration_ms.p99 == pytest.approx(90, rel=0.01)
+
+    def test_of_nothing(self):
+        """No requests: zeros and Nones, no division by zero."""
+        found = groups.overall(RequestLog.objects.all())
+        assert (found.request_count, found.failed_count) == (0, 0)
+        assert found.duration_ms == groups.Durations(None, None, None, None)
+
+    @given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=15))
+    def test_is_the_same_in_sql_as_in_python(self, durations):
+        """What the database counts is what one would count by hand."""
+        RequestLog.objects.all().delete()  # those of the example before
+        for duration in durations:
+            make_log(duration_ms=duration)
+        found = groups.overall(RequestLog.objects.all()).duration_ms
+        ordered = sorted(durations)
+        # They are added up in whole microseconds.
+        average = sum(durations) / len(durations)
+        assert found.average == pytest.approx(average, abs=0.0006)
+        for share, value in ((0.5, found.p50), (0.95, found.p95), (0.99, found.p99)):
+            exact = ordered[math.ceil(share * len(ordered)) - 1]
+            assert value == pytest.approx(exact, rel=0.01)
+
+    def test_takes_one_query(self):
+        """However many requests there are, the database adds them up."""
+        for duration in (10, 20, 40):
+            make_log(duration_ms=duration)
+        with capture_queries() as queries:
+            groups.overall(RequestLog.objects.all())
+        assert len(queries) == 1
+
+
+@pytest.mark.django_db
+class TestBy:
+    def test_the_most_frequent_first(self):
+        """Groups by one field, in order of their number, equals by name."""
+        for error_type in ("b", "a", "c", "c"):
+            make_log(error_type=error_type)
+        found = groups.by(RequestLog.objects.all(), {"error": "error_type"})
+        assert [group.key["error"] for group in found] == ["c", "a", "b"]
+        assert [group.request_count for group in found] == [2, 1, 1]
+        assert [group.failed_count for group in found] == [2, 1, 1]
+
+    def test_several_fields_and_missing_values(self):
+        """Dimensions are a pair, over the join, and may be unknown."""
+        for size in ((40, 20), (40, 20), (20, 40)):
+            make_image(draw(size=size), duration_ms=size[0])
+        make_image(image={"width": None, "height": None})
+        names = {"width": "image__width", "height": "image__height"}
+        found = groups.by(RequestLog.objects.all(), names)
+        assert found[0].key == {"width": 40, "height": 20}
+        assert found[0].duration_ms.p50 == pytest.approx(40, rel=0.01)
+        assert {"width": None, "height": None} in [group.key for group in found]
+        assert len(found) == 3
+
+    def test_no_more_than_the_top(self):
+        """A client that sends every size there is does not flood the answer."""
+        for error_type in "abcd":
+            make_log(error_type=error_type)
+        names = {"error": "error_type"}
+        assert len(groups.by(RequestLog.objects.all(), names, top=3)) == 3
+        assert len(groups.by(RequestLog.objects.all(), names)) == 4
+
+
+def at_noon(monkeypatch, day, zone):
+    """Let it be noon of a day; return a function that gives its other hours in UTC."""
+    tz = ZoneInfo(zone)
+    noon = datetime.datetime.combine(day, datetime.time(12), tz).astimezone(UTC)
+    monkeypatch.setattr(timezone, "now", lambda: noon)
+    return lambda date, *time: datetime.datetime.combine(
+        date, datetime.time(*time), tz
+    ).astimezone(UTC)
+
+
+@pytest.mark.django_db
+class TestByDay:
+    def test_days_without_requests_are_there(self, monkeypatch):
+        """Seven days, today last, each with its count, which may be none."""
+        today = datetime.date(2026, 6, 10)
+        when = at_noon(monkeypatch, today, "Europe/Berlin")
+        make_log(created_at=when(today, 0, 0), status_code=500)
+        make_log(created_at=when(today, 11, 59))
+        make_log(created_at=when(datetime.date(2026, 6, 9), 23, 59, 59, 999999))
+        make_log(created_at=when(datetime.date(2026, 6, 4), 0, 0))
+        make_log(created_at=when(datetime.date(2026, 6, 3), 23, 59))  # a day too early
+        found = groups.by_day(RequestLog.objects.all(), 7)
+        assert [group.key["date"].day for group in found] == [4, 5, 6, 7, 8, 9, 10]
+        assert [group.request_count for group in found] == [1, 0, 0, 0, 0, 1, 2]
+        assert [group.failed_count for group in found] == [0, 0, 0, 0, 0, 0, 1]
+        assert found[1].duration_ms == groups.Durations(None, None, None, None)
+
+    @pytest.mark.parametrize(
+        ("zone", "day", "hours"),
+        [
+            ("Europe/Berlin", datetime.date(2026, 3, 29), 23),
+            ("Europe/Berlin", datetime.date(2026, 10, 25), 25),
+            # Here the clock is put forward at midnight: that day has no 00:00.
+            ("America/Santiago", datetime.date(2026, 9, 6), 23),
+            ("America/Santiago", datetime.date(2026, 4, 4), 25),
+        ],
+    )
+    def test_a_day_has_23_or_25_hours_when_the_clock_changes(
+        self, monkeypatch, settings, zone, day, hours
+    ):
+        """A request every hour: the day of the change has as many as it has hours."""
+        settings.TIME_ZONE = zone
+        at_noon(monkeypatch, day + datetime.timedelta(days=1), zone)
+        start = datetime.datetime.combine(day, datetime.time(12), ZoneInfo(zone))
+        for hour in range(-40, 40):
+            moment = start.astimezone(UTC) + datetime.timedelta(hours=hour, minutes=30)
+            make_log(created_at=moment)
+        found = groups.by_day(RequestLog.objects.all(), 3)
+        assert [group.key["date"] for group in found][1] == day
+        assert found[1].request_count == hours
+
+    def test_without_time_zones(self, settings, monkeypatch):
+        """A project with ``USE_TZ = False`` has days too."""
+        settings.USE_TZ = False
+        now = datetime.datetime(2026, 6, 10, 12)  # noqa: DTZ001  # naive is the point
+        monkeypatch.setattr(timezone, "now", lambda: now)
+        make_log(created_at=now.replace(hour=0))
+        make_log(created_at=now.replace(day=9, hour=23))
+        found = groups.by_day(RequestLog.objects.all(), 2)
+        assert [(g.key["date"].day, g.request_count) for g in found] == [
+            (9, 1),
+            (10, 1),
+        ]
+
+    def test_takes_one_query(self):
+        """Seven days are one question."""
+        make_log()
+        with capture_queries() as queries:
+            groups.by_day(RequestLog.objects.all(), 7)
+        assert len(queries) == 1
+
+
+@pytest.mark.django_db
+class TestStorage:
+    def test_distinct_content_counts_once(self):
+        """The same picture three times: received three times, stored once."""
+        other = draw(seed=1)
+        for data in (PICTURE, PICTURE, PICTURE, other):
+            make_image(data)
+        make_image(draw(seed=2), kept=False)
+        found = groups.storage(RequestLog.objects.all())
+        assert found.received == 3 * len(PICTURE) + len(other)
+        assert found.stored == len(PICTURE) + len(other)
+
+    def test_different_contents_of_one_size_count_each(self):
+        """Distinct is the content, not its size."""
+        sizes = []
+        for seed in (1, 2):
+            content = make_content(draw(seed=seed))
+            content.stored_size = 100
+            content.save()
+            sizes.append(make_image(draw(seed=seed)).file_size)
+        found = groups.storage(RequestLog.objects.all())
+        assert found == groups.Storage(received=sum(sizes), stored=200)
+
+    def test_of_some_requests_only(self):
+        """What other requests brought does not count."""
+        make_image(endpoint="a")
+        make_image(endpoint="b")
+        found = groups.storage(RequestLog.objects.filter(endpoint="a"))
+        assert found == groups.Storage(received=len(PICTURE), stored=len(PICTURE))
+
+    def test_of_nothing(self):
+        """No images weigh nothing."""
+        make_log()
+        found = groups.storage(RequestLog.objects.all())
+        assert found == groups.Storage(received=0, stored=0)
+
+
+def test_ranks_are_not_disturbed_by_rounding():
+    """``share * n`` in floating point never lands just above a whole number."""
+    for share, n in itertools.product((50, 95, 99), range(1, 3000)):
+        assert math.ceil(share / 100 * n) == -(-share * n // 100)

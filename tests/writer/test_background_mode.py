@@ -1,0 +1,247 @@
+"""Writing in the background: the same rows, by another thread, in batches."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import OperationalError, connection
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.urls import resolve
+
+from request_images import health, signals
+from request_images.decorators import capture_images
+from request_images.models import ImageContent, RequestLog
+from request_images.outcome import opt_out
+from request_images.testing import flush
+from request_images.writer import rows
+from request_images.writer import write as writer_write
+from tests.image_files import draw
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _background(settings):
+    """Switch it on, and have nothing left from test to test."""
+    settings.REQUEST_IMAGES_WRITE_MODE = "background"
+    yield
+    flush()
+    writer_write.backlog.close(10)
+    writer_write.backlog.reset()
+
+
+@pytest.fixture
+def busy():
+    """The thread is busy, until the returned event is set."""
+    release, is_busy = threading.Event(), threading.Event()
+    write = writer_write.backlog._write
+
+    def held(batch):
+        is_busy.set()
+        assert release.wait(60)
+        write(batch)
+
+    writer_write.backlog._write = held
+    serve(seed=999)
+    assert is_busy.wait(60)
+    yield release
+    release.set()
+    flush()
+    writer_write.backlog._write = write
+
+
+def serve(seed=0, view=None):
+    """Serve a request as a server does; a test client is never put off."""
+    data = draw(seed=seed)
+    request = RequestFactory().post("/", data, content_type="image/png")
+    request.resolver_match = resolve("/body/")
+    response = capture_images(view or (lambda r: HttpResponse(r.body)))(request)
+    request.close()
+    return response
+
+
+ID_OF_CONNECTION = {
+    "postgresql": "pg_backend_pid()",
+    "mysql": "CONNECTION_ID()",
+    "sqlite": "1",
+}
+KILL = {
+    "postgresql": "SELECT pg_terminate_backend(%d)",
+    "mysql": "KILL %d",
+    "sqlite": "SELECT %d",
+}
+
+
+def statuses():
+    return sorted(RequestLog.objects.values_list("capture_status", flat=True))
+
+
+def test_rows_are_the_same():
+    """Bytes, hashes and duplicates within one batch and across batches."""
+    for seed in (1, 2, 1):
+        assert serve(seed).status_code == 200
+    flush()
+    serve(2)
+    flush()
+    assert statuses() == ["duplicate", "duplicate", "stored", "stored"]
+    assert ImageContent.objects.count() == 2
+    for log in RequestLog.objects.all():
+        assert log.image.image_data in (draw(seed=1), draw(seed=2))
+
+
+def test_test_client_is_never_put_off():
+    """The row is there when the test client returns."""
+    Client().post("/body/", draw(), content_type="image/png")
+    assert RequestLog.objects.exists()
+
+
+def test_batch(busy):
+    """What waits is written in one transaction, with few statements."""
+    for seed in range(5):
+        serve(seed)
+    busy.set()
+    flush()
+    assert RequestLog.objects.count() == 6
+
+
+def test_full_and_write(busy, settings):
+    """A full backlog is no reason to lose anything: the request's thread writes."""
+    settings.REQUEST_IMAGES_BACKLOG_MAX_REQUESTS = 1
+    serve(1)
+    assert statuses() == ["stored"]
+
+
+def test_full_and_drop(busy, settings):
+    """Or nothing is waited for: where there is no room for a log, it is counted."""
+    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    settings.REQUEST_IMAGES_BACKLOG_MAX_REQUESTS = 1
+    serve(1)
+    busy.set()
+    flush()
+    assert statuses() == ["stored"]  # the one that kept the thread busy
+    counts = health.counts()
+    assert (counts["dropped"], counts["lost"]) == (1, 1)
+
+
+def test_dropped_image_is_said_on_the_row(busy, settings):
+    """There is room for a log where there is none for its image."""
+    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
+    serve_body(draw("BMP", (100, 80)))
+    busy.set()
+    flush()
+    assert statuses() == ["over_budget", "stored"]
+    assert health.counts()["dropped"] == 1
+    image = RequestLog.objects.get(capture_status="over_budget").image
+    assert (image.width, image.content) == (100, None)
+
+
+def test_only_an_image_is_over_budget(busy, settings):
+    """What would not have been kept anyway has its own reason."""
+    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
+    serve_body(bytes(20_000))
+    serve_body(draw("BMP", (100, 80)), opt_out)
+    busy.set()
+    flush()
+    assert statuses() == ["opted_out", "stored", "unsupported"]
+
+
+def test_closed_backlog_drops_nothing(settings):
+    """A process that exits has room enough; it writes at once."""
+    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    writer_write.backlog.close(10)
+    serve(1)
+    assert statuses() == ["stored"]
+    assert health.counts() == {"stored": 1}
+
+
+def serve_body(data, do=lambda request: None):
+    """Serve a request with these bytes."""
+    request = RequestFactory().post("/", data, content_type="image/png")
+    request.resolver_match = resolve("/body/")
+    capture_images(lambda r: HttpResponse(r.body + str(do(r)).encode()))(request)
+    request.close()
+
+
+def test_one_bad_row_costs_no_other(busy, monkeypatch):
+    """A batch that fails is written one by one."""
+    save = rows.save_many
+
+    def failing(records):
+        if any(r.data == draw(seed=3) for r in records):
+            raise OperationalError("this one is too large")
+        save(records)
+
+    monkeypatch.setattr(rows, "save_many", failing)
+    for seed in (2, 3, 4):
+        serve(seed)
+    busy.set()
+    flush()
+    assert statuses() == ["store_failed", "stored", "stored", "stored"]
+    health.reset()
+
+
+def test_lost_connection():
+    """A connection that is lost between two batches is opened anew."""
+    serve(1)
+    flush()
+
+    ids = []
+
+    def note(sender, **kwargs):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {ID_OF_CONNECTION[connection.vendor]}")
+            ids.append(cursor.fetchone()[0])
+
+    signals.image_saved.connect(note)  # runs in the thread, behind the row
+    serve(2)
+    flush()
+    signals.image_saved.disconnect(note)
+    with connection.cursor() as cursor:
+        cursor.execute(KILL[connection.vendor] % ids[0])
+    for seed in (3, 4, 5):
+        serve(seed)
+        flush()
+    assert statuses() == ["stored"] * 5
+
+
+def test_fault_in_the_thread(monkeypatch):
+    """A bug of ours in the thread is counted, and the thread lives."""
+
+    def broken(jobs):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer_write, "write_jobs", broken)
+        serve(1)
+        flush()
+    assert health.faults() == {"backlog:ZeroDivisionError": 1}
+    assert health.counts()["lost"] == 1
+    health.reset()
+    serve(2)
+    flush()
+    assert RequestLog.objects.count() == 1
+
+
+def test_flush_says_when_it_takes_too_long(busy):
+    """A test that waits in vain is told."""
+    with pytest.raises(TimeoutError, match="within"):
+        flush(0.01)
+
+
+def test_flush_waits_for_requests_that_are_not_over():
+    """A request whose view is done and that nobody has closed yet is waited for."""
+    request = RequestFactory().post("/")
+    request.resolver_match = resolve("/body/")
+    capture_images(lambda request: HttpResponse("ok"))(request)
+    with pytest.raises(TimeoutError):
+        flush(0.02)
+    request.close()
+    flush()
+    assert RequestLog.objects.exists()

@@ -1,0 +1,418 @@
+"""Writes that meet others, or a database in trouble: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils.connection import ConnectionDoesNotExist
+
+from request_images import health, signals
+from request_images.capture.examine import CapturedRequest
+from request_images.capture.payload import Payload, Upload
+from request_images.cleanup import removal
+from request_images.cleanup.report import Cleaned
+from request_images.cleanup.retention import clean
+from request_images.db.columns import clean_json
+from request_images.db.errors import Fault, fault_of
+from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models.cutoffs import Retention
+from request_images.writer import rows as writer_rows
+from request_images.writer import write
+from request_images.writer.rows import usable_connection
+from request_images.writer.spool import spooling
+from tests.factories import unsaved_record
+from tests.host.models import Note
+from tests.image_files import draw
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _healthy():
+    yield
+    health.reset()
+    write.breaker.reset()
+
+
+@pytest.fixture
+def spool(settings, tmp_path):
+    """A spool folder."""
+    settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
+
+
+def driver_error(**attributes):
+    """What Django raises when a driver tells an error of this code."""
+    cause = type("DriverError", (Exception,), attributes)()
+    error = OperationalError("driver says no")
+    error.__cause__ = cause
+    return error
+
+
+def failing(monkeypatch, error, *, times):
+    """Let the first so many writes fail."""
+    save_once, left = writer_rows._save_once, [error] * times
+
+    def fail(records, using):
+        if left:
+            raise left.pop()
+        save_once(records, using)
+
+    monkeypatch.setattr(writer_rows, "_save_once", fail)
+
+
+def post(url="/body/", seed=0):
+    return Client().post(url, draw(seed=seed), content_type="image/png")
+
+
+def status():
+    return RequestLog.objects.get().capture_status
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (driver_error(sqlstate="40001"), Fault.CONFLICT),
+        (driver_error(pgcode="40P01"), Fault.CONFLICT),
+        (driver_error(sqlstate="55P03"), Fault.BUSY),
+        (OperationalError(1213, "Deadlock found"), Fault.CONFLICT),
+        (OperationalError(1205, "Lock wait timeout"), Fault.BUSY),
+        (OperationalError(4025, "CONSTRAINT failed"), Fault.ROW),
+        (OperationalError("database is locked"), Fault.BUSY),
+        (OperationalError("no such host"), Fault.AWAY),
+        (OperationalError(), Fault.AWAY),
+        (TypeError("not adaptable"), Fault.ROW),
+    ],
+)
+def test_kinds_of_faults(error, fault):
+    """By the codes that databases tell, each in its own way."""
+    assert fault_of(error) is fault
+
+
+def test_conflict(monkeypatch):
+    """A deadlock or a serialization failure is tried again, and costs nothing."""
+    failing(monkeypatch, driver_error(sqlstate="40P01"), times=3)
+    post()
+    assert status() == "stored"
+    assert health.faults() == {}
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="SQLite has one writer at a time"
+)
+def test_cleanup_of_an_image_that_is_just_referred_to(
+    monkeypatch,
+):  # pragma: no cover  # see skipif
+    """It waits for us, and keeps the bytes: nothing need be tried again."""
+    old = unsaved_record(1)
+    old.log.created_at -= timedelta(days=40)
+    writer_rows.save_many([old])
+    save_once, insert, tries, cleaned = (
+        writer_rows._save_once,
+        writer_rows.insert,
+        [],
+        [],
+    )
+
+    def clean_up():
+        try:
+            cleaned.append(clean(Retention.of_days(30, 365), batch_size=10).total)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=clean_up)
+
+    def watched(records, using):
+        tries.append(1)
+        save_once(records, using)
+
+    def while_it_cleans(rows, using):
+        if rows and isinstance(rows[0], RequestImage):
+            thread.start()
+            thread.join(0.3)
+            assert thread.is_alive()
+        insert(rows, using)
+
+    monkeypatch.setattr(writer_rows, "_save_once", watched)
+    monkeypatch.setattr(writer_rows, "insert", while_it_cleans)
+    record = unsaved_record(1)
+    writer_rows.save_many([record])
+    thread.join()
+    assert tries == [1]
+    assert record.log.capture_status == "duplicate"
+    assert cleaned == [Cleaned(images=1)]
+    assert RequestImage.objects.get().image_data == draw(seed=1)
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="SQLite has one writer at a time"
+)
+def test_image_that_is_just_being_deleted(
+    monkeypatch,
+):  # pragma: no cover  # see skipif
+    """We wait until it is gone, and keep it anew: nothing need be tried again."""
+    old = unsaved_record(1)
+    old.log.created_at -= timedelta(days=40)
+    writer_rows.save_many([old])
+    save_once, weigh, tries = writer_rows._save_once, removal._weigh, []
+    record = unsaved_record(1)
+
+    def record_it():
+        try:
+            writer_rows.save_many([record])
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=record_it)
+
+    def watched(records, using):
+        tries.append(1)
+        save_once(records, using)
+
+    def while_we_record(rows):
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        return weigh(rows)
+
+    monkeypatch.setattr(writer_rows, "_save_once", watched)
+    monkeypatch.setattr(removal, "_weigh", while_we_record)
+    assert clean(Retention.of_days(30, 365), batch_size=10).total.contents == 1
+    thread.join()
+    assert tries == [1]
+    assert record.log.capture_status == "stored"
+    assert RequestImage.objects.get().image_data == draw(seed=1)
+
+
+class TestBusy:
+    """A lock that is not to be had in time."""
+
+    def test_goes_to_the_folder_with_its_image(self, monkeypatch, spool):
+        """Later it can be written whole; a row without its image would be final."""
+        failing(monkeypatch, driver_error(sqlstate="55P03"), times=1)
+        post()
+        assert not RequestLog.objects.exists()
+        assert spooling.write_spooled().written == 1
+        assert status() == "stored"
+        assert RequestImage.objects.get().image_data == draw()
+
+    def test_without_a_folder(self, monkeypatch):
+        """The row says why its image is missing. That is no reason to stop trying."""
+        for seed in range(6):
+            failing(monkeypatch, driver_error(sqlstate="55P03"), times=1)
+            post(seed=seed)
+        statuses = RequestLog.objects.values_list("capture_status", flat=True)
+        assert list(statuses) == ["store_failed"] * 6
+        assert write.breaker.allows()
+
+    def test_logs_that_nobody_can_write(self, monkeypatch):
+        """Where not even a log gets in, trying is stopped."""
+        failing(monkeypatch, driver_error(sqlstate="55P03"), times=100)
+        for seed in range(6):
+            post(seed=seed)
+        assert not write.breaker.allows()
+
+
+def test_value_that_a_database_refuses(monkeypatch):
+    """Its texts are made plain, its image is kept, and the others go on."""
+    save_once = writer_rows._save_once
+
+    def refuse_emoji(records, using):
+        if any(not record.log.path.isascii() for record in records):
+            raise OperationalError(1366, "Incorrect string value")
+        save_once(records, using)
+
+    monkeypatch.setattr(writer_rows, "_save_once", refuse_emoji)
+    records = [unsaved_record(seed) for seed in range(7)]
+    for record in records[:6]:
+        record.log.path = "/\N{GRINNING FACE}/"
+    write.write_jobs([job_of(record) for record in records])
+    logs = RequestLog.objects.order_by("id")
+    assert [log.capture_status for log in logs] == ["stored"] * 7
+    assert {log.path for log in logs[:6]} == {"/\\U0001f600/"}
+    assert write.breaker.allows()
+
+
+def job_of(record):
+    """A job that becomes this record."""
+    payload = Payload(content_type="multipart/form-data", was_read=True)
+    payload.uploads = [
+        Upload("photo", len(record.data), record.data[:64], record.data, complete=True)
+    ]
+    return CapturedRequest(record.log, payload=payload)
+
+
+def test_metadata_that_is_nested():
+    """Deeper than any database takes: a note is kept, and the image."""
+    deep = {}
+    for _ in range(40):
+        deep = {"deeper": deep}
+    request = unsaved_record(0)
+    request.log.metadata = clean_json(deep)
+    write.write_jobs([job_of(request)])
+    log = RequestLog.objects.get()
+    assert log.capture_status == "stored"
+    assert log.metadata == {"left_out": "nested too deeply"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_answer_to_the_commit_is_lost(monkeypatch, count):
+    """What was committed is not written once more over the next connection."""
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database is gone with its connection")
+    save_once, calls = writer_rows._save_once, []
+
+    def committed(records, using):
+        save_once(records, using)
+        calls.append(len(records))
+        if len(calls) == 1:
+            connection.connection.close()
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(writer_rows, "_save_once", committed)
+    connection.ensure_connection()
+    write.write_jobs([job_of(unsaved_record(seed)) for seed in range(count)])
+    assert calls == [count, 0]
+    assert RequestLog.objects.count() == ImageContent.objects.count() == count
+    assert health.counts() == {"stored": count}
+
+
+def test_doubt_goes_on(monkeypatch):
+    """Also one by one, when the second try has failed as well."""
+    save_once, calls = writer_rows._save_once, []
+
+    def committed(records, using):
+        save_once(records, using)
+        calls.append(len(records))
+        if len(calls) == 1:
+            raise OperationalError("something went wrong")
+
+    monkeypatch.setattr(writer_rows, "_save_once", committed)
+    write.write_jobs([job_of(unsaved_record(seed)) for seed in range(2)])
+    assert calls == [2]
+    assert RequestLog.objects.count() == 2
+
+
+def test_one_that_breaks_down(monkeypatch):
+    """A bug of ours with one request does not cost the rest of its batch theirs."""
+    announce = write.announce
+
+    def fail_at_first(*args, **kwargs):
+        monkeypatch.setattr(write, "announce", announce)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(write, "announce", fail_at_first)
+    write.write_jobs([job_of(unsaved_record(seed)) for seed in range(3)])
+    assert health.counts() == {"lost": 1, "stored": 2}
+    assert health.faults() == {"settle:RuntimeError": 1}
+
+
+def test_receiver_that_leaves_in_the_background(settings):
+    """Whatever comes out of a receiver, the thread goes on."""
+
+    def receiver(**kwargs):
+        raise SystemExit
+
+    signals.image_saved.connect(receiver)
+    try:
+        write._write_batch([job_of(unsaved_record(1))])
+    finally:
+        signals.image_saved.disconnect(receiver)
+    assert RequestLog.objects.count() == 1
+    assert health.faults() == {"receiver:SystemExit": 1}
+    assert health.counts() == {"stored": 1}
+
+
+def test_batch_that_ends_the_thread(monkeypatch):
+    """The last net: counted and reported, and the thread goes on."""
+
+    def leave(jobs):
+        raise SystemExit
+
+    monkeypatch.setattr(write, "write_jobs", leave)
+    write._write_batch([1, 2])
+    assert health.counts() == {"lost": 2}
+    assert health.faults() == {"backlog:SystemExit": 1}
+
+
+class TestTransactionsOfTheView:
+    """What the view left open is neither ours to commit nor to write into."""
+
+    def test_begun_by_hand(self):
+        """A BEGIN that Django knows nothing of."""
+        connection.cursor().execute("BEGIN")
+        Note.objects.create(text="half done")
+        self.save()
+        assert not Note.objects.exists()
+        assert status() == "stored"
+
+    def test_no_autocommit(self, monkeypatch):
+        """A project without autocommit: ours are committed all the same."""
+        if connection.vendor == "sqlite":
+            pytest.skip("an in-memory database is gone with its connection")
+        monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
+        connection.close()
+        Note.objects.create(text="half done")
+        assert not connection.get_autocommit()
+        self.save()
+        monkeypatch.undo()
+        connection.close()  # and whatever was not committed is gone
+        assert not Note.objects.exists()
+        assert status() == "stored"
+
+    def save(self):
+        record = unsaved_record(0)
+        with usable_connection(is_handled=True, is_last_use=False):
+            writer_rows.save_many([record])
+
+
+def test_lost_connection_is_given_back(monkeypatch):
+    """A pool would run dry of connections that nobody closes."""
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database is gone with its connection")
+    connection.ensure_connection()
+    driver, closed = connection.connection, []
+    close = connection.close
+    monkeypatch.setattr(connection, "close", lambda: (closed.append(1), close()))
+    driver.close()
+    assert writer_rows.has_lost(driver)
+    assert closed == [1]
+
+
+def test_size_of_what_waits():
+    """Base64 in a form's fields is held in memory like any file."""
+    job = CapturedRequest(RequestLog(metadata={"text": "x" * 1000}))
+    small = job.size
+    job.payload.fields = {"photo": ["A" * 5000, "B" * 5000]}
+    assert job.size == small + 10_000
+    assert small > 1000
+
+
+def test_image_of_another_database():
+    """Its bytes are read from where the row came from."""
+    write.write_jobs([job_of(unsaved_record(0))])
+    image = RequestImage.objects.get()
+    image._state.db = "elsewhere"
+    with pytest.raises(ConnectionDoesNotExist):
+        image.image_data  # noqa: B018
+
+
+class TestExit:
+    """What the exit of the process has no time for."""
+
+    def test_goes_to_the_folder(self, spool):
+        """Where there is one."""
+        write._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
+        assert health.faults() == {}
+        assert spooling.write_spooled().written == 3
+        statuses = RequestLog.objects.values_list("capture_status", flat=True)
+        assert set(statuses) == {"stored"}
+
+    def test_is_counted(self):
+        """Where there is none."""
+        write._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
+        assert health.counts() == {"lost": 3}
+        assert health.faults() == {"exit:StoreUnavailable": 1}
