@@ -22,6 +22,7 @@ from request_images.decorators import capture_images
 from request_images.middleware import RequestImagesMiddleware
 from request_images.models import RequestLog
 from tests.image_files import draw
+from tests.traps import trap
 
 OURS = "request_images.middleware.RequestImagesMiddleware"
 
@@ -73,6 +74,7 @@ def post(request, async_client_post):
 class TestStatus:
     """W4: the status on the row is the one that the client got."""
 
+    @trap("W4")
     @pytest.mark.parametrize(
         ("url", "status", "error_type"),
         [
@@ -87,7 +89,7 @@ class TestStatus:
             ("/body/", 200, ""),
         ],
     )
-    def test_W4_final_status(self, post, url, status, error_type):
+    def test_final_status(self, post, url, status, error_type):
         assert post(url).status_code == status
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (status, error_type)
@@ -112,8 +114,9 @@ class TestTap:
         photo = SimpleUploadedFile("photo.png", draw())
         return {"photo": photo, "csrfmiddlewaretoken": token}
 
+    @trap("R7")
     @pytest.mark.django_db
-    def test_R7_csrf_parses_the_form(self, client):
+    def test_csrf_parses_the_form(self, client):
         """R7: the upload is seen, and its time is told from the view's."""
         view = resolve("/protected/").func
         assert not getattr(view, "csrf_exempt", False)
@@ -262,7 +265,8 @@ class TestClientGone:
         request.resolver_match = resolve("/body/")  # as a handler does
         return request
 
-    def test_W8_async_view_is_cancelled(self):
+    @trap("W8")
+    def test_async_view_is_cancelled(self):
         @capture_images
         async def view(request):
             assert request.body
@@ -275,7 +279,8 @@ class TestClientGone:
         assert (log.status_code, log.error_type) == (499, "CancelledError")
         assert log.capture_status == "stored"
 
-    def test_W8_sync_view_runs_on(self):
+    @trap("W8")
+    def test_sync_view_runs_on(self):
         """W8: the log waits for the view's end, and no longer."""
         request = self._request()
 

@@ -22,6 +22,7 @@ from request_images.outcome import annotate
 from tests import views
 from tests.host.models import Note
 from tests.image_files import draw
+from tests.traps import trap
 
 STATUSES = [
     ("404", 404, "Http404"),
@@ -95,31 +96,35 @@ class TestStatus:
         post(quiet_client, "/fail/boom/")
         assert RequestLog.objects.get().error_message == "it went  wrong"
 
+    @trap("W16")
     @pytest.mark.parametrize(
         ("kind", "exception", "status"),
         [("exit", SystemExit, None), ("cancelled", asyncio.CancelledError, 499)],
     )
-    def test_W16_base_exceptions(self, client, kind, exception, status):
+    def test_base_exceptions(self, client, kind, exception, status):
         """W16: what is no Exception is raised again, and recorded."""
         request = RequestFactory().post("/")
         with pytest.raises(exception):
             capture_images(views.fail)(request, kind)
         assert RequestLog.objects.get().status_code == status
 
-    def test_W17_view_returns_nothing(self, quiet_client):
+    @trap("W17")
+    def test_view_returns_nothing(self, quiet_client):
         """W17: a view that returns None is Django's to complain about."""
         assert post(quiet_client, "/returns/none/").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "ValueError")
 
-    def test_W17_view_returns_a_dict(self):
+    @trap("W17")
+    def test_view_returns_a_dict(self):
         """W17: a dict, as inside of Ninja, has no status and is no failure."""
         request = RequestFactory().post("/")
         assert capture_images(views.returns)(request, "dict") == {"a": 1}
         log = RequestLog.objects.get()
         assert (log.status_code, log.is_failed) == (None, False)
 
-    def test_W17_view_returns_a_coroutine(self, quiet_client, caplog):
+    @trap("W17")
+    def test_view_returns_a_coroutine(self, quiet_client, caplog):
         """W17: a sync view that returns a coroutine is Django's to complain about."""
         # A line of the log would hold the traceback, and that the coroutine.
         caplog.set_level(logging.CRITICAL, "django.request")
@@ -131,7 +136,8 @@ class TestStatus:
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "ValueError")
 
-    def test_W17_response_that_breaks_when_asked(self):
+    @trap("W17")
+    def test_response_that_breaks_when_asked(self):
         """W17: what is no response may do anything when it is asked for its status."""
 
         class Odd:
@@ -145,26 +151,30 @@ class TestStatus:
         health.reset()
         assert RequestLog.objects.get().status_code is None
 
-    def test_W5_rendering_fails(self, quiet_client):
+    @trap("W5")
+    def test_rendering_fails(self, quiet_client):
         """W5: a template that cannot be rendered is a 500, not the view's 200."""
         assert post(quiet_client, "/rendered_late/").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "TemplateDoesNotExist")
 
+    @trap("W5")
     @pytest.mark.parametrize("url", ["/drf/view/", "/drf/above/", "/drf/below/"])
-    def test_W5_rest_framework_rendering_fails(self, quiet_client, url):
+    def test_rest_framework_rendering_fails(self, quiet_client, url):
         """W5: so is data that REST framework cannot render, behind the view."""
         assert post(quiet_client, f"{url}?unrenderable").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "TypeError")
 
-    def test_W4_middleware_replaces_the_response(self, client, settings):
+    @trap("W4")
+    def test_middleware_replaces_the_response(self, client, settings):
         """W4: the row is written although the view's response never went out."""
         settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_outcome.replace"]
         assert post(client, "/body/").content == b"another"
         assert RequestLog.objects.get().capture_status == "stored"
 
-    def test_W13_no_vary_header(self, client):
+    @trap("W13")
+    def test_no_vary_header(self, client):
         """W13: a user that the view does not look at is not looked at by us."""
         client.force_login(get_user_model().objects.create_user("ann"))
         assert "Vary" not in post(client, "/body/").headers
@@ -203,50 +213,57 @@ def replace(get_response):
 class TestTransactions:
     """The view's transaction is untouched, and ours is our own."""
 
+    @trap("W1")
     @pytest.mark.parametrize(("kind", "status", "error"), STATUSES)
-    def test_W1_atomic_requests(self, quiet_client, kind, status, error):
+    def test_atomic_requests(self, quiet_client, kind, status, error):
         """W1: the view's rows are rolled back, our row stays."""
         post(quiet_client, f"/fail/{kind}/")
         assert not Note.objects.exists()
         assert RequestLog.objects.get().error_type == error
 
-    def test_W1_success(self, client):
+    @trap("W1")
+    def test_success(self, client):
         """W1: the view's rows stay as well."""
         post(client, "/annotated/")
         assert Note.objects.count() == RequestLog.objects.count() == 1
 
+    @trap("W3")
     @pytest.mark.parametrize("url", ["above", "below", "both", "view"])
-    def test_W3_rest_framework_under_atomic(self, client, url):
+    def test_rest_framework_under_atomic(self, client, url):
         """W3: an error that REST framework handles rolls the transaction back."""
         response = post(client, f"/drf/{url}/?note&error")
         assert response.status_code == RequestLog.objects.get().status_code == 400
         assert not Note.objects.exists()
 
-    def test_W5_rest_framework_rendering_fails_under_atomic(self, quiet_client):
+    @trap("W5")
+    def test_rest_framework_rendering_fails_under_atomic(self, quiet_client):
         """W5: rendering comes behind the view: its rows stay, and it is a 500."""
         assert post(quiet_client, "/drf/view/?note&unrenderable").status_code == 500
         assert Note.objects.exists()
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "TypeError")
 
+    @trap("W6")
     @pytest.mark.parametrize("query", ["", "?server"])
-    def test_W6_view_kills_its_connection(self, quiet_client, query):
+    def test_view_kills_its_connection(self, quiet_client, query):
         """W6: Django fails to commit what the view left; our write does not."""
         if connection.vendor == "sqlite":
             pytest.skip("an in-memory database is gone with its connection")
         assert post(quiet_client, f"/killing/{query}").status_code == 500
         assert RequestLog.objects.get().status_code == 500
 
-    def test_WRAP3_view_that_wants_no_transaction(self, quiet_client):
+    @trap("WRAP3")
+    def test_view_that_wants_no_transaction(self, quiet_client):
         """WRAP3: ``non_atomic_requests`` beneath the decorator is still heard."""
         post(quiet_client, "/non-atomic/boom/")
         assert Note.objects.exists()
         assert RequestLog.objects.get().error_type == "Boom"
 
 
+@trap("W6")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("query", ["", "?server"])
-def test_W6_view_kills_its_connection_outside_of_a_transaction(client, query):
+def test_view_kills_its_connection_outside_of_a_transaction(client, query):
     """W6: nobody but us needs the connection then; it is opened anew."""
     if connection.vendor == "sqlite":
         pytest.skip("an in-memory database is gone with its connection")
@@ -258,6 +275,7 @@ def test_W6_view_kills_its_connection_outside_of_a_transaction(client, query):
 class TestRestFramework:
     """What is seen of REST framework's errors, above, below and around."""
 
+    @trap("WRAP4")
     @pytest.mark.parametrize(
         ("url", "error"),
         [
@@ -269,7 +287,7 @@ class TestRestFramework:
             ("/drf/above/", "parse_error"),
         ],
     )
-    def test_WRAP4_handled_error(self, client, url, error):
+    def test_handled_error(self, client, url, error):
         """WRAP4: the exception's class where it can be seen, otherwise its code."""
         assert post(client, f"{url}?error").status_code == 400
         log = RequestLog.objects.get()
@@ -282,8 +300,9 @@ class TestRestFramework:
         log = RequestLog.objects.get()
         assert (log.error_type, log.error_message) == ("invalid", "too dark")
 
+    @trap("WRAP4")
     @pytest.mark.parametrize("url", ["/drf/view/", "/drf/above/", "/drf/below/"])
-    def test_WRAP4_unhandled_error(self, quiet_client, url):
+    def test_unhandled_error(self, quiet_client, url):
         """WRAP4: an exception that REST framework does not handle is a 500."""
         assert post(quiet_client, f"{url}?boom").status_code == 500
         log = RequestLog.objects.get()
@@ -335,11 +354,13 @@ class TestAnnotate:
         assert log.metadata["nul"] == "ab"
         assert "asyncio" in log.metadata["when"]
 
-    def test_WRAP6_annotate_from_rest_framework(self, client):
+    @trap("WRAP6")
+    def test_annotate_from_rest_framework(self, client):
         """WRAP6: REST framework's own request leads to the same record."""
         client.post("/drf/view/", {"photo": SimpleUploadedFile("x.png", draw())})
         assert RequestLog.objects.get().metadata == {"seen_by": "drf"}
 
+    @trap("WRAP8")
     @pytest.mark.parametrize(
         ("url", "told"),
         [
@@ -347,7 +368,7 @@ class TestAnnotate:
             ("/told_from_tasks/", {"task", "sync_to_async", "to_thread"}),
         ],
     )
-    def test_WRAP8_from_anywhere(self, client, url, told):
+    def test_from_anywhere(self, client, url, told):
         """WRAP8: the record is the request's, so no thread of a view's loses it."""
         assert post(client, url).getvalue() == b"ab"
         assert set(RequestLog.objects.get().metadata) == told
@@ -452,7 +473,8 @@ class TestLog:
         assert log.duration_ms > 0
         assert log.upload_ms >= 0
 
-    def test_W17_WRAP2_async_duration(self, async_client_post):
+    @trap("W17", "WRAP2")
+    def test_async_duration(self, async_client_post):
         """WRAP2: an async view is timed until it is done, not until it has begun."""
         async_client_post("/dispatch-async/")
         assert RequestLog.objects.get().duration_ms >= 1

@@ -12,6 +12,7 @@ import pytest
 
 from tests.image_files import draw
 from tests.servers.running import KINDS, PATIENCE, Database, Server, wait_for
+from tests.traps import trap
 
 SERVERS = [
     "gunicorn-sync",
@@ -123,9 +124,10 @@ def test_stream(server, database, path):
     assert database.row(request_id) == (200, "stored", "")
 
 
+@trap("R10")
 @on(*SERVERS)
 @pytest.mark.parametrize("factor", [1, 2000])
-def test_R10_client_gone_in_the_upload(server, database, factor):
+def test_client_gone_in_the_upload(server, database, factor):
     """R10: half an image is logged as such, where the view gets to see it at all."""
     data = factor * image()
     with server.posting("/plain/", data[: len(data) // 2], size=len(data)) as cut_off:
@@ -138,8 +140,9 @@ def test_R10_client_gone_in_the_upload(server, database, factor):
         assert database.row(cut_off) == (200, "truncated", "")
 
 
+@trap("W8")
 @on(*SERVERS)
-def test_W8_client_gone_in_a_sync_view(server, database):
+def test_client_gone_in_a_sync_view(server, database):
     """W8: a sync view runs on to its end, and is logged."""
     with server.posting("/patient/", image()) as request_id:
         wait_for(server.sign(request_id, "begun").exists, "the view")
@@ -147,17 +150,19 @@ def test_W8_client_gone_in_a_sync_view(server, database):
     assert database.row(request_id) == (200, "stored", "")
 
 
+@trap("W8")
 @on(*ASGI)
-def test_W8_client_gone_in_an_async_view(server, database):
+def test_client_gone_in_an_async_view(server, database):
     """W8: an async view is cancelled, and nobody closes the request."""
     with server.posting("/async_patient/", image()) as request_id:
         wait_for(server.sign(request_id, "begun").exists, "the view")
     assert database.row(request_id) == (499, "stored", "CancelledError")
 
 
+@trap("W9")
 @on(*SERVERS)
 @pytest.mark.parametrize("path", ["/broken_stream/", "/async_broken_stream/"])
-def test_W9_stream_that_raises(server, database, path):
+def test_stream_that_raises(server, database, path):
     """W9: under ASGI a stream that raises is never closed, and is logged all the same.
 
     The log has the status that the answer began with.
@@ -167,8 +172,9 @@ def test_W9_stream_that_raises(server, database, path):
         assert database.row(request_id) == (200, "stored", "")
 
 
+@trap("W10")
 @on("uvicorn-wsgi")
-def test_W10_server_that_never_closes(server, database):
+def test_server_that_never_closes(server, database):
     """W10: `uvicorn --interface wsgi` closes no response. One row for each, later."""
     posted = [server.post("/plain/", image()) for _ in range(5)]
     for request_id, status, _ in posted:
@@ -176,8 +182,9 @@ def test_W10_server_that_never_closes(server, database):
         assert database.row(request_id) == (200, "stored", "")
 
 
+@trap("W11")
 @on(*SERVERS)
-def test_W11_sigterm_after_the_response(server, database):
+def test_sigterm_after_the_response(server, database):
     """W11: the client has its answer, the row is being written, and SIGTERM comes."""
     request_id, status, _ = server.post("/slowly_written/", image())
     assert status == 200
@@ -191,8 +198,9 @@ def test_W11_sigterm_after_the_response(server, database):
         assert database.rows(request_id) == [(200, "stored", "")]
 
 
+@trap("W11")
 @on("waitress-exit", "uvicorn-wsgi-exit")
-def test_W11_sigterm_with_the_documented_handler(server, database):
+def test_sigterm_with_the_documented_handler(server, database):
     """W11: with the handler of docs/howto/servers.md these lose nothing either."""
     request_id, *_ = server.post("/slowly_written/", image())
     server.terminate()
@@ -201,8 +209,9 @@ def test_W11_sigterm_with_the_documented_handler(server, database):
     assert database.row(request_id) == (200, "stored", "")
 
 
+@trap("W11")
 @on("gunicorn-no-rescue", "hypercorn-middleware", "uvicorn-exit", "uvicorn-wsgi-exit")
-def test_W11_exit_of_the_process(server, database):
+def test_exit_of_the_process(server, database):
     """W11: what nobody has closed yet is written at the exit, not after the grace."""
     path = "/async_broken_stream/" if server.kind.is_asgi else "/unclosed/"
     request_id, *_ = server.post(path, image())
@@ -210,6 +219,7 @@ def test_W11_exit_of_the_process(server, database):
     assert database.rows(request_id) == [(200, "stored", "")]
 
 
+@trap("W11")
 @on(
     "gunicorn-background",
     "gunicorn-preload-background",
@@ -219,7 +229,7 @@ def test_W11_exit_of_the_process(server, database):
     "uvicorn-background",
     "waitress-background",
 )
-def test_W11_background_is_drained_at_the_exit(server, database):
+def test_background_is_drained_at_the_exit(server, database):
     """W11: what is still queued when SIGTERM comes is written before the end."""
     posted = [server.post("/plain/", image())[0] for _ in range(20)]
     server.stop()
@@ -227,8 +237,9 @@ def test_W11_background_is_drained_at_the_exit(server, database):
     assert lost == []
 
 
+@trap("W12")
 @on("uvicorn-wsgi", "uvicorn-keeping", *ASGI)
-def test_W12_no_connection_is_left_behind(server, database):
+def test_no_connection_is_left_behind(server, database):
     """W12: none of our connections stays open, whatever CONN_MAX_AGE says."""
     if database.vendor != "postgresql":
         pytest.skip("asks PostgreSQL for its connections")
@@ -238,8 +249,9 @@ def test_W12_no_connection_is_left_behind(server, database):
     wait_for(lambda: database.connections(server.name) == 0, "the connections to go")
 
 
+@trap("W21")
 @on(*SERVERS)
-def test_W21_answer_without_a_length(server, database):
+def test_answer_without_a_length(server, database):
     """W21: nobody counts the bytes for the client, and it waits for no row of ours.
 
     Where it learns only from the end of the answer that this was all, some servers
@@ -254,8 +266,9 @@ def test_W21_answer_without_a_length(server, database):
     assert database.row(request_id) == (200, "stored", "")
 
 
+@trap("W21")
 @on(*SERVERS)
-def test_W21_body_without_a_length(server, database):
+def test_body_without_a_length(server, database):
     """W21: the log is of what the view saw; of such a body that may be nothing."""
     data = image()
     request_id, answer = server.begin("/plain/", data, chunked=True)
@@ -265,16 +278,18 @@ def test_W21_body_without_a_length(server, database):
     assert database.row(request_id) == (200, expected, "")
 
 
+@trap("W18")
 @on("gunicorn-preload")
-def test_W18_fork_of_a_process_with_a_rescue(server, database):
+def test_fork_of_a_process_with_a_rescue(server, database):
     """W18: a worker has a rescue of its own, though its parent had one before."""
     request_id, *_ = server.post("/unclosed/", image())
     assert database.row(request_id) == (200, "stored", "")
 
 
+@trap("W8")
 @on("uvicorn-middleware", "hypercorn-middleware")
 @pytest.mark.parametrize("path", ["/patient/", "/async_patient/"])
-def test_W8_middleware_logs_at_once(server, database, path):
+def test_middleware_logs_at_once(server, database, path):
     """W8: with the middleware, 499 and long before the grace is over; sync too."""
     with server.posting(path, image()) as request_id:
         wait_for(server.sign(request_id, "begun").exists, "the view")
@@ -284,8 +299,9 @@ def test_W8_middleware_logs_at_once(server, database, path):
     assert database.row(request_id) == (499, "stored", error_type)
 
 
+@trap("W4")
 @on("uvicorn-middleware")
-def test_W4_middleware_knows_the_final_status(server, database):
+def test_middleware_knows_the_final_status(server, database):
     """W4: the status is the client's, though another middleware made the answer."""
     request_id, status, _ = server.post("/plain/?replaced", image())
     assert status == 418
@@ -306,9 +322,10 @@ def client_waits(server, path, version, *, expected=False):
     return is_waiting
 
 
+@trap("W21")
 @on(*SERVERS)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_W21_clients_that_wait_for_us(server, version):
+def test_clients_that_wait_for_us(server, version):
     """W21: what has no length ends when the server says so, with some after us."""
     expected = server.name in WAIT_WITHOUT_LENGTH[version]
     path = "/slowly_saved_without_length/"
@@ -316,8 +333,9 @@ def test_W21_clients_that_wait_for_us(server, version):
     assert not client_waits(server, "/slowly_saved/", version)
 
 
+@trap("W21")
 @on("gunicorn-background", "waitress-background", "granian-wsgi-background")
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_W21_answer_without_a_length_in_the_background(server, version):
+def test_answer_without_a_length_in_the_background(server, version):
     """W21: a client waits for nothing that another thread does."""
     assert not client_waits(server, "/slowly_saved_without_length/", version)

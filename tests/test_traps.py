@@ -22,38 +22,38 @@ TOLD = {
 }
 
 
-def collected(path):
-    """Return the names of a module's functions that pytest takes for tests."""
+def marked(path):
+    """Return the tests of a module that `trap` marks, as pairs of code and name."""
     module = ast.parse(path.read_text())
-    classes = [
-        node
-        for node in module.body
-        if isinstance(node, ast.ClassDef) and node.name.startswith("Test")
-    ]
-    nodes = [node for parent in (module, *classes) for node in parent.body]
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    names = {node.name for node in nodes if isinstance(node, functions)}
-    return {name for name in names if name.startswith("test_")}
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    return {
+        (argument.value, node.name)
+        for parent in (module, *classes)
+        for node in parent.body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call)
+        and getattr(decorator.func, "id", "") == "trap"
+        for argument in decorator.args
+    }
 
 
-def codes_of(name):
-    """Return the codes in a test's name; those of system checks are longer."""
-    return set(re.findall(r"(?<=_)(?:[WTR]\d{1,2}|WRAP\d+|HOSTILE\d+)(?=_)", name))
-
-
-NAMES = {name for path in TESTS.rglob("test_*.py") for name in collected(path)}
+MARKED = {pair for path in TESTS.rglob("test_*.py") for pair in marked(path)}
 
 
 def test_every_trap_is_on_the_page():
+    """The numbers have no gaps."""
     assert set(TOLD) == CODES
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
-def test_page_names_exactly_the_tests_with_its_code(code):
-    tests = {name for name in NAMES if code in codes_of(name)}
+def test_page_names_exactly_the_tests_marked_with_the_code(code):
+    """In both directions: a trap without a test is a promise without proof."""
+    tests = {name for marked_code, name in MARKED if marked_code == code}
     assert tests
     assert TOLD[code] == tests
 
 
-def test_every_code_in_a_name_is_a_trap():
-    assert {code for name in NAMES for code in codes_of(name)} == CODES
+def test_every_marked_code_is_a_trap():
+    """No marker names a trap that is not on the page."""
+    assert {code for code, _ in MARKED} == CODES

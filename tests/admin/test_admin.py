@@ -26,6 +26,7 @@ from tests.factories import (
     make_user,
 )
 from tests.image_files import draw
+from tests.traps import trap
 
 pytestmark = pytest.mark.django_db
 IMAGES, LOGS = "requestimage", "requestlog"
@@ -452,7 +453,8 @@ class TestThumbnailView:
     def get(self, client, image):
         return client.get(url_of("requestimage_thumbnail", image.pk))
 
-    def test_HOSTILE11_is_made_once_for_each_content(self, boss, made):
+    @trap("HOSTILE11")
+    def test_is_made_once_for_each_content(self, boss, made):
         """HOSTILE11: however often, and in however many requests, it is shown."""
         images = [make_image(), make_image()]
         for image in images * 2:
@@ -469,14 +471,16 @@ class TestThumbnailView:
             assert response["Location"].endswith("no-thumbnail.svg")
         assert made == [60]
 
-    def test_HOSTILE8_of_a_bomb_decodes_nothing(self, boss, settings, monkeypatch):
+    @trap("HOSTILE8")
+    def test_of_a_bomb_decodes_nothing(self, boss, settings, monkeypatch):
         """HOSTILE8: what unfolds to more pixels than allowed is refused unseen."""
         settings.REQUEST_IMAGES_THUMBNAIL_MAX_PIXELS = 32 * 24 - 1
         monkeypatch.setattr(Image.Image, "resize", None)
         assert self.get(boss, make_image()).status_code == 302
         assert ImageContent.objects.get().thumbnail_error == "32 x 24 pixels"
 
-    def test_HOSTILE11_is_not_made_by_a_list(self, boss, made):
+    @trap("HOSTILE11")
+    def test_is_not_made_by_a_list(self, boss, made):
         """HOSTILE11: a page of fifty waits for none of them."""
         make_image()
         boss.get(url_of("requestimage_changelist"))

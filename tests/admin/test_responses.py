@@ -8,6 +8,7 @@ from PIL import Image
 from request_images.admin.responses import original_response, thumbnail_response
 from tests.factories import PICTURE, capture_queries, make_content, make_image
 from tests.image_files import draw
+from tests.traps import trap
 
 pytestmark = pytest.mark.django_db
 HTML = b"<html><script>alert(document.domain)</script></html>"
@@ -102,7 +103,8 @@ class TestThumbnail:
         assert response["Location"] == "/static/request_images/no-thumbnail.svg"
         assert response["Cache-Control"] == "private, no-store"
 
-    def test_HOSTILE8_of_a_bomb(self, settings, monkeypatch):
+    @trap("HOSTILE8")
+    def test_of_a_bomb(self, settings, monkeypatch):
         """HOSTILE8: too many pixels are never decoded, and refused only once."""
         settings.REQUEST_IMAGES_THUMBNAIL_MAX_PIXELS = 100
         image = make_image()

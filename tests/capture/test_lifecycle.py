@@ -37,6 +37,7 @@ from request_images.writer import exits, rows
 from tests import views
 from tests.host.models import Note
 from tests.image_files import draw
+from tests.traps import trap
 
 
 @pytest.fixture(autouse=True)
@@ -53,38 +54,43 @@ def _short_grace(monkeypatch):
     gc.collect()
 
 
+@trap("T1")
 @pytest.mark.django_db
-def test_T1_client_writes_inside_the_tests_transaction(client):
+def test_client_writes_inside_the_tests_transaction(client):
     """T1: the row is there when the test client returns, and goes with the test."""
     client.post("/body/", draw(), content_type="image/png")
     assert RequestLog.objects.count() == 1
 
 
+@trap("T2")
 @pytest.mark.django_db
 @pytest.mark.parametrize("url", ["/body/", "/async_upload/", "/dispatch-async/"])
-def test_T2_async_client_writes_where_the_test_reads(async_client_post, url):
+def test_async_client_writes_where_the_test_reads(async_client_post, url):
     """T2: AsyncClient closes in a thread of a pool; we write in the test's thread."""
     assert async_client_post(url).status_code == 200
     assert RequestLog.objects.count() == 1
 
 
+@trap("T2")
 @pytest.mark.django_db
-def test_T2_async_exception(async_client_post):
+def test_async_exception(async_client_post):
     """T2: the same for an exception in an async view."""
     assert async_client_post("/async_boom/").status_code == 500
     log = RequestLog.objects.get()
     assert (log.status_code, log.error_type) == (500, "Boom")
 
 
+@trap("W17", "WRAP2")
 @pytest.mark.django_db
-def test_W17_WRAP2_async_exception_in_dispatch(async_client_post):
+def test_async_exception_in_dispatch(async_client_post):
     """W17: a coroutine that a sync dispatch returned raises when it is awaited."""
     assert async_client_post("/dispatch-async/?boom").status_code == 500
     assert RequestLog.objects.get().error_type == "Boom"
 
 
+@trap("T3")
 @pytest.mark.django_db
-def test_T3_stream_closed_in_the_event_loop():
+def test_stream_closed_in_the_event_loop():
     """T3: where no ORM may be used the write is handed to a thread that may."""
 
     async def send():
@@ -98,9 +104,10 @@ def test_T3_stream_closed_in_the_event_loop():
     assert RequestLog.objects.get().status_code == 200
 
 
+@trap("T4")
 @pytest.mark.django_db
 @pytest.mark.parametrize("raises", [False, True])
-def test_T4_async_view_called_directly(raises):
+def test_async_view_called_directly(raises):
     """T4: without a handler the row is written before the awaited view returns."""
 
     @capture_images
@@ -118,8 +125,9 @@ def test_T4_async_view_called_directly(raises):
     async_to_sync(call)()
 
 
+@trap("T7")
 @pytest.mark.django_db
-def test_T7_stream_is_over_when_it_is_consumed(client):
+def test_stream_is_over_when_it_is_consumed(client):
     """T7: a stream is recorded once its last byte has gone."""
     response = client.post("/streamed/", draw(), content_type="image/png")
     assert not RequestLog.objects.exists()
@@ -127,8 +135,9 @@ def test_T7_stream_is_over_when_it_is_consumed(client):
     assert RequestLog.objects.get().status_code == 200
 
 
+@trap("T7")
 @pytest.mark.django_db(transaction=True)  # to close a stream closes its connection
-def test_T7_stream_that_nobody_reads(client):
+def test_stream_that_nobody_reads(client):
     """T7: nor is it over before it is closed, and then it need not have been read."""
     response = client.post("/streamed/", draw(), content_type="image/png")
     flush(0)  # a test's own response is not waited for: it would be for ever
@@ -150,8 +159,9 @@ def live_url(settings):
     server.stop()
 
 
+@trap("T6")
 @pytest.mark.django_db(transaction=True)
-def test_T6_live_server(live_url, monkeypatch):
+def test_live_server(live_url, monkeypatch):
     """T6: the client has its answer before there is a row; ``flush`` waits for it."""
     may_write = threading.Event()
     save_many = rows.save_many
@@ -173,8 +183,9 @@ def test_T6_live_server(live_url, monkeypatch):
     assert RequestLog.objects.get().image.image_data == data
 
 
+@trap("W15")
 @pytest.mark.django_db
-def test_W15_closed_twice():
+def test_closed_twice():
     """W15: a request that is closed twice is written once."""
     request = RequestFactory().post("/")
     request.resolver_match = resolve("/body/")  # as a handler does
@@ -199,7 +210,8 @@ def test_closing_still_closes_the_files():
     assert file.closed
 
 
-def test_W11_exit_comes_by_twice(monkeypatch):
+@trap("W11")
+def test_exit_comes_by_twice(monkeypatch):
     """W11: ``atexit`` and multiprocessing both call; what is done is done once."""
     calls = []
     monkeypatch.setattr(exits, "_callbacks", [lambda: calls.append(1)])
@@ -269,9 +281,10 @@ def test_csrf_check_switched_off_is_no_test(factory):
     assert not lifecycle.is_from_test_client(request)
 
 
+@trap("T2")
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_begun", [False, True])
-def test_T2_loop_that_does_not_answer(monkeypatch, is_begun):
+def test_loop_that_does_not_answer(monkeypatch, is_begun):
     """T2: nobody waits for ever for another thread."""
     written = []
 
@@ -343,8 +356,9 @@ def test_transaction_that_a_view_left_open():
     assert RequestLog.objects.exists()
 
 
+@trap("T2")
 @pytest.mark.django_db
-def test_T2_without_a_running_loop():
+def test_without_a_running_loop():
     """T2: an async request that is closed where no loop runs is written at once."""
     request = AsyncRequestFactory().post("/")
     request._dont_enforce_csrf_checks = True  # the mark of Django's test client
@@ -402,19 +416,22 @@ class TestRescue:
 
         async_to_sync(ask)()
 
-    def test_W8_client_leaves_an_async_view(self):
+    @trap("W8")
+    def test_client_leaves_an_async_view(self):
         """W8: the view is cancelled, and the row says that the client is gone."""
         self._ask("/patient/", leave=True)
         log = self._log()
         assert (log.status_code, log.error_type) == (499, "CancelledError")
         assert log.capture_status == "stored"
 
-    def test_W8_client_leaves_a_sync_view(self):
+    @trap("W8")
+    def test_client_leaves_a_sync_view(self):
         """W8: a sync view runs on to its end, and is recorded."""
         self._ask("/patient_sync/", leave=True)
         assert self._log().capture_status == "stored"
 
-    def test_W9_stream_that_raises(self):
+    @trap("W9")
+    def test_stream_that_raises(self):
         """W9: under ASGI a stream that raises is never closed."""
         self._ask("/broken_stream/", leave=False)
         assert self._log().status_code == 200
@@ -430,7 +447,8 @@ class TestRescue:
         """Call Django's handler; return its response, which nobody has closed."""
         return WSGIHandler()(environ, lambda status, headers: None)
 
-    def test_W19_exceptions_that_propagate(self, settings):
+    @trap("W19")
+    def test_exceptions_that_propagate(self, settings):
         """W19: with DEBUG_PROPAGATE_EXCEPTIONS there is no response to be closed.
 
         The server has the exception, and the row comes all the same.
@@ -440,14 +458,16 @@ class TestRescue:
             self._serve(self._environ("/fail/boom/", draw()))
         assert self._log().error_type == "Boom"
 
-    def test_T7_stream_that_nobody_reads(self):
+    @trap("T7")
+    def test_stream_that_nobody_reads(self):
         """T7: under a server it is not waited for: the row comes after the grace."""
         response = self._serve(self._environ("/streamed/", draw()))
         assert self._log().status_code == 200
         response.close()
         assert RequestLog.objects.count() == 1
 
-    def test_W20_image_of_a_long_stream_is_let_go(self, monkeypatch):
+    @trap("W20")
+    def test_image_of_a_long_stream_is_let_go(self, monkeypatch):
         """W20: the image is written, and its bytes let go of, while a stream is open.
 
         However long that is: it is held for the grace.
@@ -470,7 +490,8 @@ class TestRescue:
         assert b"".join(response) == b"ab"
         response.close()
 
-    def test_T5_ninjas_test_client(self):
+    @trap("T5")
+    def test_ninjas_test_client(self):
         """T5: its request was made by hand, but has a URL: it is nobody's to close.
 
         A thread would write its row outside of the test's transaction.
@@ -481,7 +502,8 @@ class TestRescue:
         assert lifecycle.wait_until_idle(60)
         assert thread is None
 
-    def test_W20_images_of_many_long_streams_are_bounded(self, settings, monkeypatch):
+    @trap("W20")
+    def test_images_of_many_long_streams_are_bounded(self, settings, monkeypatch):
         """W20: nor do many streams hold more together than may wait to be written."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 2)
         settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 4
@@ -504,7 +526,8 @@ class TestRescue:
         # which a driver may hold a copy.
         assert held < 14 * 1024 * 1024
 
-    def test_W10_server_that_never_closes(self):
+    @trap("W10")
+    def test_server_that_never_closes(self):
         """W10: nobody closes the response; later it makes no second row."""
         request = RequestFactory().post("/", draw(), content_type="image/png")
         request.resolver_match = resolve("/body/")
@@ -532,7 +555,8 @@ class TestRescue:
         assert len(ended) == 2
         assert lifecycle._rescue.thread is None
 
-    def test_W18_thread_is_lazy_and_survives_no_fork(self):
+    @trap("W18")
+    def test_thread_is_lazy_and_survives_no_fork(self):
         """W18: no thread without need, none under the test client, none inherited."""
         assert lifecycle._rescue.thread is None
         Client().post("/body/", draw(), content_type="image/png")
@@ -547,7 +571,8 @@ class TestRescue:
         lifecycle._rescue.reset()  # what runs in the child of a fork
         assert lifecycle._rescue.thread is None
 
-    def test_W11_exit_writes_what_still_waits(self, monkeypatch):
+    @trap("W11")
+    def test_exit_writes_what_still_waits(self, monkeypatch):
         """W11: what still waits when the process exits is written then."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.5)
         request = RequestFactory().post("/")
@@ -556,7 +581,8 @@ class TestRescue:
         lifecycle._drain()
         assert RequestLog.objects.count() == 1
 
-    def test_W11_exit_that_takes_too_long(self, monkeypatch):
+    @trap("W11")
+    def test_exit_that_takes_too_long(self, monkeypatch):
         """W11: what the exit cannot wait for is counted, and told once."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.5)
         monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0)
@@ -568,7 +594,8 @@ class TestRescue:
         assert health.faults() == {"exit:TimeoutError": 1}
         health.reset()
 
-    def test_W20_what_waits_is_bounded_in_bytes(self, monkeypatch):
+    @trap("W20")
+    def test_what_waits_is_bounded_in_bytes(self, monkeypatch):
         """W20: where nobody closes, the oldest are ended before their time."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 5)
         ended, gate, two_ended = [], threading.Event(), threading.Event()
@@ -597,7 +624,8 @@ class TestRescue:
         assert sorted(ended) == [0, 1, 2, 3, 4]
         lifecycle._rescue._wake.set()
 
-    def test_W20_bytes_that_nobody_can_hold(self, settings, monkeypatch):
+    @trap("W20")
+    def test_bytes_that_nobody_can_hold(self, settings, monkeypatch):
         """W20: the row says that there was no room for its image."""
         settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.00001
         request = RequestFactory().post("/", draw(), content_type="image/png")
@@ -614,7 +642,8 @@ class TestRescue:
         request.resolver_match = resolve("/body/")
         return lifecycle.RequestEnd(request, callback)
 
-    def test_W11_exit_waits_for_what_is_being_written(self):
+    @trap("W11")
+    def test_exit_waits_for_what_is_being_written(self):
         """W11: the thread is a daemon; the exit must not cut its write in two."""
         begun, go_on = threading.Event(), threading.Event()
         ended = []
@@ -634,7 +663,8 @@ class TestRescue:
         leaving.join()
         assert ended == [1]
 
-    def test_W11_requests_end_before_the_queue_is_closed(self, monkeypatch):
+    @trap("W11")
+    def test_requests_end_before_the_queue_is_closed(self, monkeypatch):
         """W11: at the exit, what is registered first is called first."""
         called = []
         monkeypatch.setattr(exits, "_callbacks", [])
@@ -643,7 +673,8 @@ class TestRescue:
         exits._run()
         assert called == ["requests", "queue"]
 
-    def test_W11_exit_does_not_wait_for_ever(self, monkeypatch):
+    @trap("W11")
+    def test_exit_does_not_wait_for_ever(self, monkeypatch):
         """W11: a write that hangs does not keep the process."""
         monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0.01)
         begun, go_on = threading.Event(), threading.Event()
@@ -657,7 +688,8 @@ class TestRescue:
         lifecycle._drain()
         go_on.set()
 
-    def test_W15_view_that_closes_its_request(self):
+    @trap("W15")
+    def test_view_that_closes_its_request(self):
         """W15: there is nothing left to rescue, and no thread that looks for it."""
         ended = []
         end = self._end(lambda: ended.append(1))
@@ -667,7 +699,8 @@ class TestRescue:
         assert ended == [1]
         assert lifecycle._rescue.thread is None
 
-    def test_W15_closed_while_it_is_handed_over(self, monkeypatch):
+    @trap("W15")
+    def test_closed_while_it_is_handed_over(self, monkeypatch):
         """W15: a request that ends in between does not come up again and again."""
         monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
         end = self._end(lambda: None)
@@ -688,7 +721,8 @@ class TestRescue:
         assert lifecycle.wait_until_idle(60)
         assert written == [2, 1]
 
-    def test_T2_W18_hurry_under_the_test_client(self):
+    @trap("T2", "W18")
+    def test_hurry_under_the_test_client(self):
         """T2: not in a thread, which would write outside of the test's transaction."""
         end = self._end(lambda: None)
         end._request._dont_enforce_csrf_checks = True
@@ -735,7 +769,8 @@ class TestRescue:
         assert lifecycle.wait_until_idle(60)
         assert ended == [1]
 
-    def test_W12_no_connection_is_left_behind(self):
+    @trap("W12")
+    def test_no_connection_is_left_behind(self):
         """W12: what a thread opened that serves no other request is closed."""
         connections = []
 

@@ -21,6 +21,7 @@ from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.outcome import annotate, is_opted_out, opt_out
 from tests.factories import make_image
 from tests.image_files import draw
+from tests.traps import trap
 
 pytestmark = pytest.mark.django_db
 IDS = [f"request-{number}" for number in range(1000)]
@@ -394,7 +395,8 @@ class TestOptOut:
         assert post().status_code == 200
         self.opted_out()
 
-    def test_WRAP6_opt_out_within_rest_framework(self):
+    @trap("WRAP6")
+    def test_opt_out_within_rest_framework(self):
         """WRAP6: REST framework's request leads to Django's."""
 
         class Wrapper:

@@ -19,6 +19,7 @@ from request_images.mixins import CaptureImagesMixin
 from request_images.models import ImageContent, RequestImage, RequestLog
 from tests import typed_views, views
 from tests.image_files import draw
+from tests.traps import trap
 
 pytestmark = pytest.mark.django_db
 
@@ -65,8 +66,9 @@ class TestViews:
         assert (log.capture_status, log.status_code) == ("stored", 200)
         assert log.image_count == 1
 
+    @trap("WRAP4", "WRAP6")
     @pytest.mark.parametrize("url", DRF_VIEWS)
-    def test_WRAP4_WRAP6_rest_framework(self, client, url):
+    def test_rest_framework(self, client, url):
         """WRAP4 and WRAP6: the same for every kind of view of REST framework."""
         data = draw()
         response = client.post(url, {"photo": as_file(data), "note": "hi"})
@@ -84,8 +86,9 @@ class TestViews:
         assert response.json()["data"] == {"image": b64(data)}
         assert only_log().image.image_data == data
 
+    @trap("WRAP5")
     @pytest.mark.parametrize("url", ["/ninja/json", "/ninja/async", "/ninja/inside"])
-    def test_WRAP5_ninja(self, client, url):
+    def test_ninja(self, client, url):
         """WRAP5: Ninja's operations, sync and async, around and inside."""
         data = draw()
         response = client.post(url, {"image": b64(data)}, "application/json")
@@ -104,8 +107,9 @@ class TestViews:
         response = client.post("/ninja/json", {"imag": "?"}, "application/json")
         assert response.status_code == only_log().status_code == 422
 
+    @trap("R15")
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    def test_R15_put_and_patch(self, client, method):
+    def test_put_and_patch(self, client, method):
         """R15: REST framework parses multipart for PUT and PATCH as well."""
         data = draw()
         body = encode_multipart(BOUNDARY, {"p": as_file(data)})
@@ -113,8 +117,9 @@ class TestViews:
         assert response.json()["files"] == {"p": data.hex()}
         assert only_log().image.image_data == data
 
+    @trap("R15")
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    def test_R15_put_and_patch_of_ninja(self, client, method):
+    def test_put_and_patch_of_ninja(self, client, method):
         """R15: Ninja's middleware does, and has the files before we see the request."""
         data = draw()
         body = encode_multipart(BOUNDARY, {"photo": as_file(data)})
@@ -143,7 +148,8 @@ class TestViews:
             assert client.post(url, {"photo": as_file(data)}).json()["files"]
         assert not RequestLog.objects.exists()
 
-    def test_W14_nested_decorators_make_one_row(self, client):
+    @trap("W14")
+    def test_nested_decorators_make_one_row(self, client):
         """W14: the outer decorator counts; an error it dealt with is no error."""
         response = client.post("/recovered/", draw(), content_type="image/png")
         assert response.content == b"recovered"
@@ -161,12 +167,14 @@ class TestViews:
 class TestDecorator:
     """The decorator leaves the view what it is."""
 
-    def test_WRAP1_coroutine_functions_stay(self):
+    @trap("WRAP1")
+    def test_coroutine_functions_stay(self):
         """WRAP1: an async view is awaited by Django, a sync one is not."""
         assert iscoroutinefunction(capture_images(views.async_upload))
         assert not iscoroutinefunction(capture_images()(views.upload))
 
-    def test_WRAP1_marked_functions_stay(self):
+    @trap("WRAP1")
+    def test_marked_functions_stay(self):
         """WRAP1: what is only marked as one, as `as_view` marks it, is one too."""
         view = capture_images(views.BareAsync.as_view())
         assert iscoroutinefunction(view)
@@ -179,25 +187,29 @@ class TestDecorator:
         assert (only_log().status_code, only_log().capture_status) == (200, "stored")
         assert only_log().duration_ms >= 1
 
-    def test_WRAP3_names_stay(self):
+    @trap("WRAP3")
+    def test_names_stay(self):
         """WRAP3: a view is known by its name, and by its docstring."""
         view = capture_images(views.told_from_threads)
         assert view.__name__ == "told_from_threads"
         assert view.__doc__ == views.told_from_threads.__doc__
 
-    def test_WRAP3_class_based_view_is_known(self):
+    @trap("WRAP3")
+    def test_class_based_view_is_known(self):
         """WRAP3: `as_view` hangs the class on what it returns, and others look."""
         view = capture_images(views.BareAsync.as_view())
         assert view.view_class is views.BareAsync
         drf = capture_images(views.DrfActions.as_view({"post": "solve"}))
         assert (drf.cls, drf.actions) == (views.DrfActions, {"post": "solve"})
 
-    def test_WRAP3_csrf_exempt_stays(self):
+    @trap("WRAP3")
+    def test_csrf_exempt_stays(self):
         """WRAP3: attributes that other decorators set on the view stay."""
         view = capture_images(views.csrf_exempt(views.upload))
         assert view.csrf_exempt
 
-    def test_WRAP7_types_stay(self):
+    @trap("WRAP7")
+    def test_types_stay(self):
         """WRAP7: what mypy is told of these views is true; `tox -e types` asks it."""
         request = RequestFactory().post("/")
         assert [r.content for r in typed_views.right(request)] == [b'{"pk": 5}', b"a"]
@@ -217,7 +229,8 @@ class TestDecorator:
         with pytest.raises((ValueError, TypeError)):
             type("V", (CaptureImagesMixin,), {"capture_source": source})
 
-    def test_T4_request_factory(self):
+    @trap("T4")
+    def test_request_factory(self):
         """T4: without a handler nobody closes the request: written at once."""
         data = draw()
         request = RequestFactory().post("/x", {"photo": as_file(data)})
@@ -225,7 +238,8 @@ class TestDecorator:
         assert only_log().image.image_data == data
         assert only_log().endpoint == "upload"
 
-    def test_T5_not_a_request(self):
+    @trap("T5")
+    def test_not_a_request(self):
         """T5: a mock has every attribute and is no request."""
         from unittest.mock import Mock
 
@@ -254,9 +268,10 @@ PATHS = {
 class TestSources:
     """Every place where an image can be."""
 
+    @trap("R2", "R13")
     @pytest.mark.parametrize("url", RAW_URLS)
     @pytest.mark.parametrize("content_type", ["image/jpeg", "application/octet-stream"])
-    def test_R2_R13_raw_body(self, client, url, content_type):
+    def test_raw_body(self, client, url, content_type):
         """R2: a raw body, however the view reads it."""
         data = draw("JPEG", (640, 480))
         response = client.post(url, data, content_type=content_type)
@@ -266,6 +281,7 @@ class TestSources:
         assert image.log.image_count == 1
         assert image.mime_type == "image/jpeg"  # R13: told from the bytes
 
+    @trap("R14")
     @pytest.mark.parametrize(("source", "document"), PATHS.items())
     @pytest.mark.parametrize("explicit", [True, False])
     @pytest.mark.parametrize(
@@ -281,7 +297,7 @@ class TestSources:
         ],
         ids=["plain", "data-uri", "urlsafe", "newlines", "unpadded", "percent", "led"],
     )
-    def test_R14_json(self, client, source, document, explicit, encode):
+    def test_json(self, client, source, document, explicit, encode):
         """R14: base64 in JSON in every spelling, at a path or found by search."""
         data = draw(size=(31, 17), seed=0xFBFF)
         text = json.dumps(document).replace('"?"', json.dumps(encode(data)))
@@ -368,7 +384,8 @@ class TestSources:
         assert only_log().capture_status == "unreadable"
         assert "fields" in only_log().capture_detail
 
-    def test_R13_first_image_not_first_file(self, client):
+    @trap("R13")
+    def test_first_image_not_first_file(self, client):
         """R13: several files, the first of which is none and lies about it."""
         data = draw("GIF")
         files = {
@@ -406,8 +423,9 @@ def cut_off(client, url, data, length, content_type):
 class TestReasons:
     """An image that is not kept is a row with the reason."""
 
+    @trap("R9")
     @pytest.mark.parametrize("url", ["/upload/", "/async_upload/"])
-    def test_R9_too_large_upload(self, client, url, settings):
+    def test_too_large_upload(self, client, url, settings):
         """R9: over our limit we know type and size, and the view gets everything."""
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
         data = draw("BMP", (200, 200))
@@ -418,8 +436,9 @@ class TestReasons:
         assert (log.image.file_size, log.image.mime_type) == (len(data), "image/bmp")
         assert (log.image.content, log.image.image_data) == (None, None)
 
+    @trap("R9")
     @pytest.mark.parametrize("url", RAW_URLS)
-    def test_R9_too_large_body(self, client, url, settings):
+    def test_too_large_body(self, client, url, settings):
         """R9: the same for a raw body, read in one go or in pieces."""
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
         data = draw("BMP", (200, 200))
@@ -429,13 +448,15 @@ class TestReasons:
         assert log.capture_status == "too_large"
         assert (log.image.file_size, log.image.mime_type) == (len(data), "image/bmp")
 
-    def test_R9_too_large_in_json(self, client, settings):
+    @trap("R9")
+    def test_too_large_in_json(self, client, settings):
         """R9: text that is twice our limit is not even decoded."""
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
         log = post_json(client, json.dumps({"image": b64(draw("BMP", (200, 200)))}))
         assert log.capture_status == "too_large"
 
-    def test_R9_just_too_large_in_json(self, client, settings):
+    @trap("R9")
+    def test_just_too_large_in_json(self, client, settings):
         """R9: an image that turns out too large behind base64 keeps its hash."""
         data = draw("BMP", (20, 20))
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
@@ -444,7 +465,8 @@ class TestReasons:
         assert log.image.file_size == len(data)
         assert len(log.image.image_hash) == 64
 
-    def test_R5_body_larger_than_django_takes(self, client, settings):
+    @trap("R5")
+    def test_body_larger_than_django_takes(self, client, settings):
         """R5: a body that Django refuses is still refused, and recorded."""
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
@@ -454,8 +476,9 @@ class TestReasons:
         assert (log.status_code, log.error_type) == (400, "RequestDataTooBig")
         assert log.capture_status == "too_large"
 
+    @trap("R5")
     @pytest.mark.parametrize("url", ["/stream/", "/lines/", "/upload/"])
-    def test_R5_larger_than_django_takes_at_once(self, client, settings, url):
+    def test_larger_than_django_takes_at_once(self, client, settings, url):
         """R5: a limit that the view does not meet is not met by us either."""
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
         data = draw("BMP")
@@ -508,11 +531,13 @@ class TestReasons:
         assert log.capture_status == "no_image"
         assert not RequestImage.objects.exists()
 
-    def test_W21_empty_body(self, client):
+    @trap("W21")
+    def test_empty_body(self, client):
         """W21: a request without a body and without a Content-Length."""
         client.post("/body/", b"", content_type="image/png")
         assert only_log().capture_status == "no_image"
 
+    @trap("R14")
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
@@ -524,7 +549,7 @@ class TestReasons:
             ("[" * 200_000, "more than 100000 commas"),
         ],
     )
-    def test_R14_wrong_text(self, client, text, reason):
+    def test_wrong_text(self, client, text, reason):
         """R14: text that is no image says what is wrong with it."""
         log = post_json(client, text, "json.image")
         assert log.capture_status == "unreadable"
@@ -535,7 +560,8 @@ class TestReasons:
         log = post_json(client, '{"images": ["a"]}', "json.images.7.x")
         assert log.capture_status == "no_image"
 
-    def test_R12_view_that_never_reads(self, client):
+    @trap("R12")
+    def test_view_that_never_reads(self, client):
         """R12: what the view does not read is not read, and the row says so."""
         response = client.post("/nothing/", draw(), content_type="image/png")
         assert response.status_code == 401
@@ -551,6 +577,7 @@ class TestReasons:
         assert (log.image.file_size, log.image.image_hash) == (len(draw()), "")
         assert log.image.mime_type == "image/png"
 
+    @trap("R10")
     @pytest.mark.parametrize(
         ("url", "content_type"),
         [
@@ -560,12 +587,13 @@ class TestReasons:
             ("/body/", "application/x-www-form-urlencoded"),
         ],
     )
-    def test_R10_cut_off_body(self, client, url, content_type):
+    def test_cut_off_body(self, client, url, content_type):
         """R10: a body that is shorter than it said comes without any error."""
         cut_off(client, url, draw(), 5000, content_type)
         assert only_log().capture_status == "truncated"
 
-    def test_R10_cut_off_upload(self, client):
+    @trap("R10")
+    def test_cut_off_upload(self, client):
         """R10: a multipart body that ends in the middle of its file."""
         whole = RequestFactory().post("/", {"photo": as_file(draw(size=(90, 90)))})
         content_type = whole.META["CONTENT_TYPE"]
@@ -574,13 +602,15 @@ class TestReasons:
         assert log.capture_status == "truncated"
         assert 0 < log.image.file_size < 250
 
-    def test_HOSTILE11_no_thumbnail_is_drawn(self, client):
+    @trap("HOSTILE11")
+    def test_no_thumbnail_is_drawn(self, client):
         """HOSTILE11: to decode an image is nothing that a request has to pay for."""
         client.post("/body/", draw(), content_type="image/png")
         content = ImageContent.objects.get()
         assert (content.thumbnail, content.thumbnail_error) == (None, "")
 
-    def test_HOSTILE9_image_file_that_is_cut_off_is_kept(self, client):
+    @trap("HOSTILE9")
+    def test_image_file_that_is_cut_off_is_kept(self, client):
         """HOSTILE9: a file that arrived whole but shows half a picture is kept."""
         data = draw("JPEG", (300, 300))
         client.post("/body/", data[: len(data) // 2], content_type="image/jpeg")

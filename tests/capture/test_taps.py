@@ -24,6 +24,7 @@ from request_images.images.formats import sniff
 from request_images.models import RequestLog
 from tests import views
 from tests.image_files import draw
+from tests.traps import trap
 
 pytestmark = pytest.mark.django_db
 
@@ -36,8 +37,9 @@ def only_log():
     return RequestLog.objects.get()
 
 
+@trap("R1")
 @pytest.mark.parametrize("url", ["/own_handlers/", "/inserted_handler/"])
-def test_R1_view_sets_its_upload_handlers(client, url):
+def test_view_sets_its_upload_handlers(client, url):
     """R1: a view may set or insert upload handlers, and its files are found."""
     data = draw()
     response = client.post(url, {"photo": as_file(data)})
@@ -45,14 +47,16 @@ def test_R1_view_sets_its_upload_handlers(client, url):
     assert only_log().image.image_data == data
 
 
-def test_R1_and_closes_what_they_made(client):
+@trap("R1")
+def test_and_closes_what_they_made(client):
     """R1: what is out of our reach is said to be."""
     client.post("/own_handlers_closed/", {"photo": as_file(draw())})
     log = only_log()
     assert (log.capture_status, log.image.file_size) == ("unread", len(draw()))
 
 
-def test_R2_body_then_files(client):
+@trap("R2")
+def test_body_then_files(client):
     """R2: a view that reads the body first and the files then."""
     data = draw()
     response = client.post("/body_then_files/", {"photo": as_file(data)})
@@ -60,28 +64,32 @@ def test_R2_body_then_files(client):
     assert only_log().image.image_data == data
 
 
-def test_R2_only_the_raw_body_of_a_form(client):
+@trap("R2")
+def test_only_the_raw_body_of_a_form(client):
     """R2: a view that parses a form by itself."""
     data = draw()
     client.post("/body/", {"photo": as_file(data), "note": "x"})
     assert only_log().image.image_data == data
 
 
-def test_R2_raw_body_of_a_malformed_form(client):
+@trap("R2")
+def test_raw_body_of_a_malformed_form(client):
     """R2: a form that nobody can parse is a row all the same."""
     client.generic("POST", "/body/", b"x", "multipart/form-data; boundary=")
     assert only_log().capture_status == "unreadable"
     assert "boundary" in only_log().capture_detail
 
 
-def test_R2_stream_of_a_form(client):
+@trap("R2")
+def test_stream_of_a_form(client):
     """R2: a view that parses a form's stream by itself cannot be watched."""
     client.post("/stream/", {"photo": as_file(draw())})
     assert only_log().capture_status == "unread"
 
 
+@trap("R3")
 @pytest.mark.parametrize("url", ["/upload/", "/off/"])
-def test_R3_malformed_multipart(url):
+def test_malformed_multipart(url):
     """R3: a malformed form is the same 400 with us and without."""
     client = Client(raise_request_exception=False)
     response = client.generic(
@@ -95,7 +103,8 @@ def test_R3_malformed_multipart(url):
         assert log.capture_detail.startswith("Invalid boundary in multipart")
 
 
-def test_R3_form_beyond_the_limits_of_django(settings):
+@trap("R3")
+def test_form_beyond_the_limits_of_django(settings):
     """R3: an image that arrived whole before the limit is kept; else it says why."""
     settings.DATA_UPLOAD_MAX_NUMBER_FILES = 2
     client = Client(raise_request_exception=False)
@@ -108,7 +117,8 @@ def test_R3_form_beyond_the_limits_of_django(settings):
     assert log.capture_detail.startswith("The number of files exceeded")
 
 
-def test_R3_malformed_form_of_which_a_field_was_wanted():
+@trap("R3")
+def test_malformed_form_of_which_a_field_was_wanted():
     """R3: the same is said where no file was looked for."""
     client = Client(raise_request_exception=False)
     kind = "multipart/form-data; boundary="
@@ -123,8 +133,9 @@ class BrokenPipe(io.BytesIO):
         raise OSError("connection reset")
 
 
+@trap("R4")
 @pytest.mark.parametrize("url", ["/body/", "/stream/", "/off/", "/upload/"])
-def test_R4_connection_that_breaks(client, url):
+def test_connection_that_breaks(client, url):
     """R4: the view gets the same UnreadablePostError."""
     with pytest.raises(UnreadablePostError, match="connection reset"):
         client.post(
@@ -138,15 +149,17 @@ def test_R4_connection_that_breaks(client, url):
         assert (log.error_type, log.status_code) == ("UnreadablePostError", 500)
 
 
-def test_R6_view_closes_its_files(client):
+@trap("R6")
+def test_view_closes_its_files(client):
     """R6: the bytes were seen before the view closed the file."""
     data = draw()
     assert client.post("/closed/", {"photo": as_file(data)}).content == b"closed"
     assert only_log().image.image_data == data
 
 
+@trap("R6")
 @pytest.mark.parametrize("limit", [2_621_440, 0])
-def test_R6_large_files_on_disk(client, settings, limit):
+def test_large_files_on_disk(client, settings, limit):
     """R6: it does not matter whether Django kept the upload in memory or on disk."""
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
     data = draw("BMP", (400, 300))
@@ -155,8 +168,9 @@ def test_R6_large_files_on_disk(client, settings, limit):
     assert only_log().image.image_data == data
 
 
+@trap("R6")
 @pytest.mark.parametrize("limit", [2_621_440, 0])
-def test_R6_view_saves_its_file(client, settings, tmp_path, limit):
+def test_view_saves_its_file(client, settings, tmp_path, limit):
     """R6: what Django keeps on disk is moved by that, and not there any more."""
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
     settings.MEDIA_ROOT = tmp_path
@@ -166,7 +180,8 @@ def test_R6_view_saves_its_file(client, settings, tmp_path, limit):
     assert only_log().image.image_data == data
 
 
-def test_R6_view_deletes_its_file(client, settings):
+@trap("R6")
+def test_view_deletes_its_file(client, settings):
     """R6: nor is it needed there."""
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 0
     data = draw()
@@ -174,8 +189,9 @@ def test_R6_view_deletes_its_file(client, settings):
     assert only_log().image.image_data == data
 
 
+@trap("R7")
 @pytest.mark.parametrize("limit", [2_621_440, 0])
-def test_R7_csrf_parsed_the_form(settings, limit):
+def test_csrf_parsed_the_form(settings, limit):
     """R7: a form that the CSRF check parsed before us is copied."""
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = limit
     request = RequestFactory().get("/")
@@ -190,7 +206,8 @@ def test_R7_csrf_parsed_the_form(settings, limit):
     assert (log.image.image_data, log.image_count) == (data, 2)
 
 
-def test_R7_csrf_parsed_a_form_with_a_large_file(settings):
+@trap("R7")
+def test_csrf_parsed_a_form_with_a_large_file(settings):
     """R7: and not copied when it is over our limit."""
     settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
     request = RequestFactory().post("/", {"a": as_file(draw("BMP", (300, 300)))})
@@ -200,8 +217,9 @@ def test_R7_csrf_parsed_a_form_with_a_large_file(settings):
     assert (log.capture_status, log.image.mime_type) == ("too_large", "image/bmp")
 
 
+@trap("R8")
 @pytest.mark.parametrize("kind", [InMemoryUploadedFile, TemporaryUploadedFile])
-def test_R8_position_of_a_parsed_file(kind):
+def test_position_of_a_parsed_file(kind):
     """R8: a file that was half read stays half read."""
     data = draw()
     request = RequestFactory().post("/", {"a": as_file(data)})
@@ -220,7 +238,8 @@ def test_R8_position_of_a_parsed_file(kind):
     file.close()
 
 
-def test_R7_only_one_parsed_file_is_read_whole():
+@trap("R7")
+def test_only_one_parsed_file_is_read_whole():
     """R7: of the others the first bytes, as the client is waiting."""
     sizes = []
 
@@ -254,6 +273,7 @@ class Unreadable(SimpleUploadedFile):
         raise ZeroDivisionError
 
 
+@trap("R7")
 @pytest.mark.parametrize(
     ("file", "size", "faults"),
     [
@@ -262,7 +282,7 @@ class Unreadable(SimpleUploadedFile):
         (Unreadable("x.png", b"x" * 99), 99, {"tap:ZeroDivisionError": 1}),
     ],
 )
-def test_R7_parsed_file_that_cannot_be_read(file, size, faults):
+def test_parsed_file_that_cannot_be_read(file, size, faults):
     """R7: such a file is not an empty one."""
     request = RequestFactory().post("/", {})
     request.FILES["a"] = file
@@ -273,8 +293,9 @@ def test_R7_parsed_file_that_cannot_be_read(file, size, faults):
     health.reset()
 
 
+@trap("R7")
 @pytest.mark.parametrize("limit", [1, 0.00005])
-def test_R7_parsed_file_of_unknown_size(settings, limit):
+def test_parsed_file_of_unknown_size(settings, limit):
     """R7: an upload handler need not know the size of the file that it made."""
     settings.REQUEST_IMAGES_MAX_SIZE_MB = limit
     data = draw()
@@ -288,10 +309,11 @@ def test_R7_parsed_file_of_unknown_size(settings, limit):
         assert log.capture_status == "too_large"
 
 
+@trap("R10")
 @pytest.mark.parametrize("how", ["skip", "stop", "reset"])
 @pytest.mark.parametrize("size", [1_000, 300_000])
 @pytest.mark.parametrize("behind", [True, False])
-def test_R10_upload_that_the_view_gives_up(client, how, size, behind):
+def test_upload_that_the_view_gives_up(client, how, size, behind):
     """R10: the client sent everything; it was the view that did not want it."""
     data = draw().ljust(size, b"\0")
     files = {"a": as_file(data), "b": as_file(b"none")} if behind else {"a": data}
@@ -302,7 +324,8 @@ def test_R10_upload_that_the_view_gives_up(client, how, size, behind):
     assert log.image.mime_type == "image/png"
 
 
-def test_R10_connection_that_breaks_in_a_file(client):
+@trap("R10")
+def test_connection_that_breaks_in_a_file(client):
     """R10: then it was the client."""
 
     class Breaking(io.BytesIO):
@@ -359,7 +382,8 @@ def test_first_bytes_of_an_upload_that_come_one_by_one():
     assert kept[1].head == data[:64]
 
 
-def test_R11_tap_that_raises(client, monkeypatch):
+@trap("R11")
+def test_tap_that_raises(client, monkeypatch):
     """R11: a fault in a tap leaves the view what it had."""
 
     def broken(*args):
@@ -377,7 +401,8 @@ def test_R11_tap_that_raises(client, monkeypatch):
     assert RequestLog.objects.count() == 2
 
 
-def test_R11_tap_that_cannot_be_installed(client, monkeypatch):
+@trap("R11")
+def test_tap_that_cannot_be_installed(client, monkeypatch):
     """R11: without a recording the view runs as if it were not decorated."""
 
     def broken(*args):
@@ -392,7 +417,8 @@ def test_R11_tap_that_cannot_be_installed(client, monkeypatch):
     health.reset()
 
 
-def test_R11_tap_that_cannot_be_collected(client, monkeypatch):
+@trap("R11")
+def test_tap_that_cannot_be_collected(client, monkeypatch):
     """R11: nor does a fault at the end cost the row."""
 
     def broken(*args):
@@ -405,7 +431,8 @@ def test_R11_tap_that_cannot_be_collected(client, monkeypatch):
     health.reset()
 
 
-def test_R16_plain_request():
+@trap("R16")
+def test_plain_request():
     """R16: a plain HttpRequest has neither a stream nor a content type."""
     request = HttpRequest()
     request.method = "POST"
@@ -421,7 +448,8 @@ def test_later_image_replaces_an_earlier_other_file(client):
     assert only_log().image.image_data == data
 
 
-def test_W21_unknown_length_of_a_body(async_client_post):
+@trap("W21")
+def test_unknown_length_of_a_body(async_client_post):
     """W21: ASGI bodies may come without a Content-Length."""
     data = draw()
     async_client_post("/body/", data)

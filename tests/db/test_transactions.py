@@ -14,6 +14,7 @@ from request_images.db.transactions import bounded_transaction
 from request_images.models import RequestLog
 from tests.factories import make_log
 from tests.image_files import draw
+from tests.traps import trap
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,9 +71,10 @@ def limits():
         return cursor.fetchone()
 
 
+@trap("W7")
 @needs_locks
 @pytest.mark.parametrize("table", ["requestlog", "imagecontent"])
-def test_W7_locked_table(settings, table):
+def test_locked_table(settings, table):
     """W7: a table that a migration holds costs its time-out, and the rows."""
     settings.REQUEST_IMAGES_LOCK_TIMEOUT_SECONDS = 0.05
     before = limits()

@@ -15,6 +15,7 @@ from request_images.images.formats import FORMATS, MIME_TYPES, sniff
 from request_images.images.inspection import inspect
 from request_images.images.segments import MAX_BLOCKS, MAX_SEGMENTS
 from tests.image_files import draw
+from tests.traps import trap
 
 WRITABLE = [
     ("AVIF", {}),
@@ -92,7 +93,8 @@ def test_honest_files(name, options):
     assert info.image_hash == hashlib.sha256(data).hexdigest()
 
 
-def test_HOSTILE9_picture_of_several():
+@trap("HOSTILE9")
+def test_picture_of_several():
     """HOSTILE9: Pillow has a name of its own for a JPEG of several; it is a JPEG."""
     out = io.BytesIO()
     first, second = (Image.new("RGB", (33, 21), colour) for colour in ("red", "blue"))
@@ -297,6 +299,7 @@ def test_jpeg(data):
 FAR = bytes(65_000)
 
 
+@trap("HOSTILE7")
 @pytest.mark.parametrize(
     ("data", "size"),
     [
@@ -306,7 +309,7 @@ FAR = bytes(65_000)
     ],
     ids=["jpeg", "heif", "png"],
 )
-def test_HOSTILE7_header_far_behind_the_beginning(data, size):
+def test_header_far_behind_the_beginning(data, size):
     """HOSTILE7: the whole file is looked at, not a first part of so many bytes."""
     assert size_of(data) == size
 
@@ -398,7 +401,8 @@ def test_side_beyond_every_column():
     assert inspect(bytes(data)).problem
 
 
-def test_HOSTILE8_large_canvas_is_no_problem_to_inspect():
+@trap("HOSTILE8")
+def test_large_canvas_is_no_problem_to_inspect():
     """HOSTILE8: a few bytes may unfold to gigabytes; no pixel of it is decoded."""
     data = _canvas(40_000, 40_000)
     info = inspect(data)
@@ -424,6 +428,7 @@ SEEDS = [draw(name, (24, 24), **options) for name, options in WRITABLE] + [
 ]
 
 
+@trap("HOSTILE10")
 @settings(max_examples=600, deadline=None)
 @given(
     seed=st.sampled_from(SEEDS),
@@ -437,7 +442,7 @@ SEEDS = [draw(name, (24, 24), **options) for name, options in WRITABLE] + [
     ),
     length=st.floats(0, 3),
 )
-def test_HOSTILE10_no_exception_ever_leaves_inspection(seed, edits, length):
+def test_no_exception_ever_leaves_inspection(seed, edits, length):
     """HOSTILE10: mutated headers of every format: an answer, never an exception."""
     data = bytearray(seed)
     for share, patch in edits:
@@ -448,9 +453,10 @@ def test_HOSTILE10_no_exception_ever_leaves_inspection(seed, edits, length):
     assert info.width is None or (info.width > 0 < info.height and not info.problem)
 
 
+@trap("HOSTILE10")
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([seed[:16] for seed in SEEDS]), st.binary(max_size=300))
-def test_HOSTILE10_nor_for_what_only_begins_as_an_image(beginning, rest):
+def test_nor_for_what_only_begins_as_an_image(beginning, rest):
     """HOSTILE10: any bytes behind a signature: an answer, never an exception."""
     inspect(beginning + rest)
 

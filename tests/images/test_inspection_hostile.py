@@ -22,6 +22,7 @@ import request_images
 from request_images.images import inspection
 from request_images.images.inspection import inspect
 from tests.image_files import draw
+from tests.traps import trap
 
 LIMIT = 10 * 1024 * 1024
 """Bytes: what a capture keeps of one image, as the settings are by default."""
@@ -242,8 +243,9 @@ class Watched(bytes):
         return found
 
 
+@trap("HOSTILE1", "HOSTILE2", "HOSTILE3", "HOSTILE5")
 @pytest.mark.usefixtures("_no_hash")
-def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_time_is_bounded(hostile):
+def test_time_is_bounded(hostile):
     """No file takes many steps, nor long ones: 50 ms of CPU is the promise.
 
     It is held by counts, which no machine changes: calls, of Python and of C functions,
@@ -257,7 +259,8 @@ def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_time_is_bounded(hostile):
     assert watched.searched <= len(hostile)
 
 
-def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_memory_is_bounded(hostile):
+@trap("HOSTILE1", "HOSTILE2", "HOSTILE3", "HOSTILE5")
+def test_memory_is_bounded(hostile):
     """No file has Python reserve a fifth of the 20 MB that are promised."""
     tracemalloc.start()
     try:
@@ -268,8 +271,9 @@ def test_HOSTILE1_HOSTILE2_HOSTILE3_HOSTILE5_memory_is_bounded(hostile):
     assert peak < 4_000_000
 
 
+@trap("HOSTILE4")
 @pytest.mark.usefixtures("_no_hash")
-def test_HOSTILE4_what_is_not_on_the_list_is_not_read():
+def test_what_is_not_on_the_list_is_not_read():
     """HOSTILE4: PostScript keeps Pillow busy for long; to us it is no image at all."""
     data = full(b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%\n")
     assert inspect(data).problem == "not an image"
@@ -279,9 +283,10 @@ def test_HOSTILE4_what_is_not_on_the_list_is_not_read():
 HONEST = {"JPEG": {"quality": 20}, "PNG": {"compress_level": 1}, "WEBP": {"method": 0}}
 
 
+@trap("HOSTILE6")
 @pytest.mark.usefixtures("_no_hash")
 @pytest.mark.parametrize("fmt", HONEST)
-def test_HOSTILE6_honest_files_are_read_at_once(fmt):
+def test_honest_files_are_read_at_once(fmt):
     """HOSTILE6: twelve megapixels take some steps, and no copy of the file."""
     data = draw(fmt, (4000, 3000), **HONEST[fmt])
     assert calls_of(inspect, data) < 200
@@ -323,7 +328,8 @@ print(json.dumps([growth, sorted(sys.modules)]))
 """
 
 
-def test_HOSTILE8_HOSTILE9_memory_of_the_process_is_bounded(tmp_path):
+@trap("HOSTILE8", "HOSTILE9")
+def test_memory_of_the_process_is_bounded(tmp_path):
     """Nor does it grow elsewhere, out of Python's sight: Pillow is not even loaded."""
     pytest.importorskip("resource", reason="Windows does not tell")
     for name, make in FILES.items():

@@ -19,6 +19,7 @@ from request_images.images import decode
 from request_images.images.formats import FORMATS
 from request_images.images.thumbnail import make_thumbnail
 from tests.image_files import draw
+from tests.traps import trap
 
 
 def written(image: Image.Image, fmt: str, **options: object) -> bytes:
@@ -171,7 +172,8 @@ def test_nothing_but_the_picture_is_kept(fmt):
     assert not {"exif", "icc_profile", "xmp"} & set(Image.open(io.BytesIO(made)).info)
 
 
-def test_HOSTILE9_picture_of_several():
+@trap("HOSTILE9")
+def test_picture_of_several():
     """HOSTILE9: a JPEG of several pictures, which Pillow calls by another name."""
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     small = thumbnail(
@@ -196,7 +198,8 @@ def test_a_thin_line_does_not_shrink_to_nothing(size, small):
     assert thumbnail(draw(size=size)).size == small
 
 
-def test_HOSTILE8_too_many_pixels_are_refused_before_decoding(monkeypatch):
+@trap("HOSTILE8")
+def test_too_many_pixels_are_refused_before_decoding(monkeypatch):
     """HOSTILE8: a small file that unfolds to gigabytes costs nothing."""
     data, loaded = draw(), []
     monkeypatch.setattr(ImageFile.ImageFile, "load", loaded.append)
@@ -205,7 +208,8 @@ def test_HOSTILE8_too_many_pixels_are_refused_before_decoding(monkeypatch):
     assert loaded == []
 
 
-def test_HOSTILE8_too_many_pixels_are_refused_unopened(monkeypatch):
+@trap("HOSTILE8")
+def test_too_many_pixels_are_refused_unopened(monkeypatch):
     """HOSTILE8: some of its readers reserve memory for the whole picture at once."""
     monkeypatch.setattr(decode, "find_opener", lambda name: pytest.fail("opened"))
     data = bytearray(draw("WEBP", lossless=True))
@@ -323,7 +327,8 @@ def test_a_format_that_this_pillow_cannot_read(monkeypatch):
         make_thumbnail(heif, size=64, max_pixels=10**6)
 
 
-def test_HOSTILE1_what_keeps_pillow_busy_behind_the_pixels(monkeypatch):
+@trap("HOSTILE1")
+def test_what_keeps_pillow_busy_behind_the_pixels(monkeypatch):
     """HOSTILE1: a thousand chunks behind the image are not read to the end."""
     profile = b"x\0\0" + zlib.compress(b"\0" * 100)
     checksum = zlib.crc32(b"iCCP" + profile)
@@ -354,13 +359,14 @@ SAMPLES = [
 ]
 
 
+@trap("HOSTILE10")
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(SAMPLES),
     st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),
     st.floats(0.05, 1),
 )
-def test_HOSTILE10_hostile_bytes(data, changes, share):
+def test_hostile_bytes(data, changes, share):
     """HOSTILE10: damaged files give a thumbnail or `PictureRefused`, nothing else."""
     damaged = bytearray(data[: int(len(data) * share)])
     for place, value in changes:

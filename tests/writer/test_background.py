@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from request_images.writer.background import BATCH_BYTES, BATCH_ITEMS, Backlog
+from tests.traps import trap
 
 ROOM = {"max_bytes": 1000, "max_items": 10}
 
@@ -43,7 +44,8 @@ def test_is_lazy(gate):
     assert backlog.wait_until_empty(0)
 
 
-def test_W20_is_bounded_in_bytes_and_items(gate):
+@trap("W20")
+def test_is_bounded_in_bytes_and_items(gate):
     """W20: what is being written counts too: it is still in memory."""
     backlog = make(gate)
     assert backlog.put("a", 600, **ROOM)
@@ -194,7 +196,8 @@ def test_thread_that_died(gate):
     assert gate.batches == [["next"]]
 
 
-def test_W11_exit_of_a_real_process():
+@trap("W11")
+def test_exit_of_a_real_process():
     """W11: everything is written before the process is gone; it asks but once."""
     script = (
         "import time\n"

@@ -28,6 +28,7 @@ from request_images.writer import rows
 from tests.factories import tables_missing, unsaved_record
 from tests.host.models import Note
 from tests.image_files import draw
+from tests.traps import trap
 
 URLS = ["/body/", "/async_upload/", "/mixed-in/", "/drf/view/", "/fail/404/"]
 
@@ -61,8 +62,9 @@ def post(url="/body/", client=None):
 class TestStoreFails:
     """W2: our write fails; status, body and the view's data are unchanged."""
 
+    @trap("W2")
     @pytest.mark.parametrize("url", URLS)
-    def test_W2_table_is_missing(self, url, told):
+    def test_table_is_missing(self, url, told):
         """W2: without our table every view answers as it does without us."""
         expected = post(url)
         RequestLog.objects.all().delete()
@@ -75,7 +77,8 @@ class TestStoreFails:
         health.reset()
         assert [(name, log) for name, _, log, _ in told] == [("capture_failed", None)]
 
-    def test_W2_views_data_stays(self, monkeypatch):
+    @trap("W2")
+    def test_views_data_stays(self, monkeypatch):
         """W2: what the view wrote is committed although our write failed."""
         monkeypatch.setattr(rows, "save_many", _raise(OperationalError("disk full")))
         assert post("/annotated/").status_code == 200
@@ -83,8 +86,9 @@ class TestStoreFails:
         assert not RequestLog.objects.exists()
         health.reset()
 
+    @trap("W2")
     @pytest.mark.usefixtures("atomic_requests")
-    def test_W2_views_transaction_stays(self):
+    def test_views_transaction_stays(self):
         """W2: what fails of ours does not take the view's transaction with it.
 
         A statement that fails within it would: PostgreSQL commits nothing after that,
