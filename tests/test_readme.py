@@ -1,4 +1,4 @@
-"""The README says what is so: its commands, its code, the names it mentions."""
+"""The README's commands, code, names and links are right."""
 
 import ast
 import importlib
@@ -12,10 +12,13 @@ from django.core.management import get_commands
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+REPOSITORY = "django-request-images/django-request-images"
+PAGES = f"https://github.com/{REPOSITORY}/blob/main/"
+PICTURES = f"https://raw.githubusercontent.com/{REPOSITORY}/main/"
 
 
 def section(heading):
-    """Return what stands between a heading and the next one of its kind."""
+    """Return the text between a heading and the next one of the same level."""
     (_, text) = f"\n{README}".split(f"\n## {heading}\n")
     return text.split("\n## ")[0]
 
@@ -25,15 +28,15 @@ def imported(code):
     return [
         (node.module, alias.name)
         for node in ast.walk(ast.parse(code))
-        # What is relative is the reader's own.
+        # A relative import is the reader's own module.
         if isinstance(node, ast.ImportFrom) and not node.level
         for alias in node.names
     ]
 
 
 @pytest.mark.parametrize("heading", ["Try it", "Run the tests"])
-def test_command_is_one_line(heading):
-    # The gate takes both from here and runs them in a fresh clone.
+def test_section_has_exactly_one_command_of_one_line(heading):
+    # The gate extracts both commands and runs them in a fresh clone.
     (block,) = re.findall(
         r"^```sh\n(.*?)^```$", section(heading), re.DOTALL | re.MULTILINE
     )
@@ -41,7 +44,7 @@ def test_command_is_one_line(heading):
     assert line.startswith("python3 -m venv ")
 
 
-def test_there_is_code_to_paste():
+def test_readme_has_python_code():
     assert PYTHON
 
 
@@ -67,6 +70,19 @@ def test_management_commands_exist():
     assert names - set(get_commands()) == set()
 
 
+def test_links_are_absolute_so_that_the_package_index_shows_them():
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert targets
+    assert [t for t in targets if not t.startswith((PAGES, PICTURES))] == []
+
+
 def test_linked_files_exist():
-    targets = set(re.findall(r"\]\((?!https?:|#)([^)#\s]+)", README))
-    assert {target for target in targets if not (ROOT / target).exists()} == set()
+    targets = set(re.findall(r"\]\(([^)#]+)[)#]", README))
+    paths = {t.removeprefix(PAGES).removeprefix(PICTURES) for t in targets}
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_pictures_are_raw_files():
+    targets = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert targets
+    assert [t for t in targets if not t.startswith(PICTURES)] == []
