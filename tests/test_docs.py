@@ -219,6 +219,39 @@ class TestCode:
         ]
         assert missing == []
 
+    def test_reference_lists_every_import_that_a_page_tells_to_write(self):
+        """Names in `reference/api.md` are public; every page keeps to these."""
+        readme = (ROOT / "README.md").read_text()
+        listed = set(
+            re.findall(r"`(request_images[\w.]+)`", PAGES["docs/reference/api.md"])
+        )
+        statements = re.findall(
+            r"^ *from (request_images[\w.]*) import ([\w, ]+)$",
+            "\n".join([EVERYTHING, readme]),
+            re.MULTILINE,
+        )
+        told = {
+            f"{module}.{name.strip()}"
+            for module, names in statements
+            for name in names.split(",")
+        }
+        assert told
+        assert told - listed == set()
+
+    def test_reference_lists_only_what_exists(self):
+        listed = re.findall(
+            r"`(request_images\.[\w.]+)`", PAGES["docs/reference/api.md"]
+        )
+        missing = []
+        for path in listed:
+            module, _, name = path.rpartition(".")
+            try:
+                importlib.import_module(path)
+            except ImportError:
+                if not hasattr(importlib.import_module(module), name):
+                    missing.append(path)
+        assert missing == []
+
     @pytest.mark.django_db
     def test_the_view_of_the_tutorial(self):
         measure = run(block_with("docs/tutorial.md", "python", "def measure"))[
