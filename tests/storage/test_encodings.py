@@ -252,7 +252,7 @@ class TestLepton:
             back(form + crc(form), "lepton", JPEG)
         assert "panicked" in capfd.readouterr().err
 
-    def test_what_is_not_the_librarys_own_goes_on(self, monkeypatch):
+    def test_error_outside_the_library_is_raised(self, monkeypatch):
         """Whoever interrupts the command ends it."""
         import lepton_jpeg_python
 

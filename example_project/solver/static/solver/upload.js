@@ -16,7 +16,9 @@ form.image.addEventListener("change", () => {
   const image = new Image();
   image.alt = file.name;
   image.src = URL.createObjectURL(file);
-  image.onerror = () => { picture.hidden = true; };
+  image.onerror = () => {
+    picture.hidden = true;
+  };
   picture.replaceChildren(image);
 });
 

@@ -1,16 +1,14 @@
 /* Fetches a panel of the dashboard when it comes near. Without it, each is a link. */
 "use strict";
 
-(function () {
+(() => {
   const PATIENCE = 20000; // milliseconds; the server gives up far sooner
 
   const observer = new IntersectionObserver(
-    function (entries) {
+    (entries) => {
       entries
-        .filter(function (entry) {
-          return entry.isIntersecting;
-        })
-        .forEach(function (entry) {
+        .filter((entry) => entry.isIntersecting)
+        .forEach((entry) => {
           observer.unobserve(entry.target);
           load(entry.target);
         });
@@ -20,34 +18,34 @@
 
   function load(panel) {
     const control = new AbortController();
-    const timer = window.setTimeout(function () {
+    const timer = window.setTimeout(() => {
       control.abort();
     }, PATIENCE);
     panel.setAttribute("aria-busy", "true");
     fetch(panel.dataset.riPanel, { credentials: "same-origin", signal: control.signal })
-      .then(function (response) {
-        return response.ok ? response.text() : Promise.reject(response.status);
-      })
-      .then(function (text) {
+      .then((response) =>
+        response.ok ? response.text() : Promise.reject(response.status),
+      )
+      .then((text) => {
         const page = new DOMParser().parseFromString(text, "text/html");
         // A page without it is that of the login.
         const content = page.getElementById("ri-panel-content");
         panel.append.apply(panel, Array.from(content.children));
       })
-      .catch(function () {
+      .catch(() => {
         const note = document.createElement("p");
         note.className = "ri-note";
         note.setAttribute("role", "status");
         note.textContent = panel.dataset.riFailed;
         panel.append(note);
       })
-      .finally(function () {
+      .finally(() => {
         window.clearTimeout(timer);
         panel.removeAttribute("aria-busy");
       });
   }
 
-  document.querySelectorAll("[data-ri-panel]").forEach(function (panel) {
+  document.querySelectorAll("[data-ri-panel]").forEach((panel) => {
     observer.observe(panel);
   });
 })();

@@ -1,25 +1,22 @@
 /* Arrow keys in the gallery and on the page of a picture. All works without it too. */
 "use strict";
 
-(function () {
+(() => {
   const tiles = Array.from(document.querySelectorAll("[data-ri-tiles] a"));
 
   // The tile above or below: the nearest of those that are in another row.
   function beside(tile, forwards) {
     const here = tile.getBoundingClientRect();
     const rows = tiles
-      .map(function (other) {
-        return { other: other, box: other.getBoundingClientRect() };
-      })
-      .filter(function (row) {
-        return forwards ? row.box.top >= here.bottom : row.box.bottom <= here.top;
-      });
-    rows.sort(function (one, other) {
-      return (
-        Math.abs(one.box.top - here.top) - Math.abs(other.box.top - here.top) ||
-        Math.abs(one.box.left - here.left) - Math.abs(other.box.left - here.left)
+      .map((other) => ({ other: other, box: other.getBoundingClientRect() }))
+      .filter((row) =>
+        forwards ? row.box.top >= here.bottom : row.box.bottom <= here.top,
       );
-    });
+    rows.sort(
+      (one, other) =>
+        Math.abs(one.box.top - here.top) - Math.abs(other.box.top - here.top) ||
+        Math.abs(one.box.left - here.left) - Math.abs(other.box.left - here.left),
+    );
     return rows.length ? rows[0].other : null;
   }
 
@@ -48,16 +45,16 @@
   const relations = { ArrowLeft: "prev", ArrowRight: "next" };
 
   function follow(key) {
-    const link = document.querySelector('.ri-pages a[rel="' + relations[key] + '"]');
+    const link = document.querySelector(`.ri-pages a[rel="${relations[key]}"]`);
     if (link) {
       link.click();
     }
     return Boolean(link);
   }
 
-  document.addEventListener("keydown", function (event) {
+  document.addEventListener("keydown", (event) => {
     const typing = event.target.closest(
-      'input, select, textarea, summary, button, [contenteditable], [role="region"], pre'
+      'input, select, textarea, summary, button, [contenteditable], [role="region"], pre',
     );
     if (typing || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) {
       return;
@@ -83,7 +80,7 @@
   function copied(button) {
     const before = button.textContent;
     button.textContent = button.dataset.riCopied;
-    window.setTimeout(function () {
+    window.setTimeout(() => {
       button.textContent = before;
     }, 2000);
   }
@@ -97,17 +94,17 @@
     selection.addRange(range);
   }
 
-  document.querySelectorAll("[data-ri-copy]").forEach(function (button) {
+  document.querySelectorAll("[data-ri-copy]").forEach((button) => {
     button.hidden = false;
-    button.addEventListener("click", function () {
+    button.addEventListener("click", () => {
       const source = document.getElementById(button.dataset.riCopy);
       select(source);
       if (navigator.clipboard) {
         navigator.clipboard.writeText(source.textContent).then(
-          function () {
+          () => {
             copied(button);
           },
-          function () {}
+          () => {},
         );
       }
     });
