@@ -227,7 +227,7 @@ class TestCode:
         )
         statements = re.findall(
             r"^ *from (request_images[\w.]*) import ([\w, ]+)$",
-            "\n".join([EVERYTHING, readme]),
+            f"{EVERYTHING}\n{readme}",
             re.MULTILINE,
         )
         told = {
@@ -426,3 +426,13 @@ class TestArchitecture:
         layers = contracts["importlinter"]["contracts"][0]["layers"]
         drawn = block_with(self.PAGE, "text", "apps | testing").splitlines()
         assert [line.strip() for line in drawn] == layers
+
+    def test_the_tree_names_every_folder_and_every_module_at_the_top(self):
+        tree = block_with(self.PAGE, "text", "apps checks conf")
+        top, folders = tree.split("\n\n", 1)
+        drawn = set(re.findall(r"(?<!\()\b([a-z]+)/ ", folders)) | set(
+            re.findall(r"[a-z]+", re.sub(r"<-.*", "", top))
+        )
+        named = {path.stem for path in PACKAGE.glob("[!_]*.py")}
+        named |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+        assert drawn == named | {"static", "templates", "locale"}
