@@ -1,4 +1,4 @@
-"""The page of traps and the tests that watch them name each other."""
+"""The page of traps and the markers of the tests are equal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "traps.md"
 FAMILIES = {"W": 21, "T": 7, "R": 16, "WRAP": 8, "HOSTILE": 11}
-"""How many traps there are of each; all of them are numbered from one."""
+"""The number of traps of each family; each family is numbered from one."""
 
 CODES = {f"{name}{n}" for name, last in FAMILIES.items() for n in range(1, last + 1)}
 TOLD = {
