@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, storages
 from django.utils import timezone
 
-from request_images.contents.delete import Deletion, delete_pending
+from request_images.contents.delete_objects import Deletion, delete_pending
 from request_images.models import ImageContent, PendingDeletion
 from request_images.storage.stores import store_of
 from request_images.writer.rows import save_many

@@ -38,7 +38,7 @@ FORBIDDEN = {
     "capture/watchdog": ("django",),
     "statistics/groups": ("django.http",),
     "cleanup/retention": ("argparse",),
-    "cleanup/removal": ("argparse",),
+    "cleanup/delete_rows": ("argparse",),
     "cleanup/references": ("argparse",),
     "models/requests": ("django.http",),
 }

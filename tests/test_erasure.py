@@ -6,9 +6,8 @@ import pytest
 from django.db import IntegrityError, OperationalError
 
 from request_images import erasure
-from request_images.cleanup.report import Cleaned, Reason, Report
 from request_images.cleanup.retention import clean
-from request_images.erasure import erase
+from request_images.erasure import Cleaned, Reason, Report, erase
 from request_images.models import (
     FurtherImage,
     GoneRequests,

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 
 from request_images import health
-from request_images.contents import derivations, task_backend
+from request_images.contents import analysis, task_backend, thumbnails
 from request_images.contents.task_backend import enqueuing
 from request_images.models import ImageContent, RequestLog
 from request_images.writer import enqueue as writer_enqueue
@@ -90,7 +90,7 @@ class TestEnqueue:
         """A backend that runs a task where it is enqueued would decode in a capture."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        monkeypatch.setattr(derivations, "make_thumbnail", None)
+        monkeypatch.setattr(thumbnails, "make_thumbnail", None)
         post(client)
         assert ImageContent.objects.get().thumbnail_tries == 0
 
@@ -246,7 +246,7 @@ class TestAnalysis:
         """A backend that runs a task where it is enqueued would do it in a capture."""
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        monkeypatch.setattr(derivations, "measure", None)
+        monkeypatch.setattr(analysis, "measure", None)
         post(client)
         assert ImageContent.objects.get().analysis_tries == 0
 

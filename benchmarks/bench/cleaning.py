@@ -112,7 +112,7 @@ def clean() -> None:
     from request_images.cleanup.retention import clean
     from request_images.models import RequestLog
     from request_images.models.cutoffs import Retention
-    from request_images.models.leases import lease
+    from request_images.models.job_locks import lease
 
     RequestLog.objects.first()  # what is imported and opened once is no part of it
     before = _peak_mb()

@@ -94,7 +94,7 @@ def move(folder: str) -> list[dict[str, Any]]:
 
 def _moved(alias: str, count: int) -> dict[str, Any]:
     from request_images.contents.move import move
-    from request_images.models.leases import lease
+    from request_images.models.job_locks import lease
 
     before = _peak_mb()
     with Statements() as statements:

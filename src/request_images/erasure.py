@@ -9,14 +9,14 @@ from itertools import accumulate
 from django.db.models import QuerySet
 
 from request_images.cleanup.batches import Pace, loads
+from request_images.cleanup.delete_rows import Going, remove, work_of
 from request_images.cleanup.references import database, further_counts, further_of
-from request_images.cleanup.removal import Going, remove, work_of
 from request_images.cleanup.report import Cleaned, Reason, Report
 from request_images.db.retry import undisturbed
 
 from .models import RequestLog
 
-__all__ = ["Cleaned", "Reason", "Report", "erase"]
+__all__ = ("Cleaned", "Reason", "Report", "erase")
 
 _AT_ONCE = 500
 """How many logs are read at once, and go in one transaction, at the most."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from request_images.contents.derivations import ANALYSIS, THUMBNAIL
+from request_images.contents.analysis import ANALYSIS
 from request_images.contents.derive import Derivation, Fate, try_to_derive
 from request_images.contents.task_backend import is_enqueuing, tasks_api
+from request_images.contents.thumbnails import THUMBNAIL
 
 from .conf import conf
 from .contents import compress

@@ -12,9 +12,8 @@ from django.utils import timezone
 from PIL import Image
 
 from request_images.admin import actions
-from request_images.cleanup import pins
-from request_images.contents import derivations
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.contents import thumbnails
+from request_images.models import ImageContent, RequestImage, RequestLog, querysets
 from request_images.outcome import CaptureStatus
 from tests.factories import (
     PICTURE,
@@ -441,13 +440,13 @@ class TestThumbnailView:
     @pytest.fixture
     def made(self, monkeypatch):
         """Count the thumbnails that are really made."""
-        make, calls = derivations.make_thumbnail, []
+        make, calls = thumbnails.make_thumbnail, []
 
         def counted(data, **limits):
             calls.append(len(data))
             return make(data, **limits)
 
-        monkeypatch.setattr(derivations, "make_thumbnail", counted)
+        monkeypatch.setattr(thumbnails, "make_thumbnail", counted)
         return calls
 
     def get(self, client, image):
@@ -553,7 +552,7 @@ class TestPins:
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
     def test_many_at_once(self, boss, model, monkeypatch):
         """Some hundred at a time, and counted in the plural."""
-        monkeypatch.setattr(pins, "_AT_ONCE", 2)
+        monkeypatch.setattr(querysets, "_PINNED_AT_ONCE", 2)
         rows = [self.row(model) for _ in range(5)]
         assert "5 requests were pinned." in text_of(act(boss, model, "pin", *rows))
         assert "0 requests were pinned." in text_of(act(boss, model, "pin", *rows))

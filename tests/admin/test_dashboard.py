@@ -20,7 +20,7 @@ from request_images.dashboard.panels import PANELS
 from request_images.exceptions import TooManyRequests
 from request_images.models import Lease, RequestImage, StaleHour
 from request_images.models.cutoffs import Retention
-from request_images.models.leases import lease
+from request_images.models.job_locks import lease
 from request_images.query import labels
 from request_images.query.criteria import Criteria
 from request_images.statistics import live, rollups

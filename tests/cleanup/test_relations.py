@@ -7,7 +7,7 @@ from django.db import DatabaseError, connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from request_images.cleanup import removal, retention
+from request_images.cleanup import delete_rows, retention
 from request_images.cleanup.report import Cleaned, Reason, Report
 from request_images.cleanup.retention import preview
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
@@ -125,7 +125,7 @@ class TestThatLetGo:
         def fail(rows):
             raise DatabaseError("gone")
 
-        monkeypatch.setattr(removal, "_weigh", fail)
+        monkeypatch.setattr(delete_rows, "_weigh", fail)
         with pytest.raises(DatabaseError, match="gone"):
             retention.clean(LOGS, batch_size=10)
         assert Order.objects.get().log.image.content.read() == PICTURE
@@ -186,7 +186,7 @@ class TestThatHoldFast:
     def test_that_come_at_the_last_moment(self, monkeypatch, pauses):
         """The next try sees them."""
         image = make_image(days_old=40)
-        spare, tries = removal._spare, []
+        spare, tries = delete_rows._spare, []
 
         def meanwhile(going):
             found = spare(going)
@@ -195,7 +195,7 @@ class TestThatHoldFast:
             tries.append(found)
             return found
 
-        monkeypatch.setattr(removal, "_spare", meanwhile)
+        monkeypatch.setattr(delete_rows, "_spare", meanwhile)
         report = retention.clean(LOGS, batch_size=10)
         assert report.held == {"host.Complaint": 1}
         assert len(tries) == 2

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from request_images.cleanup import batches as cleanup_batches
-from request_images.cleanup import references, removal, retention
+from request_images.cleanup import delete_rows, references, retention
 from request_images.cleanup.report import Cleaned, Reason, Report
 from request_images.cleanup.retention import preview
 from request_images.exceptions import RetentionError
@@ -440,7 +440,7 @@ class TestPins:
     def test_that_come_at_the_last_moment(self, monkeypatch, days_old, options):
         """Also when the walk had seen the request before."""
         image = make_image(days_old=days_old)
-        real = removal.remove
+        real = delete_rows.remove
 
         def pinned_meanwhile(batch, detail):
             RequestLog.objects.update(is_pinned=True)
@@ -738,7 +738,7 @@ class TestCost:
     @pytest.fixture
     def batches(self, monkeypatch, pauses):
         """Collect how many rows went at once."""
-        real, sizes = removal.remove, []
+        real, sizes = delete_rows.remove, []
 
         def remove(batch, detail):
             sizes.append(len(batch))
@@ -810,8 +810,8 @@ class TestFaults:
         return [make_image(draw(seed=seed), days_old=40) for seed in (1, 1, 2, 3, 4, 5)]
 
     def break_down(self, monkeypatch, name: str, *, after: int, error: Exception):
-        """Let a function of `removal` fail when it was called so many times."""
-        function, calls = getattr(removal, name), []
+        """Let a function of `delete_rows` fail when it was called so many times."""
+        function, calls = getattr(delete_rows, name), []
 
         def breaking(*args, **kwargs):
             calls.append(args)
@@ -819,7 +819,7 @@ class TestFaults:
                 raise error
             return function(*args, **kwargs)
 
-        monkeypatch.setattr(removal, name, breaking)
+        monkeypatch.setattr(delete_rows, name, breaking)
 
     @pytest.mark.parametrize(
         ("name", "after"),
@@ -865,7 +865,7 @@ class TestFaults:
     def test_a_request_that_refers_to_the_same_bytes_meanwhile(self, monkeypatch):
         """The database refuses the batch; the next try keeps the bytes."""
         make_image(days_old=40)
-        weigh, left = removal._weigh, [1]
+        weigh, left = delete_rows._weigh, [1]
 
         def meanwhile(contents):
             found = weigh(contents)
@@ -874,7 +874,7 @@ class TestFaults:
                 make_image(days_old=1)
             return found
 
-        monkeypatch.setattr(removal, "_weigh", meanwhile)
+        monkeypatch.setattr(delete_rows, "_weigh", meanwhile)
         # On one connection the rival's row is rolled back with the batch: write it
         # again before the next try, as if it had been committed.
         real = retention.remove

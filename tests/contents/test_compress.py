@@ -22,10 +22,10 @@ from request_images.cleanup.retention import clean
 from request_images.contents import compress as contents_compress
 from request_images.contents import swap as contents_swap
 from request_images.contents.compress import GAVE_UP, compress
-from request_images.contents.derivations import THUMBNAIL
 from request_images.contents.derive import Fate, derive_missing
+from request_images.contents.thumbnails import THUMBNAIL
 from request_images.models import ImageContent, Lease, RequestImage
-from request_images.models.leases import lease
+from request_images.models.job_locks import lease
 from request_images.storage import encodings
 from request_images.storage.stores import DatabaseStore
 from tests.factories import make_image, make_superuser, until
@@ -566,7 +566,7 @@ class TestFaults:
 
         monkeypatch.setattr(contents_compress, "encode", slow)
         monkeypatch.setattr(
-            "request_images.models.leases._PROLONGED_EVERY", timedelta(0)
+            "request_images.models.job_locks._PROLONGED_EVERY", timedelta(0)
         )
         with pytest.raises(CommandError, match="taken over the compression"):
             run()

@@ -20,9 +20,9 @@ from django.utils import timezone
 from request_images import health
 from request_images.admin.responses import thumbnail_response
 from request_images.cleanup.retention import clean
-from request_images.contents import derivations, derive
-from request_images.contents.derivations import THUMBNAIL, thumbnail_of
+from request_images.contents import derive, thumbnails
 from request_images.contents.derive import Fate, derive_missing, try_to_derive
+from request_images.contents.thumbnails import THUMBNAIL, thumbnail_of
 from request_images.exceptions import NotYet
 from request_images.models import ImageContent
 from request_images.storage.stores import DatabaseStore
@@ -68,7 +68,7 @@ def drawn(monkeypatch):
         made.append(data)
         return b"small"
 
-    monkeypatch.setattr(derivations, "make_thumbnail", make_thumbnail)
+    monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
     return made
 
 
@@ -86,7 +86,7 @@ class TestClaim:
             )
             return b"small"
 
-        monkeypatch.setattr(derivations, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
         thumbnail_of(content.pk)
         [(tries, tried_at)] = seen
         assert tries == 1
@@ -127,7 +127,7 @@ class TestClaim:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(derivations, "make_thumbnail", stop)
+            patched.setattr(thumbnails, "make_thumbnail", stop)
             for _ in range(4):
                 with pytest.raises(KeyboardInterrupt):
                     draw_missing(batch_size=1)
@@ -185,7 +185,7 @@ class TestOneAtATime:
 
     def test_the_lock_is_free_after_a_fault(self, monkeypatch):
         """Whatever is raised."""
-        monkeypatch.setattr(derivations, "make_thumbnail", lambda *a, **k: 1 / 0)
+        monkeypatch.setattr(thumbnails, "make_thumbnail", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             thumbnail_of(make_content().pk)
         assert not derive._one_picture.locked()
@@ -345,7 +345,7 @@ class TestNotYet:
             in_transaction.append(connection.in_atomic_block)
             return b"small"
 
-        monkeypatch.setattr(derivations, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
         client.force_login(make_superuser())
         url = reverse("admin:request_images_requestimage_thumbnail", args=[image.pk])
         assert client.get(url).content == b"small"
@@ -357,8 +357,8 @@ class TestPages:
     @pytest.mark.parametrize("model", ["requestimage", "requestlog"])
     def test_decode_nothing(self, client, monkeypatch, model):
         """Neither a list nor the page of a row draws or waits for what is drawn."""
-        monkeypatch.setattr(derivations, "thumbnail_of", None)
-        monkeypatch.setattr(derivations, "make_thumbnail", None)
+        monkeypatch.setattr(thumbnails, "thumbnail_of", None)
+        monkeypatch.setattr(thumbnails, "make_thumbnail", None)
         image = make_image(picture(size=(640, 480)))
         client.force_login(make_superuser())
         row = image if model == "requestimage" else image.log
@@ -479,10 +479,10 @@ class TestCommand:
 KILLED = """
 import os, signal, sys, django
 django.setup()
-from request_images.contents import derivations, derive
-derivations.make_thumbnail = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+from request_images.contents import thumbnails, derive
+thumbnails.make_thumbnail = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 derive.CLAIM_SECONDS = 0
-derivations.thumbnail_of(int(sys.argv[1]))
+thumbnails.thumbnail_of(int(sys.argv[1]))
 """
 
 
@@ -522,7 +522,7 @@ DRAW = """
 import sys, django
 django.setup()
 from request_images.contents.derive import Fate, derive_missing
-from request_images.contents.derivations import THUMBNAIL
+from request_images.contents.thumbnails import THUMBNAIL
 oldest_first = bool(sys.argv[1])
 fates = derive_missing(THUMBNAIL, oldest_first=oldest_first, limit=None, batch_size=4)
 print(list(fates).count(Fate.MADE))

@@ -16,7 +16,7 @@ from django.utils import timezone
 from request_images.aggregation.periods import Period
 from request_images.cleanup.retention import clean
 from request_images.contents import swap
-from request_images.contents.delete import delete_pending
+from request_images.contents.delete_objects import delete_pending
 from request_images.contents.move import move
 from request_images.management.commands.move_image_contents import Command
 from request_images.models import ImageContent, PendingDeletion

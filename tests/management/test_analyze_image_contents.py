@@ -13,15 +13,16 @@ from django.utils import timezone
 
 from request_images import health
 from request_images.cleanup.retention import clean
-from request_images.contents import derivations
+from request_images.contents import analysis
 from request_images.contents import derive as contents_derive
-from request_images.contents.derivations import ANALYSIS, THUMBNAIL
+from request_images.contents.analysis import ANALYSIS
 from request_images.contents.derive import (
     Fate,
     count_missing,
     derive,
     try_to_derive,
 )
+from request_images.contents.thumbnails import THUMBNAIL
 from request_images.exceptions import NotYet
 from request_images.images.measures import VERSION, measure
 from request_images.models import ImageContent
@@ -206,7 +207,7 @@ class TestTries:
 
         content = make_content()
         with monkeypatch.context() as patched:
-            patched.setattr(derivations, "measure", stop)
+            patched.setattr(analysis, "measure", stop)
             for _ in range(4):
                 with pytest.raises(KeyboardInterrupt):
                     run()

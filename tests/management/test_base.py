@@ -13,8 +13,8 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from request_images.management.base import AloneCommand
-from request_images.models import ImageContent, Lease, PendingDeletion, leases
-from request_images.models.pending import note_for_deletion
+from request_images.models import ImageContent, Lease, PendingDeletion, job_locks
+from request_images.models.pending_deletions import note_for_deletion
 from tests.factories import make_image
 from tests.image_files import draw
 from tests.storages import ALIAS, use_bucket
@@ -63,7 +63,7 @@ def test_that_deletes_objects_for_long(bucket, monkeypatch):
         Lease.objects.update(holder="another")
 
     bucket.hooks["delete"] = taken
-    monkeypatch.setattr(leases, "_PROLONGED_EVERY", timedelta(0))
+    monkeypatch.setattr(job_locks, "_PROLONGED_EVERY", timedelta(0))
     with pytest.raises(CommandError, match="taken over the cleanup"):
         run("cleanup_old_images")
     assert [bucket.exists(name) for name in kept] == [False, True, True]
@@ -90,13 +90,13 @@ def test_the_second_one(work, name, options):
 @ON
 def test_that_slept_for_too_long(monkeypatch, work, name, options):
     """Another one has taken over: this one stops, and fails."""
-    held = leases.Held
+    held = job_locks.Held
 
     def asleep(work, holder, until):
         Lease.objects.update(holder="web2")
         return held(work, holder, until - timedelta(minutes=5))
 
-    monkeypatch.setattr(leases, "Held", asleep)
+    monkeypatch.setattr(job_locks, "Held", asleep)
     before = state()
     with pytest.raises(CommandError, match=f"has taken over the {work}"):
         run(name, *options)

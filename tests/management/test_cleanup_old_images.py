@@ -11,10 +11,16 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.utils import timezone
 
-from request_images.cleanup import removal, retention
+from request_images.cleanup import delete_rows, retention
 from request_images.exceptions import LeaseLost
-from request_images.models import ImageContent, Lease, RequestImage, RequestLog, leases
-from request_images.models.leases import lease
+from request_images.models import (
+    ImageContent,
+    Lease,
+    RequestImage,
+    RequestLog,
+    job_locks,
+)
+from request_images.models.job_locks import lease
 from tests.factories import PICTURE, make_image, make_log
 from tests.image_files import draw
 
@@ -211,7 +217,7 @@ class TestEndsEarly:
         settings.REQUEST_IMAGES_CLEANUP_BATCH_SIZE = 1
         for seed in range(3):
             make_image(draw(seed=seed), days_old=40)
-        real, calls = removal.remove, []
+        real, calls = delete_rows.remove, []
 
         def choose(error):
             def remove(batch, detail):
@@ -288,7 +294,7 @@ class TestTwoAtOnce:
         def prolong(held):
             raise LeaseLost("Another process has taken over the cleanup.")
 
-        monkeypatch.setattr(leases.Held, "prolong", prolong)
+        monkeypatch.setattr(job_locks.Held, "prolong", prolong)
         with pytest.raises(CommandError, match="taken over the cleanup"):
             run()
         assert RequestImage.objects.exists()

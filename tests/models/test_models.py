@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from request_images.aggregation.histograms import bucket_of
-from request_images.contents import derivations, derive
+from request_images.contents import derive, thumbnails
 from request_images.db import transactions
 from request_images.db.retry import TRIES
 from request_images.exceptions import PictureRefused
@@ -223,14 +223,14 @@ class TestThumbnail:
             calls.append((data, limits))
             return calls.answer()
 
-        monkeypatch.setattr(derivations, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
         return calls
 
     def test_is_made_once(self, made):
         """Made when first asked for, of the bytes and within the settings' limits."""
         content = make_content()
         for _ in range(3):
-            assert derivations.thumbnail_of(content.pk) == b"small"
+            assert thumbnails.thumbnail_of(content.pk) == b"small"
         limits = {"size": 160, "max_pixels": 40_000_000, "max_bytes": 256 * 2**20}
         assert made == [(PICTURE, limits)]
 
@@ -242,8 +242,8 @@ class TestThumbnail:
 
         made.answer = fail
         content = make_content()
-        assert derivations.thumbnail_of(content.pk) is None
-        assert derivations.thumbnail_of(content.pk) is None
+        assert thumbnails.thumbnail_of(content.pk) is None
+        assert thumbnails.thumbnail_of(content.pk) is None
         assert len(made) == 1
         content.refresh_from_db()
         assert content.thumbnail_error.startswith("brokenxxx")
@@ -251,16 +251,16 @@ class TestThumbnail:
     def test_a_thumbnail_that_is_there_loads_no_bytes(self, made):
         """Showing a list again never reads an original."""
         content = make_content()
-        derivations.thumbnail_of(content.pk)
+        thumbnails.thumbnail_of(content.pk)
         with capture_queries() as queries:
-            derivations.thumbnail_of(content.pk)
+            thumbnails.thumbnail_of(content.pk)
         assert len(queries) == 1
         assert '"data"' not in queries[0].replace("`", '"')
 
     def test_of_a_content_that_is_gone(self, made):
         """Nothing is made of nothing."""
         with pytest.raises(ImageContent.DoesNotExist):
-            derivations.thumbnail_of(0)
+            thumbnails.thumbnail_of(0)
         assert made == []
 
     def test_that_another_thread_made_meanwhile(self, made, monkeypatch):
@@ -276,7 +276,7 @@ class TestThumbnail:
                 """Nothing was locked."""
 
         monkeypatch.setattr(derive, "_one_picture", Lock())
-        assert derivations.thumbnail_of(content.pk) == b"theirs"
+        assert thumbnails.thumbnail_of(content.pk) == b"theirs"
         assert made == []
 
     def test_of_a_content_that_cleanup_takes_away_meanwhile(self, made):
@@ -287,7 +287,7 @@ class TestThumbnail:
             return b"small"
 
         made.answer = delete_and_answer
-        assert derivations.thumbnail_of(make_content().pk) == b"small"
+        assert thumbnails.thumbnail_of(make_content().pk) == b"small"
         assert not ImageContent.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
@@ -300,7 +300,7 @@ class TestThumbnail:
             return b"small"
 
         made.answer = look
-        derivations.thumbnail_of(make_content().pk)
+        thumbnails.thumbnail_of(make_content().pk)
         assert in_transaction == [False]
 
     def test_one_at_a_time(self):

@@ -323,7 +323,7 @@ def pass_time() -> None:
 
 def unnamed_objects() -> int:
     """Delete what is on the list; return how many objects too many there are."""
-    from request_images.contents.delete import delete_pending
+    from request_images.contents.delete_objects import delete_pending
     from request_images.models import ImageContent, PendingDeletion
     from request_images.storage.stores import store_of
 

@@ -283,7 +283,7 @@ def left() -> dict[str, int]:
 
 def nothing_left(tally: Counter[str]) -> dict[str, int]:
     """Delete what is pending, verify, and then let everything go."""
-    from request_images.contents.delete import delete_pending
+    from request_images.contents.delete_objects import delete_pending
     from request_images.models import ImageContent, PendingDeletion, RequestLog
     from request_images.storage.stores import store_of
     from tests.servers.forking import command

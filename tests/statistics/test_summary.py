@@ -13,7 +13,7 @@ from django.utils import timezone
 from request_images import health
 from request_images.aggregation.facets import Facet
 from request_images.aggregation.periods import Period, floor
-from request_images.cleanup.removal import Going, remove
+from request_images.cleanup.delete_rows import Going, remove
 from request_images.cleanup.report import Reason
 from request_images.cleanup.retention import clean
 from request_images.exceptions import TooManyRequests

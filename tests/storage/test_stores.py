@@ -24,12 +24,12 @@ from request_images.capture import recording
 from request_images.capture.examine import CapturedRequest
 from request_images.capture.payload import Payload, Upload
 from request_images.cleanup.retention import clean
-from request_images.contents import delete
+from request_images.contents import delete_objects
 from request_images.contents import place as contents_place
-from request_images.contents.delete import delete_pending
-from request_images.contents.derivations import THUMBNAIL
+from request_images.contents.delete_objects import delete_pending
 from request_images.contents.derive import Fate, try_to_derive
 from request_images.contents.move import move
+from request_images.contents.thumbnails import THUMBNAIL
 from request_images.exceptions import ObjectClaimed, ObjectMissing, StorageError
 from request_images.models import (
     ImageContent,
@@ -363,9 +363,9 @@ class TestCrash:
         ("target", "name"),
         [
             (ImageContent, "delete_all"),
-            (delete, "delete_pending"),
-            (delete, "_claim"),
-            (delete, "_is_referred_to"),
+            (delete_objects, "delete_pending"),
+            (delete_objects, "_claim"),
+            (delete_objects, "_is_referred_to"),
         ],
     )
     def test_of_a_deletion(self, bucket, monkeypatch, target, name, when):
@@ -394,7 +394,7 @@ class TestCrash:
     def delete_everything():
         clean(until(timezone.now() + timedelta(hours=1)), batch_size=10)
         PendingDeletion.objects.update(due_at=timezone.now())
-        delete.delete_pending()
+        delete_objects.delete_pending()
 
 
 @faulty
@@ -916,7 +916,7 @@ class TestDeletion:
         self, bucket, settings, tmp_path, monkeypatch, batch
     ):
         """It is left alone for the rest of the run."""
-        monkeypatch.setattr(delete, "_BATCH", batch)
+        monkeypatch.setattr(delete_objects, "_BATCH", batch)
         keep(*range(6))
         bench.use_bucket(settings, tmp_path, alias="other")
         keep(*range(10, 15))
@@ -952,7 +952,7 @@ class TestDeletion:
 
     def test_many_that_are_due_at_the_same_moment(self, bucket, monkeypatch):
         """None is passed over from batch to batch."""
-        monkeypatch.setattr(delete, "_BATCH", 2)
+        monkeypatch.setattr(delete_objects, "_BATCH", 2)
         keep(*range(5))
         clean(until(timezone.now()), batch_size=10)
         assert delete_now().deleted == 5

@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from request_images import health
 from request_images.cleanup.retention import clean
-from request_images.contents.delete import delete_pending
+from request_images.contents.delete_objects import delete_pending
 from request_images.exceptions import ObjectMissing, StorageError
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.storage.stores import store_of

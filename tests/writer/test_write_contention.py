@@ -13,7 +13,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from request_images import health, signals
 from request_images.capture.examine import CapturedRequest
 from request_images.capture.payload import Payload, Upload
-from request_images.cleanup import removal
+from request_images.cleanup import delete_rows
 from request_images.cleanup.report import Cleaned
 from request_images.cleanup.retention import clean
 from request_images.db.columns import clean_json
@@ -157,7 +157,7 @@ def test_image_that_is_just_being_deleted(
     old = unsaved_record(1)
     old.log.created_at -= timedelta(days=40)
     writer_rows.save_many([old])
-    save_once, weigh, tries = writer_rows._save_once, removal._weigh, []
+    save_once, weigh, tries = writer_rows._save_once, delete_rows._weigh, []
     record = unsaved_record(1)
 
     def record_it():
@@ -179,7 +179,7 @@ def test_image_that_is_just_being_deleted(
         return weigh(rows)
 
     monkeypatch.setattr(writer_rows, "_save_once", watched)
-    monkeypatch.setattr(removal, "_weigh", while_we_record)
+    monkeypatch.setattr(delete_rows, "_weigh", while_we_record)
     assert clean(Retention.of_days(30, 365), batch_size=10).total.contents == 1
     thread.join()
     assert tries == [1]

@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from request_images.cleanup import pins
 from request_images.models import RequestLog
+from request_images.models.querysets import RequestLogQuerySet
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
@@ -38,7 +38,7 @@ class PinActions(AnyAdmin):
     @admin.action(permissions=["pin"], description=_("Keep from cleanup (pin)"))
     def pin(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Pin the requests of some rows."""
-        pinned = pins.pin(self._log_pks(queryset))
+        pinned = self._logs(queryset).pin()
         text = ngettext(
             "%(count)d request was pinned.",
             "%(count)d requests were pinned.",
@@ -49,7 +49,7 @@ class PinActions(AnyAdmin):
     @admin.action(permissions=["pin"], description=_("Leave to cleanup (unpin)"))
     def unpin(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Unpin the requests of some rows."""
-        unpinned = pins.unpin(self._log_pks(queryset))
+        unpinned = self._logs(queryset).unpin()
         text = ngettext(
             "%(count)d request was unpinned.",
             "%(count)d requests were unpinned.",
@@ -57,8 +57,9 @@ class PinActions(AnyAdmin):
         )
         self._tell(request, unpinned, gettext("Unpinned."), text)
 
-    def _log_pks(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.order_by().values_list(self.log_field, flat=True)
+    def _logs(self, queryset: QuerySet[Any]) -> RequestLogQuerySet:
+        pks = queryset.order_by().values(self.log_field)
+        return RequestLog.objects.filter(pk__in=pks)
 
     def _tell(
         self, request: HttpRequest, logs: list[RequestLog], change: str, text: str

@@ -22,7 +22,7 @@ from django.http import (
 from django.templatetags.static import static
 from django.utils.translation import gettext
 
-from request_images.contents.derivations import thumbnail_of
+from request_images.contents.thumbnails import thumbnail_of
 from request_images.exceptions import (
     DecodingFailed,
     EncodingUnavailable,

@@ -24,6 +24,7 @@ from request_images.models.cutoffs import Retention, is_over
 from request_images.models.querysets import failed, succeeded
 
 from .batches import Pace, loads
+from .delete_rows import Going, remove, tell, work_of
 from .references import (
     Condition,
     Last,
@@ -36,7 +37,6 @@ from .references import (
     referring_to,
     weights,
 )
-from .removal import Going, remove, tell, work_of
 from .report import Reason, Report
 
 _AT_ONCE = 500

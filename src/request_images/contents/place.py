@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
-from request_images.models.pending import PendingDeletion, note_for_deletion
+from request_images.models.pending_deletions import PendingDeletion, note_for_deletion
 from request_images.storage.stores import Content, store_of
 
 HOURS = 1

@@ -18,7 +18,7 @@ from request_images.db.retry import undisturbed
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectDamaged, ObjectMissing, StorageError
 from request_images.models.content import FORM_FIELDS, ImageContent
-from request_images.models.pending import note_for_deletion
+from request_images.models.pending_deletions import note_for_deletion
 from request_images.models.querysets import ImageContentQuerySet
 from request_images.models.statistics import mark
 from request_images.storage.encodings import suffix_of

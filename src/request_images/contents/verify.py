@@ -27,7 +27,7 @@ from request_images.exceptions import (
     StorageError,
 )
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
-from request_images.models.pending import PendingDeletion, note_for_deletion
+from request_images.models.pending_deletions import PendingDeletion, note_for_deletion
 from request_images.models.querysets import ImageContentQuerySet
 from request_images.outcome import CaptureStatus
 from request_images.storage.stores import DATABASE, store_of

@@ -20,7 +20,7 @@ from request_images.aggregation.tallies import Tally
 from request_images.charts import Notation, Quantity
 from request_images.conf import conf
 from request_images.models import RequestImage
-from request_images.models.leases import last_ended
+from request_images.models.job_locks import last_ended
 from request_images.outcome import CaptureStatus
 from request_images.query.labels import described, slower_texts
 from request_images.query.links import Links

@@ -19,7 +19,7 @@ from django.utils.translation import gettext, ngettext
 
 from request_images.conf import Conf
 from request_images.models import RequestLog
-from request_images.models.pending import Pending, pending_deletions
+from request_images.models.pending_deletions import Pending, pending_deletions
 from request_images.outcome import CaptureStatus
 from request_images.statistics import groups
 from request_images.writer.probe import try_write

@@ -2,8 +2,8 @@
 
 from .access import OriginalAccess
 from .content import HASH_LENGTH, ImageContent
-from .leases import Lease
-from .pending import PendingDeletion
+from .job_locks import Lease
+from .pending_deletions import PendingDeletion
 from .requests import FurtherImage, ReceivedImage, RequestImage, RequestLog
 from .statistics import (
     GoneRequests,

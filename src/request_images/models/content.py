@@ -11,7 +11,7 @@ from request_images.images.hashes import LAYOUT_LENGTH
 from request_images.storage.encodings import decode
 from request_images.storage.stores import store_of
 
-from .pending import note_for_deletion
+from .pending_deletions import note_for_deletion
 from .querysets import ImageContentQuerySet
 from .statistics import note_gone
 

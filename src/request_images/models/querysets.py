@@ -1,16 +1,21 @@
-"""The verbs of the tables. None of them loads an image's bytes."""
+"""The querysets of the tables. None of their methods loads the bytes of an image."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from django.db import models, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from request_images.aggregation.periods import floor
+from request_images.db.primary import PrimaryQuerySet
 
 from .statistics import hours_of, mark
+
+if TYPE_CHECKING:
+    from .requests import RequestLog
 
 _COUNTED = {
     *("created_at", "endpoint", "duration_ms", "duration_bucket", "status_code"),
@@ -19,38 +24,43 @@ _COUNTED = {
     *("has_orientation", "declared_type", "is_repeated"),
 }
 """The fields that statistics are made of."""
+_PINNED_AT_ONCE = 500
 
 
 def failed(prefix: str = "") -> Q:
-    """Return what counts as a failed request: an error type, or a status from 400.
+    """Return the condition for a failed request: an error type, or a status from 400.
 
     Args:
-        prefix: The way from the queryset's model to the request log, such as
+        prefix: The path from the queryset's model to the request log, such as
             ``"log__"``.
     """
-    # Greater than "", not unlike it: that is a range of an index.
+    # Greater than "", not unequal: that is a range of an index.
     return Q(**{f"{prefix}error_type__gt": ""}) | Q(
         **{f"{prefix}status_code__gte": 400}
     )
 
 
 def succeeded(prefix: str = "") -> Q:
-    """Return the opposite of `failed`, without a negation, for conditions on NULLs."""
+    """Return the opposite of `failed`, without a negation, which NULLs would not meet.
+
+    Args:
+        prefix: As for `failed`.
+    """
     status = f"{prefix}status_code"
     fine = Q(**{f"{status}__lt": 400}) | Q(**{f"{status}__isnull": True})
     return Q(**{f"{prefix}error_type": ""}) & fine
 
 
-class _CountedQuerySet(models.QuerySet[Any]):
-    """Rows that are counted in statistics, which hear of every change.
+class _CountedQuerySet(PrimaryQuerySet):
+    """Rows that statistics count; changes mark their hours to be counted again.
 
-    `bulk_create` and ``_raw_delete`` are for those who tell of it themselves.
+    `bulk_create`, `_raw_delete` and `update_marked` are for callers who mark the hours
+    themselves.
     """
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete them, and have their hours counted anew."""
-        hours = hours_of(self)
-        using = self.db
+        """Delete the rows, and have their hours counted again."""
+        hours, using = hours_of(self), self.db
         with transaction.atomic(using=using):
             mark(hours, using)
             return super().delete()
@@ -59,13 +69,12 @@ class _CountedQuerySet(models.QuerySet[Any]):
     delete.queryset_only = True  # type: ignore[attr-defined]  # as above
 
     def update(self, **values: Any) -> int:
-        """Update them, and have their hours counted anew if that changes the count."""
+        """Update the rows, and have their hours counted again if needed."""
         if _COUNTED.isdisjoint(values):
             return super().update(**values)
-        hours = hours_of(self)
+        hours, using = hours_of(self), self.db
         if isinstance(values.get("created_at"), datetime):
             hours.add(floor(values["created_at"]))
-        using = self.db
         with transaction.atomic(using=using):
             mark(hours, using)
             return super().update(**values)
@@ -73,7 +82,7 @@ class _CountedQuerySet(models.QuerySet[Any]):
     update.alters_data = True  # type: ignore[attr-defined]  # as above
 
     def update_marked(self, **values: Any) -> int:
-        """Update them for somebody who marks their hours."""
+        """Update the rows for a caller who marks their hours."""
         return super().update(**values)
 
 
@@ -81,37 +90,63 @@ class RequestLogQuerySet(_CountedQuerySet):
     """Request logs."""
 
     def failed(self) -> RequestLogQuerySet:
-        """Those that failed: a status of 400 or more, or an error type."""
+        """Keep the requests that failed: a status of 400 or more, or an error type."""
         return self.filter(failed())
 
     def older_than(self, moment: datetime) -> RequestLogQuerySet:
-        """Those that began before a moment."""
+        """Keep the requests that began before a moment."""
         return self.filter(created_at__lt=moment)
+
+    def pin(self) -> list[RequestLog]:
+        """Keep these requests from cleanup, with their images.
+
+        Returns:
+            The logs that were not pinned before.
+        """
+        return self._set_pinned(True)
+
+    def unpin(self) -> list[RequestLog]:
+        """Leave these requests to cleanup again.
+
+        Returns:
+            The logs that were pinned before.
+        """
+        return self._set_pinned(False)
+
+    def _set_pinned(self, is_pinned: bool) -> list[RequestLog]:
+        changed: list[RequestLog] = []
+        everything = self.model._default_manager.primary()
+        pks = iter(self.order_by().values_list("pk", flat=True))
+        while some := list(islice(pks, _PINNED_AT_ONCE)):
+            rows = everything.filter(pk__in=some, is_pinned=not is_pinned)
+            changed += rows.only("request_id", "method", "path").order_by("pk")
+            rows.update(is_pinned=is_pinned)
+        return changed
 
 
 class RequestImageQuerySet(_CountedQuerySet):
-    """Images of requests. None of these verbs loads an image's bytes."""
+    """Images of requests."""
 
     def older_than(self, moment: datetime) -> RequestImageQuerySet:
-        """Those whose request began before a moment."""
+        """Keep the images whose request began before a moment."""
         return self.filter(created_at__lt=moment)
 
     def with_bytes(self) -> RequestImageQuerySet:
-        """Those whose bytes were kept."""
+        """Keep the images whose bytes are stored."""
         return self.filter(content__isnull=False)
 
     def same_image_as(self, image: Any) -> RequestImageQuerySet:
-        """Those with the very same bytes as ``image``, itself included."""
+        """Keep the images with the same bytes as `image`, which is one of them."""
         if not image.image_hash:
             return self.filter(pk=image.pk)
         return self.filter(image_hash=image.image_hash)
 
 
-class ImageContentQuerySet(models.QuerySet[Any]):
-    """Contents of images. None of these verbs loads their bytes."""
+class ImageContentQuerySet(PrimaryQuerySet):
+    """Contents of images."""
 
     def unreferenced(self) -> ImageContentQuerySet:
-        """Those that no image refers to, neither the first of a request nor another."""
+        """Keep the orphans: contents that no image refers to."""
         rows = self
         for relation in self.model._meta.related_objects:
             referring = relation.related_model._base_manager.filter(
@@ -122,8 +157,8 @@ class ImageContentQuerySet(models.QuerySet[Any]):
         return rows
 
     def as_it_was(self, content: Any) -> ImageContentQuerySet:
-        """The row of ``content`` if it is where and how it was, or nothing."""
-        # Of bytes in the database nothing but their encoding tells two forms apart.
+        """Keep the row of `content` if its bytes are stored where and as they were."""
+        # In the database, nothing but the encoding distinguishes two forms.
         return self.filter(
             pk=content.pk,
             storage=content.storage,

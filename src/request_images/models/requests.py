@@ -13,8 +13,8 @@ from request_images.outcome import CaptureStatus
 from .access import OriginalAccess
 from .content import HASH_LENGTH, ImageContent
 from .cutoffs import Retention, is_over
-from .leases import Lease
-from .pending import PendingDeletion
+from .job_locks import Lease
+from .pending_deletions import PendingDeletion
 from .querysets import RequestImageQuerySet, RequestLogQuerySet
 from .statistics import (
     Counted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from request_images.contents.derivations import ANALYSIS
+from request_images.contents.analysis import ANALYSIS
 from request_images.management.base import MakingCommand
 
 

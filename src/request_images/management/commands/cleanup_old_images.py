@@ -12,7 +12,7 @@ from django.template.defaultfilters import filesizeformat
 from request_images.cleanup.report import Cleaned, Reason, Report
 from request_images.cleanup.retention import clean, preview
 from request_images.conf import conf
-from request_images.contents.delete import delete_pending
+from request_images.contents.delete_objects import delete_pending
 from request_images.exceptions import RetentionError
 from request_images.management.base import (
     AloneCommand,
@@ -21,7 +21,7 @@ from request_images.management.base import (
     refuse_nothing,
 )
 from request_images.models.cutoffs import Retention
-from request_images.models.leases import Held, lease
+from request_images.models.job_locks import Held, lease
 from request_images.statistics.reader import kept_since, outlived
 from request_images.statistics.rollups import forget, refresh
 

@@ -27,7 +27,7 @@ from request_images.management.base import (
     refuse_nothing,
 )
 from request_images.models import ImageContent
-from request_images.models.leases import lease
+from request_images.models.job_locks import lease
 from request_images.storage.encodings import ENCODINGS
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from request_images.contents.derivations import THUMBNAIL
+from request_images.contents.thumbnails import THUMBNAIL
 from request_images.management.base import MakingCommand
 
 

@@ -19,7 +19,7 @@ from request_images.management.base import (
     refuse_nothing,
 )
 from request_images.models import ImageContent
-from request_images.models.leases import Held, lease
+from request_images.models.job_locks import Held, lease
 from request_images.storage.stores import DATABASE
 
 _DATABASE_NAME = "database"

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from request_images.contents.verify import Finding, Problem, Verified, verify
 from request_images.exceptions import StorageError
 from request_images.management.base import AloneCommand
-from request_images.models.leases import lease
+from request_images.models.job_locks import lease
 from request_images.storage.stores import store_of
 
 _SENTENCES = {

@@ -19,7 +19,7 @@ from request_images.db.columns import clean_text
 from request_images.exceptions import StorageError
 from request_images.health import report
 from request_images.models import ImageContent
-from request_images.models.pending import PendingDeletion
+from request_images.models.pending_deletions import PendingDeletion
 from request_images.storage.stores import store_of
 
 FAILURES = 3

@@ -1,15 +1,12 @@
-"""A thumbnail of each content, made when somebody looks at it or ahead of that."""
+"""The thumbnail of each image: drawn when somebody first looks at it, or before."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
 
 from django.db.models import Q
 
 from request_images.conf import conf
-from request_images.images.measures import VERSION, measure
 from request_images.images.thumbnail import make_thumbnail
 from request_images.models import ImageContent
 
@@ -17,21 +14,20 @@ from .derive import WAIT_SECONDS, Derivation, derive
 
 
 def thumbnail_of(pk: int, *, wait: float = WAIT_SECONDS) -> bytes | None:
-    """Return the thumbnail of a content, made now if it never was.
+    """Return the thumbnail of a content; draw it now if there is none yet.
 
-    It is made once: the result is kept, and so is the failure.
+    It is drawn once: the thumbnail is kept, or the reason why there cannot be one.
 
     Args:
         pk: The content's primary key.
-        wait: How many seconds to wait for what else this process makes.
+        wait: Seconds to wait while this process decodes other images.
 
     Returns:
-        The bytes of a WebP, or None when no thumbnail can be made.
+        A WebP file, or None when no thumbnail can be made.
 
     Raises:
         ImageContent.DoesNotExist: The content is gone.
-        NotYet: Somebody draws it, too many others are before it, or the database has
-            no time for it.
+        NotYet: Another process draws it, others are before it, or the database is busy.
         StorageError: The storage does not answer, or has lost the bytes.
     """
     rows = ImageContent.objects.defer("data")
@@ -61,32 +57,3 @@ THUMBNAIL = Derivation(
     blank={"thumbnail": None},
     make=_thumbnail,
 )
-
-
-def _measures(data: bytes) -> Mapping[str, Any]:
-    found = measure(
-        data,
-        max_pixels=conf.THUMBNAIL_MAX_PIXELS,
-        max_bytes=conf.THUMBNAIL_MAX_MEMORY_MB * 1024 * 1024,
-    )
-    return asdict(found)
-
-
-ANALYSIS = Derivation(
-    name="analysis",
-    # Not "less than": equality keeps the order of the index, which is that of the keys.
-    due=Q(analysis_version__in=range(VERSION)),
-    blank={
-        "analysis_version": VERSION,
-        # The next version is a new beginning.
-        "analysis_tries": 0,
-        "analysis_tried_at": None,
-        "brightness": None,
-        "contrast": None,
-        "entropy": None,
-        "sharpness": None,
-        "layout": "",
-    },
-    make=_measures,
-)
-"""Its columns belong together: all of one version, or all of them blank."""

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from request_images.exceptions import LeaseLost, WorkTaken
-from request_images.models import Lease, leases
-from request_images.models.leases import lease
+from request_images.models import Lease, job_locks
+from request_images.models.job_locks import lease
 from tests.factories import capture_queries
 
 pytestmark = pytest.mark.django_db
@@ -77,9 +77,9 @@ def test_prolonging(monkeypatch):
             held.prolong()
         assert queries == []
         now = timezone.now() + timedelta(minutes=8)
-        monkeypatch.setattr(leases.timezone, "now", lambda: now)
+        monkeypatch.setattr(job_locks.timezone, "now", lambda: now)
         held.prolong()
-        assert Lease.objects.get().until == now + leases.LASTS
+        assert Lease.objects.get().until == now + job_locks.LASTS
         with capture_queries() as queries:
             held.prolong()
         assert queries == []
@@ -90,7 +90,7 @@ def test_that_another_has_taken(monkeypatch):
     with lease("cleanup") as held:
         Lease.objects.update(holder="another")
         now = timezone.now() + timedelta(minutes=20)
-        monkeypatch.setattr(leases.timezone, "now", lambda: now)
+        monkeypatch.setattr(job_locks.timezone, "now", lambda: now)
         with pytest.raises(LeaseLost, match="taken over the cleanup"):
             held.prolong()
     assert Lease.objects.get().holder == "another"
@@ -117,7 +117,7 @@ def test_that_runs_into_others(monkeypatch, method, nth):
         return statement(rows, *args, **kwargs)
 
     monkeypatch.setattr(QuerySet, method, failing)
-    monkeypatch.setattr(leases, "_PROLONGED_EVERY", timedelta(0))
+    monkeypatch.setattr(job_locks, "_PROLONGED_EVERY", timedelta(0))
     with lease("cleanup") as held:
         held.prolong()
     assert len(calls) > nth
