@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django.db import models, router
-from typing_extensions import Self
 
 if TYPE_CHECKING:
-    Rows = TypeVar("Rows", bound=models.QuerySet[Any])
+    from typing_extensions import Self
 
 
 class PrimaryQuerySet(models.QuerySet[Any]):
     """A queryset that can be sent to the database that is written to."""
 
     def primary(self) -> Self:
-        """Return these rows as the database has them that is written to.
+        """Return these rows as the database that is written to has them.
 
         A replica that lags behind still shows references that are gone, and does not
-        yet show what has just been written.
+        show what has just been written.
         """
         return self.using(router.db_for_write(self.model))

@@ -78,7 +78,7 @@ def _save_all(records: Sequence[Record]) -> Sequence[Record]:
 
 def unwritten(records: Sequence[Record]) -> list[Record]:
     """Return the records whose log is not in the database."""
-    logs = RequestLog.objects.using(router.db_for_write(RequestLog)).filter(
+    logs = RequestLog.objects.primary().filter(
         request_id__in={record.log.request_id for record in records},
         created_at__in={record.log.created_at for record in records},
     )
