@@ -12,7 +12,7 @@ from request_images.cleanup.batches import Pace, loads
 from request_images.cleanup.delete_rows import Going, remove, work_of
 from request_images.cleanup.references import database, further_counts, further_of
 from request_images.cleanup.report import Cleaned, Reason, Report
-from request_images.db.retry import undisturbed
+from request_images.db.retry import retry
 
 from .models import RequestLog
 
@@ -53,7 +53,7 @@ def erase(requests: QuerySet[RequestLog]) -> Report:
             number = pace.fitting(costs)
             with pace.batch(sum(costs[:number])):
                 work = partial(remove, going[:number])
-                report += undisturbed(work, through_locks=True)
+                report += retry(work, retry_locks=True)
             going, costs = going[number:], costs[number:]
     return report
 

@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, OperationalError
 
 from request_images.db import retry
-from request_images.db.retry import TRIES, undisturbed
+from request_images.db.retry import TRIES, retry
 
 DEADLOCK = OperationalError(1213, "Deadlock found")
 
@@ -35,27 +35,27 @@ def pauses(monkeypatch):
 @pytest.mark.parametrize("error", [DEADLOCK, IntegrityError("another was faster")])
 def test_goes_well_in_the_end(pauses, error):
     """After pauses that grow."""
-    assert undisturbed(Work(error, 3)) == "done"
+    assert retry(Work(error, 3)) == "done"
     assert pauses == [0.01, 0.02, 0.04]
 
 
 def test_gives_up(pauses):
     """After less than a second, with what the last try met."""
     with pytest.raises(IntegrityError):
-        undisturbed(Work(IntegrityError("always"), TRIES))
+        retry(Work(IntegrityError("always"), TRIES))
     assert len(pauses) == TRIES - 1
     assert 0.5 < sum(pauses) < 0.7
-    assert undisturbed(Work(DEADLOCK, TRIES - 1)) == "done"
+    assert retry(Work(DEADLOCK, TRIES - 1)) == "done"
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), KeyError("a bug")])
 def test_does_not_repeat_what_fails_otherwise(pauses, error):
     """It would fail again."""
     with pytest.raises(type(error)):
-        undisturbed(Work(error, 1))
+        retry(Work(error, 1))
     assert pauses == []
 
 
 def test_is_told_of_more(pauses):
     """Such as an object that somebody else has taken."""
-    assert undisturbed(Work(KeyError("taken"), 1), also=(KeyError,)) == "done"
+    assert retry(Work(KeyError("taken"), 1), also=(KeyError,)) == "done"

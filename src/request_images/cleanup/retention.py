@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from django.db import models
 from django.db.models import BooleanField, Case, Q, Value, When
 
-from request_images.db.retry import undisturbed
+from request_images.db.retry import retry
 from request_images.exceptions import RetentionError
 from request_images.models import RequestImage
 from request_images.models.cutoffs import Retention, is_over
@@ -115,7 +115,7 @@ def clean(
             number = pace.fitting(costs)
             with pace.batch(sum(costs[:number])):
                 work = partial(remove, going[:number], detail)
-                went = undisturbed(work, through_locks=True)
+                went = retry(work, retry_locks=True)
             note(went)
             report += went
             going, costs = going[number:], costs[number:]

@@ -14,7 +14,7 @@ from datetime import timedelta
 from django.db import router
 
 from request_images.aggregation.periods import floor
-from request_images.db.retry import undisturbed
+from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectDamaged, ObjectMissing, StorageError
 from request_images.models.content import FORM_FIELDS, ImageContent
@@ -80,14 +80,14 @@ def swap(content: ImageContent, form: Form) -> bool:
     )
     if form.storage == DATABASE:
         store_of(form.storage).put(copy, form.stored)
-        return undisturbed(lambda: _switch(content, copy, None, digest))
+        return retry(lambda: _switch(content, copy, None, digest))
     placed = place(copy, form.stored, form.storage, _database())
     try:
         _compare(_read_back(form.storage, copy), digest, copy)
     except StorageError:
         release([placed], _database())
         raise
-    return undisturbed(lambda: _switch(content, copy, placed, digest))
+    return retry(lambda: _switch(content, copy, placed, digest))
 
 
 def read_whole(content: ImageContent) -> Whole | None:

@@ -18,7 +18,7 @@ from django.db.models import F
 
 from request_images.conf import conf
 from request_images.db.columns import clean_text
-from request_images.db.retry import is_disturbance, undisturbed
+from request_images.db.retry import is_retryable, retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import (
     DecodingFailed,
@@ -204,9 +204,9 @@ def _repaired(finding: Finding, mend: Callable[[Finding], None]) -> Finding:
             mend(finding)
 
     try:
-        undisturbed(mended, through_locks=True)
+        retry(mended, retry_locks=True)
     except DatabaseError as error:
-        if not is_disturbance(error, through_locks=True):
+        if not is_retryable(error, retry_locks=True):
             raise
         return finding
     return replace(finding, is_repaired=True)

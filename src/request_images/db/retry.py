@@ -1,4 +1,4 @@
-"""Do again what ran into somebody else's transaction, after a pause."""
+"""Repeat a transaction that met another one, after a pause."""
 
 from __future__ import annotations
 
@@ -13,49 +13,48 @@ from .errors import Fault, fault_of
 
 T = TypeVar("T")
 TRIES = 10
-"""How often something is tried that runs into others."""
+"""How often a transaction is tried that meets others."""
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1
 
 
-def undisturbed(
+def retry(
     work: Callable[[], T],
     *,
     also: tuple[type[Exception], ...] = (),
-    through_locks: bool = False,
+    retry_locks: bool = False,
 ) -> T:
-    """Do something in a transaction of its own; again if another one came in between.
+    """Run a transaction, and run it again if another one came in between.
 
     All pauses together take less than 0.7 seconds.
 
     Args:
-        work: Begins and ends the transaction. Each time it looks anew at how things
-            are.
-        also: What else it may raise that the next try will not meet.
-        through_locks: Whether to try again, too, when somebody holds a lock for longer
-            than the transaction waits.
+        work: Begins and ends the transaction. It reads anew each time.
+        also: Other exceptions of `work` that the next try will not meet.
+        retry_locks: Whether to try again when somebody holds a lock for longer than the
+            transaction waits.
 
     Raises:
-        django.db.Error: The database failed otherwise, or was disturbed to the end.
+        django.db.Error: The database failed otherwise, or the last try met another
+            transaction, too.
     """
-    disturbances: tuple[type[Exception], ...] = (Error, *also)
     for number in range(TRIES - 1):
         try:
             return work()
-        except disturbances as error:
+        except (Error, *also) as error:
             known = isinstance(error, also)
-            if not known and not is_disturbance(error, through_locks=through_locks):
+            if not known and not is_retryable(error, retry_locks=retry_locks):
                 raise
-        # By chance, or two would meet again; longer each time, as there may be many.
+        # A random pause, or two would meet again; longer each time: they may be many.
         longest = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
-        time.sleep(random.uniform(0, longest))  # noqa: S311  # nobody's secret
+        time.sleep(random.uniform(0, longest))  # noqa: S311  # no secret
     return work()
 
 
-def is_disturbance(error: Exception, *, through_locks: bool) -> bool:
-    """Tell whether the next try may go well; arguments as for `undisturbed`."""
-    # Two rows of the same image, or a reference to one that has just gone: the next
-    # look finds things as they are.
-    passing = {Fault.CONFLICT, Fault.BUSY} if through_locks else {Fault.CONFLICT}
-    return isinstance(error, IntegrityError) or fault_of(error) in passing
+def is_retryable(error: Exception, *, retry_locks: bool) -> bool:
+    """Tell whether the next try may succeed; arguments as for `retry`."""
+    # IntegrityError: two rows of the same image, or a reference to one that has just
+    # gone. The next try reads things as they are.
+    faults = {Fault.CONFLICT, Fault.BUSY} if retry_locks else {Fault.CONFLICT}
+    return isinstance(error, IntegrityError) or fault_of(error) in faults

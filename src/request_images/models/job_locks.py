@@ -18,7 +18,7 @@ from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from request_images.db.retry import undisturbed
+from request_images.db.retry import retry
 from request_images.exceptions import LeaseLost, WorkTaken
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def last_ended(work: str) -> datetime | None:
 
 def _patiently(statement: Callable[[], T]) -> T:
     # Of many that begin or end at once, a database may call two a deadlock.
-    return undisturbed(statement, through_locks=True)
+    return retry(statement, retry_locks=True)
 
 
 def _at_it(work: str, found: Lease | None) -> str:

@@ -13,7 +13,7 @@ from request_images.aggregation.periods import floor
 from request_images.conf import conf
 from request_images.contents.place import Placed, place, release, take_over
 from request_images.db.insert import insert
-from request_images.db.retry import undisturbed
+from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
 from request_images.models import ImageContent, RequestImage, RequestLog
@@ -39,7 +39,7 @@ def save_many(records: Sequence[Record]) -> None:
     """
     using = router.db_for_write(RequestLog)
     # A claimed object: the next try has one of its own.
-    undisturbed(lambda: _place_and_save(records, using), also=(ObjectClaimed,))
+    retry(lambda: _place_and_save(records, using), also=(ObjectClaimed,))
 
 
 def save_once(
