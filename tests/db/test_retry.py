@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, OperationalError
 
-from request_images.db import retry
+from request_images.db import retry as db_retry
 from request_images.db.retry import TRIES, retry
 
 DEADLOCK = OperationalError(1213, "Deadlock found")
@@ -27,8 +27,8 @@ class Work:
 def pauses(monkeypatch):
     """The longest that the pauses could have been; nobody waits."""
     found = []
-    monkeypatch.setattr(retry.random, "uniform", lambda least, most: most)
-    monkeypatch.setattr(retry.time, "sleep", found.append)
+    monkeypatch.setattr(db_retry.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(db_retry.time, "sleep", found.append)
     return found
 
 
