@@ -6,7 +6,6 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
@@ -46,9 +45,9 @@ def unsaved_record(seed: int, fmt: str = "PNG") -> Record:
         image_hash=info.image_hash,
         file_size=info.file_size,
         mime_type=info.format.mime_type,
-        color_mode=info.traits.color_mode,
-        is_animated=info.traits.is_animated,
-        has_orientation=info.traits.has_orientation,
+        color_mode=info.color_mode,
+        is_animated=info.is_animated,
+        has_orientation=info.has_orientation,
     )
     return Record(log, image, data)
 
@@ -135,7 +134,9 @@ def make_image(
         "file_size": info.file_size,
         "width": info.width,
         "height": info.height,
-        **asdict(info.traits),
+        "color_mode": info.color_mode,
+        "is_animated": info.is_animated,
+        "has_orientation": info.has_orientation,
         "is_repeated": status == CaptureStatus.DUPLICATE if kept else None,
         "source": "files.image",
         "content": make_content(data) if kept else None,
@@ -157,7 +158,9 @@ def add_further(
         "file_size": info.file_size,
         "width": info.width,
         "height": info.height,
-        **asdict(info.traits),
+        "color_mode": info.color_mode,
+        "is_animated": info.is_animated,
+        "has_orientation": info.has_orientation,
         "is_repeated": status == CaptureStatus.DUPLICATE if kept else None,
         "source": "files.image",
         "content": make_content(data) if kept else None,

@@ -164,9 +164,9 @@ def _examine(
         image.mime_type = info.format.mime_type
     image.file_size = info.file_size
     image.width, image.height = info.width, info.height
-    image.color_mode = info.traits.color_mode
-    image.is_animated = info.traits.is_animated
-    image.has_orientation = info.traits.has_orientation
+    image.color_mode = info.color_mode
+    image.is_animated = info.is_animated
+    image.has_orientation = info.has_orientation
     decision = early or policy.decide(info)
     if decision.keeps:
         decision = sample()

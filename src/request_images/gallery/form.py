@@ -21,8 +21,7 @@ from request_images.aggregation.bins import (
     megapixels_in_words,
 )
 from request_images.aggregation.facets import NO, YES
-from request_images.images.formats import MIME_TYPES
-from request_images.images.traits import COLOR_MODES
+from request_images.images.formats import COLOR_MODES, MIME_TYPES
 from request_images.outcome import CaptureStatus
 from request_images.query.fields import CRITERIA, DECLARED, OUTCOMES, PERIOD, said
 from request_images.query.paging import SORTS

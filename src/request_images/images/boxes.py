@@ -1,27 +1,31 @@
-"""Width and height out of images built of ISO boxes, in a bounded number of steps.
+"""Headers of images built of ISO boxes: AVIF, HEIF and JPEG 2000.
 
 AVIF and HEIF are ISO base media files (ISO/IEC 14496-12) of image items (ISO/IEC
-23008-12); JPEG 2000 files (ISO/IEC 15444-1, annex I) have the same boxes. None of them
-needs a plugin or a decoder to tell its dimensions. As in `headers`, readers take the
-whole file's bytes, copy none of them but a few, and raise `ValueError` only.
+23008-12); JPEG 2000 files (ISO/IEC 15444-1, annex I) have the same boxes. No plugin or
+decoder is needed to read them. The readers work like those in `headers`.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from .formats import HeaderInfo
+from .segments import unpack
 
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 MAX_STEPS = 4000
-"""Boxes and items that are looked at in one file. Honest files have some hundreds: a
-picture of 200 megapixels has 800 tiles, each an item."""
+"""The most boxes and items that are read in one file. Honest files have some hundreds:
+a picture of 200 megapixels has 800 tiles, each an item."""
+_ALPHA_NAMES = (b"y:alpha", b"auxid:1")
+"""The ends of "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" and
+"urn:mpeg:hevc:2015:auxid:1"."""
 
 
 class _Box(NamedTuple):
-    """A box: its kind, and where its content is, in bytes from the file's beginning."""
+    """A box: its kind, and the offsets of its content, in bytes."""
 
     kind: bytes
     start: int
@@ -29,7 +33,7 @@ class _Box(NamedTuple):
 
 
 class _Container:
-    """A file of boxes, and how many steps are left for reading it."""
+    """A file of boxes, and the number of steps that are left for reading it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -47,14 +51,18 @@ class _Container:
             raise ValueError("takes too long to read")
 
     def number(self, offset: int, length: int) -> int:
-        """Read a number of some bytes; what the file has no more of is left out."""
+        """Read a number of some bytes; those after the file's end are left out."""
         return int.from_bytes(self._data[offset : offset + length], "big")
 
+    def text(self, start: int, end: int) -> bytes:
+        """Return the bytes between two offsets."""
+        return self._data[start:end]
+
     def boxes(self, parent: _Box, skip: int = 0) -> Iterator[_Box]:
-        """Walk the boxes in a box, behind ``skip`` bytes of its own.
+        """Walk the boxes in a box, after the first ``skip`` bytes of its content.
 
         Raises:
-            ValueError: A box is shorter than its own beginning, or reaches beyond its
+            ValueError: A box is shorter than its own header, or reaches beyond its
                 parent; or there are too many.
         """
         start, end = parent.start + skip, parent.end
@@ -74,74 +82,66 @@ class _Container:
         return next((b for b in self.boxes(parent, skip) if b.kind == kind), None)
 
 
-def _avif(data: bytes) -> Size | None:
-    """Read an AVIF; the sides are those before cropping and turning, as in Pillow."""
-    return _picture(data, shown=False)
-
-
-def _heif(data: bytes) -> Size | None:
-    """Read a HEIF; the sides are those that are shown, as in Pillow's HEIF plugin."""
-    return _picture(data, shown=True)
-
-
-def _picture(data: bytes, *, shown: bool) -> Size | None:
-    """Read the size of the primary image, or of a sequence's first track.
+def read_heif(data: bytes, header: HeaderInfo, *, is_shown: bool) -> None:
+    """Read the primary image of an AVIF or HEIF, or a sequence's first track.
 
     Args:
         data: The file.
-        shown: Whether to crop and turn the image as the file says.
-
-    Returns:
-        The size, or None when the file does not say any.
+        header: What is filled in; the size stays None when the file gives none.
+        is_shown: Whether the size is that after cropping and rotation. Pillow's HEIF
+            plugin gives that size, and for an AVIF the size before.
     """
     file = _Container(data)
-    size = None
-    if meta := file.find(b"meta", file.whole):
-        size = _item_size(file, meta, shown=shown)
-    if size is None and (movie := file.find(b"moov", file.whole)):
-        size = _track_size(file, movie)
-    return size
+    meta = file.find(b"meta", file.whole)
+    own, has_alpha = _item_properties(file, meta) if meta else ({}, False)
+    extents, rotation = own.get(b"ispe"), own.get(b"irot")
+    quarters = file.number(rotation, 1) & 3 if rotation else 0
+    if extents:
+        header.size = file.number(extents + 4, 4), file.number(extents + 8, 4)
+        if is_shown:
+            header.size = _shown_size(file, header.size, own.get(b"clap"), quarters)
+    elif movie := file.find(b"moov", file.whole):
+        header.size = _track_size(file, movie)
+    if not own:
+        header.describe("", is_animated=_is_sequence(data), has_orientation=None)
+        return
+    # Pillow makes colours of an image that is grey and transparent.
+    channels = own.get(b"pixi")
+    is_grey = channels is not None and file.number(channels + 4, 1) == 1
+    header.describe(
+        "RGBA" if has_alpha else "L" if is_grey else "RGB",
+        is_animated=_is_sequence(data),
+        has_orientation=quarters != 0 or b"imir" in own,
+    )
 
 
-def _item_size(file: _Container, meta: _Box, *, shown: bool) -> Size | None:
-    """Read the spatial extents (``ispe``) among the primary item's properties."""
-    own = _own_properties(file, meta)
-    if (extents := own.get(b"ispe")) is None:
-        return None
-    size = file.number(extents + 4, 4), file.number(extents + 8, 4)
-    return _as_shown(file, own, size) if shown else size
+def _item_properties(file: _Container, meta: _Box) -> tuple[dict[bytes, int], bool]:
+    """Read the properties of the primary item.
 
-
-def _own_properties(file: _Container, meta: _Box) -> dict[bytes, int]:
-    """Return the primary item's properties: their kinds, and where their content is."""
-    # Four bytes of version and flags begin meta, pitm, ipma and ispe.
+    Returns:
+        The offset of each property's content by its kind, and whether the file holds
+        an opacity for some item.
+    """
+    # Four bytes of version and flags begin meta, pitm, ipma, ispe and auxC.
     primary = file.find(b"pitm", meta, skip=4)
     properties = file.find(b"iprp", meta, skip=4)
     container = properties and file.find(b"ipco", properties)
     if not (primary and properties and container):
-        return {}
+        return {}, False
     item = file.number(primary.start + 4, 4 if file.number(primary.start, 1) else 2)
     indices = _property_indices(file, properties, item)
-    return {
-        box.kind: box.start
-        for index, box in enumerate(file.boxes(container), 1)
-        if index in indices
-    }
-
-
-def _as_shown(file: _Container, properties: dict[bytes, int], size: Size) -> Size:
-    """Crop a size (``clap``, a fraction for each side) and turn it (``irot``)."""
-    width, height = size
-    if crop := properties.get(b"clap"):
-        width = file.number(crop, 4) // (file.number(crop + 4, 4) or 1)
-        height = file.number(crop + 8, 4) // (file.number(crop + 12, 4) or 1)
-    turn = properties.get(b"irot")
-    quarters = file.number(turn, 1) if turn else 0
-    return (height, width) if quarters & 1 else (width, height)
+    own, has_alpha = {}, False
+    for index, box in enumerate(file.boxes(container), 1):
+        if index in indices:
+            own[box.kind] = box.start
+        if box.kind == b"auxC":
+            name = file.text(box.start + 4, min(box.end, box.start + 60))
+            has_alpha = has_alpha or name.rstrip(b"\0").endswith(_ALPHA_NAMES)
+    return own, has_alpha
 
 
 def _property_indices(file: _Container, properties: _Box, item: int) -> set[int]:
-    """Return which properties an item has, counted from 1."""
+    """Return the indices of an item's properties, counted from 1."""
     for box in file.boxes(properties):
         if box.kind != b"ipma":
             continue
@@ -160,62 +160,29 @@ def _property_indices(file: _Container, properties: _Box, item: int) -> set[int]
     return set()
 
 
+def _shown_size(file: _Container, size: Size, crop: int | None, quarters: int) -> Size:
+    """Crop a size (``clap``, a fraction for each side), and rotate it (``irot``)."""
+    width, height = size
+    if crop:
+        width = file.number(crop, 4) // (file.number(crop + 4, 4) or 1)
+        height = file.number(crop + 8, 4) // (file.number(crop + 12, 4) or 1)
+    return (height, width) if quarters & 1 else (width, height)
+
+
 def _track_size(file: _Container, movie: _Box) -> Size | None:
-    """Read the first track header that says a size: that of sound says none."""
+    """Read the first track header with a size; that of sound has none."""
     for track in file.boxes(movie):
-        if track.kind == b"trak" and (header := file.find(b"tkhd", track)):
+        if track.kind == b"trak" and (head := file.find(b"tkhd", track)):
             # Its last eight bytes, in 65,536ths of a pixel.
-            width = file.number(header.end - 8, 4) >> 16
-            height = file.number(header.end - 4, 4) >> 16
+            width = file.number(head.end - 8, 4) >> 16
+            height = file.number(head.end - 4, 4) >> 16
             if width and height:
                 return width, height
     return None
 
 
-class Item(NamedTuple):
-    """What the primary image's properties say.
-
-    Attributes:
-        is_turned: Whether it is to be turned or mirrored (``irot``, ``imir``).
-        has_alpha: Whether the file holds an opacity for some image.
-        is_grey: Whether a pixel has one channel (``pixi``).
-    """
-
-    is_turned: bool
-    has_alpha: bool
-    is_grey: bool
-
-
-def primary_item(data: bytes) -> Item | None:
-    """Read what an AVIF or HEIF says of its primary image; None when it says nothing.
-
-    Raises:
-        ValueError: A box has a wrong length, or there are too many.
-    """
-    file = _Container(data)
-    meta = file.find(b"meta", file.whole)
-    own = _own_properties(file, meta) if meta else {}
-    if not (meta and own):
-        return None
-    turn = own.get(b"irot")
-    is_turned = b"imir" in own or bool(turn and file.number(turn, 1) & 3)
-    properties = file.find(b"iprp", meta, skip=4)
-    container = properties and file.find(b"ipco", properties)
-    boxes = file.boxes(container) if container else ()
-    has_alpha = any(
-        # "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" or "urn:mpeg:hevc:2015:auxid:1"
-        box.kind == b"auxC"
-        and data[box.start + 4 : min(box.end, box.start + 60)].rstrip(b"\0")[-7:]
-        in (b"y:alpha", b"auxid:1")
-        for box in boxes
-    )
-    channels = own.get(b"pixi")
-    is_grey = channels is not None and file.number(channels + 4, 1) == 1
-    return Item(is_turned, has_alpha, is_grey)
-
-
-def is_sequence(data: bytes) -> bool:
-    """Tell whether an AVIF or HEIF is a sequence of images, by its brands."""
+def _is_sequence(data: bytes) -> bool:
+    """Return whether the brands of an AVIF or HEIF name a sequence of images."""
     brands = data[8 : min(int.from_bytes(data[:4], "big"), 64)]
     return any(
         brands[at : at + 4] in (b"avis", b"hevc", b"hevx", b"msf1")
@@ -224,69 +191,35 @@ def is_sequence(data: bytes) -> bool:
     )
 
 
-class Samples(NamedTuple):
-    """What a pixel of a JPEG 2000 is made of.
-
-    Attributes:
-        channels: How many numbers.
-        bits: How many bits the first of them has.
-        is_cmyk: Whether they are inks.
-        has_palette: Whether they stand for colours of a list.
-    """
-
-    channels: int
-    bits: int
-    is_cmyk: bool = False
-    has_palette: bool = False
-
-
-def jpeg2000_samples(data: bytes) -> Samples:
-    """Read the SIZ segment, or ``ihdr``, ``colr`` and ``pclr``.
-
-    Raises:
-        ValueError: There is no header, or a box of a wrong length.
-    """
+def read_jpeg2000(data: bytes, header: HeaderInfo) -> None:
+    """Read a JPEG 2000 file, or a bare codestream (its SIZ segment)."""
     file = _Container(data)
-    if _is_codestream(data):
-        return Samples(file.number(40, 2), (file.number(42, 1) & 0x7F) + 1)
-    header = file.find(b"jp2h", file.whole)
-    boxes = {box.kind: box.start for box in file.boxes(header)} if header else {}
-    image, colours = boxes.get(b"ihdr"), boxes.get(b"colr")
-    if image is None:
+    if data.startswith(b"\xff\x4f\xff\x51"):
+        right, bottom, left, top = unpack(">4I", data, 8)
+        header.size = right - left, bottom - top
+        header.describe(_sample_mode(file.number(40, 2), file.number(42, 1)))
+        return
+    found: dict[bytes, int] = {}
+    if parent := file.find(b"jp2h", file.whole):
+        for box in file.boxes(parent):
+            found.setdefault(box.kind, box.start)
+            if box.kind == b"ihdr" and header.size is None:
+                height, width = file.number(box.start, 4), file.number(box.start + 4, 4)
+                header.size = width, height
+    if header.size is None:
         raise ValueError("has no width and height")
-    return Samples(
-        file.number(image + 8, 2),
-        (file.number(image + 10, 1) & 0x7F) + 1,
-        # Enumerated, and number 12 of the list.
-        colours is not None
-        and file.number(colours, 1) == 1
-        and file.number(colours + 3, 4) == 12,
-        b"pclr" in boxes,
-    )
+    image, colours = found[b"ihdr"], found.get(b"colr")
+    channels = file.number(image + 8, 2)
+    mode = _sample_mode(channels, file.number(image + 10, 1))
+    if b"pclr" in found:
+        mode = {1: "P", 2: "PA"}.get(channels, "")
+    elif colours is not None and channels == 4 and file.number(colours, 1) == 1:
+        # An enumerated colour space; the 12th is CMYK.
+        mode = "CMYK" if file.number(colours + 3, 4) == 12 else mode
+    header.describe(mode)
 
 
-def _is_codestream(data: bytes) -> bool:
-    return data.startswith(b"\xff\x4f\xff\x51")
-
-
-def _jpeg2000(data: bytes) -> Size:
-    """Read a JPEG 2000 file (``ihdr``), or a bare codestream (its SIZ segment)."""
-    if _is_codestream(data):
-        if len(data) < 24:
-            raise ValueError("is cut off")
-        right, bottom, left, top = struct.unpack_from(">4I", data, 8)
-        return right - left, bottom - top
-    file = _Container(data)
-    header = file.find(b"jp2h", file.whole)
-    image = file.find(b"ihdr", header) if header else None
-    if image is None:
-        raise ValueError("has no width and height")
-    return file.number(image.start + 4, 4), file.number(image.start, 4)
-
-
-SIZE_READERS: dict[str, Callable[[bytes], Size | None]] = {
-    "AVIF": _avif,
-    "HEIF": _heif,
-    "JPEG2000": _jpeg2000,
-}
-"""What reads each format, by the names in `formats`."""
+def _sample_mode(channels: int, depth: int) -> str:
+    """Return the mode for a number of channels, and the depth byte of the first."""
+    one = "I;16" if (depth & 0x7F) + 1 > 8 else "L"
+    return {1: one, 2: "LA", 3: "RGB", 4: "RGBA"}.get(channels, "")

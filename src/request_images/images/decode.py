@@ -1,6 +1,6 @@
-"""Bytes in, an opened picture out, within bounds of pixels, memory and time.
+"""Decoding of pictures within bounds of pixels, memory and time.
 
-Never called in a captured request: decoding is slow.
+It is slow, so no captured request does it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import IO, cast
 
 from PIL import IcoImagePlugin, Image, ImageOps
 
-from request_images.exceptions import PictureRefused
+from request_images.exceptions import InspectionError, PictureRefused
 
-from . import boxes, headers
-from .formats import HEAD_SIZE, ImageFormat, sniff
+from .formats import HEAD_SIZE, sniff
+from .headers import read_header
 
 MAX_SECONDS = 5.0
-"""CPU time of one picture, in seconds, while Pillow reads. Honest images take 1."""
+"""The CPU time that reading one picture may take, in seconds. Honest images take 1."""
 
 BYTES_PER_PIXEL = {
     "AVIF": 12,
@@ -30,7 +30,7 @@ BYTES_PER_PIXEL = {
     "GIF": 6,
     "HEIF": 9,
     "ICO": 13,
-    # Decoded small, or in grey alone; but a progressive one is held in memory whole.
+    # It is decoded small, or in grey alone; but a progressive one is in memory whole.
     "JPEG": 6,
     "JPEG2000": 25,
     "PNG": 13,
@@ -39,31 +39,33 @@ BYTES_PER_PIXEL = {
     "TIFF": 13,
     "WEBP": 17,
 }
-"""What memory Pillow takes for a pixel: measured, of each format's dearest mode."""
-
-_SIZE_READERS = {**headers.SIZE_READERS, **boxes.SIZE_READERS}
+"""The bytes of memory that Pillow needs for a pixel, in each format's dearest mode."""
 
 
 @contextmanager
 def opened(
     data: bytes, *, max_pixels: int, max_bytes: float = math.inf
 ) -> Iterator[Image.Image]:
-    """Open a picture, to be decoded within: the first one of several.
+    """Open the first picture of a file, to be decoded within the context.
 
     Args:
         data: The image's bytes.
         max_pixels: Refuse an image with more (width times height), before decoding.
-        max_bytes: Refuse an image that takes more memory to decode, beforehand too.
+        max_bytes: Refuse an image that needs more memory, before decoding.
 
     Raises:
         PictureRefused: It cannot be decoded, is too large, or takes too long; also
-            for whatever Pillow raises within.
+            for whatever Pillow raises within the context.
     """
     image_format = sniff(data[:HEAD_SIZE])
     if image_format is None:
         raise PictureRefused("not an image")
     most = min(max_pixels, max_bytes / BYTES_PER_PIXEL[image_format.name])
-    _refuse_large(_size_said(data, image_format), most)
+    # Some of Pillow's readers reserve memory for the whole picture when they open it.
+    try:
+        _refuse_large(read_header(data, image_format.name).size, most)
+    except InspectionError as error:
+        raise PictureRefused(str(error)) from error
     opener = find_opener(image_format.name)
     if opener is None:
         raise PictureRefused(f"this Pillow cannot read {image_format.name}")
@@ -74,22 +76,11 @@ def opened(
     except PictureRefused:
         raise
     except BudgetExceeded as error:
-        # What stands behind the pixels was not read when the image came.
+        # What follows the pixels was not read when the image came.
         raise PictureRefused(f"decoding it takes {error}") from error
     # Pillow raises nearly everything on a crafted file.
     except Exception as error:
         raise PictureRefused(f"{type(error).__name__}: {error}") from error
-
-
-def _size_said(data: bytes, image_format: ImageFormat) -> tuple[int, int] | None:
-    """Read width and height in pixels before Pillow opens the file.
-
-    Some of its readers reserve memory for the whole picture when they are opened.
-    """
-    try:
-        return _SIZE_READERS[image_format.name](data)
-    except ValueError as error:
-        raise PictureRefused(f"its header {error}") from error
 
 
 def _refuse_large(size: tuple[int, int] | None, most: float) -> None:

@@ -1,11 +1,16 @@
-"""The image formats known here, told from the first bytes and never from the client."""
+"""The known image formats, their signatures, and what a header says of an image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 HEAD_SIZE = 64
-"""How many first bytes `sniff` needs at the most."""
+"""The number of first bytes that `sniff` needs."""
+
+COLOR_MODES = (
+    "1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "I;16", "F",
+)  # fmt: skip
+"""The color modes that a header can tell, by Pillow's names."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,39 @@ class ImageFormat:
     mime_type: str
     extension: str
     inline: bool = False
+
+
+@dataclass
+class HeaderInfo:
+    """The size and the metadata that an image's header gives. Readers fill it in.
+
+    Attributes:
+        size: Width and height in pixels as the header gives them, even 0; None when
+            it gives none.
+        color_mode: One of `COLOR_MODES`, as Pillow has it for the first picture; empty
+            when unknown.
+        is_animated: Whether there are more pictures than the first: the frames of an
+            animation, or the pages of a TIFF. None when unknown.
+        has_orientation: Whether the picture needs rotation or mirroring before it is
+            shown (an Orientation other than 1). None when unknown.
+    """
+
+    size: tuple[int, int] | None = None
+    color_mode: str = ""
+    is_animated: bool | None = None
+    has_orientation: bool | None = None
+
+    def describe(
+        self,
+        color_mode: str,
+        *,
+        is_animated: bool | None = False,
+        has_orientation: bool | None = False,
+    ) -> None:
+        """Set the metadata; by default those of one picture that is shown as it is."""
+        self.color_mode = color_mode
+        self.is_animated = is_animated
+        self.has_orientation = has_orientation
 
 
 FORMATS = {
@@ -70,18 +108,18 @@ _OTHER_NAMES = {
     "image/x-psd": "image/vnd.adobe.photoshop",
     "image/x-tiff": "image/tiff",
 }
-"""Other names of the same media types, as clients use them."""
-_SAY_NOTHING = ("application/octet-stream", "binary/octet-stream")
+"""Other names that clients use for these media types."""
+_GENERIC = ("application/octet-stream", "binary/octet-stream")
 
 
 def declared_type(content_type: str) -> str:
-    """Return the media type that a client's Content-Type means.
+    """Return the media type of a client's Content-Type, by its name in `FORMATS`.
 
-    In lower case, without parameters, and by the name that `FORMATS` has for it; empty
-    when it says nothing, as ``application/octet-stream`` does.
+    The result is in lower case and without parameters; it is empty for types that name
+    no format, such as ``application/octet-stream``.
     """
     name = content_type.partition(";")[0].strip().lower()
-    return "" if name in _SAY_NOTHING else _OTHER_NAMES.get(name, name)
+    return "" if name in _GENERIC else _OTHER_NAMES.get(name, name)
 
 
 _SIGNATURES = (
@@ -105,7 +143,7 @@ _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 
 
 def sniff(head: bytes) -> ImageFormat | None:
-    """Tell an image's format from its first bytes (`HEAD_SIZE` of them suffice).
+    """Recognize an image's format by its first bytes (`HEAD_SIZE` of them suffice).
 
     The signatures are those of the formats' specifications. HEIF and AVIF share a
     container (ISO/IEC 14496-12): the brands in its ``ftyp`` box tell them apart.
@@ -126,7 +164,7 @@ def sniff(head: bytes) -> ImageFormat | None:
 
 def _sniff_brands(head: bytes) -> ImageFormat | None:
     box = head[: int.from_bytes(head[:4], "big")]
-    # The major brand, then (behind the minor version) the compatible ones.
+    # The major brand and, after the minor version, the compatible ones.
     brands = [box[8:12], *(box[i : i + 4] for i in range(16, len(box), 4))]
     if any(brand in _AVIF_BRANDS for brand in brands):
         return FORMATS["AVIF"]

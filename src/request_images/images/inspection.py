@@ -1,8 +1,8 @@
-"""Bytes in, type, size, dimensions and hash out, within a budget. No Django here.
+"""Inspection of an image's bytes: type, size, header metadata and hash.
 
-Nor any Pillow, which a crafted file of a few megabytes can keep busy for a minute. The
-readers of headers walk a bounded number of steps and copy nothing, so that no file
-takes longer than some milliseconds; only the hash takes longer for a longer one.
+It uses no Pillow, which a crafted file of a few megabytes can keep busy for a minute.
+The readers of headers take a bounded number of steps, so that no file takes longer than
+some milliseconds. Only the hash takes longer for a longer file.
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ from dataclasses import dataclass
 
 from request_images.exceptions import InspectionError
 
-from . import boxes, headers
 from .formats import HEAD_SIZE, ImageFormat, sniff
-from .traits import UNKNOWN, Traits, traits_of
+from .headers import read_header
 
 MAX_SIDE = 2**31 - 1
-"""Pixels of a side; more fits into no column, and into no picture either."""
-
-_SIZE_READERS = {**headers.SIZE_READERS, **boxes.SIZE_READERS}
+"""The longest side in pixels; a larger number fits into no column."""
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What is known of some bytes.
+    """The facts about an image's bytes.
 
     Attributes:
         image_hash: SHA-256 of the bytes, 64 lower-case hexadecimal digits.
         file_size: Number of bytes.
-        format: The format their beginning shows, or None when it shows none.
+        format: The format that the first bytes show; None when they show none.
         width: Pixels, or None when unknown.
         height: Pixels, or None when unknown.
+        color_mode: One of `formats.COLOR_MODES`; empty when unknown.
+        is_animated: Whether there are several pictures; None when unknown.
+        has_orientation: Whether the picture needs rotation; None when unknown.
         problem: What is wrong with the bytes; empty when nothing is.
-        traits: What else the header tells; nothing when something is wrong.
     """
 
     image_hash: str
@@ -41,33 +40,34 @@ class ImageInfo:
     format: ImageFormat | None
     width: int | None = None
     height: int | None = None
+    color_mode: str = ""
+    is_animated: bool | None = None
+    has_orientation: bool | None = None
     problem: str = ""
-    traits: Traits = UNKNOWN
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Tell what some bytes are. Never raises, whatever they are."""
+    """Return the facts about some bytes. Never raise, whatever they are."""
     image_hash = hashlib.sha256(data).hexdigest()
     image_format = sniff(data[:HEAD_SIZE])
     if image_format is None:
         return ImageInfo(image_hash, len(data), None, problem="not an image")
     try:
-        width, height = _dimensions(data, image_format)
+        header = read_header(data, image_format.name)
     except InspectionError as error:
         return ImageInfo(image_hash, len(data), image_format, problem=str(error))
-    traits = traits_of(data, image_format.name)
-    return ImageInfo(image_hash, len(data), image_format, width, height, traits=traits)
-
-
-def _dimensions(
-    data: bytes, image_format: ImageFormat
-) -> tuple[int, int] | tuple[None, None]:
-    try:
-        size = _SIZE_READERS[image_format.name](data)
-    except ValueError as error:
-        raise InspectionError(f"its header {error}") from error
-    if size is None:
-        return None, None  # no fault of the image: its container need not say
-    if min(size) < 1 or max(size) > MAX_SIDE:
-        raise InspectionError(f"{size[0]} x {size[1]} pixels")
-    return size
+    # The container of a HEIF need not say its size.
+    width, height = header.size or (None, None)
+    if header.size and not all(1 <= side <= MAX_SIDE for side in header.size):
+        problem = f"{width} x {height} pixels"
+        return ImageInfo(image_hash, len(data), image_format, problem=problem)
+    return ImageInfo(
+        image_hash,
+        len(data),
+        image_format,
+        width,
+        height,
+        header.color_mode,
+        header.is_animated,
+        header.has_orientation,
+    )

@@ -1,8 +1,7 @@
-"""What image files are built of: segments, chunks, blocks and directories, walked once.
+"""Walks over the parts of image files: segments, chunks, blocks and directories.
 
-`headers` finds the size on these walks, and `traits` what else there is to tell. Each
-walk has an end, copies none of the file's bytes but a few, and raises `ValueError`
-only; the text completes "its header ...".
+Each walk has an end, copies only a few of the file's bytes, and raises only
+`ValueError`; the text completes "its header ...".
 """
 
 from __future__ import annotations
@@ -10,39 +9,40 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 MAX_SEGMENTS = 5000
-"""Segments and fill bytes of a JPEG, chunks of a PNG or WebP, parts of a GIF. Honest
-files have some hundreds: 10 MB of metadata are 160 segments of a JPEG."""
+"""The most segments and fill bytes of a JPEG, chunks of a PNG or WebP, or parts of a
+GIF. Honest files have some hundreds: 10 MB of metadata are 160 segments of a JPEG."""
 MAX_BLOCKS = 50_000
-"""Blocks of a GIF, of 255 bytes at the most: a picture of 10 MB has 40,000."""
+"""The most blocks of a GIF. One has up to 255 bytes: a picture of 10 MB has 40,000."""
 MAX_ENTRIES = 4096
-"""Entries of a directory, in a TIFF or an icon. Honest files have less than 200."""
+"""The most entries of a directory in a TIFF or icon. Honest files have under 200."""
 MAX_TEXT = 16_384
-"""Bytes of the text that begins a PNM file, comments included."""
+"""The most bytes of the text that begins a PNM file, comments included."""
 ORIENTATION = 274
-"""The tag of TIFF and Exif that says how a picture is to be turned."""
+"""The tag of TIFF and Exif that says how to rotate a picture."""
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # markers among those of JPEG's frames that are not
 _NO_LENGTH = (0x01, *range(0xD0, 0xDA))  # markers of JPEG that stand alone
+# By the types BYTE, SHORT, LONG and LONG8 of TIFF: length in bytes, and form.
+_WHOLE_NUMBERS = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
 
 
-def unpack(layout: str, data: bytes, offset: int) -> tuple[Any, ...]:
-    """Read numbers at an offset, in bytes from the beginning.
+def unpack(form: str, data: bytes, offset: int) -> Any:
+    """Return the tuple of numbers at an offset, in bytes from the beginning.
 
     Raises:
-        ValueError: They are not all there.
+        ValueError: The data end before.
     """
     try:
-        return struct.unpack_from(layout, data, offset)
+        return struct.unpack_from(form, data, offset)
     except (struct.error, OverflowError):
         raise ValueError("is cut off") from None
 
 
 def is_frame(marker: int) -> bool:
-    """Tell whether a marker of JPEG begins a frame header."""
+    """Return whether a marker of JPEG begins a frame header."""
     return 0xC0 <= marker < 0xD0 and marker not in _NO_FRAMES
 
 
@@ -50,11 +50,11 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Walk the segments of a JPEG up to the picture (ITU-T T.81, annex B).
 
     Yields:
-        Each one's marker, and where it says its length, in bytes from the beginning;
-        its content is two bytes further on.
+        Each segment's marker, and the offset of its length in bytes; its content is two
+        bytes further on.
 
     Raises:
-        ValueError: One is cut off, or there are too many.
+        ValueError: A segment is truncated, or there are too many.
     """
     offset = 2
     for _ in range(MAX_SEGMENTS):
@@ -78,15 +78,15 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 def chunks(
     data: bytes, offset: int, *, is_riff: bool = False
 ) -> Iterator[tuple[bytes, int]]:
-    """Walk the chunks of a PNG, or of a RIFF file as WebP is.
+    """Walk the chunks of a PNG, or of a RIFF file such as WebP.
 
     Args:
         data: The file.
-        offset: Where the first one begins, in bytes from the beginning.
-        is_riff: Whether they are those of RIFF.
+        offset: Where the first chunk begins, in bytes from the beginning.
+        is_riff: Whether they are chunks of RIFF.
 
     Yields:
-        Each one's kind, and where its content begins.
+        Each chunk's kind, and where its content begins.
 
     Raises:
         ValueError: There are too many.
@@ -97,12 +97,12 @@ def chunks(
             return
         if is_riff:
             kind, length = unpack("<4sI", data, offset)
-            behind = length & 1  # it is of an even length
+            trailer = length & 1  # padding to an even length
         else:
             length, kind = unpack(">I4s", data, offset)
-            behind = 4  # its checksum
+            trailer = 4  # the checksum
         yield kind, offset + 8
-        offset += 8 + length + behind
+        offset += 8 + length + trailer
     raise ValueError("takes too long to read")
 
 
@@ -110,10 +110,10 @@ def gif_pictures(data: bytes) -> Iterator[int]:
     """Walk the pictures of a GIF (GIF89a, section 20).
 
     Yields:
-        Where each one's descriptor is, in bytes from the beginning.
+        The offset of each picture's descriptor, in bytes.
 
     Raises:
-        ValueError: There is too much to walk over, or the header is cut off.
+        ValueError: There are too many parts, or the header is truncated.
     """
     (flags,) = unpack("B", data, 10)
     offset = 13 + gif_palette_length(flags)
@@ -123,7 +123,7 @@ def gif_pictures(data: bytes) -> Iterator[int]:
         if kind == b",":
             yield offset
             (flags,) = unpack("B", data, offset + 9)
-            # Behind the descriptor, its palette, and the number of bits of a code.
+            # After the descriptor, its palette, and the number of bits of a code.
             offset += 11 + gif_palette_length(flags)
             offset = _gif_blocks_end(data, offset, steps)
         elif kind == b"!":
@@ -134,15 +134,12 @@ def gif_pictures(data: bytes) -> Iterator[int]:
 
 
 def gif_palette_length(flags: int) -> int:
-    """Return how many bytes the palette takes behind a descriptor with these flags."""
+    """Return the length in bytes of the palette after a descriptor with these flags."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _gif_blocks_end(data: bytes, offset: int, steps: Iterator[int]) -> int:
-    """Return what follows the blocks of a picture or an extension: after an empty one.
-
-    Without a call for each, since there may be many.
-    """
+    """Return the offset after the empty block that ends a picture or an extension."""
     end = len(data)
     for _ in steps:
         length = data[offset] if offset < end else 0
@@ -153,10 +150,10 @@ def _gif_blocks_end(data: bytes, offset: int, steps: Iterator[int]) -> int:
 
 
 def ico_picture(data: bytes) -> int:
-    """Return where the picture is that an icon's directory says to be the largest.
+    """Return the offset of an icon's largest picture, by the sizes in its directory.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The directory lists no picture.
     """
     (count,) = unpack("<H", data, 4)
     directory = data[6 : 6 + 16 * min(count, MAX_ENTRIES)]
@@ -176,7 +173,7 @@ def ico_picture(data: bytes) -> int:
 def pnm_numbers(data: bytes) -> list[int]:
     """Return up to three numbers that begin a PNM file: width, height, largest value.
 
-    They are text, with comments up to the end of a line.
+    They are text; a comment reaches to the end of its line.
     """
     text = re.sub(rb"#[^\r\n]*", b"", data[:MAX_TEXT])
     numbers: list[int] = []
@@ -188,56 +185,61 @@ def pnm_numbers(data: bytes) -> list[int]:
     return numbers
 
 
-class Directory(NamedTuple):
-    """The first directory of a TIFF.
-
-    Attributes:
-        numbers: The first number of each tag that was asked for.
-        following: Where the next directory is; 0 for nowhere.
-    """
-
-    numbers: dict[int, int]
-    following: int
-
-
-def tiff_directory(data: bytes, tags: Collection[int], start: int = 0) -> Directory:
-    """Read whole numbers out of the first directory of a TIFF, a BigTIFF, or of Exif.
+class TiffDirectory:
+    """The first directory of a TIFF, a BigTIFF, or of Exif.
 
     Args:
-        data: Some bytes.
-        tags: Which tags are asked for.
-        start: Where the TIFF begins among the bytes.
+        data: The file.
+        tags: The tags to find; the first entry of each counts.
+        start: Where the TIFF begins in the file, in bytes.
+
+    Attributes:
+        following: The offset of the next directory; 0 for none.
 
     Raises:
-        ValueError: It is cut off, or a tag is no whole number.
+        ValueError: It is truncated.
     """
-    order = "<" if data.startswith(b"II", start) else ">"
-    big = data[start + 2 : start + 4] in (b"+\0", b"\0+")
-    address, short = ("Q", "Q") if big else ("I", "H")
-    (offset,) = unpack(order + address, data, start + (8 if big else 4))
-    offset += start
-    (count,) = unpack(order + short, data, offset)
-    first, step, width = (offset + 8, 20, 8) if big else (offset + 2, 12, 4)
-    found: dict[int, int] = {}
-    for place in range(first, first + step * min(count, MAX_ENTRIES), step):
-        tag, kind = unpack(order + "HH", data, place)
-        if tag in tags and tag not in found:
-            length, layout = _tiff_number(kind)
-            (number,) = unpack(order + address, data, place + 4)
-            at = place + step - width
-            if length * number > width:  # more than fits in: they are elsewhere
-                at = start + unpack(order + address, data, at)[0]
-            found[tag] = unpack(order + layout, data, at)[0]
-    end = first + step * count
-    said = data[end : end + width]
-    following = int.from_bytes(said, "little" if order == "<" else "big")
-    return Directory(found, following)
 
+    def __init__(self, data: bytes, tags: Collection[int], start: int = 0) -> None:
+        self._data, self._start = data, start
+        self._order = "<" if data.startswith(b"II", start) else ">"
+        big = data[start + 2 : start + 4] in (b"+\0", b"\0+")
+        self._address, short = ("Q", "Q") if big else ("I", "H")
+        offset = start + self._unpack(self._address, start + (8 if big else 4))
+        count = self._unpack(short, offset)
+        first, step, width = (offset + 8, 20, 8) if big else (offset + 2, 12, 4)
+        self._width = width
+        self._entries: dict[int, tuple[int, int]] = {}  # type, and place
+        for place in range(first, first + step * min(count, MAX_ENTRIES), step):
+            tag, kind = unpack(self._order + "HH", data, place)
+            if tag in tags:
+                self._entries.setdefault(tag, (kind, place))
+        end = first + step * count
+        following = data[end : end + width]
+        self.following = int.from_bytes(
+            following, "little" if self._order == "<" else "big"
+        )
 
-def _tiff_number(kind: int) -> tuple[int, str]:
-    """Return how many bytes a number of a type has, and how they are read."""
-    # BYTE, SHORT, LONG, LONG8
-    layouts = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
-    if kind not in layouts:
-        raise ValueError("has no whole number for width or height")
-    return layouts[kind]
+    def _unpack(self, form: str, offset: int) -> int:
+        number: int = unpack(self._order + form, self._data, offset)[0]
+        return number
+
+    def number(self, tag: int, default: int | None = None) -> int:
+        """Return the first number of a tag, or the default when it is missing.
+
+        Raises:
+            ValueError: It is truncated or no whole number, or missing without default.
+        """
+        if tag not in self._entries:
+            if default is None:
+                raise ValueError("has no width and height")
+            return default
+        kind, place = self._entries[tag]
+        if kind not in _WHOLE_NUMBERS:
+            raise ValueError("has no whole number for width or height")
+        length, form = _WHOLE_NUMBERS[kind]
+        count = self._unpack(self._address, place + 4)
+        at = place + 4 + self._width
+        if length * count > self._width:  # more than fits in: they are elsewhere
+            at = self._start + self._unpack(self._address, at)
+        return self._unpack(form, at)

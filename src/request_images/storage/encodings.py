@@ -19,9 +19,10 @@ from request_images.exceptions import (
     DecodingFailed,
     EncodingRefused,
     EncodingUnavailable,
+    InspectionError,
     ObjectDamaged,
 )
-from request_images.images.headers import SIZE_READERS
+from request_images.images.headers import read_header
 
 MIN_SAVING = 0.05
 """What a smaller form must save, as a share of the bytes; less is not worth it."""
@@ -154,11 +155,11 @@ class Lepton(Encoding):
 
     def _refuse_large(self, data: bytes) -> None:
         try:
-            size = SIZE_READERS["JPEG"](data)
-        except ValueError as error:
-            raise EncodingRefused(f"lepton: its header {error}") from error
-        if size[0] * size[1] > self.MAX_PIXELS:
-            raise EncodingRefused(f"lepton: too many pixels: {size[0]} x {size[1]}")
+            width, height = read_header(data, "JPEG").size or (0, 0)
+        except InspectionError as error:
+            raise EncodingRefused(f"lepton: {error}") from error
+        if width * height > self.MAX_PIXELS:
+            raise EncodingRefused(f"lepton: too many pixels: {width} x {height}")
         if len(data) > self.MAX_BYTES:
             raise EncodingRefused(f"lepton: too many bytes: {len(data)}")
         # Within coded data no such two bytes follow each other.
