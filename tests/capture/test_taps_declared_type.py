@@ -22,7 +22,7 @@ from request_images.writer.rows import save_many
 from request_images.writer.spool.documents import document_of, restored
 from tests.factories import capture_queries, unsaved_record
 from tests.image_files import draw
-from tests.images.test_traits import written
+from tests.images.test_headers import written
 
 pytestmark = pytest.mark.django_db
 BOUNDS = Bounds(10_000, 20_000, count=1, total_size=10_000)
