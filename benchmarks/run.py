@@ -1,4 +1,4 @@
-"""Measure what capture costs: `python benchmarks/run.py`. See README.md beside this."""
+"""Measure the cost of capture: `python benchmarks/run.py`. See README.md."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ MARKER = "installed"
 
 
 def main() -> int:
-    """Make a virtual environment if there is none yet, and run the benchmarks in it."""
+    """Create a virtual environment if there is none, and run the benchmarks in it."""
     home = Path(os.environ.get("BENCH_VENV", HERE / ".venv"))
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     if Path(sys.prefix).resolve() != home.resolve():
         install(home, python)
-        # Not exec: on Windows that leaves the terminal to two processes.
+        # Not exec: on Windows two processes would then share the terminal.
         command = [str(python), str(HERE / "run.py"), *sys.argv[1:]]
         with subprocess.Popen(command) as process:
-            # Ctrl-C goes to both; the one that measures still has tables to print.
+            # Ctrl-C reaches both processes; the measuring one still prints its tables.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return process.wait()
     from bench.main import run
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def install(home: Path, python: Path) -> None:
-    """Install what is measured, once for each state of requirements.txt."""
+    """Install the measured packages, once for each state of requirements.txt."""
     wanted = (HERE / "requirements.txt").read_text()
     marker = home / MARKER
     if marker.exists() and marker.read_text() == wanted:

@@ -1,1 +1,1 @@
-"""What `run.py` is made of."""
+"""The parts of `run.py`."""

@@ -1,4 +1,4 @@
-"""What was aimed at, beside what was measured."""
+"""The aims, compared with the measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZE_KB = 100
 
 @dataclass(frozen=True)
 class Aim:
-    """One aim in one place: its limit, what was measured, and whether that is met."""
+    """One aim in one place: its limit, the measured value, and whether it is met."""
 
     what: str
     place: str
@@ -69,7 +69,7 @@ _RATIOS = (
 
 
 def aims(results: dict[str, Any]) -> Iterator[Aim]:
-    """Yield every aim, also those that nothing was measured for."""
+    """Yield every aim, including aims without a measurement."""
     for ratio in _RATIOS:
         yield from _judge_ratio(ratio, results["load"])
     for variant in ("after_response", "background"):
@@ -186,7 +186,7 @@ def _statistics(rows: list[dict[str, Any]]) -> Iterator[Aim]:
 
 
 def _memory(peaks: list[dict[str, Any]]) -> Iterator[Aim]:
-    # The bound is the setting's, so that the figures are shown and not judged.
+    # The setting defines the bound, so the figures are shown but not judged.
     for peak in peaks:
         grown = f"{peak['start_mb']:.0f} to {peak['peak_mb']:.0f} MB"
         what = f"memory under {peak['requests']} requests of 10 MB"

@@ -1,6 +1,6 @@
-"""The least that keeping bytes can cost: bare statements, bare files, nothing of ours.
+"""The lower bound of storing bytes: bare statements and files, without the app.
 
-On PostgreSQL bytes go there and back in binary, into a column that does not compress.
+On PostgreSQL bytes are sent and read in binary, in a column that does not compress.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COLUMNS = {
 
 
 def make_table() -> None:
-    """Make an empty table for the bytes, as narrow as it can be."""
+    """Create an empty table for the bytes, with as few columns as possible."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {_TABLE}")
         cursor.execute(f"CREATE TABLE {_TABLE} ({_COLUMNS[connection.vendor]})")
@@ -32,7 +32,7 @@ def make_table() -> None:
 
 
 def is_kept(image_hash: str) -> bool:
-    """Ask for a hash."""
+    """Return whether the table has a hash."""
     found = _fetch(f"SELECT id FROM {_TABLE} WHERE image_hash = %s", [image_hash])
     return bool(found)
 
@@ -59,20 +59,20 @@ def load(pk: int) -> tuple[str, str, bytes | None]:
 
 
 def update(pk: int, name: str, data: bytes | None) -> None:
-    """Say in a row where its bytes are; a transaction of its own unless one is open."""
+    """Set the place of a row's bytes, in its own transaction unless one is open."""
     values = f"name = %s, data = {_bytes()}"
     _run(f"UPDATE {_TABLE} SET {values} WHERE id = %s", [name, data, pk])
 
 
 def write_file(folder: Path, name: str, data: bytes, *, to_disk: bool) -> None:
-    """Write a file that is not there yet.
+    """Write a new file.
 
     Args:
-        folder: Where.
-        name: Its name in there.
-        data: Its bytes.
-        to_disk: Whether to wait until the disk has them, which Django's
-            ``FileSystemStorage`` does not.
+        folder: Folder of the file.
+        name: Name of the file in the folder.
+        data: Bytes of the file.
+        to_disk: Whether to wait until the bytes are on the disk; Django's
+            ``FileSystemStorage`` does not wait.
     """
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Captures in this very process, without a view, and the stores they go to."""
+"""Captures in this process, without a view, and their stores."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 ALIAS = "bench"
 STORES = {"database": None, "files": ALIAS}
-"""What is measured, and the alias in the settings that it stands for."""
+"""Each measured store, and its alias in the settings."""
 
 
 @contextmanager
 def storing(folder: str, alias: str | None) -> Iterator[None]:
-    """Keep what is captured in a store; the one of files is in a folder."""
+    """Write captures into a store; the file store uses a folder."""
     backend = "django.core.files.storage.FileSystemStorage"
     files = {"BACKEND": backend, "OPTIONS": {"location": folder}}
     storages = {**settings.STORAGES, ALIAS: files}
@@ -30,7 +30,7 @@ def storing(folder: str, alias: str | None) -> Iterator[None]:
 
 
 def request_with(data: bytes) -> tuple[RequestLog, RequestImage]:
-    """Return the unsaved rows of a request that brings an image."""
+    """Return the unsaved rows of a request with an image."""
     from request_images.images.inspection import inspect
     from request_images.models import RequestImage, RequestLog
 
@@ -56,7 +56,7 @@ def request_with(data: bytes) -> tuple[RequestLog, RequestImage]:
 
 
 def capture(data: bytes) -> int:
-    """Record a request that brings an image, and return its content's key."""
+    """Record a request with an image, and return the primary key of its content."""
     from request_images.writer.record import Record
     from request_images.writer.rows import save_many
 

@@ -1,8 +1,8 @@
 """Processes of the cleanup's measurement: `python -m bench.cleaning WHAT`.
 
-``fill ROWS`` writes that many old requests, each with an image of its own; ``write``
-records requests one at a time until its input ends; ``clean`` is what
-`cleanup_old_images` runs. The last two print one JSON object.
+``fill ROWS`` inserts this number of old requests, each with an image of its own.
+``write`` records requests one at a time until its input ends. ``clean`` runs the same
+code as `cleanup_old_images`. The last two print one JSON object.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WRITES_A_SECOND = 100
 
 
 def fill(rows: int) -> None:
-    """Write old requests in bulk."""
+    """Insert old requests in bulk."""
     from django.db import connection, transaction
 
     from request_images.models import ImageContent, RequestImage, RequestLog
@@ -73,7 +73,7 @@ def fill(rows: int) -> None:
 
 
 def write() -> None:
-    """Record requests, and how long each write took."""
+    """Record requests, and measure the time of each write."""
     from request_images.models import RequestImage, RequestLog
     from request_images.writer.record import Record
     from request_images.writer.rows import save_many
@@ -108,13 +108,13 @@ def write() -> None:
 
 
 def clean() -> None:
-    """Clean up, and tell how long it took and how much memory."""
+    """Run the cleanup, and measure its time and memory."""
     from request_images.cleanup.retention import clean
     from request_images.models import RequestLog
     from request_images.models.cutoffs import Retention
     from request_images.models.job_locks import lease
 
-    RequestLog.objects.first()  # what is imported and opened once is no part of it
+    RequestLog.objects.first()  # imports and connects before the measurement
     before = _peak_mb()
     started = time.perf_counter()
     with lease("cleanup") as held:

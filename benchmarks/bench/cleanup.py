@@ -1,4 +1,4 @@
-"""The cleanup of many rows, with somebody beside it who writes one at a time."""
+"""The cleanup of many rows, while another process writes one row at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE = 3600.0
 
 @dataclass(frozen=True)
 class Cleanup:
-    """One cleanup; ``alone`` is the writer before it, the rest the writer beside it."""
+    """One cleanup; ``alone`` is the writer before it, the rest the writer during it."""
 
     database: str
     images: int
@@ -33,14 +33,14 @@ class Cleanup:
 
 
 def measure(database: Database, rows: int) -> Cleanup:
-    """Fill the tables, and clean them beside a writer."""
+    """Fill the tables, and clean them while a writer runs."""
     database.clear()
     _run(database, "fill", str(rows))
     alone = _writing(database)
     time.sleep(_ALONE_SECONDS)
     before = sorted(_ended(alone))
     writer = _writing(database)
-    time.sleep(1)  # until it writes
+    time.sleep(1)  # until the writer has started
     found: dict[str, Any] = json.loads(_run(database, "clean"))
     waits = sorted(_ended(writer))
     return Cleanup(

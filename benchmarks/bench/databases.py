@@ -1,4 +1,4 @@
-"""The databases of a run: made for it, counted in, emptied, and dropped after it."""
+"""The databases of a run: created for it, emptied between parts, dropped after it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _STILL_SECONDS = 4.0
 
 
 class UnavailableError(Exception):
-    """There is no such database here; the rest can be measured all the same."""
+    """The database is not available; other parts can still be measured."""
 
 
 class Database(ABC):
     """One database that the servers write to.
 
     Args:
-        folder: Where what is written beside the database goes.
+        folder: Folder for files that are written outside of the database.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Database(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return Django's settings of it."""
+        """Return Django's settings of the database."""
 
     @abstractmethod
     def execute(self, statement: str) -> int:
@@ -52,10 +52,10 @@ class Database(ABC):
 
     @abstractmethod
     def drop(self) -> None:
-        """Leave nothing behind."""
+        """Delete the database."""
 
     def environment(self, variant: str, max_age: int = 60) -> dict[str, str]:
-        """Return the environment of a process that serves a variant here."""
+        """Return the environment of a variant's process that uses this database."""
         settings = {**self.settings(), "CONN_MAX_AGE": max_age}
         return {
             **os.environ,
@@ -67,21 +67,21 @@ class Database(ABC):
         }
 
     def migrate(self) -> None:
-        """Make the tables of all variants."""
+        """Create the tables of all variants."""
         command = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
         subprocess.run(
             command, env=self.environment("migrate"), check=True, timeout=300
         )
 
     def count(self, variant: Variant) -> int:
-        """Count the rows that a variant has left; of those that keep it, with image."""
+        """Count the rows of a variant; for variants that keep images, rows with one."""
         if not variant.table:
             return 0
         where = f" WHERE {variant.having}" if variant.having else ""
         return self.execute(f"SELECT count(*) FROM {variant.table}{where}")
 
     def drain(self, variant: Variant, expected: int, seconds: float) -> int:
-        """Wait until everything expected is there, as long as more keeps coming."""
+        """Wait until all expected rows exist, as long as their number still grows."""
         deadline = time.monotonic() + seconds
         moved, found = time.monotonic(), -1
         while (now := self.count(variant)) < expected and time.monotonic() < deadline:
@@ -112,7 +112,7 @@ class Sqlite(Database):
         self._path = folder / "bench.sqlite3"
 
     def settings(self) -> dict[str, Any]:
-        """Return Django's settings of it: those that its documentation advises."""
+        """Return Django's settings, as Django's documentation advises for SQLite."""
         pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
         return {
             "ENGINE": "django.db.backends.sqlite3",
@@ -138,11 +138,11 @@ class Sqlite(Database):
         self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def drop(self) -> None:
-        """Leave it to the folder, which is temporary."""
+        """Do nothing: the folder is temporary."""
 
 
 class Postgresql(Database):
-    """A database of its own; the server is found by libpq's variables (``PGHOST``)."""
+    """A new database on the server that libpq's variables name (``PGHOST``)."""
 
     name = "postgresql"
 
@@ -164,7 +164,7 @@ class Postgresql(Database):
             own.execute(sql.SQL(statement).format(sql.Identifier(self._name)))
 
     def settings(self) -> dict[str, Any]:
-        """Return Django's settings of it. The user is libpq's choice, or ``PGUSER``."""
+        """Return Django's settings; the user is libpq's default or ``PGUSER``."""
         return {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": self._name,
@@ -187,18 +187,18 @@ class Postgresql(Database):
             try:
                 self.execute(f"TRUNCATE {', '.join(CLEARED)} CASCADE")
             except psycopg.errors.DeadlockDetected:
-                continue  # a server is writing its last rows
+                continue  # a server still writes its last rows
             return
         raise RuntimeError("the tables cannot be emptied")
 
     def drop(self) -> None:
-        """Leave nothing behind."""
+        """Delete the database."""
         self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 
 
 @contextlib.contextmanager
 def made(kind: type[Database], folder: Path) -> Iterator[Database]:
-    """Make a database with the tables of all variants, and drop it in the end."""
+    """Create a database with the tables of all variants, and drop it at the end."""
     database = kind(folder)
     try:
         database.migrate()

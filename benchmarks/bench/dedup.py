@@ -1,4 +1,4 @@
-"""An image that is kept already, beside one that is new: `-m bench.dedup FOLDER`.
+"""A duplicate compared with a new image: `python -m bench.dedup FOLDER`.
 
 Captures each image twice, into the database and into files, and prints one JSON object.
 """
@@ -34,8 +34,8 @@ _WARM = 5
 class Round:
     """One store and one size: medians of one capture, in milliseconds.
 
-    The floors are the same rows by bare statements: a question for the hash, the bytes
-    where they are new, and the two rows of the request.
+    The floor writes the same rows by bare statements: a query for the hash, the bytes
+    if they are new, and the two rows of the request.
     """
 
     store: str
@@ -48,7 +48,7 @@ class Round:
 
 
 def measure(folder: str) -> list[dict[str, Any]]:
-    """Return what an image costs that is new, and one that is not."""
+    """Return the costs of a new image and of a duplicate."""
     connection.ensure_connection()
     found = []
     for store, alias in STORES.items():
@@ -69,7 +69,7 @@ def _round(store: str, size_kb: int, files: Path | None) -> Round:
     for number in range(_WARM + _IMAGES):
         data = another(drawn)
         for turn in ("new", "kept"):
-            # Not in turns: SQLite's checkpoints come in turns, too.
+            # Not alternating: SQLite's checkpoints would fall into one of the two only.
             for name in random.sample(sorted(work), k=len(work)):
                 started = time.perf_counter()
                 log, image = request_with(data)

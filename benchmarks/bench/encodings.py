@@ -1,8 +1,8 @@
-"""Smaller forms, in a process of its own: `python -m bench.encodings WHAT`.
+"""Compression, in a process of its own: `python -m bench.encodings WHAT`.
 
 ``stores FOLDER`` captures images into each store, compresses them and reads them back;
-``saved FOLDER`` captures the images of a folder, each as one request, and tells what
-they take. Both print one JSON object.
+``saved FOLDER`` captures the images of a folder, each as one request, and measures
+their size. Both print one JSON object.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Round:
 
 
 def stores(folder: str) -> list[dict[str, Any]]:
-    """Return what each store and encoding costs, beside the raw store."""
+    """Return the costs of each store and encoding, compared with the raw store."""
     jpeg = draw(1000 * KB)
     images: dict[str, Callable[[int], bytes]] = {
         "zlib": _bitmap,
@@ -96,7 +96,7 @@ def _median_ms(work: Callable[[Any], object], each_of: list[Any]) -> float:
 
 
 def _bitmap(number: int) -> bytes:
-    """Return a bitmap as a scanner makes it: light paper, dark marks, some noise."""
+    """Return a bitmap like a scan: light paper, dark marks, some noise."""
     import io
 
     from PIL import Image, ImageChops
@@ -113,7 +113,7 @@ def _bitmap(number: int) -> bytes:
 
 
 def saved(folder: str) -> dict[str, Any]:
-    """Return what the images of a folder take: received, once each, compressed."""
+    """Return the size of a folder's images: received, deduplicated, compressed."""
     from request_images.contents.compress import Run, compress_all
     from request_images.models import ImageContent
 

@@ -1,4 +1,4 @@
-"""The least that one capture can cost on PostgreSQL, with nothing of ours in it.
+"""The lower bound of one capture on PostgreSQL, without the app.
 
 A hash, the bytes as a binary parameter into a column that does not compress, and two
 small rows in bulk.
@@ -28,7 +28,7 @@ class Cpu:
 
 
 def make_table() -> None:
-    """Make a table for the bytes, as narrow as it can be."""
+    """Create a table for the bytes, with as few columns as possible."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {_TABLE}")
         cursor.execute(
@@ -39,7 +39,7 @@ def make_table() -> None:
 
 
 def run(images: list[bytes]) -> None:
-    """Write these as cheaply as it goes."""
+    """Write the images as cheaply as possible."""
     from request_images.models import RequestImage, RequestLog
 
     now = timezone.now()
@@ -72,7 +72,7 @@ def run(images: list[bytes]) -> None:
 
 
 def cpu_of(work: Callable[[list[bytes]], None], images: list[bytes]) -> Cpu:
-    """Return what some work takes of the processor, here and in the database."""
+    """Return the processor time of some work, in this process and in the database."""
     database, here = _database_cpu(), time.process_time()
     work(images)
     each = 1000 / len(images)
@@ -81,7 +81,7 @@ def cpu_of(work: Callable[[list[bytes]], None], images: list[bytes]) -> Cpu:
 
 
 def _database_cpu() -> float:
-    # Only where the database runs on this machine and lets itself be watched.
+    # Only if the database runs on this machine and this user may watch it.
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
     with connection.cursor() as cursor:
         cursor.execute(query)

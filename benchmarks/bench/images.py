@@ -1,4 +1,4 @@
-"""JPEGs drawn in memory, and as many distinct ones as there are requests."""
+"""JPEGs drawn in memory, a distinct one for each request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRIES = 6
 
 def draw(size: int) -> bytes:
     """Return a noisy JPEG of about ``size`` bytes, with the mark in its comment."""
-    from PIL import Image  # not for the client, which only wants the mark
+    from PIL import Image  # not at the top: the client only needs the mark
 
     side = max(16, int((size / 1.2) ** 0.5))
     data = b""
@@ -32,5 +32,5 @@ def draw(size: int) -> bytes:
 
 
 def another(data: bytes) -> bytes:
-    """Return another image: the drawn one with a comment of its own."""
+    """Return a distinct image: the drawn one with another comment."""
     return data.replace(MARK, os.urandom(16).hex().encode(), 1)

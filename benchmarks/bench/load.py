@@ -1,7 +1,7 @@
-"""The client, a process of its own: `python -m bench.load JOB`, JSON in, JSON out.
+"""The client, in a process of its own: `python -m bench.load JOB`, JSON in and out.
 
-Raw sockets with keep-alive and hardly any parsing: on a small machine the client
-competes with the server for the processor, and should take little of it.
+It uses raw sockets with keep-alive and hardly any parsing: on a small machine the
+client competes with the server for the processor, so it must be cheap.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _BOUNDARY = "bench-boundary"
 
 @dataclass(frozen=True)
 class Job:
-    """What the client is to do.
+    """The work of the client.
 
     Attributes:
-        port: Where the server listens, on this machine.
-        path: What to post to.
-        image: The file that holds the drawn image.
-        clients: How many connections, each with one request at a time.
-        seconds: How long requests are begun.
-        rate: Requests a second over all clients; 0 for as many as there can be.
-        limit: No more requests than this over all clients; 0 for no limit.
-        distinct: How many distinct images to send; 0 for another one each time.
+        port: Port of the server on this machine.
+        path: Path of the URL to post to.
+        image: File of the drawn image.
+        clients: Number of connections, each with one request at a time.
+        seconds: Duration in which requests are started.
+        rate: Requests a second over all clients; 0 for as many as possible.
+        limit: Maximum of requests over all clients; 0 for no limit.
+        distinct: Number of distinct images to send; 0 for a new one each time.
     """
 
     port: int
@@ -48,12 +48,12 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What the client saw.
+    """The measurements of the client.
 
     Attributes:
-        milliseconds: How long each answered request took.
-        errors: How many were not answered with 200.
-        seconds: From the first request to the last answer.
+        milliseconds: Duration of each answered request.
+        errors: Number of requests without an answer 200.
+        seconds: Time from the first request to the last answer.
     """
 
     milliseconds: list[float] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Client:
         return f"{number:032d}".encode()
 
     def post(self) -> bool:
-        """Post one image; tell whether the answer was 200."""
+        """Post one image, and return whether the answer was 200."""
         message = b"".join((self._before, self._mark(), self._after))
         self._sent += 1
         try:
@@ -138,9 +138,9 @@ def _received(connection: socket.socket) -> bytes:
 
 
 def run(job: Job) -> Outcome:
-    """Put the server under load, and tell what the clients saw."""
+    """Put the server under load, and return the measurements of all clients."""
     outcomes = [Outcome() for _ in range(job.clients)]
-    started = time.perf_counter() + 0.05  # when every thread is ready
+    started = time.perf_counter() + 0.05  # every thread is ready by then
     threads = [
         threading.Thread(target=_run_one, args=(job, index, started, outcome))
         for index, outcome in enumerate(outcomes)
@@ -167,9 +167,11 @@ def _run_one(job: Job, index: int, started: float, outcome: Outcome) -> None:
         begun = time.perf_counter()
         if begun < due:
             time.sleep(due - begun)
-            begun = time.perf_counter()  # this thread's late waking is not the server's
+            begun = (
+                time.perf_counter()
+            )  # the server is not charged for this thread's late start
         elif period:
-            begun = due  # the wait for the answer before is part of this one's
+            begun = due  # includes the wait for the previous answer
         good = client.post()
         ended = time.perf_counter()
         if good:

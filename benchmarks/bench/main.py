@@ -1,4 +1,4 @@
-"""The whole run: what is asked for, step by step, then the tables."""
+"""The whole run: measure the requested parts one by one, then print the tables."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ DATABASES: Databases = {"sqlite": Sqlite, "postgresql": Postgresql}
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
     add = parser.add_argument
-    add("--quick", action="store_true", help="about two minutes, to try it out")
-    add("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts")
+    add("--quick", action="store_true", help="a short trial of about two minutes")
+    add("--only", nargs="+", choices=PARTS, default=PARTS, help="the parts to measure")
     add("--servers", nargs="+", choices=SERVERS, default=SERVERS)
     add("--databases", nargs="+", choices=DATABASES, default=list(DATABASES))
     add("--variants", nargs="+", choices=[v.name for v in VARIANTS], default=None)
@@ -89,9 +89,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
 
 
 def run(given: list[str]) -> int:
-    """Measure what is asked for, print the tables and write the results."""
+    """Measure the requested parts, print the tables and write the results."""
     options = arguments(given)
-    # Whoever ends this run, its servers and its database are to go with it.
+    # A run that is terminated must take its servers and its database along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results: dict[str, Any] = {
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -124,7 +124,7 @@ def run(given: list[str]) -> int:
             except UnavailableError as error:
                 results["not_measured"].append(f"{name}: {error}")
             except KeyboardInterrupt:
-                results["not_measured"].append(f"what was left of {name}: interrupted")
+                results["not_measured"].append(f"the rest of {name}: interrupted")
                 break
     results["load_average"].append(psutil.getloadavg()[0])
     file = HERE / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -260,8 +260,7 @@ def _has_background(database: Database) -> bool:
 def _python(database: Database, variant: str, *command: str) -> str:
     return subprocess.run(
         [sys.executable, *command],
-        # A backlog that holds all that is sent: what is written when it is full is
-        # another story, told under load.
+        # The queue holds everything that is sent. A full queue is measured under load.
         env={**database.environment(variant), "BENCH_BACKLOG_MB": "512"},
         cwd=HERE,
         check=True,

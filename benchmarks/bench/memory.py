@@ -1,4 +1,4 @@
-"""The memory of a server that gets many large images, faster than it can keep them."""
+"""The memory of a server that receives large images faster than it can store them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _measure(variant: Variant, database: Database, image: Path, requests: int) -
     with running("gunicorn", [variant.name], database) as servers:
         server = servers[variant.name]
         job = Job(server.port, variant.path, str(image), clients=4, seconds=1800)
-        # What is imported and opened once is no part of it.
+        # Imports and connections are not part of the measurement.
         send(replace(job, limit=_WARM_UP))
         database.drain(variant, _WARM_UP, DRAIN_SECONDS)
         database.clear()

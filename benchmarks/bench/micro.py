@@ -1,4 +1,4 @@
-"""The part without a server: `python -m bench.micro PART`, in the variant's settings.
+"""The part without a server: `python -m bench.micro PART`, with a variant's settings.
 
 Prints one JSON object.
 """
@@ -25,7 +25,7 @@ View = Callable[[HttpRequest], HttpResponseBase]
 
 KB = 1024
 _ROUNDS = 200
-_CAPTURES = 200  # enough for a clock that ticks a hundred times a second
+_CAPTURES = 200  # enough for a clock of a hundred ticks a second
 _KEPT = 12
 _REPEATS = 5
 _BOUNDARY = "bench-boundary"
@@ -33,7 +33,7 @@ _DRAIN_SECONDS = 30.0
 
 
 def request_of(image: bytes, path: str) -> HttpRequest:
-    """Return an upload as a server's request: resolved, and closed by its handler."""
+    """Return an upload as a server would: resolved, and closed by its handler."""
     start = (
         f"--{_BOUNDARY}\r\nContent-Disposition: form-data; "
         'name="photo"; filename="photo.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
@@ -53,23 +53,23 @@ def views() -> tuple[View, View]:
 
 
 def rows_with_image() -> int:
-    """Count what was kept so far."""
+    """Return the number of images that are stored so far."""
     from request_images.models import RequestImage
 
     return int(RequestImage.objects.filter(content__isnull=False).count())
 
 
 def wait_for(expected: int) -> None:
-    """Wait until so many images are kept, for a while."""
+    """Wait for a limited time until this number of images is stored."""
     deadline = time.monotonic() + _DRAIN_SECONDS
     while rows_with_image() < expected and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def capture(images: list[bytes]) -> None:
-    """Let the decorated view handle these, and wait until they are kept."""
+    """Let the decorated view handle the images, and wait until they are stored."""
     view, expected = views()[1], rows_with_image() + len(images)
-    # Made before: what makes them would compete with what writes in the background.
+    # Created before: this would compete with the background thread.
     for request in [request_of(image, "/captured/") for image in images]:
         view(request)
         request.close()
@@ -77,7 +77,7 @@ def capture(images: list[bytes]) -> None:
 
 
 def handover() -> dict[str, float]:
-    """Return what a client waits for: the decorated view, less the bare one."""
+    """Return the client's extra wait: the decorated view less the bare one."""
     view, decorated = views()
     image = draw(100 * KB)
     plain: list[float] = []
@@ -93,7 +93,7 @@ def handover() -> dict[str, float]:
             started = time.perf_counter()
             call(request)
             timings.append(time.perf_counter() - started)
-            request.close()  # what comes after the response is not timed
+            request.close()  # work after the response is not timed
         started = time.perf_counter()
         bytearray(fresh)
         copies.append(time.perf_counter() - started)
@@ -109,11 +109,11 @@ def handover() -> dict[str, float]:
 
 
 def disabled() -> dict[str, float]:
-    """Return what a decorator costs that is switched off."""
+    """Return the cost of a decorator that is switched off."""
     from request_images.decorators import capture_images
 
     def view(request: HttpRequest) -> None:
-        """Do nothing, so that the decorator is all there is."""
+        """Do nothing, so that only the decorator is measured."""
 
     decorated: Callable[..., Any] = capture_images(view)
     request = request_of(b"", "/captured/")
@@ -132,7 +132,7 @@ def disabled() -> dict[str, float]:
 
 
 def kept_already() -> dict[str, dict[str, float]]:
-    """Return the database's time for an image that is kept, by size of the image."""
+    """Return the database's time for a duplicate, by size of the image."""
     from .statements import Statements
 
     result = {}
@@ -153,7 +153,7 @@ def kept_already() -> dict[str, dict[str, float]]:
 
 
 def cpu() -> dict[str, float]:
-    """Return the processor time of one capture beside its floor."""
+    """Return the processor time of one capture, and of its lower bound."""
     from . import floor
 
     view = views()[0]
@@ -164,7 +164,7 @@ def cpu() -> dict[str, float]:
             view(request)
             request.close()
 
-    capture([another(image) for _ in range(_CAPTURES)])  # warm
+    capture([another(image) for _ in range(_CAPTURES)])  # warm-up
     floor.make_table()
     results: dict[str, list[floor.Cpu]] = {"bare": [], "capture": [], "floor": []}
     for _repeat in range(_REPEATS):

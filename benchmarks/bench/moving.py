@@ -1,7 +1,7 @@
-"""Contents from the database into files and back: `python -m bench.moving WHAT`.
+"""Moving contents from the database to files and back: `python -m bench.moving WHAT`.
 
-``fill COUNT`` writes contents of about 20 KB; ``move FOLDER`` moves all of them as
-`move_image_contents` does, and then as many by a bare loop. It prints one JSON object.
+``fill COUNT`` inserts contents of about 20 KB. ``move FOLDER`` moves all of them as
+`move_image_contents` does, then as many by a bare loop. It prints one JSON object.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Move:
-    """One way: of the contents, and of as many rows of a bare table.
+    """One direction: of the contents, and of as many rows of a bare table.
 
     Attributes:
-        to: The store.
-        contents: How many.
-        seconds: What it took.
-        statements: For each content.
-        commits: For each content; those of its own transactions.
-        database_share: How much of the time was the database's.
-        start_mb: The most memory of the process before.
-        peak_mb: The most memory of the process until after.
-        bare_seconds: The same bytes by a loop: a row is read, its file written, the
-            row changed; or the other way. No more is waited for than Django's
-            ``FileSystemStorage`` waits for.
-        to_disk_seconds: The same, and each file is waited for until the disk has it;
-            None on the way back.
+        to: Target store.
+        contents: Number of contents.
+        seconds: Duration.
+        statements: Statements for each content.
+        commits: Commits of its own transactions for each content.
+        database_share: Share of the time that the database took.
+        start_mb: Peak memory of the process before.
+        peak_mb: Peak memory of the process after.
+        bare_seconds: Duration of a bare loop over the same bytes: read a row, write
+            its file, change the row; or the reverse. It does not wait for the disk,
+            as Django's ``FileSystemStorage`` does not.
+        to_disk_seconds: Duration of that loop if it waits until each file is on the
+            disk; None for the way back.
     """
 
     to: str
@@ -62,7 +62,7 @@ class Move:
 
 
 def fill(count: int) -> None:
-    """Write contents in bulk."""
+    """Insert contents in bulk."""
     from request_images.models import ImageContent
 
     for first in range(0, count, _AT_ONCE):
@@ -78,7 +78,7 @@ def _some_bytes() -> bytes:
 
 
 def move(folder: str) -> list[dict[str, Any]]:
-    """Move all contents into files and back; the same by bare loops."""
+    """Move all contents to files and back, and do the same by bare loops."""
     from request_images.models import ImageContent
 
     count = ImageContent.objects.count()

@@ -1,4 +1,4 @@
-"""Results in, tables out. Every figure is a ratio within one round; then the median."""
+"""Results in, tables out. Figures are medians of the ratios within each round."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 
 def text(results: dict[str, Any]) -> str:
-    """Return everything that is printed."""
+    """Return the whole report."""
     start, end = results["load_average"]
     head = [
         f"{results['when']}  {results['machine']}  Python {results['python']}",
@@ -167,7 +167,7 @@ def _encodings(databases: dict[str, Any]) -> str:
         for database, parts in databases.items()
         for row in parts["stores"]
     ]
-    title = "Smaller forms; compressing in captures, reading back in reads of the raw"
+    title = "Compression; times in captures, and in reads of the raw image"
     return f"{title}\n{table([*head, 'read raw ms', 'read back'], lines)}"
 
 
@@ -175,7 +175,7 @@ def _saved(databases: dict[str, Any]) -> list[str]:
     found = [parts["saved"] for parts in databases.values() if "saved" in parts]
     if not found:
         return []
-    one = found[-1]  # it is the same in each database
+    one = found[-1]  # equal in each database
     received = one["received"]
     lines = [
         ["received", str(one["images"]), str(received), "", ""],
@@ -199,7 +199,7 @@ def _statistics(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         place = [row["database"], str(row["requests"])]
         seconds = [f"{1000 * row[f'build{name}_seconds']:.0f}" for name in ("", "_cpu")]
-        lines.append([*place, f"adding up {row['hours']} hours", *seconds, ""])
+        lines.append([*place, f"summing up {row['hours']} hours", *seconds, ""])
         for what, part in row["parts"].items():
             figures = [f"{part['ms']:.1f}", f"{part['cpu_ms']:.1f}"]
             lines.append([*place, what, *figures, str(part["queries"])])
@@ -226,7 +226,7 @@ def _dedup(databases: dict[str, Any]) -> str:
         for database, rows in databases.items()
         for row in rows
     ]
-    title = "Writing a request whose image is new, and one whose image is kept already"
+    title = "Writing a request with a new image, and with a duplicate"
     return f"{title}\n{table(head, lines)}"
 
 
@@ -269,7 +269,7 @@ def _aims(found: Iterable[Aim]) -> str:
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown, its columns as wide as they must be."""
+    """Return a table in Markdown with aligned columns."""
     rows = [list(head), *map(list, lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
 

@@ -1,4 +1,4 @@
-"""Real servers around the project under load, and what they take of the machine."""
+"""Real servers for the project under load, and their use of the machine."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MB = 1024 * 1024
 
 @dataclass
 class Usage:
-    """What a server took while it was watched.
+    """The resources that a server used while it was watched.
 
     Attributes:
-        cpu_seconds: Of all its processes.
-        peak_mb: The most memory that all its processes had together.
+        cpu_seconds: Processor time of all its processes.
+        peak_mb: Peak memory of all its processes together.
     """
 
     cpu_seconds: float = 0.0
@@ -37,7 +37,7 @@ class Usage:
 
 
 class Server:
-    """One variant behind one server, on a port of its own."""
+    """One variant in one server, on a port of its own."""
 
     def __init__(
         self, kind: str, variant: str, database: Database, **extra: str
@@ -54,7 +54,7 @@ class Server:
         self._root = psutil.Process(self._process.pid)
 
     def wait(self) -> None:
-        """Wait until it listens."""
+        """Wait until the server listens."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ class Server:
         raise RuntimeError("a server did not start")
 
     def stop(self) -> None:
-        """Stop it, by force if it must be."""
+        """Stop the server, by force if necessary."""
         self._process.terminate()
         try:
             self._process.wait(_STOP_SECONDS)
@@ -93,7 +93,7 @@ class Server:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Usage]:
-        """Measure what it takes within this block."""
+        """Measure the resources that the server uses within this block."""
         usage = Usage()
         done = threading.Event()
 
@@ -134,7 +134,7 @@ def _free_port() -> int:
 def running(
     kind: str, variants: list[str], database: Database, **extra: str
 ) -> Iterator[dict[str, Server]]:
-    """Run a server for each variant; one that is not under load takes nothing."""
+    """Run a server for each variant; a server without load uses no resources."""
     servers: dict[str, Server] = {}
     try:
         for variant in variants:

@@ -1,7 +1,7 @@
-"""How long the database was busy with statements, in whichever thread they were sent.
+"""The time that the database needs for statements, over all threads.
 
-Django's own hook, ``execute_wrapper``, is for one connection of one thread; what writes
-in the background has another.
+Django's own hook, ``execute_wrapper``, covers one connection of one thread, and the
+background thread has another connection.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from typing_extensions import Self
 
-_OWN = "SELECT COUNT("  # the benchmark's, to see whether all is written
+_OWN = "SELECT COUNT("  # the benchmark's own query for written rows
 _COMMIT = "COMMIT"
-_KIND = 60  # characters that tell one kind of statement from another
+_KIND = 60  # characters that identify a kind of statement
 
 
 class Statements:
-    """Times every statement and commit while it is entered."""
+    """A context manager that times every statement and commit."""
 
     def __init__(self) -> None:
-        # Whoever measures memory beside it is not to measure this.
+        # A memory measurement in the same process should not include this.
         self._timed: defaultdict[str, array[float]] = defaultdict(_times)
         self._originals: list[tuple[type, str, Callable[..., Any]]] = []
 
@@ -59,11 +59,11 @@ class Statements:
             setattr(owner, name, original)
 
     def seconds(self, table: str = "") -> float:
-        """Return the time of all statements, or of those whose first table it is.
+        """Return the time of all statements, or of those with this first table.
 
-        Each kind of statement counts as often as it was sent, with its median: while
-        one thread waits for the database another may hold Python's lock, and that is
-        not the database's time.
+        Each kind of statement counts with its median, as often as it was sent: while
+        one thread waits for the database another may hold Python's lock, and that
+        time is not the database's.
         """
         kinds: defaultdict[str, list[float]] = defaultdict(list)
         for text, seconds in self._timed.items():
@@ -73,13 +73,13 @@ class Statements:
         return sum(median(times) * len(times) for times in kinds.values())
 
     def all_seconds(self) -> float:
-        """Return the time of all statements as it was: for what has one thread."""
+        """Return the measured time of all statements, for code with one thread."""
         return sum(map(sum, self._timed.values()))
 
     def numbers(self) -> tuple[int, int]:
-        """Return how many statements were sent, and how many commits."""
+        """Return the numbers of statements and commits."""
         commits = len(self._timed[_COMMIT])
-        # SQLite is told to begin by a statement, PostgreSQL is not.
+        # SQLite begins a transaction with a statement, PostgreSQL does not.
         begins = sum(len(t) for s, t in self._timed.items() if s.startswith("BEGIN"))
         return sum(map(len, self._timed.values())) - commits - begins, commits
 

@@ -1,4 +1,4 @@
-"""The statistics of many requests: adding them up, and asking for them."""
+"""The statistics of many requests: summing them up, and reading them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PATIENCE = 7200.0
 
 @dataclass(frozen=True)
 class Statistics:
-    """The statistics of so many requests of 30 days.
+    """The statistics of a number of requests of 30 days.
 
     Attributes:
-        parts: What was asked for; of each, the median time of an answer in ms, the
+        parts: Measurements for each page: the median time of an answer in ms, the
             processor time of our process, and the number of queries.
     """
 
@@ -32,7 +32,7 @@ class Statistics:
 
 
 def measure(database: Database, rows: int) -> Statistics:
-    """Fill the tables, add all hours up, and ask."""
+    """Fill the tables, sum up all hours, and read the statistics."""
     database.clear()
     _run(database, "fill", str(rows))
     found: dict[str, Any] = json.loads(_run(database, "measure"))

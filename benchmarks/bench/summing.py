@@ -1,7 +1,7 @@
-"""Processes of the measurement of statistics: `python -m bench.summing WHAT`.
+"""Processes of the statistics' measurement: `python -m bench.summing WHAT`.
 
-``fill ROWS`` writes that many requests of 30 days, most with an image; ``measure``
-adds them up and asks for them, and prints one JSON object.
+``fill ROWS`` inserts this number of requests of 30 days, most with an image.
+``measure`` sums them up, reads the pages, and prints one JSON object.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ DAYS = 30
 _ROUNDS = 7
 _AT_ONCE = 250_000
 
-# The same on SQLite and on PostgreSQL, but for how a number becomes a moment. ``r`` is
-# between 0 and 1, and as good as by chance.
+# Equal for SQLite and PostgreSQL, except for the conversion of a number to a time.
+# ``r`` is a pseudo-random number between 0 and 1.
 _NUMBERS = """
 WITH RECURSIVE numbers(n) AS (
     SELECT CAST(%(first)s AS bigint)
@@ -90,10 +90,10 @@ PAGES = {
 
 
 def fill(rows: int) -> None:
-    """Write requests in bulk, by SQL.
+    """Insert requests in bulk, by SQL.
 
-    They end with this hour, so that it is a full one whenever it is measured: what is
-    of the open hour is looked at one by one.
+    They end with this hour, so that the open hour is full at any time of measurement:
+    requests of the open hour are read one by one.
     """
     from django.db import connection
 
@@ -121,7 +121,7 @@ def fill(rows: int) -> None:
 
 
 def measure() -> None:
-    """Add up all hours, and time what a page and the JSON endpoint ask for."""
+    """Sum up all hours, and time the pages and the JSON endpoint."""
     from request_images.aggregation.facets import Facet
     from request_images.aggregation.periods import Period
     from request_images.statistics import rollups
@@ -153,7 +153,7 @@ def measure() -> None:
 
 
 def _pages() -> dict[str, Callable[[], object]]:
-    """Return what asks for each page, as a browser does, by its name."""
+    """Return a function for each page, by name, that requests it as a browser does."""
     from django.contrib.auth import get_user_model
     from django.test import Client
     from django.urls import reverse

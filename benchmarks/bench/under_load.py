@@ -1,4 +1,4 @@
-"""The part with real servers: every variant under the same load, in turns."""
+"""The part with real servers: all variants under the same load, one after the other."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .servers import Server, running
 from .variants import VARIANTS, Variant
 
 WARM_UP = 24
-"""Requests that each server gets before it is measured: four threads, and imports."""
+"""Requests to each server before the measurement, for its four threads and imports."""
 DRAIN_SECONDS = 30.0
 PACE = 40.0
-"""Requests a second of the paced load."""
+"""Rate of the paced load, in requests a second."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """How requests come: ``rate`` a second, or (0) each as soon as the last is done."""
+    """The load: ``rate`` requests a second, or (0) requests without a pause."""
 
     name: str
     clients: int
@@ -37,7 +37,7 @@ LOADS = (Load("one client", 1), Load("four clients", 4), Load("paced", 8, PACE))
 
 @dataclass(frozen=True)
 class Row:
-    """What one variant did under one load in one round."""
+    """The measurements of one variant under one load in one round."""
 
     server: str
     database: str
@@ -50,14 +50,14 @@ class Row:
     p50_ms: float
     p95_ms: float
     per_second: float
-    cpu_ms: float  # of the server, for each request, with what it did afterwards
+    cpu_ms: float  # of the server, for each request, including work after the response
     peak_mb: float
-    stored: int  # rows by the variant's own count, after waiting for them
+    stored: int  # rows of the variant, counted after waiting for them
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """The extent of the measurement."""
 
     rounds: int
     seconds: float
@@ -67,13 +67,13 @@ class Plan:
 
 
 class Runner:
-    """Puts every variant under load in turns.
+    """Put all variants under load, one after the other.
 
     Args:
-        plan: How much is measured.
-        database: What the servers write to.
-        images: The file of the drawn image of each size, in KB.
-        say: Called with a line about what comes next.
+        plan: Extent of the measurement.
+        database: Database that the servers write to.
+        images: File of the drawn image for each size in KB.
+        say: Function that is called with a line about the next step.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class Runner:
                         yield from self._round(kind, size, turn)
 
     def _round(self, kind: str, size: int, turn: int) -> Iterator[Row]:
-        # Each round in another order: the machine is never the same for two of them.
+        # Each round has another order, because the state of the machine changes.
         variants = self._plan.variants
         first = turn % len(variants)
         for load in LOADS:
-            # Not for each variant: a database may take longer to forget than to learn.
+            # Not for each variant: deleting rows may take longer than inserting them.
             self._database.clear()
             for variant in (*variants[first:], *variants[:first]):
                 before = self._database.count(variant)

@@ -1,4 +1,4 @@
-"""What is measured side by side."""
+"""The variants that are compared."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Variant:
     """One way to treat an uploaded image.
 
     Attributes:
-        name: What its settings and results go by.
-        path: The address of its view.
-        against: The variant that its figures are a ratio to.
-        table: Where it leaves one row for each request; empty when it leaves none.
-        having: A condition for the rows that have their image.
-        keeps_image: Whether the image itself is kept, not just a line about it.
+        name: Name in settings and results.
+        path: Path of its view's URL.
+        against: Variant that its figures are divided by.
+        table: Table with one row for each request; empty for none.
+        having: SQL condition for rows that have their image.
+        keeps_image: Whether the image itself is stored, not only a line about it.
     """
 
     name: str
@@ -41,7 +41,7 @@ VARIANTS = (
     Variant("drf", "/rest/"),
     Variant("drf_logger", "/rest/", against="drf", table="drf_api_logs"),
 )
-"""In the order of the table; each one's baseline comes before it."""
+"""All variants in the order of the tables; a baseline comes before its variants."""
 
 CLEARED = (
     _OURS,
@@ -58,4 +58,4 @@ CLEARED = (
     "silk_request",
     "drf_api_logs",
 )
-"""Emptied between two measurements, referring tables first."""
+"""Tables to empty between two measurements, referring tables first."""

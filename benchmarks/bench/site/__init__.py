@@ -1,1 +1,1 @@
-"""The Django project that is put under load."""
+"""The Django project under load."""

@@ -1,4 +1,4 @@
-"""What a project writes that keeps its uploads by itself."""
+"""The model of a project that stores its uploads itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Upload(models.Model):
-    """The naive way: a row and a file, saved in the view."""
+    """The naive solution: a row and a file, saved in the view."""
 
     image = models.ImageField(upload_to="uploads")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,4 +1,4 @@
-"""Settings of the project under load; what differs between variants comes by name."""
+"""Settings of the project under load; ``BENCH_VARIANT`` selects the variant."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DATABASES = {"default": json.loads(os.environ["BENCH_DATABASE"])}
 MEDIA_ROOT = os.environ.get("BENCH_MEDIA", "")
 STATIC_URL = "static/"
 MEDIA_URL = "media/"
-# Nothing is logged but errors: a line for each request would be a cost of its own.
+# Only errors are logged: a line for each request would have a cost of its own.
 LOGGING = {"version": 1, "disable_existing_loggers": False}
 
-# Everything is installed for every variant, so that all have the same tables and
-# import the same code; only what is switched on differs.
+# Every variant installs everything, so that all have the same tables and import the
+# same code. Variants differ only in what is switched on.
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -65,10 +65,10 @@ if VARIANT == "background":
 if VARIANT == "silk":
     MIDDLEWARE.insert(0, "silk.middleware.SilkyMiddleware")
 if VARIANT in {"drf_logger", "migrate"}:
-    # It starts a thread of its own as soon as it is installed, so only here.
+    # drf-api-logger starts a thread as soon as it is installed, so only here.
     INSTALLED_APPS.append("drf_api_logger")
     MIDDLEWARE.append(
         "drf_api_logger.middleware.api_logger_middleware.APILoggerMiddleware"
     )
     DRF_API_LOGGER_DATABASE = True
-    DRF_LOGGER_INTERVAL = 1  # seconds; its default, 10, would only be waited for
+    DRF_LOGGER_INTERVAL = 1  # seconds; the default of 10 would only prolong the run

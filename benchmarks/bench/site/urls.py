@@ -1,4 +1,4 @@
-"""The variants' addresses."""
+"""The URLs of the variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trivial image view, once for each way of keeping what it receives."""
+"""One trivial image view in each variant."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ captured = capture_images(bare)
 
 
 def naive(request: HttpRequest) -> JsonResponse:
-    """Save the image in the view, as the first idea would be."""
+    """Save the image in the view, as a naive solution would."""
     photo = request.FILES["photo"]
     Upload.objects.create(image=photo)
     return JsonResponse({"size": photo.size})
 
 
 class RestView(APIView):
-    """The same under REST framework."""
+    """The trivial view under REST framework."""
 
     parser_classes = (MultiPartParser,)
     authentication_classes = ()
