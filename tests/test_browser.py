@@ -37,8 +37,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
 ]
 AXE = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-GALLERY = "/admin/request_images/requestimage/gallery/"
-DASHBOARD = "/admin/request_images/requestlog/dashboard/"
+GALLERY = "/admin/request_images/gallery/"
+DASHBOARD = "/admin/request_images/dashboard/"
 LISTS = "/admin/request_images"
 PAGES = {
     "dashboard": DASHBOARD,
@@ -288,11 +288,11 @@ def test_panels_that_do_not_come_say_so(browse, failing, monkeypatch):
             found.scroll_into_view_if_needed()
             return found
 
-        failed = panel("latency").get_by_text("This could not be loaded.")
+        failed = panel("latency").get_by_text("This panel could not be loaded.")
         failed.wait_for()
-        failed = panel("pixels").get_by_text("This could not be loaded.")
+        failed = panel("pixels").get_by_text("This panel could not be loaded.")
         assert failed.count() == 0
-        panel("repeated").get_by_text("Narrow the period").wait_for()
+        panel("repeated").get_by_text("Choose a shorter period").wait_for()
         panel("storage").locator("svg.ri-svg").wait_for()
         page.clock.run_for(20_000)
         failed.wait_for()

@@ -100,7 +100,7 @@ class TestDemo:
         assert "By dimensions (the first 10 of " in printed
         assert "no_barcode" in printed
         assert "/admin/request_images/requestimage/" in printed
-        assert "/admin/request_images/requestlog/dashboard/" in printed
+        assert "/admin/request_images/dashboard/" in printed
         assert "manage.py runserver" in printed
         assert "\x1b" not in printed
         large = RequestImage.objects.get(log__capture_status="too_large")

@@ -36,8 +36,8 @@ from tests.factories import (
 from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
-PAGE = "/admin/request_images/requestlog/dashboard/"
-GALLERY = "/admin/request_images/requestimage/gallery/"
+PAGE = "/admin/request_images/dashboard/"
+GALLERY = "/admin/request_images/gallery/"
 FAILED = {"status_code": 422, "error_type": "no_barcode"}
 
 
@@ -341,7 +341,7 @@ class TestNothing:
     def test_off_again(self, show, busy, settings):
         settings.REQUEST_IMAGES_ENABLED = False
         page = show()
-        assert "Nothing new is recorded" in page
+        assert "New requests are not recorded" in page
         assert tiles(page)["Requests"] == "45"
 
     def test_no_request_matches(self, show, busy):
@@ -372,7 +372,7 @@ class TestTrouble:
     def test_too_many_to_look_at(self, show, busy, monkeypatch, url):
         monkeypatch.setattr(live, "MOST_ROWS", 3)
         page = show(url, mime_type="image/png")
-        assert "Narrow the period" in page
+        assert "Choose a shorter period" in page
         assert '<a href="?mime_type=image%2Fpng&days=1">1 day</a>' in page
 
     def test_hours_that_nobody_has_added_up(self, show, busy, monkeypatch):
@@ -394,9 +394,11 @@ class TestTrouble:
             patch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
             page = show()
         assert sentences(page) == ["1 image was not kept: too large"]
-        assert "Until then nothing is compared with them." in page
+        assert "so nothing is compared" in page
         assert "before:" not in page
-        assert page.count("what stands out is told then") == 2  # instead of two lists
+        assert (
+            page.count("Findings appear when all hours are counted") == 2
+        )  # instead of two lists
         assert len(sentences(show())) > 3
         assert "before:" in show()
 
@@ -415,7 +417,7 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
             page = show(days=5)
-        assert "1 hour is not counted yet." in page
+        assert "1 hour is not counted yet, so" in page
         assert "endpoint solve: 50 % fail" in page
         assert "did before" not in page
         assert "before:" not in page
@@ -426,9 +428,7 @@ class TestTrouble:
         make_log()
         make_log(days_old=1)
         monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
-        assert sentences(show()) == [
-            "Not all hours are counted yet: what stands out is told then."
-        ]
+        assert sentences(show()) == ["Findings appear when all hours are counted."]
 
     def test_none_is_counted_yet(self, show, monkeypatch):
         """So that it is not known either whether there is none."""
@@ -515,7 +515,7 @@ class TestPanels:
             raise TooManyRequests("It takes too long.")
 
         monkeypatch.setattr(panels, "limited", limited)
-        assert "Narrow the period" in show(panel("pictures"))
+        assert "Choose a shorter period" in show(panel("pictures"))
 
     def test_latency(self, show, busy):
         """From a class of durations to its pictures."""
@@ -605,7 +605,7 @@ class TestPanels:
         """It is said since when it was looked, and links lead to no earlier ones."""
         monkeypatch.setattr("request_images.query.paging.MANY", 20)
         page = show(panel("repeated"))
-        assert "Looked at: the newest pictures" in page
+        assert "Only the newest pictures were searched" in page
         found = re.findall(
             r'href="([^"]*hash=[^"]*)".*?seen (\d+) times', page, re.DOTALL
         )

@@ -108,7 +108,7 @@ class TestWays:
         unknown = {"width": None, "height": None, "mime_type": "", "image_hash": ""}
         html = look(make_image(kept=False, image=unknown))
         assert "?endpoint=solve&amp;outcome=succeeded" in html
-        assert "No other request brought it." in html
+        assert "No other request sent this image." in html
 
 
 class TestTheSameImage:

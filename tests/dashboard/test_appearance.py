@@ -99,7 +99,7 @@ class TestPanel:
             raise TooManyRequests
 
         monkeypatch.setattr(appearance, "limited", limited)
-        assert "Narrow the period" in show()
+        assert "Choose a shorter period" in show()
 
     def test_without_pictures(self, client):
         """Whoever may not see them is led to the list of requests."""

@@ -467,12 +467,12 @@ class TestPage:
         make_image()
         make_logs(too_large=2)
         text = self.text(boss.get(PAGE))
-        assert "All is well." in text
+        assert "No problems found." in text
         assert "Requests of the last 24 hours" in text
         assert "too large 2" in text
         assert "stored 1" in text
         assert "never" not in text
-        assert "Nothing is recorded" not in text
+        assert "Recording is off" not in text
 
     def test_shows_what_this_process_counted(self, boss):
         """Ends that have no row too, and faults by kind."""
@@ -501,8 +501,8 @@ class TestPage:
         make_logs(store_failed=1)
         text = self.text(boss.get(PAGE))
         assert "100.0 % of the images could not be stored." in text
-        assert "Nothing is recorded: REQUEST_IMAGES_ENABLED is not True." in text
-        assert "All is well." not in text
+        assert "Recording is off: REQUEST_IMAGES_ENABLED is not True." in text
+        assert "No problems found." not in text
 
     def test_shows_what_waits_on_the_disk(self, boss, spool):
         """Where there is a spool folder."""

@@ -16,7 +16,7 @@ from request_images.query.summaries import summaries
 from tests.factories import capture_queries, make_log, make_superuser
 
 pytestmark = pytest.mark.django_db
-PAGE = "/admin/request_images/requestlog/dashboard/"
+PAGE = "/admin/request_images/dashboard/"
 ENOUGH = 200
 
 

@@ -138,7 +138,7 @@ class TestGroups:
         page = show("?group=layout")
         assert shown(page) == newest
         if bound == "MANY":
-            assert "the newest pictures that match, since" in html(page)
+            assert "Only the newest pictures were searched, those since" in html(page)
         else:
             assert "Grouped: the newest 3 of 6 analysed pictures." in html(page)
 

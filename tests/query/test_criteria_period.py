@@ -15,8 +15,8 @@ from tests.factories import make_image, make_superuser, make_user
 
 pytestmark = pytest.mark.django_db
 APP = "/admin/request_images"
-DASHBOARD = f"{APP}/requestlog/dashboard/"
-GALLERY = f"{APP}/requestimage/gallery/"
+DASHBOARD = f"{APP}/dashboard/"
+GALLERY = f"{APP}/gallery/"
 LIST = f"{APP}/requestlog/"
 CSV = f"{APP}/requestlog/csv/"
 STATS = "/api/usage/image-performance-stats"

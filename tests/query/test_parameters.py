@@ -11,14 +11,14 @@ from tests.factories import make_image, make_superuser
 
 pytestmark = pytest.mark.django_db
 APP = "/admin/request_images"
-DASHBOARD = f"{APP}/requestlog/dashboard/"
+DASHBOARD = f"{APP}/dashboard/"
 PAGES = {
     "dashboard": DASHBOARD,
     "latency": f"{DASHBOARD}latency/",
     "pixels": f"{DASHBOARD}pixels/",
     "repeated": f"{DASHBOARD}repeated/",
     "storage": f"{DASHBOARD}storage/",
-    "gallery": f"{APP}/requestimage/gallery/",
+    "gallery": f"{APP}/gallery/",
     "images": f"{APP}/requestimage/",
     "logs": f"{APP}/requestlog/",
     "csv": f"{APP}/requestlog/csv/",

@@ -50,9 +50,11 @@ class ReadOnlyAdmin(AnyAdmin):
     list_per_page = 50
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only who may view does; Django would let in whoever may change."""
-        name = get_permission_codename("view", self.opts)
-        return request.user.has_perm(f"{self.opts.app_label}.{name}")
+        """Ask for the permission to view; Django lets in those who may change, too."""
+        # A proxy model has no permissions of its own.
+        opts = self.opts.concrete_model._meta
+        name = get_permission_codename("view", opts)
+        return request.user.has_perm(f"{opts.app_label}.{name}")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody adds."""
@@ -90,6 +92,15 @@ class ReadOnlyAdmin(AnyAdmin):
         request.GET = given  # type: ignore[assignment]  # it is as good when mutable
         context = {"tools": self.tools(request)}
         return super().changelist_view(request, context | (extra_context or {}))
+
+    def page_context(self, request: HttpRequest, title: str) -> dict[str, Any]:
+        """Return what every template of a page of ours needs."""
+        return {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "media": self.media,
+        }
 
     def url_of(self, page: str, *args: int) -> str:
         """Return the URL of one of our pages in this admin site."""

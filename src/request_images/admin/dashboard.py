@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
@@ -34,21 +34,28 @@ from .base import IMAGES, ReadOnlyAdmin
 _PERIODS = (1, 7, 30, 90, 365)
 
 
-class DashboardPages(ReadOnlyAdmin):
-    """Shows what there is to know of a period, first in words."""
+class DashboardAdmin(ReadOnlyAdmin):
+    """The dashboard of a period, and each of its panels as a page."""
+
+    class Media:
+        css: ClassVar[dict[str, tuple[str, ...]]] = {
+            "all": ("request_images/charts.css", "request_images/dashboard.css")
+        }
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the dashboard, and each of its panels as a page."""
-        # Their readers may add hours up, which others would wait for.
+        """Return the URL of the dashboard, under the admin's name and ours, and panels.
+
+        These pages may add up hours of statistics. They run outside a transaction, so
+        that no other process waits for their locks.
+        """
         page, panel = (
             without_transaction(self.admin_site.admin_view(view))
             for view in (self.dashboard_view, self.panel_view)
         )
-        name = "request_images_requestlog"
         return [
-            path("dashboard/", page, name=f"{name}_dashboard"),
-            path("dashboard/<slug:panel>/", panel, name=f"{name}_panel"),
-            *super().get_urls(),
+            path("", page, name="request_images_dashboard_changelist"),
+            path("", page, name="request_images_requestlog_dashboard"),
+            path("<slug:panel>/", panel, name="request_images_requestlog_panel"),
         ]
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponseBase:
@@ -115,10 +122,8 @@ class DashboardPages(ReadOnlyAdmin):
         criteria = asked.criteria
         rest = criteria.without(*PERIOD)
         return {
-            **self.admin_site.each_context(request),
-            "title": title,
-            "opts": self.opts,
-            "media": self.media,
+            **self.page_context(request, title),
+            "page_class": "ri-dashboard",
             "problems": criteria.problems,
             "chips": criteria.chips(),
             "criteria": criteria,
@@ -148,7 +153,9 @@ class DashboardPages(ReadOnlyAdmin):
         overview.read()
         context: dict[str, Any] = {
             "period": overview.period,
-            "missing": _missing(overview),
+            "missing_hours": max(
+                overview.now.missing_hours, overview.before.missing_hours
+            ),
         }
         if not overview.whole.count:
             has_any = bool(overview.earlier.count) or RequestLog.objects.exists()
@@ -158,7 +165,7 @@ class DashboardPages(ReadOnlyAdmin):
         endpoints = overview.now.values(Facet.ENDPOINT)
         query = asked.criteria.query()
         return context | {
-            "sentences": list(
+            "findings": list(
                 _sentences(
                     overview,
                     asked,
@@ -174,7 +181,7 @@ class DashboardPages(ReadOnlyAdmin):
             ],
             "endpoints": [
                 {
-                    "name": name,
+                    "text": name,
                     "query": asked.criteria.query(endpoint=name),
                     "is_current": asked.criteria.texts.get("endpoint") == name,
                 }
@@ -185,18 +192,6 @@ class DashboardPages(ReadOnlyAdmin):
 
     def _panel(self, name: str, query: str) -> str:
         return f"{self._dashboard_url(Criteria({}, {})).rstrip('?')}{name}/{query}"
-
-
-def _missing(overview: Overview) -> str:
-    hours = max(overview.now.missing_hours, overview.before.missing_hours)
-    if not hours:
-        return ""
-    text = ngettext(
-        "%(hours)d hour is not counted yet.",
-        "%(hours)d hours are not counted yet.",
-        hours,
-    )
-    return text % {"hours": hours}
 
 
 def _charts(figures: Figures) -> list[Chart]:

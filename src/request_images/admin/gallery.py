@@ -49,16 +49,14 @@ class Tile:
     note: str
 
 
-class GalleryPages(ReadOnlyAdmin):
-    """Shows request images as pictures, many of them or one."""
-
-    change_form_template = "request_images/admin/picture.html"
+class GalleryAdmin(ReadOnlyAdmin):
+    """The gallery: request images as pictures."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the gallery."""
+        """Return the URL of the gallery, under two names: the admin's and ours."""
         view = self.admin_site.admin_view(self.gallery_view)
-        name = "request_images_requestimage_gallery"
-        return [path("gallery/", view, name=name), *super().get_urls()]
+        names = ("gallery_changelist", "requestimage_gallery")
+        return [path("", view, name=f"request_images_{name}") for name in names]
 
     def gallery_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show pictures to whoever may see the list."""
@@ -73,11 +71,10 @@ class GalleryPages(ReadOnlyAdmin):
             is_too_many = True
         is_empty = not any(section.images for section in page.sections)
         context = {
-            **self.admin_site.each_context(request),
-            "title": gettext("Gallery"),
-            "opts": self.opts,
-            "media": self.media,
+            **self.page_context(request, gettext("Gallery")),
+            "page_class": "ri-gallery",
             "gallery": gallery,
+            "problems": gallery.problems,
             "chips": gallery.criteria.chips(sort=gallery.own_sort, group=gallery.group),
             "presets": self._presets(gallery),
             "form": form.fields_of(gallery, page),
@@ -115,7 +112,7 @@ class GalleryPages(ReadOnlyAdmin):
                 and outcome == gallery.criteria.texts.get("outcome")
             )
             query = criteria.query(**own)
-            presets.append({"label": label, "query": query, "is_current": is_current})
+            presets.append({"text": label, "query": query, "is_current": is_current})
         return presets
 
     def _gallery_tools(
@@ -151,7 +148,11 @@ class GalleryPages(ReadOnlyAdmin):
     def _more(self, section: Section) -> str:
         return section.criteria.query() if section.more else ""
 
-    # The page of one picture.
+
+class PicturePage(ReadOnlyAdmin):
+    """The page of one picture, with its way back into the gallery."""
+
+    change_form_template = "request_images/admin/picture.html"
 
     def render_change_form(  # noqa: PLR0913, PLR0917  # Django's own signature
         self,

@@ -35,8 +35,8 @@ from .filters import (
     ValuesFilter,
     search,
 )
-from .gallery import GalleryPages
-from .pictures import PicturePages
+from .gallery import PicturePage
+from .pictures import PictureFiles
 
 _OF_IMAGE = (
     "thumbnail",
@@ -51,7 +51,7 @@ _OF_LOG = ("request", "method", "error_message", "username", "metadata")
 _FURTHER = ("further", "further_with_originals")
 
 
-class RequestImageAdmin(PinActions, OrderedLists, GalleryPages, PicturePages):
+class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
     """Images, each beside what became of its request."""
 
     list_display = (

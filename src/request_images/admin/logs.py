@@ -25,7 +25,6 @@ from . import display
 from .actions import PinActions
 from .base import IMAGES, Tool, permitted
 from .carry_over import carried
-from .dashboard import DashboardPages
 from .export import csv_chunks
 from .filters import (
     CriteriaFilter,
@@ -38,7 +37,7 @@ from .filters import (
 from .responses import streamed
 
 
-class RequestLogAdmin(PinActions, OrderedLists, DashboardPages):
+class RequestLogAdmin(PinActions, OrderedLists):
     """Request logs, each beside its image."""
 
     list_display = (
@@ -150,14 +149,10 @@ class RequestLogAdmin(PinActions, OrderedLists, DashboardPages):
             raise PermissionDenied
         vitals = dashboard_health.look(tries_to_write=True)
         context = {
-            **self.admin_site.each_context(request),
-            "media": self.media,
-            "title": gettext("Health"),
-            "opts": self.opts,
+            **self.page_context(request, gettext("Health")),
             "vitals": vitals,
             "problems": vitals.problems(dashboard_health.Limits()),
             "tables": display.health_tables(vitals, health.of_process()),
-            "list_url": self.url_of("requestlog_changelist"),
         }
         return TemplateResponse(request, "request_images/admin/health.html", context)
 

@@ -17,7 +17,7 @@ from .base import ORIGINALS, ReadOnlyAdmin
 from .responses import original_response, text_response, thumbnail_response
 
 
-class PicturePages(ReadOnlyAdmin):
+class PictureFiles(ReadOnlyAdmin):
     """Serves the pictures of request images."""
 
     def get_urls(self) -> list[URLPattern]:

@@ -242,9 +242,7 @@ class Figures:
         ]
         if not self.overview.is_complete:
             found = []
-            text = gettext(
-                "Not all hours are counted yet: what stands out is told then."
-            )
+            text = gettext("Findings appear when all hours are counted.")
             heading = replace(heading, empty=text)
         bars = []
         for standout in found[:_MOST_SEPARATING]:

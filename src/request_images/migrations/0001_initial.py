@@ -938,5 +938,31 @@ class Migration(migrations.Migration):
             model_name="requestimage",
             index=models.Index(fields=["file_size"], name="request_image_size"),
         ),
+        migrations.CreateModel(
+            name="Dashboard",
+            fields=[],
+            options={
+                "verbose_name": "Dashboard",
+                "verbose_name_plural": "Dashboard",
+                "proxy": True,
+                "default_permissions": (),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("request_images.requestlog",),
+        ),
+        migrations.CreateModel(
+            name="Gallery",
+            fields=[],
+            options={
+                "verbose_name": "Gallery",
+                "verbose_name_plural": "Gallery",
+                "proxy": True,
+                "default_permissions": (),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("request_images.requestimage",),
+        ),
         migrations.RunPython(keep_bytes_as_they_are, migrations.RunPython.noop),
     ]

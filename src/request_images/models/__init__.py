@@ -3,6 +3,7 @@
 from .access import OriginalAccess
 from .content import HASH_LENGTH, ImageContent
 from .job_locks import Lease
+from .pages import Dashboard, Gallery
 from .pending_deletions import PendingDeletion
 from .requests import FurtherImage, ReceivedImage, RequestImage, RequestLog
 from .statistics import (
@@ -14,7 +15,9 @@ from .statistics import (
 
 __all__ = (
     "HASH_LENGTH",
+    "Dashboard",
     "FurtherImage",
+    "Gallery",
     "GoneRequests",
     "ImageContent",
     "Lease",
