@@ -180,7 +180,7 @@ class TestNames:
         page = PAGES["docs/reference/models.md"]
         headings = re.findall(
             r"^## ((?:Request|Further|Image|Original|Pending|Lease|Statistics|Stale|"
-            r"Gone)\w*)$",
+            r"Gone|Dashboard|Gallery)\w*)$",
             page,
             re.MULTILINE,
         )
