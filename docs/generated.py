@@ -10,7 +10,9 @@ so that a page says where it goes::
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -112,6 +114,24 @@ def move_options() -> str:
     return _options(move_image_contents.Command())
 
 
+def supported_versions() -> str:
+    """Return the versions that the package declares, and the tested databases."""
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    [pillow] = re.findall(r'"Pillow>=([\d.]+)', project)
+    rows = [
+        (name, ", ".join(re.findall(rf'"{classifier} :: (\d+\.\d+)"', project)))
+        for name, classifier in (
+            ("Python", "Programming Language :: Python"),
+            ("Django", "Framework :: Django"),
+        )
+    ]
+    rows += [
+        ("Pillow", f"{pillow} and later"),
+        ("Database", "SQLite, PostgreSQL, MariaDB, in the versions of your Django"),
+    ]
+    return _table(("", "Supported"), rows)
+
+
 def analyze_options() -> str:
     """Return the options of ``analyze_image_contents`` that are its own."""
     return _options(analyze_image_contents.Command())
@@ -149,6 +169,7 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     checks,
     formats,
     capture_statuses,
+    supported_versions,
     analyze_options,
     cleanup_options,
     compress_options,
