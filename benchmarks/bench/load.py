@@ -167,9 +167,7 @@ def _run_one(job: Job, index: int, started: float, outcome: Outcome) -> None:
         begun = time.perf_counter()
         if begun < due:
             time.sleep(due - begun)
-            begun = (
-                time.perf_counter()
-            )  # the server is not charged for this thread's late start
+            begun = time.perf_counter()  # this thread may wake up late
         elif period:
             begun = due  # includes the wait for the previous answer
         good = client.post()

@@ -43,8 +43,8 @@ class Server:
         self, kind: str, variant: str, database: Database, **extra: str
     ) -> None:
         self.port = _free_port()
-        # A thread of gunicorn keeps its connection; under ASGI each request has a
-        # thread of its own, where Django's documentation advises against it.
+        # A thread of gunicorn keeps its connection. Under ASGI each request has its own
+        # thread, where Django's documentation advises against persistent connections.
         age = 60 if kind == "gunicorn" else 0
         self._process = subprocess.Popen(
             [sys.executable, "-m", *_arguments(kind, self.port)],
