@@ -9,7 +9,7 @@ from django.core.management import execute_from_command_line
 
 
 def main() -> None:
-    """Run the command; a wrong setting is one clear line, not a traceback."""
+    """Run the command; report a wrong setting in one line, without a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         execute_from_command_line(sys.argv)

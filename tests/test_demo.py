@@ -168,21 +168,25 @@ class TestDemo:
             run("--serve", "--port", "70000")
 
     def test_no_such_folder(self, run, tmp_path):
-        with pytest.raises(CommandError, match=r"^There is no folder .*missing\.$"):
+        with pytest.raises(
+            CommandError, match=r"missing does not exist\.$"
+        ):
             run("--images", str(tmp_path / "missing"))
 
     def test_nothing_to_send(self, run, tmp_path):
         (tmp_path / "empty").mkdir()
         (tmp_path / "empty" / "only.txt").touch()
-        with pytest.raises(CommandError, match=r"^There is nothing to send in "):
+        with pytest.raises(
+            CommandError, match=r"empty has no files to send\.$"
+        ):
             run("--images", str(tmp_path / "empty"))
 
 
 @pytest.mark.django_db
-class TestFindings:
+class TestComparisons:
     """What each request's row says, compared with what was sent."""
 
-    def finding(self, log=True, image_hash="", **fields):
+    def comparison(self, log=True, image_hash="", **fields):
         if log:
             row = RequestLog.objects.create(
                 request_id="demo-1",
@@ -196,27 +200,27 @@ class TestFindings:
             )
         sender = demo.Sender("http://127.0.0.1:1")
         sender.sent.append(demo.Sent("one.png", "demo-1", 200, "ab" * 32))
-        [finding] = sender.findings()
-        return finding
+        [comparison] = sender.comparisons()
+        return comparison
 
     def test_no_row(self):
-        assert self.finding(log=False).fault == "no row"
+        assert self.comparison(log=False).fault == "no row"
 
     def test_a_row_without_a_reason(self):
-        assert self.finding(capture_status="").fault == "no reason"
+        assert self.comparison(capture_status="").fault == "no reason"
 
     def test_a_reason(self):
-        finding = self.finding(capture_status="unreadable")
-        assert (finding.kept, finding.fault) == (False, "")
+        comparison = self.comparison(capture_status="unreadable")
+        assert (comparison.kept, comparison.fault) == (False, "")
 
     def test_said_to_be_kept_and_is_not(self):
-        finding = self.finding(capture_status="stored", image_hash="ab" * 32)
-        assert (finding.kept, finding.fault) == (False, "other bytes")
+        comparison = self.comparison(capture_status="stored", image_hash="ab" * 32)
+        assert (comparison.kept, comparison.fault) == (False, "other bytes")
 
 
 def test_a_fault_is_reported_by_name():
     out = io.StringIO()
     sent = demo.Sent("[odd] name.png", "demo-1", 200, "")
-    fault = demo.Finding(sent, "", kept=False, fault="no row")
+    fault = demo.Comparison(sent, "", kept=False, fault="no row")
     report.verification(report.Console(file=out), [fault])
     assert "  1 lost\n    [odd] name.png: no row" in out.getvalue()

@@ -293,7 +293,7 @@ class TestUploadPage:
     def test_says_what_is_wrong(self):
         page = Client().post(self.url, {})
         assert page.status_code == 400
-        assert "The form holds no file." in page.content.decode()
+        assert "The form has no file." in page.content.decode()
 
     def test_needs_its_own_token(self):
         assert Client(enforce_csrf_checks=True).post(self.url).status_code == 403

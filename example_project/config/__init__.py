@@ -1,1 +1,1 @@
-"""The example project: settings, addresses, applications."""
+"""The example project: settings, URLs, applications."""

@@ -1,7 +1,7 @@
-"""Reads settings from the environment and says clearly what is wrong with one.
+"""Read settings from the environment, with clear messages for wrong values.
 
-django-environ takes any unknown word for "false" and reports a bad number
-without its name, so the few kinds of value used here are checked by hand.
+django-environ reads any unknown word as "false", and reports a wrong number without
+its name, so this module checks the few kinds of value itself.
 """
 
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import environ  # type: ignore[import-untyped]  # it has no types
+import environ  # type: ignore[import-untyped]  # untyped
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
@@ -19,7 +19,7 @@ FALSE = {"false", "no", "off", "0"}
 
 
 def flag(name: str, *, default: bool) -> bool:
-    """Return a yes or no."""
+    """Return a boolean."""
     text = env.str(name, default=str(default)).strip()
     if text.lower() in TRUE | FALSE:
         return text.lower() in TRUE
@@ -27,7 +27,7 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def megabytes(name: str, *, default: float) -> float:
-    """Return a size in megabytes, whole or not, above nothing."""
+    """Return a size in megabytes, a number above 0."""
     text = env.str(name, default=str(default)).strip()
     try:
         size = float(text)
@@ -41,20 +41,20 @@ def megabytes(name: str, *, default: float) -> float:
 
 
 def days(name: str, *, default: int) -> int | None:
-    """Return a number of days, or None for ever."""
+    """Return a number of days, or None for unlimited."""
     text = env.str(name, default=str(default)).strip()
     if text.lower() == "none":
         return None
     if not (text.isdecimal() and int(text) > 0):
         raise ImproperlyConfigured(
-            f"{name} must be a whole number of days from 1 up, "
+            f"{name} must be a whole number of days, at least 1, "
             f'or "none" to keep images for ever, not {text!r}.'
         )
     return int(text)
 
 
 def secret_key(name: str, *, debug: bool) -> str:
-    """Return the secret key, which only a debug server may go without."""
+    """Return the secret key; only a debug server may have none."""
     # A fixed key keeps sessions valid when the development server reloads. It is
     # public, so it must never sign anything that others can reach.
     key = env.str(name, default="")
@@ -64,22 +64,22 @@ def secret_key(name: str, *, debug: bool) -> str:
 
 
 def database(name: str, *, default: Path) -> dict[str, Any]:
-    """Return Django's settings of a database given as a URL, or of an SQLite file."""
+    """Return Django's settings for a database URL, or for an SQLite file by default."""
     url = env.str(name, default="")
     scheme = urlsplit(url).scheme
     if url and scheme not in env.DB_SCHEMES:
-        # The URL itself may hold a password, so it is not repeated here.
+        # The URL may contain a password, so the message does not repeat it.
         raise ImproperlyConfigured(
             f"{name} must be a URL like postgres://, mysql:// or sqlite:///, "
-            f"and it begins with {scheme!r}."
+            f"but it begins with {scheme!r}."
         )
     found: dict[str, Any] = env.db_url_config(url or "sqlite://")
     if not url:
         found["NAME"] = default
     if found["ENGINE"] == "django.db.backends.sqlite3":
-        # The server answers in threads. With a write-ahead log readers do not wait
-        # for a writer, and a transaction that asks for the lock at once waits its
-        # turn instead of failing halfway with "database is locked".
+        # The server uses threads. With a write-ahead log readers do not wait for a
+        # writer. A transaction that takes the lock at its beginning waits, instead of
+        # failing halfway with "database is locked".
         found["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,

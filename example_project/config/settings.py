@@ -1,12 +1,12 @@
-"""Settings of the example, all of them from the environment with defaults.
+"""Settings of the example project, from the environment, with defaults.
 
-SAVE_REQUEST_IMAGES      keep the images of requests          (false)
+SAVE_REQUEST_IMAGES      whether images are kept              (false)
 MAX_SAVED_IMAGE_SIZE_MB  the largest image that is kept       (10)
-IMAGE_RETENTION_DAYS     days that images are kept, or none   (30)
+IMAGE_RETENTION_DAYS     retention of images in days, or none (30)
 SOLVER_MAX_UPLOAD_MB     the largest image the solver accepts (20)
 DATABASE_URL             e.g. postgres://user:pw@host/name    (SQLite beside this)
-DEBUG                    development server                   (true)
-SECRET_KEY               needed when DEBUG is false
+DEBUG                    whether to run in debug mode         (true)
+SECRET_KEY               required if DEBUG is false
 ALLOWED_HOSTS            comma-separated host names           (this machine only)
 """
 
@@ -27,8 +27,8 @@ REQUEST_IMAGES_RETENTION_DAYS = days("IMAGE_RETENTION_DAYS", default=30)
 
 # --- the solver -------------------------------------------------------------------
 SOLVER_MAX_UPLOAD_MB = megabytes("SOLVER_MAX_UPLOAD_MB", default=20)
-# Django's own limit (2.5 MB) is for bodies that are not files. Ours may come as one:
-# raw, or as base64 in JSON, which takes a third more, and a little around it.
+# Django's own limit (2.5 MB) applies to bodies that are not files. Here a body may be
+# an image: raw, or as base64 in JSON, which is a third larger, plus a few characters.
 DATA_UPLOAD_MAX_MEMORY_SIZE = int(SOLVER_MAX_UPLOAD_MB * 1024 * 1024 * 4 / 3) + 65_536
 
 # --- Django -----------------------------------------------------------------------
@@ -91,6 +91,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    # The server's own line already tells of a 404 or a 422.
+    # The server's own line already reports a 404 or a 422.
     "loggers": {"django.request": {"level": "ERROR"}},
 }

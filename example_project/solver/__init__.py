@@ -1,1 +1,1 @@
-"""A small web service that reads barcodes, and keeps the images it was sent."""
+"""A small web service that reads barcodes and keeps the images that it receives."""

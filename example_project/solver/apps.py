@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class SolverConfig(AppConfig):
-    """Reads barcodes from images sent to it."""
+    """Read barcodes from uploaded images."""
 
     name = "solver"

@@ -1,4 +1,4 @@
-"""Image bytes in, barcodes out; knows nothing of Django."""
+"""Image bytes in, barcodes out; without Django."""
 
 import io
 import time
@@ -9,35 +9,35 @@ import zxingcpp
 from PIL import Image
 
 MAX_PIXELS = 40_000_000
-"""A file of 156 bytes can ask for 1.3 GB of pixels, so we count before decoding."""
+"""The limit before decoding: a file of 156 bytes can unfold to 1.3 GB of pixels."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-"""What cameras and scanners write. Pillow knows many more, and some run programs."""
+"""The formats of cameras and scanners. Pillow reads more; some start programs."""
 
 
 class NotAnImage(ValueError):
-    """These bytes are no image that can be read."""
+    """The bytes are not a readable image."""
 
 
 class TooManyPixels(ValueError):
-    """The image is larger, in pixels, than we care to decode."""
+    """The image has too many pixels to decode."""
 
 
 @dataclass(frozen=True)
 class Barcode:
-    """One barcode and where it is."""
+    """One barcode and its position."""
 
     text: str
     format: str
     position: tuple[tuple[int, int], ...]
     """Four corners: top left, top right, bottom right, bottom left."""
     orientation: int
-    """Degrees by which it is turned."""
+    """Rotation in degrees."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found in an image."""
+    """The barcodes of an image, its size, and the time to read it."""
 
     barcodes: tuple[Barcode, ...]
     width: int
@@ -46,11 +46,11 @@ class Reading:
 
 
 def read_barcodes(content: bytes, max_pixels: int = MAX_PIXELS) -> Reading:
-    """Find every barcode in an image file.
+    """Return all barcodes of an image file.
 
     Raises:
-        NotAnImage: if the bytes cannot be read as an image.
-        TooManyPixels: if the image has more than ``max_pixels``.
+        NotAnImage: The bytes cannot be read as an image.
+        TooManyPixels: The image has more than ``max_pixels``.
     """
     start = time.perf_counter()
     image = _decoded(content, max_pixels)
@@ -69,13 +69,13 @@ def _decoded(content: bytes, max_pixels: int) -> Image.Image:
                 return _plain(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixels(too_many) from error
-    except Exception as error:  # Pillow raises nearly everything on a bad file
+    except Exception as error:  # Pillow raises almost any error on a bad file
         raise NotAnImage("This is not an image that can be read.") from error
     raise TooManyPixels(too_many)
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """Return the image in grey or RGB, as it would look on white paper."""
+    """Return the image in grey or RGB, on a white background."""
     if image.mode in {"L", "RGB"}:
         image.load()
         return image
@@ -91,16 +91,16 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return a picture of deep greys with its darkest black and its lightest white."""
+    """Scale an image with more than 8 bits of grey from its own range to 8 bits."""
     deep = image if image.mode == "F" else image.convert("I").convert("F")
-    # Extrema are pairs for images of several bands; this one has a single band.
+    # This image has one band, so the extrema are one pair.
     darkest, lightest = cast("tuple[float, float]", deep.getextrema())
     scale = 255 / ((lightest - darkest) or 1)
     return deep.point(lambda grey: grey * scale - darkest * scale).convert("L")
 
 
 def _barcode(result: zxingcpp.Barcode) -> Barcode:
-    """Return zxing's result in words of our own."""
+    """Convert zxing's result."""
     place = result.position
     corners = (
         place.top_left,

@@ -1,4 +1,4 @@
-"""Sends pictures through the real server and looks at what was kept of them."""
+"""Send pictures to a real server, and compare them with the stored images."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ KEPT_STATUSES = {"stored", "duplicate"}
 
 @dataclass(frozen=True)
 class Sent:
-    """One request that was sent, and how it was answered."""
+    """One request that was sent, and its response."""
 
     name: str
     request_id: str
@@ -45,34 +45,34 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What the log says about one request."""
+class Comparison:
+    """The log of one request, compared with the request."""
 
     sent: Sent
     capture_status: str
-    """Empty when there is no row."""
+    """Empty without a row."""
     kept: bool
     fault: str = ""
-    """Why this should not have happened; empty when all is well."""
+    """The difference from the request; empty for none."""
 
 
 class CannotServe(OSError):
-    """There is no server at the port that was asked for."""
+    """The server cannot use the requested port."""
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Serves without a line for each request."""
+    """A handler that prints no line for each request."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - Django's
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextmanager
 def serving(port: int) -> Iterator[str]:
-    """Serve this project in a thread, and yield its address; port 0 is any free one.
+    """Serve this project in a thread, and yield its URL; port 0 selects a free port.
 
     Raises:
-        CannotServe: if the port is in use, or is none.
+        CannotServe: The port is in use, or is not a valid port.
     """
     try:
         server = ThreadedWSGIServer((HOST, port), _QuietHandler)
@@ -92,7 +92,7 @@ def serving(port: int) -> Iterator[str]:
 
 
 def reset_admin(username: str) -> str:
-    """Make the superuser, or give it a new password; return the password."""
+    """Create the superuser or reset its password, and return the password."""
     password = get_random_string(16)
     admin, _ = get_user_model().objects.get_or_create(username=username)
     admin.is_active = admin.is_staff = admin.is_superuser = True
@@ -102,10 +102,10 @@ def reset_admin(username: str) -> str:
 
 
 class Sender:
-    """Sends images to the solver, in turn in each way that it accepts.
+    """Send images to the solver, alternating between the encodings that it accepts.
 
-    Every request carries an id of its own, and all ids of one sender begin alike, so
-    that rows of earlier runs do not disturb.
+    Each request has an id of its own. All ids of one sender have a common prefix, so
+    rows of earlier runs are not counted.
     """
 
     def __init__(self, address: str) -> None:
@@ -114,7 +114,7 @@ class Sender:
         self.sent: list[Sent] = []
 
     def send(self, name: str, content: bytes) -> None:
-        """Send one image and remember how it was answered."""
+        """Send one image and record the response."""
         number = len(self.sent)
         encode = (_as_form, _as_body, _as_json)[number % 3]
         body, content_type = encode(name, content)
@@ -137,36 +137,36 @@ class Sender:
         self.sent.append(Sent(name, request_id, response.status, digest))
 
     def wait_for_rows(self, seconds: float) -> None:
-        """Wait until every row is there, for so long at most.
+        """Wait at most this time until every row exists.
 
-        They are written when the answer is already with us.
+        Rows are written after the response.
         """
         rows = RequestLog.objects.filter(request_id__startswith=self.prefix)
         deadline = time.monotonic() + seconds
         while rows.count() < len(self.sent) and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    def findings(self) -> Iterator[Finding]:
-        """Compare each image that was sent with what was kept of it."""
-        return map(_finding, self.sent)
+    def comparisons(self) -> Iterator[Comparison]:
+        """Compare each sent image with its log."""
+        return map(_compare, self.sent)
 
 
-def _finding(sent: Sent) -> Finding:
+def _compare(sent: Sent) -> Comparison:
     log = RequestLog.objects.filter(request_id=sent.request_id).first()
     if log is None:
-        return Finding(sent, "", kept=False, fault="no row")
+        return Comparison(sent, "", kept=False, fault="no row")
     status = log.capture_status
     if status not in KEPT_STATUSES:
         fault = "" if status else "no reason"
-        return Finding(sent, status, kept=False, fault=fault)
+        return Comparison(sent, status, kept=False, fault=fault)
     kept = hashlib.sha256(log.image.image_data or b"").hexdigest()
     if not log.image.image_hash == kept == sent.digest:
-        return Finding(sent, status, kept=False, fault="other bytes")
-    return Finding(sent, status, kept=True)
+        return Comparison(sent, status, kept=False, fault="other bytes")
+    return Comparison(sent, status, kept=True)
 
 
 def _as_form(name: str, content: bytes) -> tuple[bytes, str]:
-    """Encode the image as a file of a form."""
+    """Encode the image as a file in a form."""
     boundary = uuid.uuid4().hex
     filename = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     head = (
@@ -179,7 +179,7 @@ def _as_form(name: str, content: bytes) -> tuple[bytes, str]:
 
 
 def _as_body(name: str, content: bytes) -> tuple[bytes, str]:
-    """Send the image as it is; what is not called an image goes in a form."""
+    """Use the image as the body; a file without an image's name goes into a form."""
     content_type = _image_type(name)
     return (content, content_type) if content_type else _as_form(name, content)
 
@@ -191,13 +191,13 @@ def _as_json(_name: str, content: bytes) -> tuple[bytes, str]:
 
 
 def _image_type(name: str) -> str | None:
-    """Return the image type that a file's name promises."""
+    """Return the image type for a file's name."""
     guess, _ = mimetypes.guess_type(name, strict=False)
     return guess if guess and guess.startswith("image/") else None
 
 
 def fetch_stats(address: str, username: str, password: str) -> Mapping[str, Any]:
-    """Log in as a browser does, and return what the stats endpoint answers."""
+    """Log in as a browser does, and return the statistics as JSON."""
     cookies = CookieJar()
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),  # no proxy to this machine

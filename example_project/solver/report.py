@@ -1,4 +1,4 @@
-"""Prints what the demo found, as tables where the output is a terminal or not."""
+"""Print the results of the demo as tables, on a terminal or to a file."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from solver.demo import Finding
+from solver.demo import Comparison
 
 MOST_ROWS = 10
-"""A demo over a folder may meet hundreds of dimensions."""
+"""The limit of rows in a table: a folder may have hundreds of dimensions."""
 
 
 def stats(out: Console, answer: Mapping[str, Any]) -> None:
-    """Print what the stats endpoint answered, section by section."""
+    """Print the statistics, section by section."""
     overall = _flat(answer["overall"])
     out.print(_table("All requests logged so far", ["", ""], list(overall.items())))
     for name, groups in answer.items():
@@ -25,7 +25,7 @@ def stats(out: Console, answer: Mapping[str, Any]) -> None:
             rows = [_flat(group) for group in groups[:MOST_ROWS]]
             title = name.replace("_", " ").capitalize()
             if len(groups) > MOST_ROWS:
-                title += f" (the first {MOST_ROWS} of {len(groups)})"
+                title += f" (first {MOST_ROWS} of {len(groups)})"
             values = [list(row.values()) for row in rows]
             out.print(_table(title, list(rows[0]), values))
 
@@ -44,33 +44,33 @@ def _flat(group: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def outcomes(out: Console, findings: Sequence[Finding]) -> None:
-    """Print how often each HTTP status met each fate of an image."""
-    counts = Counter((f.sent.status, f.capture_status or "no row") for f in findings)
+def outcomes(out: Console, comparisons: Sequence[Comparison]) -> None:
+    """Print the number of requests for each HTTP status and capture status."""
+    counts = Counter((f.sent.status, f.capture_status or "no row") for f in comparisons)
     rows = [[*pair, count] for pair, count in sorted(counts.items())]
     columns = ["HTTP status", "Capture status", "Requests"]
-    out.print(_table("What was answered and what was kept", columns, rows))
+    out.print(_table("Responses and capture status", columns, rows))
 
 
-def verification(out: Console, findings: Sequence[Finding]) -> None:
-    """Print whether every image is either kept byte for byte or accounted for."""
-    kept = sum(finding.kept for finding in findings)
-    lost = [finding for finding in findings if finding.fault]
+def verification(out: Console, comparisons: Sequence[Comparison]) -> None:
+    """Print the numbers of images that are kept, not kept with a reason, and lost."""
+    kept = sum(comparison.kept for comparison in comparisons)
+    lost = [comparison for comparison in comparisons if comparison.fault]
     reasons = Counter(
-        f.capture_status for f in findings if not (f.kept or f.fault)
+        f.capture_status for f in comparisons if not (f.kept or f.fault)
     ).most_common()
     why = ", ".join(f"{count} {reason}" for reason, count in reasons)
     not_kept = sum(count for _, count in reasons)
-    out.print(f"[bold]{len(findings)} images sent[/bold]")
-    out.print(f"  {kept} kept byte for byte (SHA-256 of what is read back)")
+    out.print(f"[bold]{len(comparisons)} images sent[/bold]")
+    out.print(f"  {kept} kept byte for byte (compared by SHA-256)")
     out.print(f"  {not_kept} not kept, each with its reason" + (why and f": {why}"))
     out.print(f"  {len(lost)} lost")
-    for finding in lost:
-        out.print(f"    {escape(finding.sent.name)}: {finding.fault}")
+    for comparison in lost:
+        out.print(f"    {escape(comparison.sent.name)}: {comparison.fault}")
 
 
 def where_to_look(out: Console, address: str, username: str, password: str) -> None:
-    """Print the addresses, and who may see them."""
+    """Print the URLs, and the login of the admin."""
     places = {
         "Dashboard": "admin:request_images_requestlog_dashboard",
         "Gallery": "admin:request_images_requestimage_gallery",
@@ -85,7 +85,7 @@ def where_to_look(out: Console, address: str, username: str, password: str) -> N
 
 
 def how_to_serve(out: Console) -> None:
-    """Print how to start a server, as that of this run stops."""
+    """Print how to start a server, because the server of this run stops."""
     out.print("Start the server with:")
     out.print(
         "  SAVE_REQUEST_IMAGES=true "
@@ -95,18 +95,18 @@ def how_to_serve(out: Console) -> None:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Return a table with its numbers to the right."""
+    """Return a table with numbers aligned to the right."""
     table = Table(
         title=title,
         title_justify="left",
         show_header=any(columns),
         pad_edge=False,
-        box=box.SIMPLE_HEAD,  # eight columns need the room that frames would take
+        box=box.SIMPLE_HEAD,  # frames would need the room of eight columns
     )
     for number, column in enumerate(columns):
         numeric = all(isinstance(row[number], int | float | None) for row in rows)
         heading = column.replace("_", " ")
-        # In a narrow terminal headings are broken between words, and no text is cut.
+        # A narrow terminal breaks headings between words and truncates no text.
         table.add_column(
             heading,
             justify="right" if numeric else "left",

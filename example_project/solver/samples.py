@@ -1,6 +1,6 @@
-"""Draws the demo's pictures: barcodes in many states, and what clients send by mistake.
+"""Draw the demo's pictures: barcodes in many states, and typical mistakes of clients.
 
-The same seed draws the same bytes.
+Equal seeds draw equal bytes.
 """
 
 import io
@@ -25,22 +25,22 @@ MODULE = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, or what passes for one."""
+    """One picture, or a file that is sent as one."""
 
     name: str
     content: bytes
     text: str | None = None
-    """What the barcode says; None where nothing can be read."""
+    """The text of the barcode; None if it cannot be read."""
 
 
 def draw_samples(seed: int, kept_limit: int | None = None) -> Iterator[Sample]:
     """Yield every sample.
 
     Args:
-        seed: What the random texts and pixels depend on.
-        kept_limit: The size in bytes that one sample must exceed; None for no such.
+        seed: Seed of the random texts and pixels.
+        kept_limit: Size in bytes that one sample must exceed; None for no such sample.
     """
-    chance = random.Random(seed)  # noqa: S311 - repeatable is what is wanted
+    chance = random.Random(seed)  # noqa: S311 - must be repeatable
     legible = list(_legible(chance))
     yield from legible
     yield from (
@@ -50,7 +50,7 @@ def draw_samples(seed: int, kept_limit: int | None = None) -> Iterator[Sample]:
     yield from _illegible(chance)
     yield from _broken(legible[0].content)
     if kept_limit is not None:
-        # Any reader stops at the end of the picture, so zeros behind it cost nothing.
+        # Readers stop at the end of the picture and ignore the zeros after it.
         padding = bytes(max(kept_limit + 1 - len(legible[0].content), 0))
         yield Sample("over-limit.png", legible[0].content + padding, legible[0].text)
 
@@ -102,7 +102,7 @@ TREATMENTS: tuple[tuple[Callable[[Image.Image], Image.Image], str], ...] = (
 
 
 def _legible(chance: random.Random) -> Iterator[Sample]:
-    """Yield each kind of barcode in each state that can still be read."""
+    """Yield each kind of barcode in each readable state."""
     for name, symbology in SYMBOLOGIES.items():
         for treat, extension in TREATMENTS:
             # Twelve digits suit every kind; EAN-13 adds its check digit.
@@ -119,7 +119,7 @@ def _legible(chance: random.Random) -> Iterator[Sample]:
 
 
 def _illegible(chance: random.Random) -> Iterator[Sample]:
-    """Yield real pictures in which there is nothing to read."""
+    """Yield real pictures without a readable barcode."""
     for grey, extension in ((255, "png"), (128, "jpeg"), (0, "webp")):
         blank = Image.new("L", (320, 240), grey)
         yield Sample(f"blank-{grey}.{extension}", _encoded(blank, extension))
@@ -133,7 +133,7 @@ def _illegible(chance: random.Random) -> Iterator[Sample]:
 
 
 def _broken(png: bytes) -> Iterator[Sample]:
-    """Yield what is no picture, or not all of one."""
+    """Yield files that are not pictures, and truncated pictures."""
     jpeg = _encoded(Image.radial_gradient("L"), "jpeg")
     yield Sample("notes.png", b"Only text, whatever its name says.\n" * 20)
     yield Sample("empty.jpeg", b"")
@@ -144,7 +144,7 @@ def _broken(png: bytes) -> Iterator[Sample]:
 def _symbol(barcode: zxingcpp.Barcode) -> Image.Image:
     """Return the barcode on white paper."""
     pixels = memoryview(barcode.to_image(scale=MODULE))
-    height, width = pixels.shape or (0, 0)  # two dimensions, which typing cannot know
+    height, width = pixels.shape or (0, 0)  # always two dimensions
     symbol = Image.frombytes("L", (width, height), pixels.tobytes())
     return ImageOps.expand(symbol, border=5 * MODULE, fill=255)
 

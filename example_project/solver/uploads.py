@@ -1,4 +1,4 @@
-"""Takes the image out of a request, in each of the ways a client may send one."""
+"""Read the image from a request, in each encoding that a client may use."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from django.http.multipartparser import MultiPartParserError
 
 
 class Refusal(Exception):
-    """Why a request is turned away, with the status that says so."""
+    """A refused request, with the status and the error type of the response."""
 
     def __init__(self, status: int, error_type: str, message: str) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ def uploaded_image(request: HttpRequest) -> bytes:
     """Return the bytes of the image in a request.
 
     Raises:
-        Refusal: if there is none, or it is too big.
+        Refusal: The request has no image, or the image is too large.
     """
     try:
         if request.content_type == "multipart/form-data":
@@ -52,7 +52,7 @@ def uploaded_image(request: HttpRequest) -> bytes:
 
 
 def size_limit() -> int:
-    """Return the largest image accepted, in bytes."""
+    """Return the size of the largest accepted image, in bytes."""
     megabytes: float = getattr(settings, "SOLVER_MAX_UPLOAD_MB", 20)
     return int(megabytes * 1024 * 1024)
 
@@ -69,10 +69,10 @@ def _is_raw(content_type: str) -> bool:
 
 
 def _from_form(request: HttpRequest) -> bytes:
-    """Return the file of the field ``image``, or else the first file."""
+    """Return the file of the field ``image``, otherwise the first file."""
     upload = request.FILES.get("image", next(iter(request.FILES.values()), None))
     if not isinstance(upload, UploadedFile):
-        raise Refusal(400, "no_image", "The form holds no file.")
+        raise Refusal(400, "no_image", "The form has no file.")
     if (upload.size or 0) > size_limit():
         raise _too_big()
     content: bytes = upload.read()

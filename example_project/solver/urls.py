@@ -1,4 +1,4 @@
-"""The two addresses of the solver."""
+"""The URLs of the solver."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Reads the barcodes of an image, for a program and for a person."""
+"""Read the barcodes of an image: an API and a page."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,11 +14,11 @@ from solver.barcodes import NotAnImage, TooManyPixels, read_barcodes
 from solver.uploads import Refusal, size_limit, uploaded_image
 
 
-@csrf_exempt  # an API: no cookie lets anyone in, so none can be misused
+@csrf_exempt  # an API without cookies needs no protection from CSRF
 @require_POST
 @capture_images(endpoint="solve")
 def solve(request: HttpRequest) -> JsonResponse:
-    """Answer with the barcodes of the image that was sent."""
+    """Return the barcodes of the image."""
     status, answer = _answer(request)
     return JsonResponse(answer, status=status)
 
@@ -26,14 +26,14 @@ def solve(request: HttpRequest) -> JsonResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @capture_images(endpoint="upload-page")
 def upload_page(request: HttpRequest) -> HttpResponse:
-    """Show the form; without JavaScript the answer comes on the page as well."""
+    """Show the form, and the answer if the form was sent without JavaScript."""
     status, answer = _answer(request) if request.method == "POST" else (200, None)
     context = {"answer": answer, "limit_mb": size_limit() / 1024 / 1024}
     return render(request, "solver/upload.html", context, status=status)
 
 
 def _answer(request: HttpRequest) -> tuple[int, dict[str, Any]]:
-    """Return status and body, and tell the request log what came out."""
+    """Return status and body of the response, and annotate the request log."""
     try:
         reading = read_barcodes(uploaded_image(request))
     except Refusal as error:

@@ -1,4 +1,4 @@
-"""Shows the whole on real requests: ``manage.py demo``."""
+"""Demonstrate the app with real requests: ``manage.py demo``."""
 
 import sys
 from argparse import ArgumentParser
@@ -25,11 +25,11 @@ RUNSERVER = "http://127.0.0.1:8000"
 
 
 class Command(BaseCommand):
-    """Sends pictures, and reports what became of every one."""
+    """Send pictures, and report the result of each."""
 
     help = (
-        "Migrates, makes an admin user, sends pictures through the real endpoint and "
-        "compares what was kept with what was sent."
+        "Migrate, create an admin user, send pictures to the real endpoint, and "
+        "compare the stored images with the pictures."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,14 +38,14 @@ class Command(BaseCommand):
             "--images",
             type=Path,
             metavar="DIR",
-            help="Send every file of this folder and those below it, except .txt, "
+            help="Send all files of this folder and its subfolders, except .txt, "
             "instead of drawn pictures.",
         )
         parser.add_argument(
-            "--serve", action="store_true", help="Go on serving until Ctrl-C."
+            "--serve", action="store_true", help="Keep serving until Ctrl-C."
         )
         parser.add_argument(
-            "--port", type=int, default=8000, help="Where to --serve (%(default)s)."
+            "--port", type=int, default=8000, help="Port for --serve (%(default)s)."
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         port = options["port"] if options["serve"] else 0
         settings.REQUEST_IMAGES_ENABLED = True
         settings.ALLOWED_HOSTS = [*settings.ALLOWED_HOSTS, demo.HOST]
-        out.print("Images are saved in this run, whatever SAVE_REQUEST_IMAGES says.")
+        out.print("This run saves images, whatever SAVE_REQUEST_IMAGES says.")
         try:
             with demo.serving(port) as address:
                 call_command("migrate", interactive=False, verbosity=0)
@@ -79,20 +79,20 @@ class Command(BaseCommand):
 
 
 def _pictures(folder: Path | None) -> tuple[Iterator[tuple[str, bytes]], int]:
-    """Return names and contents of what is to be sent, and how many there are."""
+    """Return names and contents of the files to send, and their number."""
     if folder is None:
         limit = int(settings.REQUEST_IMAGES_MAX_SIZE_MB * 1024 * 1024)
         samples = list(draw_samples(SEED, limit if limit < size_limit() else None))
         return ((sample.name, sample.content) for sample in samples), len(samples)
     if not folder.is_dir():
-        raise CommandError(f"There is no folder {folder}.")
+        raise CommandError(f"The folder {folder} does not exist.")
     files = sorted(
         path
         for path in folder.rglob("*")
         if path.is_file() and path.suffix.lower() != ".txt"
     )
     if not files:
-        raise CommandError(f"There is nothing to send in {folder}.")
+        raise CommandError(f"The folder {folder} has no files to send.")
     named = ((str(file.relative_to(folder)), file.read_bytes()) for file in files)
     return named, len(files)
 
@@ -103,17 +103,17 @@ def _show(
     pictures: Iterable[tuple[str, bytes]],
     password: str,
 ) -> None:
-    """Send the pictures, and report what became of them."""
+    """Send the pictures, and report the results."""
     for name, content in pictures:
         sender.send(name, content)
     sender.wait_for_rows(WAIT_SECONDS)
-    findings = list(sender.findings())
+    comparisons = list(sender.comparisons())
     report.stats(out, demo.fetch_stats(sender.address, ADMIN, password))
-    report.outcomes(out, findings)
-    report.verification(out, findings)
-    lost = sum(bool(finding.fault) for finding in findings)
+    report.outcomes(out, comparisons)
+    report.verification(out, comparisons)
+    lost = sum(bool(comparison.fault) for comparison in comparisons)
     if lost:
-        raise CommandError(f"{lost} of {len(findings)} images were lost.")
+        raise CommandError(f"{lost} of {len(comparisons)} images were lost.")
 
 
 def _wait_for_interrupt(out: Console) -> None:

@@ -56,7 +56,7 @@ function show(result) {
   answer.replaceChildren(...parts);
 }
 
-// Draws a frame around each barcode, in the picture's own pixels.
+// Draw a frame around each barcode, in the picture's pixel coordinates.
 function outline({ barcodes, width, height }) {
   const create = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
   const svg = create("svg");
