@@ -97,7 +97,7 @@ class TestDemo:
         assert "62 images sent\n  59 kept byte for byte" in printed
         assert "  0 lost\n" in printed
         assert "1 too_large" in printed
-        assert "By dimensions (the first 10 of " in printed
+        assert "By dimensions (first 10 of " in printed
         assert "no_barcode" in printed
         assert "/admin/request_images/requestimage/" in printed
         assert "/admin/request_images/dashboard/" in printed
