@@ -227,15 +227,15 @@ class TestCode:
         listed = set(
             re.findall(r"`(request_images[\w.]+)`", PAGES["docs/reference/api.md"])
         )
-        statements = re.findall(
-            r"^ *from (request_images[\w.]*) import ([\w, ]+)$",
-            f"{EVERYTHING}\n{readme}",
-            re.MULTILINE,
-        )
+        codes = [code for _, code in PYTHON]
+        codes += re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
         told = {
-            f"{module}.{name.strip()}"
-            for module, names in statements
-            for name in names.split(",")
+            f"{node.module}.{alias.name}"
+            for code in codes
+            for node in ast.walk(ast.parse(code))
+            if isinstance(node, ast.ImportFrom) and not node.level
+            for alias in node.names
+            if node.module.split(".")[0] == "request_images"
         }
         assert told
         assert told - listed == set()
