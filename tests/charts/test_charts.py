@@ -1,4 +1,4 @@
-"""Charts as pure functions: numbers in, SVG out, whatever the numbers are."""
+"""Charts: valid SVG and the same numbers in the table, whatever the numbers are."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HEADING = Heading("name", "What it shows")
 BEGIN = datetime(2026, 3, 1, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
 EVIL = '</title><script>alert("1")</script> onload=x ' + "x" * 200
-TURNED = "\u202eabc\u2066 \u05d0\u05d1 \x00\ud800"
+RIGHT_TO_LEFT = "\u202eabc\u2066 \u05d0\u05d1 \x00\ud800"
 MEASURES = [
     Measure("requests", Quantity.COUNT),
     Measure("failed", Quantity.SHARE, "ri-bad"),
@@ -55,7 +55,7 @@ MEASURES = [
 ]
 
 amounts = st.floats(0, 1e18) | st.sampled_from([0.0, 1.0, 5e-324, 1e18])
-texts = st.text(max_size=300) | st.sampled_from([EVIL, TURNED, "", "a"])
+texts = st.text(max_size=300) | st.sampled_from([EVIL, RIGHT_TO_LEFT, "", "a"])
 
 
 def lines(rows, **options):
@@ -119,7 +119,7 @@ def gallery(text="name", href="?a=1&b=2"):
 
 class TestEveryChart:
     @pytest.mark.parametrize("number", range(6))
-    def test_is_named_and_leads_somewhere(self, number):
+    def test_has_a_name_and_links(self, number):
         chart = gallery()[number]
         root = drawings.parse(chart)
         ids = {e.get("id"): e.text for e in root.iter() if e.get("id")}
@@ -134,7 +134,7 @@ class TestEveryChart:
 
     @settings(max_examples=60, deadline=None)
     @given(texts)
-    def test_is_markup_whatever_is_written_in_it(self, text):
+    def test_is_valid_svg_whatever_its_texts_are(self, text):
         for chart in gallery(text, href='?"><script>'):
             assert drawings.outside(chart) == []
             tags = {
@@ -152,24 +152,24 @@ class TestEveryChart:
             assert not {n for n in names if n == "style" or n.startswith("on")}
             assert "<script" not in chart.svg
 
-    def test_cuts_what_is_long_and_tells_it_in_full(self):
+    def test_cut_label_is_whole_in_its_tooltip(self):
         [chart] = [bar_chart(HEADING, "", MEASURES[:1], [Bar(EVIL, (1,))])]
         [name] = drawings.with_class(chart, "ri-end")
         assert name.text.endswith("…")
         assert len(name.text) < 40
         assert drawings.tooltips(chart)[0].startswith(EVIL)
 
-    def test_lets_no_name_turn_the_text_around(self):
-        chart = stacked_bars(HEADING, [stack(0, {TURNED: 1})])
+    def test_name_does_not_change_the_text_direction(self):
+        chart = stacked_bars(HEADING, [stack(0, {RIGHT_TO_LEFT: 1})])
         [text] = drawings.tooltips(chart)
         assert "\u2068abc \u05d0\u05d1 \ufffd\ufffd\u2069: 1" in text
         assert "\u202e" not in chart.svg
 
-    def test_ends_a_title_somewhere(self):
+    def test_long_title_is_cut(self):
         chart = bar_chart(HEADING, "", MEASURES[:1], [Bar("y" * 10_000, (1,))])
         assert len(chart.svg) < 3_000
 
-    def test_of_nothing_is_a_sentence(self):
+    def test_without_data_is_a_sentence(self):
         charts = [
             line_chart(HEADING, ["p50"], []),
             lines([(None,)]),
@@ -183,11 +183,11 @@ class TestEveryChart:
             assert (chart.svg, chart.table) == ("", None)
             assert chart.note == "No requests in this period."
 
-    def test_of_nothing_says_what_it_is_told_to(self):
+    def test_without_data_shows_the_given_sentence(self):
         heading = Heading("name", "title", empty="Nothing yet.")
         assert scatter(heading, []).note == "Nothing yet."
 
-    def test_takes_a_summary(self):
+    def test_shows_the_given_summary(self):
         heading = Heading("name", "title", summary="Slower & slower.")
         assert "Slower &amp; slower.</desc>" in scatter(heading, [Dot(1, 1)]).svg
 
@@ -207,7 +207,7 @@ class TestEveryChart:
             lambda bad: tile("a", bad, None, Quantity.COUNT),
         ],
     )
-    def test_refuses_what_cannot_be_drawn(self, draw, bad):
+    def test_refuses_numbers_that_cannot_be_drawn(self, draw, bad):
         with pytest.raises(ValueError, match=re.escape(f"{bad!r} cannot be drawn")):
             draw(bad)
 
@@ -221,7 +221,7 @@ class TestEveryChart:
             lambda: sample([], 0),
         ],
     )
-    def test_refuses_what_does_not_fit(self, draw):
+    def test_refuses_inconsistent_arguments(self, draw):
         with pytest.raises(ValueError, match=r"needs a value|a period|a class|a limit"):
             draw()
 
@@ -229,7 +229,7 @@ class TestEveryChart:
         code = "import sys, request_images.charts; sys.exit('django' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
-    def test_takes_moments_of_no_zone(self):
+    def test_accepts_naive_moments(self):
         begin = datetime(2026, 3, 1)  # noqa: DTZ001
         slot = Slot(begin, begin + HOUR, (1,))
         berlin = Notation(zone=ZoneInfo("Europe/Berlin"))
@@ -249,38 +249,38 @@ class TestLines:
         chart = lines(rows, log=log, markers=markers)
         assert not chart.svg or drawings.outside(chart) == []
 
-    def test_have_gaps_where_nothing_was(self):
+    def test_have_gaps_where_values_are_missing(self):
         chart = lines([(1,), (2,), (None,), (3,), (4,)])
         [line] = drawings.with_class(chart, "ri-line")
         assert line.get("d").count("M") == 2
         assert "2 AM" not in chart.svg
         assert len(drawings.links(chart)) == 4
 
-    def test_show_a_point_that_is_alone(self):
+    def test_show_an_isolated_point(self):
         rows = [(1,) if i == 50 or i < 10 else (None,) for i in range(100)]
         dots = drawings.with_class(lines(rows), "ri-dot")
         shown = [dot for dot in dots if "ri-faint" not in dot.get("class")]
         assert (len(dots), len(shown)) == (11, 1)
 
-    def test_tell_all_numbers_of_a_moment(self):
+    def test_tooltip_has_all_values_of_a_slot(self):
         [text] = drawings.tooltips(lines([(340, 1900)]))
         assert text == ("01 Mar 2026: p0 340\u00a0ms, p1 1.9\u00a0s; failed 12 of 40")
 
-    def test_are_named_at_their_ends_without_overlap(self):
+    def test_names_at_the_ends_do_not_overlap(self):
         names = drawings.with_class(lines([(5, 5, 5), (5, 5, None)]), "ri-name")
         places = sorted(float(name.get("y")) for name in names)
         assert len(places) == 3
         assert min(b - a for a, b in pairwise(places)) >= 13.9
 
-    def test_leave_an_unknown_line_unnamed(self):
+    def test_line_without_points_has_no_name(self):
         [name] = drawings.with_class(lines([(5, None)]), "ri-name")
         assert name.text == "p0"
 
-    def test_of_many_points(self):
+    def test_many_points_stay_inside(self):
         rows = [(i % 97, i % 89) for i in range(10_000)]
         assert drawings.outside(lines(rows)) == []
 
-    def test_mark_releases_without_overlap(self):
+    def test_release_labels_do_not_overlap(self):
         markers = [
             Marker(BEGIN + HOUR * (i / 4), f"2.{i}.0", f"?release=2.{i}.0")
             for i in range(40)
@@ -301,7 +301,7 @@ class TestLines:
         assert "early" not in chart.svg
         assert any(text.startswith("2.17.0, ") for text in drawings.tooltips(chart))
 
-    def test_tell_releases_in_the_table(self):
+    def test_table_lists_releases(self):
         markers = [Marker(BEGIN + HOUR * 1.5, "2.0"), Marker(BEGIN - HOUR, "1.0")]
         table = lines([(1,), (2,)], markers=markers).table
         assert table.columns[-1] == "Release"
@@ -323,14 +323,14 @@ class TestHeatmap:
 
     @settings(deadline=None)
     @given(st.integers(1, 10**12))
-    def test_shades_take_every_count_once(self, largest):
+    def test_each_count_has_one_shade(self, largest):
         limits = shade_limits(largest)
         assert limits == sorted(set(limits))
         assert limits[-1] == largest
         assert limits[0] >= 1
         assert len(limits) == min(SHADES, largest)
 
-    def test_the_most_are_the_darkest(self):
+    def test_largest_count_is_darkest(self):
         chart = heatmap(HEADING, [cell(0, 1, 1), cell(0, 2, 50), cell(1, 1, 1000)])
         rects = [
             e for e in drawings.parse(chart).iter() if "heat" in e.get("class", "")
@@ -341,7 +341,7 @@ class TestHeatmap:
             "ri-heat-6",
         ]
 
-    def test_says_what_its_shades_are(self):
+    def test_legend_explains_the_shades(self):
         assert [key.text for key in heatmap(HEADING, [cell(0, 1, 8)]).keys] == [
             "1",
             "2",
@@ -353,7 +353,7 @@ class TestHeatmap:
         [key] = heatmap(HEADING, [cell(0, 1, 1)]).keys
         assert key.text == "1 request"
 
-    def test_tells_a_cell_and_has_a_row_for_each_period(self):
+    def test_has_a_tooltip_for_each_cell_and_a_row_for_each_period(self):
         cells = [cell(0, 1000, 40, failed=12), cell(0, 2000, 2), cell(1, 1000, 5)]
         chart = heatmap(HEADING, cells)
         assert (
@@ -377,7 +377,7 @@ class TestScatter:
 
     @settings(max_examples=200, deadline=None)
     @given(st.lists(dots, max_size=300), st.integers(1, 100))
-    def test_the_sample_has_what_tells(self, points, limit):
+    def test_sample_keeps_failed_and_slowest(self, points, limit):
         chosen = sample(points, limit)
         assert chosen == sample(points, limit)
         assert len(chosen.dots) == min(limit, len(points))
@@ -388,7 +388,7 @@ class TestScatter:
         failed = sum(point.failed for point in points)
         slowest = sorted(points, key=lambda point: point.y, reverse=True)
         slowest = slowest[: math.ceil(len(points) / 100)]
-        assert chosen.is_whole or chosen.telling == limit
+        assert chosen.is_whole or chosen.notable == limit
         if chosen.is_whole:
             assert not any(point.failed for point in left)
             edge = min((point.y for point in slowest), default=0)
@@ -396,12 +396,12 @@ class TestScatter:
         if failed >= limit:
             assert all(dot.failed for dot in chosen.dots)
 
-    def test_draws_two_thousand_and_says_so(self):
+    def test_draws_at_most_two_thousand_and_says_so(self):
         points = [Dot(i % 50, i, i % 100 == 0, f"/{i}/") for i in range(10_000)]
         chart = scatter(HEADING, points, total=1_000_000)
         assert chart.note == (
-            "Sampled 2,000 of 1,000,000 requests whose image has dimensions; all that "
-            "failed and the slowest percent are among them."
+            "A sample of 2,000 of the 1,000,000 requests whose image has dimensions. "
+            "It includes all that failed and the slowest percent."
         )
         crosses = drawings.with_class(chart, "ri-failed")
         circles = drawings.with_class(chart, "ri-ok")
@@ -413,7 +413,7 @@ class TestScatter:
         assert chart.table.note
         assert len(chart.svg) < 400_000
 
-    def test_keeps_most_marks_out_of_the_way_of_the_tab_key(self):
+    def test_tab_key_visits_only_notable_marks(self):
         chart = scatter(HEADING, [Dot(1, i, i < 5, "/") for i in range(500)])
         stops = [
             e
@@ -422,17 +422,17 @@ class TestScatter:
         ]
         assert len(stops) == 5 + 5
 
-    def test_says_when_there_are_too_many_to_tell(self):
+    def test_says_when_too_many_failed_to_draw_all(self):
         chart = scatter(HEADING, [Dot(1, 1, True)] * 2_001)
-        assert "are too many to draw all" in chart.note
+        assert "Too many failed or were slow to draw them all." in chart.note
 
-    def test_says_that_it_is_all(self):
+    def test_says_that_all_requests_are_drawn(self):
         assert scatter(HEADING, [Dot(1, 1)]).note == (
             "The one request of this period whose image has dimensions."
         )
         chart = scatter(HEADING, [Dot(2.5, 340, True, text="ValueError"), Dot(0, 0)])
         assert chart.note == "All 2 requests of this period whose image has dimensions."
-        # What failed lies on top.
+        # Failed requests lie on top.
         assert drawings.tooltips(chart) == [
             "0\u00a0MP, 0\u00a0ms",
             "2.5\u00a0MP, 340\u00a0ms, failed, ValueError",
@@ -457,7 +457,7 @@ class TestBars:
         chart = bar_chart(HEADING, "class", MEASURES, bars)
         assert not chart.svg or drawings.outside(chart) == []
 
-    def test_are_as_long_as_their_numbers(self):
+    def test_length_is_proportional_to_the_number(self):
         bars = [Bar("a", (40, 0.3, 1900)), Bar("b", (10, 0, None), text="other words")]
         chart = bar_chart(HEADING, "class", MEASURES, bars)
         wide, narrow = (
@@ -470,7 +470,7 @@ class TestBars:
         ]
         assert chart.table.rows[1].cells == ["10", "0\u00a0%", "\u2013"]
 
-    def test_show_how_sure_a_number_is(self):
+    def test_show_the_confidence_interval(self):
         bars = [Bar("a", (0.5,), ((0.25, 1.0),)), Bar("b", (0.5,), (None,))]
         chart = bar_chart(HEADING, "class", [MEASURES[1]], bars)
         [whisker] = drawings.with_class(chart, "ri-range")
@@ -488,7 +488,7 @@ class TestStacks:
             st.dictionaries(texts, st.integers(0, 10**12), max_size=10), max_size=12
         )
     )
-    def test_stay_inside_and_lose_nothing(self, rows):
+    def test_stay_inside_and_add_up(self, rows):
         chart = stacked_bars(HEADING, [stack(i, row) for i, row in enumerate(rows)])
         if chart.svg:
             assert drawings.outside(chart) == []
@@ -499,7 +499,7 @@ class TestStacks:
             ]
             assert sum(shown) == sum(sum(row.values()) for row in rows)
 
-    def test_have_six_kinds_and_others(self):
+    def test_six_kinds_have_a_colour_and_the_rest_is_others(self):
         counts = {f"Error{i}": 100 - i for i in range(9)}
         chart = stacked_bars(
             HEADING,
@@ -511,11 +511,11 @@ class TestStacks:
         assert drawings.links(chart)[-1] == f"?None&{seconds(BEGIN)}"
         assert chart.table.columns[-1] == "others"
 
-    def test_name_a_seventh_kind_rather_than_others(self):
+    def test_single_other_kind_keeps_its_name(self):
         chart = stacked_bars(HEADING, [stack(0, {f"E{i}": 1 for i in range(7)})])
         assert chart.keys[-1].text == "E6: 1"
 
-    def test_stand_on_one_another(self):
+    def test_parts_stand_on_one_another(self):
         chart = stacked_bars(HEADING, [stack(0, {"a": 3, "b": 1, "": 1})])
         [low] = drawings.with_class(chart, "ri-fill-1")
         [high] = drawings.with_class(chart, "ri-fill-3")
@@ -523,7 +523,7 @@ class TestStacks:
         assert float(high.get("y")) + float(high.get("height")) <= top
         assert "no name" in drawings.tooltips(chart)[1]
 
-    def test_cut_the_names_of_the_legend(self):
+    def test_long_name_is_cut_in_the_legend(self):
         [key] = stacked_bars(HEADING, [stack(0, {EVIL: 3})]).keys
         assert key.text.endswith("…: 3")
 
@@ -542,7 +542,7 @@ class TestGrowth:
         assert drawings.outside(chart) == []
         assert len(drawings.tooltips(chart)) == len(everything)
 
-    def test_tells_what_is_projected(self):
+    def test_projection_is_marked(self):
         gb = 1024.0**3
         chart = growth_chart(
             HEADING,
@@ -550,9 +550,7 @@ class TestGrowth:
             projection=[Level(BEGIN + 24 * HOUR, 8 * gb)],
             limit=10 * gb,
         )
-        assert drawings.tooltips(chart)[-1] == (
-            "02 Mar 2026: 8\u00a0GB, if it goes on like this"
-        )
+        assert drawings.tooltips(chart)[-1] == ("02 Mar 2026: 8\u00a0GB (projected)")
         assert [row.cells[1] for row in chart.table.rows] == [
             *["measured"] * 2,
             "projected",
@@ -577,7 +575,7 @@ class TestTiles:
             (None, 3, Quantity.COUNT, ""),
         ],
     )
-    def test_tell_their_change(self, now, before, quantity, change):
+    def test_show_their_change(self, now, before, quantity, change):
         assert tile("a", now, before, quantity).change == change
 
     @pytest.mark.parametrize(
@@ -590,13 +588,13 @@ class TestTiles:
             (1, True, Verdict.NEITHER, ""),
         ],
     )
-    def test_say_what_it_means(self, now, lower_is_better, verdict, text):
+    def test_verdict_follows_the_direction(self, now, lower_is_better, verdict, text):
         found = tile("a", now, 1, Quantity.COUNT, lower_is_better=lower_is_better)
         assert (found.verdict, found.verdict_text) == (verdict, text)
 
     @settings(deadline=None)
     @given(st.lists(st.none() | amounts, max_size=40))
-    def test_draw_their_course(self, history):
+    def test_sparkline_needs_two_values(self, history):
         svg = tile("a", 1, 1, Quantity.COUNT, history=history).spark
         known = [value for value in history if value is not None]
         assert bool(svg) is (len(known) > 1)
@@ -607,7 +605,7 @@ class TestTiles:
 class TestAxes:
     @settings(deadline=None)
     @given(amounts, st.sampled_from(Quantity))
-    def test_linear_ones_reach_beyond(self, high, quantity):
+    def test_linear_axis_covers_the_largest_number(self, high, quantity):
         scale = linear(high, 0, 100, quantity)
         assert scale.ticks[0] == 0
         assert 2 <= len(scale.ticks) <= 7
@@ -626,7 +624,7 @@ class TestAxes:
             (1.5 * 1024**3, Quantity.BYTES, "0 B,512 MB,1 GB,1.5 GB"),
         ],
     )
-    def test_linear_ones_have_round_numbers(self, high, quantity, texts):
+    def test_linear_axis_has_round_ticks(self, high, quantity, texts):
         written = [
             Notation().write(tick, quantity)
             for tick in linear(high, 0, 1, quantity).ticks
@@ -639,7 +637,7 @@ class TestAxes:
         st.sampled_from(Quantity),
         st.integers(3, 10),
     )
-    def test_logarithmic_ones_keep_the_order(self, values, quantity, limit):
+    def test_logarithmic_axis_keeps_the_order(self, values, quantity, limit):
         scale = logarithmic(values, 0, 100, quantity, limit)
         assert 1 <= len(scale.ticks) <= limit
         places = [scale(value) for value in sorted(values)]
@@ -654,14 +652,14 @@ class TestAxes:
             ([0.3, 40], Quantity.MEGAPIXELS, "0.2 MP,0.5 MP,1 MP,2 MP,5 MP,10 MP"),
         ],
     )
-    def test_logarithmic_ones_have_round_numbers(self, values, quantity, texts):
+    def test_logarithmic_axis_has_round_ticks(self, values, quantity, texts):
         scale = logarithmic(values, 0, 1, quantity, 8)
         written = ",".join(Notation().write(tick, quantity) for tick in scale.ticks)
         assert written.replace("\u00a0", " ").startswith(texts)
 
     @settings(deadline=None)
     @given(st.lists(st.floats(0, 100), max_size=6))
-    def test_labels_are_spread(self, places):
+    def test_spread_labels_keep_their_distance(self, places):
         found = sorted(spread(places, 14, 0, 100))
         gaps = [b - a for a, b in pairwise(found)]
         assert all(gap >= 13.999 for gap in gaps)
@@ -684,15 +682,15 @@ class TestTime:
             (timedelta(days=5000), "2028,2030,2032"),
         ],
     )
-    def test_ticks_are_where_people_count(self, span, texts):
+    def test_ticks_are_at_round_moments(self, span, texts):
         found = [text for _, text in ticks(BEGIN, BEGIN + span, 8, self.BERLIN)]
         assert ",".join(found).startswith(texts)
 
-    def test_ages_have_no_ticks(self):
+    def test_too_long_a_period_has_no_ticks(self):
         begin, end = datetime(1, 1, 1), datetime(400, 1, 1)  # noqa: DTZ001
         assert ticks(begin, end, 2, self.BERLIN) == []
 
-    def test_days_begin_in_the_readers_zone(self):
+    def test_days_begin_in_the_readers_time_zone(self):
         moments = ticks(BEGIN, BEGIN + timedelta(days=40), 8, self.BERLIN)
         # Summer time began on the 29th of March 2026.
         assert {m.astimezone(timezone.utc).hour for m, _ in moments} == {22, 23}
@@ -742,21 +740,21 @@ class TestNumbers:
             (1000, None, "1 s or more"),
         ],
     )
-    def test_make_ranges(self, low, high, text):
+    def test_ranges_share_their_unit(self, low, high, text):
         written = Notation().between(low, high, Quantity.DURATION)
         assert written.replace("\u00a0", " ") == text
 
-    def test_are_told_with_their_time(self):
+    def test_moment_has_its_time(self):
         assert Notation().when(BEGIN + HOUR) == "01 Mar 2026 01:00"
 
 
 class TestTexts:
     @settings(deadline=None)
     @given(st.text(), st.floats(20, 300))
-    def test_are_cut_to_their_room(self, text, room):
+    def test_cut_text_fits_its_room(self, text, room):
         assert width_of(cut(text, room)) <= max(room, width_of("…"))
 
-    def test_take_more_room_in_chinese(self):
+    def test_wide_characters_take_more_room(self):
         assert width_of("图片图片") > width_of("abcd")
 
     def test_attributes_are_escaped(self):

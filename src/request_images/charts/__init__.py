@@ -1,19 +1,17 @@
 """Numbers in, accessible SVG out: charts without a chart library, and without Django.
 
-A chart is a `Chart`: a drawing, a legend, and a table of the same numbers, all texts
-in it. The template ``request_images/charts/chart.html`` writes one, and
-``request_images/charts/tile.html`` a `Tile`; their looks are in ``charts.css``.
+A `Chart` is a drawing, a legend, and a table of the same numbers, with all their texts.
+The template ``request_images/charts/chart.html`` writes a `Chart`, and
+``request_images/charts/tile.html`` a `Tile`; ``charts.css`` styles them.
 """
 
 from .bars import Bar, Measure, bar_chart
 from .figure import Chart, Heading, Key, Row, Table
 from .growth import Level, growth_chart
 from .heatmap import Cell, heatmap
-from .lines import Slot, line_chart
+from .lines import Marker, Slot, line_chart
 from .notation import Grain, Notation, Quantity
-from .periods import Marker
-from .sampling import Dot, Sample, sample
-from .scatter import scatter
+from .scatter import Dot, Sample, sample, scatter
 from .stacks import Stack, stacked_bars
 from .svg import Svg
 from .tiles import Tile, Verdict, tile

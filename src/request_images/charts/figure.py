@@ -1,4 +1,4 @@
-"""What every chart has: its heading, its frame with axes, its keys, its table."""
+"""The parts that all charts share: heading, table, legend, plot and axes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from . import moments
 from .notation import Notation, Quantity
 from .scales import Scale
-from .svg import Svg, label, tag, width_of, written
+from .svg import Svg, escaped, label, tag, width_of
 
 WIDTH = 640.0
 TICK_GAP = 18.0
@@ -18,13 +18,13 @@ _SWATCH = 12.0
 
 @dataclass(frozen=True)
 class Heading:
-    """What a chart is called.
+    """The texts of a chart.
 
     Attributes:
         name: Unique in its page; letters, digits and hyphens. Ids begin with it.
-        title: What it shows.
-        summary: One sentence that says what is to be seen, for those who do not.
-        empty: What to say when there is nothing to draw.
+        title: What the chart shows.
+        summary: One sentence for readers who do not see the drawing.
+        empty: The sentence shown when there is nothing to draw.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Row:
     """A row of a chart's table.
 
     Attributes:
-        head: Which mark it tells of.
+        head: The label of its mark.
         cells: Its numbers, written.
-        href: Where the mark leads; empty for nowhere.
+        href: The link of its mark; empty for none.
     """
 
     head: str
@@ -50,12 +50,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A chart's table twin: the same numbers for reading.
+    """A chart's table twin: the same numbers as text.
 
     Attributes:
-        columns: The heads of all columns, that of the row heads first.
+        columns: The heads of all columns, beginning with that of the row heads.
         rows: Its rows.
-        note: What is not in it, if anything.
+        note: What is left out, if anything.
     """
 
     columns: Sequence[str]
@@ -68,9 +68,9 @@ class Key:
     """An entry of a legend.
 
     Attributes:
-        swatch: A little drawing of the mark.
+        swatch: A small drawing of the mark.
         text: What the mark stands for.
-        href: Where all such marks lead together; empty for nowhere.
+        href: The link for all such marks together; empty for none.
     """
 
     swatch: Svg
@@ -83,11 +83,11 @@ class Chart:
     """A chart, for a template to write.
 
     Attributes:
-        heading: What it is called.
+        heading: Its texts.
         svg: The drawing; empty when there is nothing to draw, and then `note` says so.
-        table: The same numbers for reading; None when there are none.
+        table: The same numbers as text; None when there are none.
         keys: The legend, for marks without a label of their own.
-        note: What is to be known about the drawing.
+        note: A remark about the drawing.
     """
 
     heading: Heading
@@ -98,49 +98,109 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Where a chart's plot begins and ends, in the units of the drawing."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def width(self) -> float:
-        """How wide the plot is."""
-        return self.right - self.left
-
-
-@dataclass(frozen=True)
 class Plot:
-    """A frame with its axes, and the reader's notation.
+    """The area between two axes, in the units of the drawing.
 
     Attributes:
-        frame: Where it is.
-        x: The lying axis.
-        y: The upright axis.
-        quantity: What the upright axis measures.
-        notation: The reader's.
+        x: The horizontal axis.
+        y: The vertical axis.
+        quantity: What the vertical axis measures.
+        notation: The reader's notation.
+        left: Where the area begins; it ends with the axes.
     """
 
-    frame: Frame
     x: Scale
     y: Scale
     quantity: Quantity
     notation: Notation
+    left: float
+
+    @property
+    def right(self) -> float:
+        """The right edge."""
+        return self.x.stop
+
+    @property
+    def top(self) -> float:
+        """The upper edge."""
+        return self.y.stop
+
+    @property
+    def bottom(self) -> float:
+        """The lower edge."""
+        return self.y.start
 
     def write(self, value: float | None) -> str:
-        """Write a number of the upright axis."""
+        """Write a number of the vertical axis."""
         return self.notation.write(value, self.quantity)
 
+    def hit_area(self, left: float, right: float) -> Svg:
+        """Return a column of the plot, to point at."""
+        return hit_area(left, self.top, right - left, self.bottom - self.top)
+
+
+@dataclass(frozen=True)
+class TimePlot(Plot):
+    """A plot whose horizontal axis is time.
+
+    Attributes:
+        begin: The first moment.
+        end: The last moment.
+    """
+
+    begin: datetime
+    end: datetime
+
     def column(self, begin: datetime, end: datetime) -> tuple[float, float]:
-        """Return where a period is on the axis of time: its left and right."""
+        """Return the left and the right edge of a period."""
         return self.x(moments.seconds(begin)), self.x(moments.seconds(end))
+
+    def draw(self, heading: Heading, *parts: Svg, summary: str) -> Svg:
+        """Return the SVG element of a chart over time, as `drawing` does."""
+        limit = max(2, int((self.right - self.left) // 68))
+        ticks = [
+            (self.x(moments.seconds(moment)), text)
+            for moment, text in moments.ticks(
+                self.begin, self.end, limit, self.notation
+            )
+        ]
+        axes = y_axis(self), _horizontal_axis(self, ticks, "")
+        height = self.bottom + 26
+        return drawing(heading, height, *axes, *parts, summary=summary)
+
+
+def time_plot(  # noqa: PLR0913  # each by its name
+    begin: datetime,
+    end: datetime,
+    y: Scale,
+    quantity: Quantity,
+    notation: Notation,
+    *,
+    right: float = 10.0,
+) -> TimePlot:
+    """Return the plot of a chart over time.
+
+    Args:
+        begin: The first moment.
+        end: The last moment.
+        y: The vertical axis.
+        quantity: What it measures.
+        notation: The reader's notation.
+        right: The room to leave on the right.
+
+    Raises:
+        ValueError: The end is not after the beginning.
+    """
+    low, high = moments.seconds(begin), moments.seconds(end)
+    if not low < high:
+        raise ValueError(f"a period from {begin} to {end}")
+    left = margin(y, quantity, notation)
+    x = Scale(low, high, left, WIDTH - right)
+    return TimePlot(x, y, quantity, notation, left, begin, end)
 
 
 def empty(heading: Heading, notation: Notation) -> Chart:
-    """Return the chart of nothing: a sentence."""
+    """Return the chart without data: a sentence."""
     gettext = notation.gettext
     return Chart(heading, note=heading.empty or gettext("No requests in this period."))
 
@@ -149,16 +209,16 @@ def drawing(heading: Heading, height: float, *parts: Svg, summary: str) -> Svg:
     """Return the SVG element of a chart, named by its title.
 
     Args:
-        heading: What the chart is called.
+        heading: The texts of the chart.
         height: In the units of the drawing, which is `WIDTH` wide.
-        parts: What is drawn, the lowest first.
-        summary: What to say when the heading has no summary of its own.
+        parts: What is drawn, the lowest layer first.
+        summary: The summary if the heading has none of its own.
     """
     title, description = f"{heading.name}-title", f"{heading.name}-summary"
     return tag(
         "svg",
-        tag("title", written(heading.title), id=title),
-        tag("desc", written(heading.summary or summary), id=description),
+        tag("title", escaped(heading.title), id=title),
+        tag("desc", escaped(heading.summary or summary), id=description),
         *parts,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
@@ -170,69 +230,58 @@ def drawing(heading: Heading, height: float, *parts: Svg, summary: str) -> Svg:
 
 
 def margin(scale: Scale, quantity: Quantity, notation: Notation) -> float:
-    """Return the room that the numbers beside an upright axis take."""
+    """Return the room for the numbers beside a vertical axis."""
     return max(width_of(notation.write(tick, quantity)) for tick in scale.ticks) + 10
 
 
 def y_axis(plot: Plot) -> Svg:
-    """Return an upright axis: a quiet line for each tick, and its number."""
-    frame, lines, labels = plot.frame, [], []
+    """Return a vertical axis: a quiet line for each tick, and its number."""
+    lines, labels = [], []
     for tick in plot.y.ticks:
         y = plot.y(tick)
-        lines.append(f"M{frame.left:.1f} {y:.1f}H{frame.right:.1f}")
+        lines.append(f"M{plot.left:.1f} {y:.1f}H{plot.right:.1f}")
         text = plot.write(tick)
-        labels.append(label(frame.left - 6, y + 4, text, "ri-label ri-end"))
+        labels.append(label(plot.left - 6, y + 4, text, "ri-label ri-end"))
     grid = tag("path", d="".join(lines), class_="ri-grid")
     return tag("g", grid, *labels, aria_hidden="true")
 
 
 def x_axis(plot: Plot, quantity: Quantity, name: str) -> Svg:
-    """Return a lying axis of numbers, and what they measure at its end."""
+    """Return a horizontal axis of numbers, and its name at its end."""
     write = plot.notation.write
     ticks = [(plot.x(tick), write(tick, quantity)) for tick in plot.x.ticks]
-    return _below(plot.frame, ticks, name)
+    return _horizontal_axis(plot, ticks, name)
 
 
-def time_axis(plot: Plot, begin: datetime, end: datetime) -> Svg:
-    """Return a lying axis of time, of as many ticks as have room."""
-    limit = max(2, int(plot.frame.width // 68))
-    ticks = [
-        (plot.x(moments.seconds(moment)), text)
-        for moment, text in moments.ticks(begin, end, limit, plot.notation)
-    ]
-    return _below(plot.frame, ticks, "")
-
-
-def _below(frame: Frame, ticks: Sequence[tuple[float, str]], name: str) -> Svg:
-    line = f"M{frame.left:.1f} {frame.bottom:.1f}H{frame.right:.1f}"
+def _horizontal_axis(plot: Plot, ticks: Sequence[tuple[float, str]], name: str) -> Svg:
+    line = f"M{plot.left:.1f} {plot.bottom:.1f}H{plot.right:.1f}"
     parts, taken = [], -1.0
     for x, text in ticks:
         half = width_of(text) / 2
         middle = min(max(x, half), WIDTH - half)
-        line += f"M{x:.1f} {frame.bottom:.1f}v4"
+        line += f"M{x:.1f} {plot.bottom:.1f}v4"
         if middle - half > taken:
             css = "ri-label ri-middle"
-            parts.append(label(middle, frame.bottom + TICK_GAP, text, css))
+            parts.append(label(middle, plot.bottom + TICK_GAP, text, css))
             taken = middle + half + 4
     if name:
         css = "ri-label ri-quiet ri-end"
-        parts.append(label(frame.right, frame.bottom + 2 * TICK_GAP - 2, name, css))
+        parts.append(label(plot.right, plot.bottom + 2 * TICK_GAP - 2, name, css))
     return tag("g", tag("path", d=line, class_="ri-axis"), *parts, aria_hidden="true")
 
 
 def swatch(css: str, shape: str = "square") -> Svg:
-    """Return the little drawing of a legend's entry.
+    """Return the small drawing of a legend's entry.
 
     Args:
         css: The classes of the mark.
-        shape: "square", "dot", "cross" or "line".
+        shape: "square", "dot" or "cross".
     """
     middle = _SWATCH / 2
     marks = {
         "square": tag("rect", width=_SWATCH, height=_SWATCH, class_=css),
         "dot": tag("circle", cx=middle, cy=middle, r=4.0, class_=css),
         "cross": cross(middle, middle, css, 4.0),
-        "line": tag("path", d=f"M0 {middle:.0f}H{_SWATCH:.0f}", class_=css),
     }
     return tag(
         "svg",
@@ -244,15 +293,15 @@ def swatch(css: str, shape: str = "square") -> Svg:
 
 
 def cross(x: float, y: float, css: str, half: float = 3.0) -> Svg:
-    """Return a cross: the mark of what failed, told apart by more than its colour."""
+    """Return a cross: the mark of a failure, which differs by more than its colour."""
     side = 2 * half
     start = f"M{x - half:.1f} {y - half:.1f}"
     d = f"{start}l{side:g} {side:g}m0-{side:g}l-{side:g} {side:g}"
     return tag("path", d=d, class_=css)
 
 
-def hit(x: float, y: float, width: float, height: float) -> Svg:
-    """Return a place to point at, larger than the mark in it."""
+def hit_area(x: float, y: float, width: float, height: float) -> Svg:
+    """Return an area to point at, larger than the mark in it."""
     return tag(
         "rect",
         x=float(x),

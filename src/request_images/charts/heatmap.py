@@ -1,4 +1,4 @@
-"""A heatmap of durations over time: how many requests took how long, when."""
+"""A heatmap: the distribution of durations over time."""
 
 from __future__ import annotations
 
@@ -8,44 +8,38 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .figure import (
-    WIDTH,
     Chart,
-    Frame,
     Heading,
     Key,
-    Plot,
     Row,
     Table,
-    drawing,
+    TimePlot,
     empty,
-    margin,
     swatch,
-    time_axis,
-    y_axis,
+    time_plot,
 )
 from .moments import seconds
 from .notation import ENGLISH, Notation, Quantity
-from .periods import period_scale
 from .scales import logarithmic
 from .svg import Svg, checked, linked, tag
 
-HEIGHT = 240.0
+_BOTTOM = 214.0
 SHADES = 6
 _WIDEST_GAP = 0.5
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Requests of one period whose durations are of one class.
+    """The requests of one period whose durations are in one bin.
 
     Attributes:
         begin: The first moment of the period.
-        end: The first moment behind it.
-        low: The shortest duration of the class, in ms.
+        end: The first moment after it.
+        low: The shortest duration of the bin, in ms.
         high: The first duration above it.
-        count: How many requests there are.
-        failed: How many of them failed.
-        href: Where they are to be seen; empty for nowhere.
+        count: The number of requests.
+        failed: The number of failed requests among them.
+        href: The link to them; empty for none.
     """
 
     begin: datetime
@@ -60,15 +54,15 @@ class Cell:
 def heatmap(
     heading: Heading, cells: Sequence[Cell], *, notation: Notation = ENGLISH
 ) -> Chart:
-    """Draw how many requests took how long, on a logarithmic axis, over time.
+    """Draw the number of requests by duration, on a logarithmic axis, over time.
 
     Args:
-        heading: What the chart is called.
-        cells: In any order; those of no requests are not drawn.
-        notation: The reader's.
+        heading: The texts of the chart.
+        cells: In any order; cells without requests are not drawn.
+        notation: The reader's notation.
 
     Raises:
-        ValueError: A duration or a count is not finite or negative, or a class has
+        ValueError: A duration or a count is not finite or negative, or a bin has
             no width.
     """
     for cell in cells:
@@ -83,25 +77,16 @@ def heatmap(
     begin = min((cell.begin for cell in cells), key=seconds)
     end = max((cell.end for cell in cells), key=seconds)
     bounds = [bound for cell in shown for bound in (cell.low, cell.high)]
-    y = logarithmic(bounds, HEIGHT - 26, 10, Quantity.DURATION, 7)
-    left = margin(y, Quantity.DURATION, notation)
-    frame = Frame(left, 10, WIDTH - 10, HEIGHT - 26)
-    x = period_scale(begin, end, frame)
-    plot = Plot(frame, x, y, Quantity.DURATION, notation)
+    y = logarithmic(bounds, _BOTTOM, 10, Quantity.DURATION, 7)
+    plot = time_plot(begin, end, y, Quantity.DURATION, notation)
     limits = shade_limits(max(cell.count for cell in shown))
-    svg = drawing(
-        heading,
-        HEIGHT,
-        y_axis(plot),
-        time_axis(plot, begin, end),
-        tag("g", *(_drawn(cell, plot, limits) for cell in shown)),
-        summary=_summary(shown, notation),
-    )
+    marks = tag("g", *(_mark(cell, plot, limits) for cell in shown))
+    svg = plot.draw(heading, marks, summary=_summary(shown, notation))
     return Chart(heading, svg, _table(shown, notation), _keys(limits, notation))
 
 
 def shade_limits(largest: int) -> list[int]:
-    """Return the largest count of each shade, each about the same factor apart.
+    """Return the largest count of each shade, in steps of about the same factor.
 
     Few counts have few shades: each of at most `SHADES` numbers has its own.
     """
@@ -109,22 +94,22 @@ def shade_limits(largest: int) -> list[int]:
         return list(range(1, largest + 1))
     factor = math.log(largest) / SHADES
     limits = [round(math.exp(factor * shade)) for shade in range(1, SHADES)]
-    # Each at least one more than the one before.
+    # Each is at least one more than the one before.
     for index, limit in enumerate(limits):
         limits[index] = max(limit, limits[index - 1] + 1 if index else 1)
     return [*limits, largest]
 
 
-def _shade(count: int, limits: Sequence[int]) -> int:
-    """Return the number of a count's shade, the darkest being `SHADES`."""
+def _css(count: int, limits: Sequence[int]) -> str:
+    """Return the class of a count's shade; the darkest is `SHADES`."""
     place = next(index for index, limit in enumerate(limits) if count <= limit)
-    return SHADES - len(limits) + place + 1
+    return f"ri-heat-{SHADES - len(limits) + place + 1}"
 
 
-def _drawn(cell: Cell, plot: Plot, limits: Sequence[int]) -> Svg:
+def _mark(cell: Cell, plot: TimePlot, limits: Sequence[int]) -> Svg:
     left, right = plot.column(cell.begin, cell.end)
     top, bottom = plot.y(cell.high), plot.y(cell.low)
-    # Where cells are narrow, gaps between them would be all there is to see.
+    # Narrow cells would disappear among gaps of full width.
     gap = min(_WIDEST_GAP, (right - left) / 12)
     mark = tag(
         "rect",
@@ -132,52 +117,49 @@ def _drawn(cell: Cell, plot: Plot, limits: Sequence[int]) -> Svg:
         y=top + _WIDEST_GAP,
         width=max(0.5, right - left - 2 * gap),
         height=max(0.5, bottom - top - 2 * _WIDEST_GAP),
-        class_=f"ri-heat-{_shade(cell.count, limits)}",
+        class_=_css(cell.count, limits),
     )
     notation = plot.notation
-    told = notation.failed_of(cell.failed, cell.count)
-    text = f"{notation.when(cell.begin)}, {_class(cell, notation)}: {told}"
+    failed = notation.failed_of(cell.failed, cell.count)
+    text = f"{notation.when(cell.begin)}, {_bin(cell, notation)}: {failed}"
     return linked(cell.href, text, mark)
 
 
-def _class(cell: Cell, notation: Notation) -> str:
+def _bin(cell: Cell, notation: Notation) -> str:
     return notation.between(cell.low, cell.high, Quantity.DURATION)
 
 
 def _keys(limits: Sequence[int], notation: Notation) -> list[Key]:
     keys, low = [], 1
     for limit in limits:
-        css = f"ri-heat-{_shade(limit, limits)}"
-        text = (
-            notation.write(limit, Quantity.COUNT)
-            if low == limit
-            else notation.between(low, limit, Quantity.COUNT)
-        )
-        keys.append(Key(swatch(css), text))
+        text = notation.count(limit)
+        if low < limit:
+            text = notation.between(low, limit, Quantity.COUNT)
+        if limit == limits[-1]:
+            ngettext = notation.ngettext
+            texts = "%(count)s request", "%(count)s requests"
+            text = ngettext(*texts, limit) % {"count": text}
+        keys.append(Key(swatch(_css(limit, limits)), text))
         low = limit + 1
-    ngettext = notation.ngettext
-    last = ngettext("%(count)s request", "%(count)s requests", limits[-1]) % {
-        "count": keys[-1].text
-    }
-    return [*keys[:-1], Key(keys[-1].swatch, last)]
+    return keys
 
 
 def _summary(shown: Sequence[Cell], notation: Notation) -> str:
     gettext = notation.gettext
     fullest = max(shown, key=lambda cell: cell.count)
     return gettext("Most requests in one cell: %(count)s, at %(when)s, %(class)s.") % {
-        "count": notation.write(fullest.count, Quantity.COUNT),
+        "count": notation.count(fullest.count),
         "when": notation.when(fullest.begin),
-        "class": _class(fullest, notation),
+        "class": _bin(fullest, notation),
     }
 
 
 def _table(shown: Sequence[Cell], notation: Notation) -> Table:
-    """Return a row for each period, with a column for each class of durations."""
+    """Return a row for each period, with a column for each bin of durations."""
     gettext = notation.gettext
-    classes = {(cell.low, cell.high): _class(cell, notation) for cell in shown}
-    order = sorted(classes)
-    columns = [gettext("Time"), *(classes[bounds] for bounds in order)]
+    bins = {(cell.low, cell.high): _bin(cell, notation) for cell in shown}
+    order = sorted(bins)
+    columns = [gettext("Time"), *(bins[bounds] for bounds in order)]
     periods: dict[datetime, list[Cell]] = {}
     for cell in shown:
         periods.setdefault(cell.begin, []).append(cell)
@@ -186,6 +168,5 @@ def _table(shown: Sequence[Cell], notation: Notation) -> Table:
         counts = {(cell.low, cell.high): cell.count for cell in cells}
         numbers = [*(counts.get(bounds, 0) for bounds in order)]
         numbers += [sum(numbers), sum(cell.failed for cell in cells)]
-        written = [notation.write(number, Quantity.COUNT) for number in numbers]
-        rows.append(Row(notation.when(begin), written))
+        rows.append(Row(notation.when(begin), list(map(notation.count, numbers))))
     return Table([*columns, gettext("Requests"), gettext("Failed")], rows)

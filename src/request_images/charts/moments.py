@@ -1,4 +1,4 @@
-"""Time on an axis: hours, days and months as people count them, in their zone."""
+"""Ticks of a time axis: round hours, days and months in the reader's time zone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 
 from .notation import Grain, Notation
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # for moments of no zone
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # for naive moments
 _MINUTES = (1, 5, 15, 30, 60, 120, 180, 360, 720)
 _DAYS = (1, 2, 7, 14)
 _MONTHS = (1, 3, 6, 12, 24, 60, 120, 240, 600, 1200)
 
 
 def seconds(moment: datetime) -> float:
-    """Return a moment as a number: the seconds since 1970."""
+    """Return a moment as seconds since 1970."""
     if moment.tzinfo is None:
         return (moment - _EPOCH).total_seconds()
     return moment.timestamp()
@@ -23,12 +23,12 @@ def seconds(moment: datetime) -> float:
 def ticks(
     begin: datetime, end: datetime, limit: int, notation: Notation
 ) -> list[tuple[datetime, str]]:
-    """Return at most so many round moments between two, and how to write them.
+    """Return round moments between two, each with its text.
 
     Args:
-        begin: The first moment that may be among them.
-        end: The last one.
-        limit: How many at the most.
+        begin: The earliest moment.
+        end: The latest moment.
+        limit: The largest number of moments.
         notation: The reader's time zone and language.
     """
     first, last = notation.local(begin), notation.local(end)
@@ -44,7 +44,7 @@ def _choices(
 ) -> Iterator[tuple[Iterator[datetime], Grain]]:
     span = seconds(last) - seconds(first)
     for minutes in _MINUTES:
-        # Far too many need not be counted.
+        # A step that gives far too many is skipped without counting.
         if span <= minutes * 60 * (limit + 2):
             yield _by_minutes(first, last, minutes), Grain.TIME
     for days in _DAYS:
@@ -67,7 +67,7 @@ def _midnight(moment: datetime) -> datetime:
 
 
 def _by_minutes(first: datetime, last: datetime, minutes: int) -> Iterator[datetime]:
-    # By the clock on the wall: 6:00 is 6:00 also on a day of 23 hours.
+    # In local time: 6:00 is 6:00 also on a day of 23 hours.
     moment = _midnight(first)
     while seconds(moment) <= seconds(last):
         yield moment

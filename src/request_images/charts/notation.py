@@ -1,4 +1,4 @@
-"""How a reader writes numbers, moments and words; the units of what is measured."""
+"""The reader's notation of numbers, moments and words, and the units of quantities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Quantity(Enum):
-    """What a number measures, and so how it is written."""
+    """What a number measures, which decides its unit."""
 
     COUNT = "count"
     SHARE = "share"
@@ -22,7 +22,7 @@ class Quantity(Enum):
 
 
 class Grain(Enum):
-    """How much of a moment is written."""
+    """The parts of a moment that are written."""
 
     TIME = "time"
     DAY = "day"
@@ -34,7 +34,7 @@ class Grain(Enum):
     """The date and the time."""
 
 
-# The symbol of each unit, and how large it is; ascending.
+# The symbol and the size of each unit, ascending.
 UNITS = {
     Quantity.COUNT: (("", 1.0),),
     Quantity.SHARE: (("%", 0.01),),
@@ -71,10 +71,10 @@ def _plural(one: str, many: str, count: int) -> str:
 
 @dataclass(frozen=True)
 class Notation:
-    """A reader's way of writing; English and the moments' own zone unless told.
+    """A reader's notation; by default English, and the moments' own time zone.
 
     Attributes:
-        number: Writes a number with so many decimals.
+        number: Writes a number with a number of decimals.
         moment: Writes a moment, which is in `zone` already.
         gettext: Translates a message.
         ngettext: Translates a message that counts.
@@ -88,19 +88,19 @@ class Notation:
     zone: tzinfo | None = None
 
     def local(self, moment: datetime) -> datetime:
-        """Return a moment in the reader's time zone; naive ones are there already."""
+        """Return a moment in the reader's time zone; leave a naive one as it is."""
         if self.zone is None or moment.tzinfo is None:
             return moment
         return moment.astimezone(self.zone)
 
     def when(self, moment: datetime) -> str:
-        """Write a moment: midnight as its date alone."""
+        """Write a moment: midnight as its date only."""
         local = self.local(moment)
         is_day = (local.hour, local.minute) == (0, 0)
         return self.moment(local, Grain.DATE if is_day else Grain.MOMENT)
 
     def write(self, value: float | None, quantity: Quantity) -> str:
-        """Write a number with its unit, as "1.9 s" or "340 ms"; none is a dash."""
+        """Write a number with its unit, as "1.9 s" or "340 ms"; None is a dash."""
         if value is None:
             return "–"  # noqa: RUF001  # the dash is meant
         symbol, factor = _unit(value, quantity)
@@ -111,6 +111,10 @@ class Notation:
             decimals -= 1
         text = self.number(rounded, decimals)
         return f"{text}{_SPACE}{symbol}".rstrip()
+
+    def count(self, number: int) -> str:
+        """Write a count."""
+        return self.write(number, Quantity.COUNT)
 
     def between(self, low: float, high: float | None, quantity: Quantity) -> str:
         """Write a range, as "1-2 s" or "10 s or more"; None has no upper bound."""
@@ -124,11 +128,11 @@ class Notation:
         return f"{lower}–{upper}"  # noqa: RUF001  # the dash is meant
 
     def failed_of(self, failed: int, count: int) -> str:
-        """Write how many of some requests failed."""
+        """Write the number of failed requests among some."""
         gettext = self.gettext
         return gettext("failed %(failed)s of %(count)s") % {
-            "failed": self.write(failed, Quantity.COUNT),
-            "count": self.write(count, Quantity.COUNT),
+            "failed": self.count(failed),
+            "count": self.count(count),
         }
 
 

@@ -1,4 +1,4 @@
-"""From numbers to places: linear and logarithmic axes, and where their ticks are."""
+"""Linear and logarithmic axes: the coordinates of numbers, and the ticks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 from .notation import UNITS, Quantity
 
-_SMALLEST = 1e-6  # an axis that ends below would have no numbers to write
+_SMALLEST = 1e-6  # an axis that ends below has no numbers to write
 _STEPS = (1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis: where each number is. What is beyond its ends is put at the end.
+    """An axis: the coordinate of each number. Numbers beyond an end are put at it.
 
     Attributes:
         low: The number at ``start``.
         high: The number at ``stop``.
         start: A coordinate.
         stop: A coordinate; smaller than ``start`` on axes that go up.
-        log: Whether each factor takes the same room, rather than each difference.
+        log: Whether the axis is logarithmic.
         ticks: The numbers to write beside the axis.
     """
 
@@ -48,11 +48,11 @@ def linear(
     """Return an axis from 0 to a round number at or above some number.
 
     Args:
-        high: The largest number there is.
+        high: The largest number to show.
         start: The coordinate of 0.
         stop: The coordinate of the end.
         quantity: What it measures: steps are 1, 2 or 5 times a power of ten of a unit.
-        limit: How many steps at the most.
+        limit: The largest number of steps.
     """
     high = max(high, _SMALLEST)
     units = [factor for _, factor in UNITS[quantity] if factor <= high]
@@ -76,14 +76,14 @@ def _step(least: float) -> float:
 def logarithmic(
     values: Sequence[float], start: float, stop: float, quantity: Quantity, limit: int
 ) -> Scale:
-    """Return a logarithmic axis around some numbers. Zeros are put at its low end.
+    """Return a logarithmic axis that covers some numbers. Zeros are at its low end.
 
     Args:
         values: The numbers.
         start: The coordinate of the low end.
         stop: The coordinate of the high end.
         quantity: What they measure.
-        limit: How many ticks at the most.
+        limit: The largest number of ticks.
     """
     positive = [max(value, _SMALLEST) for value in values if value > 0] or [1.0]
     fine = _ladder(quantity, _STEPS)
@@ -98,7 +98,7 @@ def logarithmic(
 
 
 def _ladder(quantity: Quantity, steps: Sequence[float]) -> list[float]:
-    """Return round numbers of a quantity, from the smallest that is drawn on."""
+    """Return the round numbers of a quantity, from the smallest that is drawn up."""
     factors = [factor for _, factor in UNITS[quantity]]
     below = [
         step * factors[0] * 10.0**power for power in range(-7, 0) for step in steps
@@ -114,13 +114,13 @@ def _ladder(quantity: Quantity, steps: Sequence[float]) -> list[float]:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return places that are apart from one another, each near where it was.
+    """Move coordinates apart, each as little as possible.
 
     Args:
         places: Coordinates, in any order.
-        gap: How far apart they are to be.
+        gap: The least distance between two of them.
         low: The smallest coordinate.
-        high: The largest one. Where there are too many for the room, they go beyond.
+        high: The largest coordinate. Too many for the room go beyond.
     """
     order = sorted(range(len(places)), key=lambda index: places[index])
     found = [max(low, min(high, places[index])) for index in order]

@@ -1,4 +1,4 @@
-"""Pieces of SVG as text: everything escaped, numbers short, long names cut."""
+"""SVG elements as text: everything escaped, numbers short, long names cut."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from functools import lru_cache
 from html import escape
 
 LARGEST = 1e18
-"""Numbers beyond it are refused: nothing that is measured here is as large."""
+"""The largest number that is drawn; nothing that is measured here is larger."""
 
 FONT_SIZE = 12.0
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# They would turn around what stands beside them.
-_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# These would reverse the direction of the text beside them.
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _ISOLATE, _END = "\u2068", "\u2069"
 _LONGEST_TITLE = 500  # characters
 
 
 class Svg(str):
-    """Text that is markup already. Templates write it as it is."""
+    """Text that is markup already; templates write it unescaped."""
 
     __slots__ = ()
 
@@ -47,14 +47,14 @@ def checked(value: float) -> float:
 
 
 def cleaned(text: str) -> str:
-    """Return a text without what XML has no place for, and what turns its writing."""
-    return " ".join(_TURNS.sub("", _NO_XML.sub("\ufffd", text)).split())
+    """Return a text without characters that XML forbids or that turn its direction."""
+    return " ".join(_DIRECTIONS.sub("", _NO_XML.sub("\ufffd", text)).split())
 
 
 def isolated(text: str) -> str:
-    """Return a foreign name so that its direction of writing stays its own.
+    """Return a name that does not change the writing direction of the text around it.
 
-    By Unicode's isolates (UAX #9), only where a letter runs from right to left.
+    Unicode's isolates (UAX #9) are added only if a letter runs from right to left.
     """
     text = cleaned(text)
     if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
@@ -63,13 +63,13 @@ def isolated(text: str) -> str:
 
 
 def width_of(text: str) -> float:
-    """Return about how wide a text is drawn, rather too much than too little."""
+    """Return the approximate width of a drawn text, rather too large than too small."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     return FONT_SIZE * (0.64 * (len(text) - wide) + wide)
 
 
 def cut(text: str, room: float) -> str:
-    """Return a text that fits into some room, its end replaced by an ellipsis."""
+    """Return a text that fits into a width; its end is replaced by an ellipsis."""
     text = cleaned(text)
     if width_of(text) <= room:
         return text
@@ -83,18 +83,18 @@ def tag(name: str, *children: Svg, **attributes: object) -> Svg:
 
     Args:
         name: Its name.
-        children: What is in it, markup already.
+        children: Its content, markup already.
         attributes: In Python's spelling: ``class_``, ``aria_label``. None leaves one
             out, a float is a coordinate, and everything is escaped.
     """
-    written = "".join(
+    text = "".join(
         f' {_spelled(key)}="{_attribute(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
     if not children:
-        return Svg(f"<{name}{written}/>")
-    return Svg(f"<{name}{written}>{''.join(children)}</{name}>")
+        return Svg(f"<{name}{text}/>")
+    return Svg(f"<{name}{text}>{''.join(children)}</{name}>")
 
 
 @lru_cache
@@ -108,33 +108,35 @@ def _attribute(value: object) -> str:
     return escape(_NO_XML.sub("\ufffd", str(value)))
 
 
-def written(text: str) -> Svg:
-    """Return a text as markup."""
-    return Svg(escape(cleaned_title(text), quote=False))
+def path(d: str, css: str) -> Svg:
+    """Return a path of a class."""
+    return tag("path", d=d, class_=css)
 
 
-def cleaned_title(text: str) -> str:
-    """Return a text for a tooltip, where hostile length ends somewhere."""
+def escaped(text: str) -> Svg:
+    """Return a text as markup; one that is too long for a tooltip is cut."""
     text = _NO_XML.sub("\ufffd", text)
-    return text if len(text) <= _LONGEST_TITLE else f"{text[: _LONGEST_TITLE - 1]}…"
+    if len(text) > _LONGEST_TITLE:
+        text = f"{text[: _LONGEST_TITLE - 1]}…"
+    return Svg(escape(text, quote=False))
 
 
 def title(text: str) -> Svg:
-    """Return the tooltip of the element it is put into, which also names it."""
-    return tag("title", written(text))
+    """Return the tooltip of its parent element, which is also its name."""
+    return tag("title", escaped(text))
 
 
 def label(
     x: float, y: float, text: str, css: str = "ri-label", room: float | None = None
 ) -> Svg:
-    """Return a text on the drawing; what was cut is in its tooltip.
+    """Return a text on the drawing; the whole of a cut one is in its tooltip.
 
     Args:
-        x: Where it begins, ends or has its middle, as the class says.
+        x: Its beginning, end or middle, as the class says.
         y: Its base line.
-        text: What to write.
+        text: The text.
         css: Its classes.
-        room: How wide it may be; None for any width.
+        room: Its largest width; None for any width.
     """
     short = cleaned(text) if room is None else cut(text, room)
     parts = [Svg(escape(short, quote=False))]
@@ -144,15 +146,14 @@ def label(
 
 
 def linked(href: str, text: str, *marks: Svg, tabindex: int | None = None) -> Svg:
-    """Return marks with a tooltip that lead somewhere, or that only have the tooltip.
+    """Return marks with a tooltip, and a link if there is one.
 
     Args:
-        href: Where to; empty for nowhere.
-        text: The tooltip, and the name for those who do not see the marks.
+        href: The link; empty for none.
+        text: The tooltip, which is also the name for screen readers.
         marks: What is drawn.
-        tabindex: -1 to leave a link out of the way of the Tab key.
+        tabindex: -1 to exclude a link from the order of the Tab key.
     """
     if href:
         return tag("a", title(text), *marks, href=href, tabindex=tabindex)
-    # Without a link it is still something to read.
     return tag("g", title(text), *marks, role="img")

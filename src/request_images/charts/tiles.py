@@ -1,4 +1,4 @@
-"""Tiles: one number each, its change against the period before, and its course."""
+"""Tiles: a number, its change since the previous period, and its time series."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from enum import Enum
 
 from .lines import path_of
 from .notation import ENGLISH, Notation, Quantity
-from .svg import Svg, checked, tag
+from .svg import Svg, checked, path, tag
 
 SPARK_WIDTH, SPARK_HEIGHT = 96.0, 24.0
-_STEADY = 0.005  # a smaller change is none
+_UNCHANGED = 0.005  # a smaller relative change counts as none
 
 
 class Verdict(Enum):
-    """What a change means."""
+    """Whether a change is for the better."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -27,15 +27,16 @@ class Tile:
     """A number, for a template to write.
 
     Attributes:
-        name: What it is.
+        name: Its name.
         value: The number with its unit, written.
-        change: Its change against the period before, written with an arrow; empty when
-            nothing is known of that.
-        verdict: What the change means; said in words in `verdict_text`.
+        change: Its change since the previous period, written with an arrow; empty when
+            that is unknown.
+        verdict: Whether the change is for the better; in words in `verdict_text`.
         verdict_text: "better", "worse", or empty.
-        before: The number of the period before, written; empty when there is none.
-        href: Where it leads; empty for nowhere.
-        spark: Its course, drawn; empty when there is none. The numbers are not in it.
+        before: The number of the previous period, written; empty when there is none.
+        href: Its link; empty for none.
+        spark: The sparkline of its time series, without numbers; empty when there is
+            none.
     """
 
     name: str
@@ -62,14 +63,14 @@ def tile(  # noqa: PLR0913  # each by its name
     """Return a tile.
 
     Args:
-        name: What the number is.
+        name: The name of the number.
         now: The number; None when there is none.
-        before: The number of the period before; None when there is none.
+        before: The number of the previous period; None when there is none.
         quantity: What it measures. Shares change by points, all else by percent.
-        lower_is_better: None when neither is.
-        history: Its course, to draw small; None makes a gap.
-        href: Where the tile leads; empty for nowhere.
-        notation: The reader's.
+        lower_is_better: Whether a lower number is better; None when neither is.
+        history: Its time series for the sparkline; None makes a gap.
+        href: The link of the tile; empty for none.
+        notation: The reader's notation.
 
     Raises:
         ValueError: A number is not finite or negative.
@@ -77,8 +78,7 @@ def tile(  # noqa: PLR0913  # each by its name
     for value in (now, before, *history):
         if value is not None:
             checked(value)
-    verdict = Verdict.NEITHER
-    change = ""
+    verdict, change = Verdict.NEITHER, ""
     if now is not None and before is not None:
         change, direction = _change(now, before, quantity, notation)
         if direction and lower_is_better is not None:
@@ -108,7 +108,7 @@ def _change(
         if points < 0.05:
             return gettext("unchanged"), 0
         text = gettext("%(points)s points") % {"points": notation.number(points, 1)}
-    elif now == before or (before and abs(now / before - 1) < _STEADY):
+    elif now == before or (before and abs(now / before - 1) < _UNCHANGED):
         return gettext("unchanged"), 0
     elif not before:
         text = gettext("from zero")
@@ -121,7 +121,7 @@ def _change(
 
 
 def spark(history: Sequence[float | None]) -> Svg:
-    """Return the course of a number as a small line; empty when there is none."""
+    """Return the sparkline of a time series; empty without at least two values."""
     known = [checked(value) for value in history if value is not None]
     if len(known) < 2:
         return Svg("")
@@ -136,7 +136,7 @@ def spark(history: Sequence[float | None]) -> Svg:
     last = [point for point in points if point][-1]
     return tag(
         "svg",
-        tag("path", d=path_of(points), class_="ri-line ri-line-1"),
+        path(path_of(points), "ri-line ri-line-1"),
         tag("circle", cx=last[0], cy=last[1], r=2.5, class_="ri-dot ri-dot-1"),
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {SPARK_WIDTH:.0f} {SPARK_HEIGHT:.0f}",
