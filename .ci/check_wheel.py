@@ -1,17 +1,25 @@
 """Build the sdist and, from it, the wheel; look into both; use the wheel.
 
 The tests run on the source tree, so a file that the wheel lacks would be missed by
-them: templates, static files and translations are what gets lost.
+them: templates, static files and translations are what gets lost. With ``--dist`` a
+folder's sdist and wheel are checked, and none is built; with ``--tag`` the version must
+be the tag's.
 """
 
+import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
+
+from readme_renderer import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "request_images"
@@ -27,6 +35,7 @@ KINDS = (
     "request_images/locale/*/LC_MESSAGES/*.mo",
 )
 IN_SDIST = (
+    ".github/workflows/test.yml",
     "CHANGELOG.md",
     "LICENSE",
     "README.md",
@@ -44,7 +53,7 @@ def run(*command: str | Path, cwd: Path) -> None:
     hidden = ("PYTHONPATH", "DJANGO_SETTINGS_MODULE", "DATABASE_URL", "VIRTUAL_ENV")
     environment = {k: v for k, v in os.environ.items() if k not in hidden}
     say("$ " + " ".join(str(part) for part in command))
-    subprocess.run(command, cwd=cwd, env=environment, check=True)  # noqa: S603  # ours
+    subprocess.run(command, cwd=cwd, env=environment, check=True)
 
 
 def say(line: str) -> None:
@@ -53,16 +62,45 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def build(folder: Path) -> tuple[Path, Path]:
+def build(folder: Path) -> None:
     """Build the sdist, and the wheel from the sdist."""
     run(
         *(sys.executable, "-m", "build", "--installer", "uv"),
         *("--outdir", folder, ROOT),
         cwd=folder,
     )
-    (sdist,) = folder.glob("*.tar.gz")
-    (wheel,) = folder.glob("*.whl")
-    return sdist, wheel
+
+
+def rate(sdist: Path, wheel: Path) -> None:
+    """Have pyroma rate the metadata, and twine check what the index would refuse."""
+    folder = sdist.parent
+    run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel, cwd=folder)
+    run(sys.executable, "-m", "pyroma", "--min", "10", sdist, cwd=folder)
+
+
+def metadata_of(wheel: Path) -> Message:
+    """Return the wheel's metadata; its body is the README."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        return message_from_bytes(archive.read(name))
+
+
+def problems_of_readme(metadata: Message) -> list[str]:
+    """Render the README as the package index does; it has no files of its own."""
+    page = markdown.render(metadata.get_payload())
+    if page is None:
+        return ["the README cannot be rendered"]
+    targets = re.findall(r'(?:href|src)="([^"]*)"', page)
+    pictures = re.findall(r"<img [^>]*src=", page)
+    say(f"README: {len(targets)} links and pictures")
+    return [
+        *(["the README shows no picture"] if not pictures else []),
+        *(
+            f"{target!r} in the README leads nowhere on the package index"
+            for target in targets
+            if not target.startswith(("https://", "#"))
+        ),
+    ]
 
 
 def problems_of_wheel(wheel: Path) -> list[str]:
@@ -138,12 +176,30 @@ def use(wheel: Path, folder: Path) -> None:
 
 def main() -> None:
     """Check it all; end with every problem found, not with the first."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dist", type=Path, help="check what is there; build nothing")
+    parser.add_argument("--tag", help="the version must be this one, after a v")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sdist, wheel = build(folder)
+        if options.dist is None:
+            build(folder)
+        (sdist,) = (options.dist or folder).resolve().glob("*.tar.gz")
+        (wheel,) = (options.dist or folder).resolve().glob("*.whl")
+        metadata = metadata_of(wheel)
+        problems = [
+            *problems_of_wheel(wheel),
+            *problems_of_sdist(sdist),
+            *problems_of_readme(metadata),
+        ]
+        if options.tag not in {None, f"v{metadata['Version']}"}:
+            problems.append(
+                f"{metadata['Version']} is not the version of {options.tag}"
+            )
+        rate(sdist, wheel)
         use(wheel, folder)
-        if problems := problems_of_wheel(wheel) + problems_of_sdist(sdist):
-            sys.exit("\n".join(problems))
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from request_images.conf import PREFIX, Conf, RequestImagesConf, conf
+from request_images.conf import PREFIX, Conf, _Defaults, conf
 
 DECLARATIONS = list(Conf.declarations())
 
@@ -126,7 +126,7 @@ def test_defaults_are_those_of_the_design(settings):
 def test_defaults_are_on_djangos_settings(settings):
     """Other code can read ``settings.REQUEST_IMAGES_...`` without a fallback."""
     assert settings.REQUEST_IMAGES_RETENTION_DAYS == 30
-    assert RequestImagesConf._meta.prefix == PREFIX.rstrip("_").lower()
+    assert _Defaults._meta.prefix == PREFIX.rstrip("_").lower()
 
 
 @pytest.mark.parametrize(("name", "value"), cases(RIGHT))

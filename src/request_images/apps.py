@@ -1,16 +1,25 @@
 """The app's configuration."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
 from django.core.signals import got_request_exception
 from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+__all__ = ("RequestImagesAppConfig",)
 
 
 class RequestImagesAppConfig(AppConfig):
     """Registers checks, and the receivers of signals that we need ourselves."""
 
     name = "request_images"
-    verbose_name = _("Request images")
-    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name: StrOrPromise = _("Request images")
+    default_auto_field: str = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """Load the defaults before anything overrides them, and wire up."""

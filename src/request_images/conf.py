@@ -17,6 +17,8 @@ from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+__all__ = ("PREFIX", "Conf", "Setting", "conf")
+
 PREFIX = "REQUEST_IMAGES_"
 _DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -51,7 +53,7 @@ class Setting(Generic[T]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
-        self.full_name = PREFIX + name
+        self.full_name: str = PREFIX + name
 
     @overload
     def __get__(self, instance: None, owner: type) -> Setting[T]: ...
@@ -488,10 +490,10 @@ class Conf:
                 yield value
 
 
-conf = Conf()
+conf: Conf = Conf()
 
 
-class RequestImagesConf(AppConf):  # type: ignore[misc]  # appconf is untyped
+class _Defaults(AppConf):  # type: ignore[misc]  # appconf is untyped
     """Puts the defaults on ``django.conf.settings``."""
 
     class Meta:

@@ -14,6 +14,8 @@ from request_images.capture.options import Images, Options
 from request_images.capture.recording import OPTIONS, Recording, begin
 from request_images.capture.sources import SourceSpec
 
+__all__ = ("capture_images",)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -4,6 +4,26 @@ Wrong settings raise Django's own ``ImproperlyConfigured`` instead, so that no
 ``except RequestImagesError`` swallows them.
 """
 
+__all__ = (
+    "DecodingFailed",
+    "EncodingRefused",
+    "EncodingUnavailable",
+    "InspectionError",
+    "LeaseLost",
+    "NotYet",
+    "ObjectClaimed",
+    "ObjectDamaged",
+    "ObjectMissing",
+    "PictureRefused",
+    "RequestImagesError",
+    "RetentionError",
+    "SourceError",
+    "StorageError",
+    "StoreUnavailable",
+    "TooManyRequests",
+    "WorkTaken",
+)
+
 
 class RequestImagesError(Exception):
     """The base of every error that this app raises."""

@@ -16,7 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-logger = logging.getLogger("request_images")
+__all__ = ("ProcessHealth", "counts", "faults", "of_process")
+
+logger: logging.Logger = logging.getLogger("request_images")
 
 LOG_INTERVAL = 60.0
 """Seconds between two log lines about the same kind of fault."""

@@ -22,6 +22,8 @@ from request_images.capture.recording import OPTIONS, recording_of
 from .conf import conf
 from .health import report
 
+__all__ = ("RequestImagesMiddleware",)
+
 Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 

@@ -10,6 +10,8 @@ from request_images.capture.sources import SourceSpec
 
 from .decorators import call_recorded
 
+__all__ = ("CaptureImagesMixin",)
+
 
 class CaptureImagesMixin:
     """Record each request of a class-based view, and keep its image.

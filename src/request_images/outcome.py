@@ -9,6 +9,8 @@ from django.db.models import Model, TextChoices
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+__all__ = ("CaptureStatus", "annotate", "opt_out")
+
 _ATTRIBUTE = "_request_images_outcome"
 _OPTED_OUT = "_request_images_opted_out"
 

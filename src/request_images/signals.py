@@ -23,6 +23,8 @@ The sender is the class ``RequestLog``.
 
 from django.dispatch import Signal
 
-image_saved = Signal()
-image_skipped = Signal()
-capture_failed = Signal()
+__all__ = ("capture_failed", "image_saved", "image_skipped")
+
+image_saved: Signal = Signal()
+image_skipped: Signal = Signal()
+capture_failed: Signal = Signal()

@@ -16,6 +16,8 @@ from request_images.contents.thumbnails import THUMBNAIL
 from .conf import conf
 from .contents import compress
 
+__all__ = ("analyze_content", "compress_content", "make_thumbnail")
+
 _task: Callable[[Callable[..., str]], Any] = tasks_api().task()
 
 PATIENCE_SECONDS = 60

@@ -8,6 +8,8 @@ from request_images.writer.write import backlog
 
 from .capture import lifecycle
 
+__all__ = ("flush",)
+
 
 def flush(timeout: float = 10.0) -> None:
     """Wait until every request of this process that is answered has its row.

@@ -1,11 +1,13 @@
 """URLs to include in a project, below any prefix."""
 
-from django.urls import path
+from django.urls import URLPattern, path
 
 from .views import image_performance_stats
 
+__all__ = ("app_name", "urlpatterns")
+
 app_name = "request_images"
-urlpatterns = [
+urlpatterns: list[URLPattern] = [
     path(
         "image-performance-stats",
         image_performance_stats,

@@ -29,6 +29,8 @@ from .exceptions import TooManyRequests
 from .models import RequestLog
 from .statistics import groups as statistics_groups
 
+__all__ = ("image_performance_stats",)
+
 TREND_DAYS = 7
 TREND_HOURS = 24
 _LISTS = {
