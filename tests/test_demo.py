@@ -168,17 +168,13 @@ class TestDemo:
             run("--serve", "--port", "70000")
 
     def test_no_such_folder(self, run, tmp_path):
-        with pytest.raises(
-            CommandError, match=r"missing does not exist\.$"
-        ):
+        with pytest.raises(CommandError, match=r"missing does not exist\.$"):
             run("--images", str(tmp_path / "missing"))
 
     def test_nothing_to_send(self, run, tmp_path):
         (tmp_path / "empty").mkdir()
         (tmp_path / "empty" / "only.txt").touch()
-        with pytest.raises(
-            CommandError, match=r"empty has no files to send\.$"
-        ):
+        with pytest.raises(CommandError, match=r"empty has no files to send\.$"):
             run("--images", str(tmp_path / "empty"))
 
 

@@ -1,8 +1,8 @@
-"""Every setting: name, default, meaning. Declared once here, read when it is used.
+"""The settings: name, default, allowed values and meaning of each, declared once.
 
 ``REQUEST_IMAGES_<NAME>`` in the project's settings overrides a default. django-appconf
-puts the defaults on ``django.conf.settings``; the typed reader `conf` reads them back
-at the moment of use, so that ``override_settings`` and late changes are honoured.
+puts the defaults on ``django.conf.settings``. The typed reader `conf` reads a setting
+each time it is used, so ``override_settings`` and later changes take effect.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from appconf import AppConf
 from asgiref.sync import iscoroutinefunction
@@ -25,31 +25,33 @@ _DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 T = TypeVar("T")
 
 
-class Setting(Generic[T]):
-    """One setting, read from ``django.conf.settings`` each time it is asked for.
+class Kind(NamedTuple):
+    """The values that a setting may have.
 
-    Args:
-        default: The value when the project says nothing.
-        expects: What a right value is, as words that follow "must be".
-        accepts: Tells whether a value is right.
-        meaning: What the setting does, for the reference documentation.
-        check_id: The stable id of the system check that reports a wrong value.
+    Attributes:
+        expects: A description that follows "must be".
+        accepts: Returns whether a value is allowed.
     """
 
-    def __init__(
-        self,
-        default: T,
-        *,
-        expects: str,
-        accepts: Callable[[Any], bool],
-        meaning: str,
-        check_id: str,
-    ) -> None:
+    expects: str
+    accepts: Callable[[Any], bool]
+
+
+class Setting(Generic[T]):
+    """One setting, read from ``django.conf.settings`` each time it is used.
+
+    Args:
+        default: The value when the project sets none.
+        kind: The values that it may have.
+        check_id: The id of the system check that reports a wrong value, such as "E001".
+        meaning: What the setting does, for the reference documentation.
+    """
+
+    def __init__(self, default: T, kind: Kind, check_id: str, meaning: str) -> None:
         self.default = default
-        self.expects = expects
-        self.accepts = accepts
+        self.expects, self.accepts = kind
+        self.check_id = f"request_images.{check_id}"
         self.meaning = meaning
-        self.check_id = check_id
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -68,11 +70,11 @@ class Setting(Generic[T]):
         return value
 
     def given(self) -> Any:
-        """Return what the project says, right or wrong, or else the default."""
+        """Return the project's value, right or wrong, or else the default."""
         return getattr(settings, self.full_name, self.default)
 
     def problem(self, value: object) -> str:
-        """Say what is wrong with ``value``; an empty string when nothing is."""
+        """Return what is wrong with a value; an empty string when nothing is."""
         if self.accepts(value):
             return ""
         return f"{self.full_name} must be {self.expects}, not {value!r}."
@@ -84,10 +86,6 @@ def _is_number(value: object) -> bool:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_days(value: Any) -> bool:
-    return value is None or (_is_int(value) and value > 0)
 
 
 def _are_names(value: Any) -> bool:
@@ -104,387 +102,347 @@ def _is_function_or_path(value: Any) -> bool:
     return value is None or (callable(value) and not iscoroutinefunction(value))
 
 
+def _choice(first: str, second: str) -> Kind:
+    return Kind(f"{first!r} or {second!r}", lambda value: value in (first, second))
+
+
+def _days(without: str) -> Kind:
+    return Kind(
+        f"a whole number of days above 0, or None {without}",
+        lambda value: value is None or (_is_int(value) and value > 0),
+    )
+
+
+def _whole(expects: str, low: int = 1, high: float = float("inf")) -> Kind:
+    return Kind(
+        f"a whole number {expects}",
+        lambda value: _is_int(value) and low <= value <= high,
+    )
+
+
+_BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
+_FUNCTION = Kind(
+    "None, a function that is not async, or the dotted path of one",
+    _is_function_or_path,
+)
+_POSITIVE = Kind(
+    "a number above 0", lambda value: _is_number(value) and 0 < value < float("inf")
+)
+
+
 class Conf:
     """The typed reader of the settings; use the instance `conf`."""
 
     ENABLED = Setting(
         False,
-        expects="True or False",
-        accepts=lambda value: isinstance(value, bool),
-        meaning=(
-            "Whether decorated views are recorded at all. Off by default; a disabled "
-            "decorator costs one look-up of this setting."
-        ),
-        check_id="request_images.E001",
+        _BOOLEAN,
+        "E001",
+        "Whether decorated views are recorded. Off by default. A disabled decorator "
+        "costs one look-up of this setting.",
     )
     MAX_SIZE_MB = Setting[float](
         10,
-        expects="a number above 0",
-        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
-        meaning=(
-            "The largest image that is kept, in megabytes (1 MB = 1,048,576 bytes). "
-            "The log of a larger one says `too_large`; the view gets it all the same."
-        ),
-        check_id="request_images.E002",
+        _POSITIVE,
+        "E002",
+        "The size of the largest image that is kept, in megabytes (1 MB = 1,048,576 "
+        "bytes). A larger image gets the capture status `too_large`; the view receives "
+        "it as usual.",
     )
     MAX_REQUEST_MB = Setting[float](
         50,
-        expects="a number above 0",
-        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
-        meaning=(
-            "How many megabytes all images of one request may have together, where a "
-            "view keeps several (1 MB = 1,048,576 bytes). Of more, the last ones are "
-            "`over_budget`. Never less than `REQUEST_IMAGES_MAX_SIZE_MB`."
-        ),
-        check_id="request_images.E031",
+        _POSITIVE,
+        "E031",
+        "The total size of all kept images of one request, in megabytes (1 MB = "
+        "1,048,576 bytes), for a view that keeps several. Images beyond it get the "
+        "capture status `over_budget`. A value below `REQUEST_IMAGES_MAX_SIZE_MB` "
+        "counts as that.",
     )
     RETENTION_DAYS = Setting[int | None](
         30,
-        expects="a whole number of days above 0, or None to keep images for ever",
-        accepts=_is_days,
-        meaning=(
-            "How many days an image is kept. Older ones are no longer shown, and "
-            "`cleanup_old_images` deletes them, except of pinned requests. None keeps "
-            "them for ever."
-        ),
-        check_id="request_images.E003",
+        _days("to keep images forever"),
+        "E003",
+        "The number of days an image is kept. Older images are no longer shown, and "
+        "`cleanup_old_images` deletes them, except those of pinned requests. None "
+        "keeps images forever.",
     )
     LOG_RETENTION_DAYS = Setting[int | None](
         365,
-        expects="a whole number of days above 0, or None to keep logs for ever",
-        accepts=_is_days,
-        meaning=(
-            "How many days a request log is kept: it outlives its image, so that "
-            "durations and errors can still be studied. None keeps logs for ever."
-        ),
-        check_id="request_images.E004",
+        _days("to keep logs forever"),
+        "E004",
+        "The number of days a request log is kept. A log outlives its image, so that "
+        "durations and errors can still be studied. None keeps logs forever.",
     )
     FAILED_RETENTION_DAYS = Setting[int | None](
         None,
-        expects="a whole number of days above 0, or None for the same as others",
-        accepts=_is_days,
-        meaning=(
-            "How many days an image of a failed request is kept, with its bytes, "
-            "instead of `REQUEST_IMAGES_RETENTION_DAYS` and "
-            "`REQUEST_IMAGES_BYTES_RETENTION_DAYS`. None keeps it as long as others."
-        ),
-        check_id="request_images.E024",
+        _days("for the same as other images"),
+        "E024",
+        "The number of days an image of a failed request is kept, with its bytes. It "
+        "replaces `REQUEST_IMAGES_RETENTION_DAYS` and "
+        "`REQUEST_IMAGES_BYTES_RETENTION_DAYS` for such images. None keeps them as "
+        "long as other images.",
     )
     BYTES_RETENTION_DAYS = Setting[int | None](
         None,
-        expects="a whole number of days above 0, or None for as long as the image",
-        accepts=_is_days,
-        meaning=(
-            "How many days the bytes of an image are kept, and its thumbnail, when "
-            "they are to go earlier than its dimensions, type, size and hash, which "
-            "stay for `REQUEST_IMAGES_RETENTION_DAYS`. The log says `expired`. None "
-            "keeps them as long."
-        ),
-        check_id="request_images.E025",
+        _days("for as long as the image"),
+        "E025",
+        "The number of days the bytes and the thumbnail of an image are kept, if they "
+        "are to go earlier than its dimensions, type, size and hash, which stay for "
+        "`REQUEST_IMAGES_RETENTION_DAYS`. The capture status becomes `expired`. None "
+        "keeps the bytes as long as the image.",
     )
     MAX_STORED_MB = Setting[float | None](
         None,
-        expects="a number above 0, up to 10**12, or None for no budget",
-        accepts=lambda value: (
-            value is None or (_is_number(value) and 0 < value <= 10**12)
+        Kind(
+            "a number above 0, up to 10**12, or None for no budget",
+            lambda value: value is None or (_is_number(value) and 0 < value <= 10**12),
         ),
-        meaning=(
-            "How many megabytes of images and thumbnails are kept altogether (1 MB = "
-            "1,048,576 bytes). When there are more, `cleanup_old_images` deletes the "
-            "bytes of the oldest successful requests, and when none is left, of the "
-            "oldest failed ones; what is known of the image stays, and the log says "
-            "`over_budget`. None is no budget."
-        ),
-        check_id="request_images.E026",
+        "E026",
+        "The total size of all stored images and thumbnails, in megabytes (1 MB = "
+        "1,048,576 bytes). When they take more, `cleanup_old_images` deletes the bytes "
+        "of the oldest successful requests, and after these of the oldest failed ones. "
+        "The metadata of the images stay, and the capture status becomes "
+        "`over_budget`. None means no budget.",
     )
     ALLOWED_FORMATS = Setting[Collection[str]](
         (
-            "AVIF",
-            "BMP",
-            "DDS",
-            "GIF",
-            "HEIF",
-            "ICO",
-            "JPEG",
-            "JPEG2000",
-            "PNG",
-            "PPM",
-            "PSD",
-            "TIFF",
-            "WEBP",
+            *("AVIF", "BMP", "DDS", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000"),
+            *("PNG", "PPM", "PSD", "TIFF", "WEBP"),
         ),
-        expects="a list, tuple or set of names of image formats",
-        accepts=_are_names,
-        meaning=(
-            "The image formats that are kept, by Pillow's names. The log of any other "
-            "says `unsupported`."
-        ),
-        check_id="request_images.E005",
+        Kind("a list, tuple or set of names of image formats", _are_names),
+        "E005",
+        "The image formats that are kept, by Pillow's names. An image in another "
+        "format gets the capture status `unsupported`.",
     )
     METHODS = Setting[Collection[str]](
         ("POST", "PUT", "PATCH"),
-        expects="a list, tuple or set of upper-case HTTP methods",
-        accepts=lambda value: _are_names(value) and all(m.isupper() for m in value),
-        meaning=(
-            "The HTTP methods that are recorded: those that carry a body. The GET "
-            "that shows an upload form leaves no trace."
+        Kind(
+            "a list, tuple or set of upper-case HTTP methods",
+            lambda value: _are_names(value) and all(m.isupper() for m in value),
         ),
-        check_id="request_images.E006",
+        "E006",
+        "The HTTP methods that are recorded: those that carry a body. The GET that "
+        "shows an upload form is not recorded.",
     )
     REQUEST_ID_HEADER = Setting[str | None](
         "X-Request-ID",
-        expects="the name of a request header, or None to make our own ids only",
-        accepts=lambda value: (
-            value is None
-            or (isinstance(value, str) and value.replace("-", "").isalnum())
+        Kind(
+            "the name of a request header, or None to generate every id",
+            lambda value: (
+                value is None
+                or (isinstance(value, str) and value.replace("-", "").isalnum())
+            ),
         ),
-        meaning=(
-            "The header whose value becomes the request id when it is well-formed "
-            "(letters, digits, `.`, `_`, `-`; 64 characters at most). Otherwise, and "
-            "with None, an id is made: 32 hexadecimal digits."
-        ),
-        check_id="request_images.E007",
+        "E007",
+        "The header whose value becomes the request id if it is well-formed (letters, "
+        "digits, `.`, `_`, `-`; up to 64 characters). Otherwise, and with None, an id "
+        "of 32 hexadecimal digits is generated.",
     )
     CLEANUP_BATCH_SIZE = Setting(
         500,
-        expects="a whole number from 1 to 10,000",
-        accepts=lambda value: _is_int(value) and 1 <= value <= 10_000,
-        meaning=(
-            "How many rows `cleanup_old_images` deletes in one transaction at the "
-            "most, unless its `--batch-size` says otherwise. It deletes fewer where "
-            "they would take too long."
-        ),
-        check_id="request_images.E008",
+        _whole("from 1 to 10,000", 1, 10_000),
+        "E008",
+        "The largest number of rows that `cleanup_old_images` deletes in one "
+        "transaction; its option `--batch-size` overrides it. A batch that would take "
+        "too long is smaller.",
     )
     THUMBNAIL_SIZE = Setting(
         160,
-        expects="a whole number of pixels from 16 to 1,024",
-        accepts=lambda value: _is_int(value) and 16 <= value <= 1024,
-        meaning=(
-            "The longer side of a thumbnail, in pixels. Thumbnails already made keep "
-            "the size they were made with."
-        ),
-        check_id="request_images.E009",
+        _whole("of pixels from 16 to 1,024", 16, 1024),
+        "E009",
+        "The longer side of a thumbnail, in pixels. Existing thumbnails keep their "
+        "size.",
     )
     THUMBNAIL_MAX_PIXELS = Setting(
         40_000_000,
-        expects="a whole number of pixels above 0",
-        accepts=lambda value: _is_int(value) and value > 0,
-        meaning=(
-            "No thumbnail is made of an image with more pixels (width times height), "
-            "nor is it analysed: a crafted file of a few bytes can unfold to "
-            "gigabytes."
-        ),
-        check_id="request_images.E010",
+        _whole("of pixels above 0"),
+        "E010",
+        "The largest number of pixels (width times height) of an image that gets a "
+        "thumbnail and is analysed. A crafted file of a few bytes can unfold to "
+        "gigabytes.",
     )
 
     WRITE_MODE = Setting(
         "after_response",
-        expects="'after_response' or 'background'",
-        accepts=lambda value: value in ("after_response", "background"),
-        meaning=(
-            "Who writes: the request's own thread, once the response has gone, or a "
-            "thread of the process that writes many requests at once. Under ASGI "
-            "`background` saves a database connection a request."
-        ),
-        check_id="request_images.E012",
+        _choice("after_response", "background"),
+        "E012",
+        "The thread that writes: the request's own thread after the response, or one "
+        "background thread of the process, which writes many requests at once. Under "
+        "ASGI, `background` saves a database connection for each request.",
     )
     BACKLOG_MAX_MB = Setting[float](
         64,
-        expects="a number above 0",
-        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
-        meaning=(
-            "How many megabytes of images may wait in each process (1 MB = 1,048,576 "
-            "bytes): for the background thread, and for the end of requests that "
-            "nobody closes."
-        ),
-        check_id="request_images.E013",
+        _POSITIVE,
+        "E013",
+        "The total size of the images that may wait in each process, in megabytes "
+        "(1 MB = 1,048,576 bytes): in the queue of the background thread, and for the "
+        "end of requests that no server closes.",
     )
     BACKLOG_MAX_REQUESTS = Setting(
         1000,
-        expects="a whole number above 0",
-        accepts=lambda value: _is_int(value) and value > 0,
-        meaning="How many requests may wait for the background thread.",
-        check_id="request_images.E014",
+        _whole("above 0"),
+        "E014",
+        "The number of requests that may wait in the queue of the background thread.",
     )
     BACKLOG_WHEN_FULL = Setting(
         "write",
-        expects="'write' or 'drop'",
-        accepts=lambda value: value in ("write", "drop"),
-        meaning=(
-            "What becomes of a request when the backlog is full: `write` writes it at "
-            "once, in its own thread; `drop` waits for nothing, drops the image and "
-            "says `over_budget` on the row."
-        ),
-        check_id="request_images.E015",
+        _choice("write", "drop"),
+        "E015",
+        "What happens to a request when the queue is full. `write` writes it at once, "
+        "in its own thread. `drop` drops its image and writes only its log, with the "
+        "capture status `over_budget`.",
     )
     SHUTDOWN_SECONDS = Setting[float](
         5,
-        expects="a number of seconds, 0 or more",
-        accepts=lambda value: _is_number(value) and 0 <= value < float("inf"),
-        meaning="How long a process that exits waits for its backlog to be written.",
-        check_id="request_images.E016",
+        Kind(
+            "a number of seconds, 0 or more",
+            lambda value: _is_number(value) and 0 <= value < float("inf"),
+        ),
+        "E016",
+        "The time that a process waits on exit for its queue to be written, in "
+        "seconds.",
     )
     LOCK_TIMEOUT_SECONDS = Setting[float](
         1,
-        expects="a number of seconds from 0.01 to 60",
-        accepts=lambda value: _is_number(value) and 0.01 <= value <= 60,
-        meaning=(
-            "How long one of our statements waits for a lock, on PostgreSQL and "
-            "MariaDB; and a tenth of how long it may take at all. On SQLite the "
-            "connection's own `timeout` holds."
+        Kind(
+            "a number of seconds from 0.01 to 60",
+            lambda value: _is_number(value) and 0.01 <= value <= 60,
         ),
-        check_id="request_images.E017",
+        "E017",
+        "The longest time that a statement of this app waits for a lock, in seconds, "
+        "on PostgreSQL and MariaDB. A statement as a whole may take ten times as long. "
+        "On SQLite the connection's own `timeout` applies.",
     )
     SPOOL_DIR = Setting[str | os.PathLike[str] | None](
         None,
-        expects="the path of a folder, or None",
-        accepts=lambda value: value is None or isinstance(value, str | os.PathLike),
-        meaning=(
-            "A local folder for what cannot be written to the database. The next "
-            "healthy process writes it, or `write_spooled_requests`. None: what "
-            "cannot be written is counted and lost."
+        Kind(
+            "the path of a folder, or None",
+            lambda value: value is None or isinstance(value, str | os.PathLike),
         ),
-        check_id="request_images.E018",
+        "E018",
+        "A local folder for requests that cannot be written to the database. The next "
+        "healthy process, or `write_spooled_requests`, writes them later. With None "
+        "such requests are counted and lost.",
     )
     SPOOL_MAX_MB = Setting[float](
         512,
-        expects="a number above 0",
-        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
-        meaning="How many megabytes the spool folder may hold.",
-        check_id="request_images.E019",
+        _POSITIVE,
+        "E019",
+        "The largest size of the spool folder, in megabytes.",
     )
 
     SAMPLE_RATE = Setting[float](
         1.0,
-        expects="a number from 0 to 1",
-        accepts=lambda value: _is_number(value) and 0 <= value <= 1,
-        meaning=(
-            "The share of requests whose image is looked for, chosen by the request "
-            "id: every process chooses the same ones. The log of any other says "
-            "`sampled_out`."
+        Kind(
+            "a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1
         ),
-        check_id="request_images.E020",
+        "E020",
+        "The share of requests whose images are captured. The request id decides, so "
+        "every process chooses the same requests. Other requests get the capture "
+        "status `sampled_out`.",
     )
     SHOULD_CAPTURE = Setting[Callable[..., Any] | str | None](
         None,
-        expects="None, a function that is not async, or the dotted path of one",
-        accepts=_is_function_or_path,
-        meaning=(
-            "Called with the request before its view; returns True or False. After "
-            "False no image is looked for, and the log says `opted_out`."
-        ),
-        check_id="request_images.E021",
+        _FUNCTION,
+        "E021",
+        "A function that is called with the request before the view, and returns True "
+        "or False. After False no image is captured, and the capture status is "
+        "`opted_out`.",
     )
     SHOULD_KEEP = Setting[Callable[..., Any] | str | None](
         None,
-        expects="None, a function that is not async, or the dotted path of one",
-        accepts=_is_function_or_path,
-        meaning=(
-            "Called with the unsaved `RequestLog` behind the response, when there is "
-            "an image to keep; returns True, False, or the probability with which to "
-            "keep it. The log of an image that is not kept says `sampled_out`."
-        ),
-        check_id="request_images.E022",
+        _FUNCTION,
+        "E022",
+        "A function that is called after the response with the unsaved `RequestLog` "
+        "if there is an image to keep. It returns True, False, or the probability with "
+        "which to keep the image. An image that is not kept gets the capture status "
+        "`sampled_out`.",
     )
 
     RELEASE = Setting(
         "",
-        expects="text of at most 100 characters",
-        accepts=lambda value: isinstance(value, str) and len(value) <= 100,
-        meaning=(
-            "Which release of the project handles the requests, such as '2.4.1' or a "
-            "commit: kept with each log, so that statistics tell releases apart. "
-            "`annotate(request, release=...)` says otherwise for one request."
+        Kind(
+            "text of up to 100 characters",
+            lambda value: isinstance(value, str) and len(value) <= 100,
         ),
-        check_id="request_images.E032",
+        "E032",
+        "The release of the project that handles the requests, such as '2.4.1' or a "
+        "commit. It is saved with each log, so that statistics can compare releases. "
+        "`annotate(request, release=...)` overrides it for one request.",
     )
     STATISTICS_RETENTION_DAYS = Setting[int | None](
         None,
-        expects="a whole number of days above 0, or None to keep statistics for ever",
-        accepts=_is_days,
-        meaning=(
-            "How many days the statistics of an hour are kept, which outlive its "
-            "requests and their images. `cleanup_old_images` deletes older ones. None "
-            "keeps them for ever."
-        ),
-        check_id="request_images.E033",
+        _days("to keep statistics forever"),
+        "E033",
+        "The number of days the hourly statistics are kept; they outlive the requests "
+        "and their images. `cleanup_old_images` deletes older ones. None keeps them "
+        "forever.",
     )
 
     STORAGE = Setting[str | None](
         None,
-        expects="None, or an alias in STORAGES that is not 'database'",
-        accepts=lambda value: (
-            value is None
-            or (isinstance(value, str) and 0 < len(value) < 64 and value != "database")
+        Kind(
+            "None, or an alias in STORAGES that is not 'database'",
+            lambda value: (
+                value is None
+                or (
+                    isinstance(value, str)
+                    and 0 < len(value) < 64
+                    and value != "database"
+                )
+            ),
         ),
-        meaning=(
-            "Where the bytes of new images go: None for the database, else the alias "
-            "of a storage in Django's `STORAGES`. Those that are kept already stay "
-            "where they are; `move_image_contents` moves them."
-        ),
-        check_id="request_images.E023",
+        "E023",
+        "The place of the bytes of new images: None for the database, or the alias of "
+        "a storage in Django's `STORAGES`. Images that are stored already stay where "
+        "they are; `move_image_contents` moves them.",
     )
     THUMBNAILS = Setting(
         "on_demand",
-        expects="'on_demand' or 'task'",
-        accepts=lambda value: value in ("on_demand", "task"),
-        meaning=(
-            "When a thumbnail is made: when somebody first looks at it, or, with "
-            "`task`, ahead of that by a Django Task that is enqueued for each newly "
-            "stored image. A worker has to run."
-        ),
-        check_id="request_images.E027",
+        _choice("on_demand", "task"),
+        "E027",
+        "When a thumbnail is made: on the first view, or with `task` by a Django Task "
+        "that is enqueued for each newly stored image. `task` needs a running worker.",
     )
     THUMBNAIL_MAX_MEMORY_MB = Setting[float](
         256,
-        expects="a number above 0",
-        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
-        meaning=(
-            "No thumbnail is made of an image that takes more memory to decode, in "
-            "megabytes (1 MB = 1,048,576 bytes), nor is it analysed. It is told by its "
-            "format and its pixels, before a byte of them is decoded."
-        ),
-        check_id="request_images.E028",
+        _POSITIVE,
+        "E028",
+        "The largest amount of memory for decoding an image, in megabytes (1 MB = "
+        "1,048,576 bytes). An image that needs more gets no thumbnail and is not "
+        "analysed. The need is estimated from the format and the number of pixels "
+        "before decoding.",
     )
     ENCODINGS = Setting[Collection[str]](
         ("zlib",),
-        expects="a list, tuple or set of 'zlib' and 'lepton'",
-        accepts=lambda value: _are_names(value) and set(value) <= {"zlib", "lepton"},
-        meaning=(
-            "How images may be kept in a smaller form that gives the same bytes back: "
-            "`zlib` is for BMP, DDS, ICO, PPM, PSD and TIFF, `lepton` for JPEG, which "
-            "needs the extra of that name. Nothing is compressed before "
-            "`compress_image_contents` is run, or a task."
+        Kind(
+            "a list, tuple or set of 'zlib' and 'lepton'",
+            lambda value: _are_names(value) and set(value) <= {"zlib", "lepton"},
         ),
-        check_id="request_images.E029",
+        "E029",
+        "The lossless encodings in which images may be stored: `zlib` for BMP, DDS, "
+        "ICO, PPM, PSD and TIFF, and `lepton` for JPEG, which needs the extra of that "
+        "name. Images are compressed only by `compress_image_contents` or a task.",
     )
     COMPRESSION = Setting(
         "by_command",
-        expects="'by_command' or 'task'",
-        accepts=lambda value: value in ("by_command", "task"),
-        meaning=(
-            "When images are compressed: by `compress_image_contents`, or, with "
-            "`task`, also by a Django Task that is enqueued for each newly stored "
-            "image that one of the encodings is for. A worker has to run."
-        ),
-        check_id="request_images.E030",
+        _choice("by_command", "task"),
+        "E030",
+        "When images are compressed: by `compress_image_contents`, or with `task` also "
+        "by a Django Task that is enqueued for each newly stored image that one of the "
+        "encodings supports. `task` needs a running worker.",
     )
     ANALYSIS = Setting(
         "by_command",
-        expects="'by_command' or 'task'",
-        accepts=lambda value: value in ("by_command", "task"),
-        meaning=(
-            "When it is measured what images look like: by `analyze_image_contents`, "
-            "or, with `task`, also by a Django Task that is enqueued for each newly "
-            "stored image. A worker has to run."
-        ),
-        check_id="request_images.E034",
+        _choice("by_command", "task"),
+        "E034",
+        "When the appearance of images is measured: by `analyze_image_contents`, or "
+        "with `task` also by a Django Task that is enqueued for each newly stored "
+        "image. `task` needs a running worker.",
     )
 
     @classmethod
     def declarations(cls) -> Iterator[Setting[Any]]:
-        """Yield each setting's declaration, in the order written here."""
+        """Yield each setting, in the order of declaration."""
         for value in vars(cls).values():
             if isinstance(value, Setting):
                 yield value
