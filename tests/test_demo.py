@@ -1,4 +1,4 @@
-"""The example's demo: real requests to a real server, and what it says of them."""
+"""The example's demo: real requests to a real server, and its report."""
 
 import io
 import socket
@@ -22,7 +22,7 @@ from tests.image_files import draw
 
 @pytest.fixture
 def _database_file(tmp_path, transactional_db):
-    """Use an SQLite file as the example does: threads cannot share one in memory."""
+    """Use an SQLite file: threads cannot share a database in memory."""
     usual, connection = connections.settings["default"], connections["default"]
     file = environment.database("NO_SUCH_VARIABLE", default=tmp_path / "db.sqlite3")
     connections.settings["default"] = {**usual, **file}
@@ -37,7 +37,7 @@ def _database_file(tmp_path, transactional_db):
 
 @pytest.fixture
 def run(_database_file, settings):
-    """Return a function that runs the demo and returns what it printed."""
+    """Return a function that runs the demo and returns its output."""
     settings.REQUEST_IMAGES_ENABLED = False
     settings.ALLOWED_HOSTS = []
 
@@ -51,7 +51,7 @@ def run(_database_file, settings):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder with two pictures, one of them in a folder below."""
+    """Return a folder with two pictures, one of them in a subfolder."""
     folder = tmp_path / "pictures"
     (folder / "below").mkdir(parents=True)
     (folder / "below" / '#5 "ä".webp').write_bytes(draw("WEBP"))
@@ -65,14 +65,14 @@ def samples():
 
 
 class TestSamples:
-    def test_are_the_same_each_time(self):
+    def test_equal_seeds_draw_equal_bytes(self):
         assert samples() == samples()
         assert samples() != list(draw_samples(command.SEED + 1))
 
-    def test_have_names_of_their_own(self):
+    def test_names_are_unique(self):
         assert len({sample.name for sample in samples()}) == len(samples()) == 62
 
-    def test_are_read_as_drawn(self):
+    def test_solver_reads_the_drawn_text(self):
         for sample in samples():
             try:
                 # Now and then zxing finds one barcode in two places.
@@ -82,7 +82,7 @@ class TestSamples:
             expected = set() if sample.text is None else {sample.text}
             assert found == expected, sample.name
 
-    def test_one_is_over_the_limit_where_there_is_one(self):
+    def test_one_sample_is_over_the_given_limit(self):
         [large] = [sample for sample in samples() if len(sample.content) > 3_000_000]
         assert large.name == "over-limit.png"
         assert len(large.content) == 3_000_001
@@ -90,7 +90,7 @@ class TestSamples:
 
 
 class TestDemo:
-    def test_drawn_pictures_are_all_accounted_for(self, run, settings):
+    def test_every_drawn_picture_is_kept_or_has_a_reason(self, run, settings):
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 2
         printed = run()
         assert RequestLog.objects.count() == 62
@@ -110,7 +110,7 @@ class TestDemo:
         settings.SOLVER_MAX_UPLOAD_MB = settings.REQUEST_IMAGES_MAX_SIZE_MB
         assert "too_large" not in run()
 
-    def test_a_folder_twice(self, run, folder):
+    def test_folder_can_be_sent_twice(self, run, folder):
         first = run("--images", str(folder))
         assert "2 images sent\n  2 kept byte for byte" in first
         names = {image.source for image in RequestImage.objects.all()}
@@ -123,7 +123,7 @@ class TestDemo:
         passwords = [line.split()[1] for line in second.splitlines() if "Passw" in line]
         assert [admin.check_password(password) for password in passwords] == [True]
 
-    def test_a_lost_image_is_an_error(self, run, folder, monkeypatch):
+    def test_lost_image_is_an_error(self, run, folder, monkeypatch):
         send = demo.Sender.send
 
         def send_and_lose(sender, name, content):
@@ -135,7 +135,7 @@ class TestDemo:
         with pytest.raises(CommandError, match=r"^2 of 4 images were lost\.$"):
             run("--images", str(folder))
 
-    def test_serves_until_it_is_interrupted(self, run, folder, monkeypatch):
+    def test_serve_ends_with_an_interrupt(self, run, folder, monkeypatch):
         with socket.socket() as probe:
             probe.bind((demo.HOST, 0))
             port = probe.getsockname()[1]
@@ -155,7 +155,7 @@ class TestDemo:
         assert f"http://127.0.0.1:{port}/api/usage/" in printed
         assert "runserver" not in printed
 
-    def test_a_port_in_use(self, run):
+    def test_port_in_use_is_an_error(self, run):
         with socket.socket() as taken:
             taken.bind((demo.HOST, 0))
             taken.listen()
@@ -163,15 +163,15 @@ class TestDemo:
             with pytest.raises(CommandError, match=rf"^Port {port} cannot be served"):
                 run("--serve", "--port", str(port))
 
-    def test_a_port_that_is_none(self, run):
+    def test_port_out_of_range_is_an_error(self, run):
         with pytest.raises(CommandError, match=r"^Port 70000 cannot be served"):
             run("--serve", "--port", "70000")
 
-    def test_no_such_folder(self, run, tmp_path):
+    def test_missing_folder_is_an_error(self, run, tmp_path):
         with pytest.raises(CommandError, match=r"missing does not exist\.$"):
             run("--images", str(tmp_path / "missing"))
 
-    def test_nothing_to_send(self, run, tmp_path):
+    def test_folder_without_files_is_an_error(self, run, tmp_path):
         (tmp_path / "empty").mkdir()
         (tmp_path / "empty" / "only.txt").touch()
         with pytest.raises(CommandError, match=r"empty has no files to send\.$"):
@@ -180,7 +180,7 @@ class TestDemo:
 
 @pytest.mark.django_db
 class TestComparisons:
-    """What each request's row says, compared with what was sent."""
+    """The comparison of each request's row with the sent image."""
 
     def comparison(self, log=True, image_hash="", **fields):
         if log:
@@ -199,22 +199,22 @@ class TestComparisons:
         [comparison] = sender.comparisons()
         return comparison
 
-    def test_no_row(self):
+    def test_missing_row_is_a_fault(self):
         assert self.comparison(log=False).fault == "no row"
 
-    def test_a_row_without_a_reason(self):
+    def test_row_without_a_reason_is_a_fault(self):
         assert self.comparison(capture_status="").fault == "no reason"
 
-    def test_a_reason(self):
+    def test_image_not_kept_with_a_reason_is_no_fault(self):
         comparison = self.comparison(capture_status="unreadable")
         assert (comparison.kept, comparison.fault) == (False, "")
 
-    def test_said_to_be_kept_and_is_not(self):
+    def test_other_bytes_are_a_fault(self):
         comparison = self.comparison(capture_status="stored", image_hash="ab" * 32)
         assert (comparison.kept, comparison.fault) == (False, "other bytes")
 
 
-def test_a_fault_is_reported_by_name():
+def test_report_names_the_lost_image():
     out = io.StringIO()
     sent = demo.Sent("[odd] name.png", "demo-1", 200, "")
     fault = demo.Comparison(sent, "", kept=False, fault="no row")

@@ -1,4 +1,4 @@
-"""Erasing what somebody demands: all of it, and nothing of anybody else."""
+"""Erasure on demand deletes all data of the requests, and nothing else."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ pytestmark = pytest.mark.django_db
 
 
 def image_of(name: str, seed: int, **values: object) -> RequestImage:
-    """Write a request of somebody, with an image."""
+    """Write a request of a user, with an image."""
     image = make_image(draw(seed=seed), **values)
     RequestLog.objects.filter(pk=image.log_id).update(username=name)
     return image
 
 
 def of(name: str):
-    """The requests of somebody."""
+    """Return the requests of a user."""
     return RequestLog.objects.filter(username=name)
 
 
-def test_all_of_one_person():
-    """Logs with and without images, and further images; what is shared stays."""
+def test_all_data_of_one_person_is_deleted():
+    """Logs with and without images, and further images; shared bytes stay."""
     own, shared = image_of("ann", 1), image_of("ann", 2)
     add_further(own, draw(seed=3))
     add_further(own, draw(seed=2))
@@ -67,8 +67,8 @@ def test_all_of_one_person():
     check_that_nothing_dangles()
 
 
-def test_pinned_ones_too():
-    """And only what is erased: cleanup still spares others."""
+def test_pinned_requests_are_deleted_too():
+    """Cleanup still spares pinned requests that are not erased."""
     image_of("ann", 1)
     RequestLog.objects.update(is_pinned=True)
     kept = image_of("ben", 2, days_old=900)
@@ -79,14 +79,14 @@ def test_pinned_ones_too():
     assert RequestImage.objects.get() == kept
 
 
-def test_nobody():
-    """Nothing is there to be erased."""
+def test_no_requests_is_no_error():
+    """An empty queryset is no error."""
     image_of("ben", 1)
     assert erase(of("ann")) == Report()
 
 
-def test_objects_are_listed(settings, tmp_path):
-    """Those in a storage are deleted by the next cleanup."""
+def test_objects_of_a_storage_are_listed_for_deletion(settings, tmp_path):
+    """Objects in a storage are deleted by the next cleanup."""
     use_bucket(settings, tmp_path)
     [content] = keep(1)
     erase(RequestLog.objects.all())
@@ -94,8 +94,8 @@ def test_objects_are_listed(settings, tmp_path):
 
 
 @pytest.mark.parametrize(("at_once", "images"), [(1, 100), (2, 100), (100, 3)])
-def test_in_pieces(monkeypatch, at_once, images):
-    """However few are read at once, and however many images each has."""
+def test_batches_of_any_size_delete_everything(monkeypatch, at_once, images):
+    """The size of the batches and the number of images make no difference."""
     monkeypatch.setattr(erasure, "_AT_ONCE", at_once)
     monkeypatch.setattr(erasure, "_IMAGES_AT_ONCE", images)
     for seed in range(4):
@@ -108,8 +108,8 @@ def test_in_pieces(monkeypatch, at_once, images):
     assert not ImageContent.objects.exists()
 
 
-def test_what_comes_meanwhile_stays(monkeypatch):
-    """Or it might never end."""
+def test_request_recorded_meanwhile_stays(monkeypatch):
+    """Otherwise the erasure might never end."""
     monkeypatch.setattr(erasure, "_AT_ONCE", 1)
     image_of("ann", 1)
     image_of("ann", 2)
@@ -124,8 +124,8 @@ def test_what_comes_meanwhile_stays(monkeypatch):
     assert of("ann").count() == 2
 
 
-def test_found_more_than_once():
-    """By a condition on what hangs on them."""
+def test_request_selected_twice_counts_once():
+    """A condition on related rows may return a request twice."""
     image = image_of("ann", 1)
     add_further(image, draw(seed=2))
     add_further(image, draw(seed=3))
@@ -139,8 +139,8 @@ def test_found_more_than_once():
 @pytest.mark.parametrize(
     "error", [IntegrityError("one came"), OperationalError("database is locked")]
 )
-def test_is_tried_again(monkeypatch, error):
-    """What ran into somebody else."""
+def test_collision_is_retried(monkeypatch, error):
+    """A batch that collides with another process is repeated."""
     image_of("ann", 1)
     remove, left = erasure.remove, [error, error]
 
@@ -153,8 +153,8 @@ def test_is_tried_again(monkeypatch, error):
     assert erase(of("ann")).total.logs == 1
 
 
-def test_is_taken_out_of_the_statistics():
-    """Its hour is added up anew, without it; not so what cleanup takes."""
+def test_erased_request_leaves_the_statistics():
+    """Its hour is summed up again without it, unlike after a cleanup."""
     image = image_of("ann", 1, days_old=2)
     image_of("ben", 1, days_old=2)  # the bytes stay
     StaleHour.objects.all().delete()
@@ -164,8 +164,8 @@ def test_is_taken_out_of_the_statistics():
     assert not GoneRequests.objects.exists()
 
 
-def test_rows_that_refer_to_it():
-    """They go along, as they say."""
+def test_referring_rows_follow_their_on_delete():
+    """Referring rows follow their `on_delete`."""
     Order.objects.create(log=image_of("ann", 1).log)
     erase(of("ann"))
     assert not Order.objects.exists()
@@ -173,8 +173,8 @@ def test_rows_that_refer_to_it():
 
 
 @pytest.mark.parametrize("is_pinned", [False, True])
-def test_what_is_protected_loses_its_bytes(is_pinned):
-    """And says so; all else goes."""
+def test_protected_request_loses_its_bytes(is_pinned):
+    """The report counts it, and everything else is deleted."""
     held, _ = image_of("ann", 1), image_of("ann", 2)
     add_further(held, draw(seed=3))
     RequestLog.objects.update(is_pinned=is_pinned)

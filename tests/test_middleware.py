@@ -28,7 +28,7 @@ OURS = "request_images.middleware.RequestImagesMiddleware"
 
 
 class Answering(MiddlewareMixin):
-    """A middleware that makes an answer of its own, of an answer or an exception."""
+    """A middleware that replaces a response or an exception."""
 
     def process_response(self, request, response):
         if "replaced" in request.GET:
@@ -42,7 +42,7 @@ class Answering(MiddlewareMixin):
 
 
 class Refusing(CsrfViewMiddleware):
-    """A CSRF check that notes whether it came after ours."""
+    """A CSRF check that records whether our middleware ran before it."""
 
     def process_view(self, request, *args):
         request.META["TAPPED"] = EARLY in vars(request)
@@ -51,7 +51,7 @@ class Refusing(CsrfViewMiddleware):
 
 @pytest.fixture(autouse=True)
 def _installed(settings):
-    """Put it first, and the others of these tests behind all."""
+    """Put our middleware first, and the others of these tests last."""
     others = [name for name in settings.MIDDLEWARE if "Csrf" not in name]
     settings.MIDDLEWARE = [
         OURS,
@@ -72,7 +72,7 @@ def post(request, async_client_post):
 
 @pytest.mark.django_db
 class TestStatus:
-    """W4: the status on the row is the one that the client got."""
+    """The row has the status that the client got."""
 
     @trap("W4")
     @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ class TestStatus:
             ("/body/", 200, ""),
         ],
     )
-    def test_final_status(self, post, url, status, error_type):
+    def test_row_has_the_final_status(self, post, url, status, error_type):
         assert post(url).status_code == status
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (status, error_type)
 
-    def test_undecorated_view(self, post):
-        """What is not recorded is left alone."""
+    def test_undecorated_view_is_not_touched(self, post):
+        """A request that is not recorded is not touched."""
         assert post("/off/").status_code == 200
         assert not RequestLog.objects.exists()
 
@@ -116,8 +116,8 @@ class TestTap:
 
     @trap("R7")
     @pytest.mark.django_db
-    def test_csrf_parses_the_form(self, client):
-        """R7: the upload is seen, and its time is told from the view's."""
+    def test_upload_is_captured_when_csrf_parses_the_form(self, client):
+        """The upload is captured, and its time does not count as the view's."""
         view = resolve("/protected/").func
         assert not getattr(view, "csrf_exempt", False)
         response = client.post("/protected/", self._form(client))
@@ -130,8 +130,8 @@ class TestTap:
         assert EARLY not in vars(response.wsgi_request)
 
     @pytest.mark.django_db
-    def test_csrf_refuses(self, client):
-        """A view that is not reached is not recorded, and the taps come off."""
+    def test_csrf_refusal_is_not_recorded(self, client):
+        """A request that does not reach its view is not recorded and loses its taps."""
         photo = SimpleUploadedFile("photo.png", draw())
         response = client.post("/protected/", {"photo": photo})
         assert response.status_code == 403
@@ -159,7 +159,7 @@ class TestTap:
         ],
     )
     def test_decorated_views_are_known(self, url):
-        """However a view is decorated, unless the decorator is out of sight."""
+        """All ways to decorate a view are recognized."""
         photo = SimpleUploadedFile("photo.png", draw())
         response = Client().post(url, {"b": photo})
         assert response.status_code == 200
@@ -168,15 +168,15 @@ class TestTap:
 
     @pytest.mark.django_db
     @pytest.mark.parametrize("url", ["/off/", "/drf/below/", "/ninja/upload"])
-    def test_others_are_not(self, url):
-        """They are recorded as without the middleware."""
+    def test_hidden_decorators_are_not_known(self, url):
+        """A hidden decorator records as without the middleware."""
         photo = SimpleUploadedFile("photo.png", draw())
         response = Client().post(url, {"photo": photo})
         assert not response.wsgi_request.META["TAPPED"]
         assert RequestLog.objects.count() == (url != "/off/")
 
-    def test_source_of_a_method(self):
-        """The options are those of the very method."""
+    def test_source_of_the_requested_method_is_used(self):
+        """The options are those of the requested method."""
         options = middleware._options_of(resolve("/method/").func, "post")
         assert options.sources == sources.parse("files.b")
         assert middleware._options_of(resolve("/method/").func, "put") is None
@@ -185,7 +185,7 @@ class TestTap:
         "change", [{"ENABLED": False}, {"METHODS": ["PUT"]}], ids=["off", "method"]
     )
     @pytest.mark.django_db
-    def test_not_recorded(self, settings, change):
+    def test_request_that_is_not_recorded_has_no_tap(self, settings, change):
         for name, value in change.items():
             setattr(settings, f"REQUEST_IMAGES_{name}", value)
         response = Client().post("/upload/", {"a": "b"})
@@ -193,8 +193,8 @@ class TestTap:
         assert not RequestLog.objects.exists()
 
     @pytest.mark.django_db
-    def test_twice_in_the_list(self, settings):
-        """By mistake; one tap is enough."""
+    def test_middleware_listed_twice_installs_one_tap(self, settings):
+        """The second entry is a mistake, and installs no second tap."""
         settings.MIDDLEWARE = [OURS, *settings.MIDDLEWARE]
         photo = SimpleUploadedFile("photo.png", draw())
         assert Client().post("/upload/", {"photo": photo}).status_code == 200
@@ -207,26 +207,26 @@ def _raise(*args, **kwargs):
 
 @pytest.mark.django_db
 class TestNoHarm:
-    """Our failure is never the request's."""
+    """Our failure never becomes the request's failure."""
 
     @pytest.mark.parametrize("name", ["begin_early", "recording_of", "_options_of"])
-    def test_bug(self, monkeypatch, post, name):
-        """A fault in any part is counted; the answer and the row are there."""
+    def test_fault_in_any_part_is_counted(self, monkeypatch, post, name):
+        """A fault in any part is counted, and the response and the row are complete."""
         monkeypatch.setattr(middleware, name, _raise)
         assert post("/body/?replaced=418").status_code == 418
         assert set(health.faults()) == {"middleware:ZeroDivisionError"}
         health.reset()
         assert RequestLog.objects.get().capture_status == "stored"
 
-    def test_broken_setting(self, settings, post):
-        """A wrong setting switches us off, not the site."""
+    def test_wrong_setting_switches_off_the_app_only(self, settings, post):
+        """A wrong setting switches off the app, not the site."""
         settings.REQUEST_IMAGES_METHODS = "POST"
         assert post("/body/").status_code == 200
         assert "middleware:ImproperlyConfigured" in health.faults()
         health.reset()
 
-    def test_tap_that_cannot_be_removed(self):
-        """Even then the answer goes out."""
+    def test_response_is_sent_when_a_tap_cannot_be_removed(self):
+        """The response is sent all the same."""
 
         def get_response(request):
             setattr(request, EARLY, "not a tap")
@@ -237,8 +237,8 @@ class TestNoHarm:
         assert health.faults() == {"middleware:AttributeError": 1}
         health.reset()
 
-    def test_exceptions_pass(self):
-        """What the chain raises is raised."""
+    def test_exception_of_the_chain_is_raised(self):
+        """An exception of the middleware chain is raised."""
         request = RequestFactory().post("/")
         with pytest.raises(ZeroDivisionError):
             RequestImagesMiddleware(_raise)(request)
@@ -246,11 +246,11 @@ class TestNoHarm:
 
 @pytest.mark.django_db(transaction=True)
 class TestClientGone:
-    """W8: under ASGI a client that leaves is logged at once."""
+    """Under ASGI a disconnect is logged at once."""
 
     @pytest.fixture(autouse=True)
     def _own_rescue(self, monkeypatch):
-        """Have a rescue that waits longer than any test."""
+        """Use a watchdog that waits longer than any test."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 600)
         monkeypatch.setattr(lifecycle, "_rescue", watchdog.Rescue())
         yield
@@ -266,7 +266,7 @@ class TestClientGone:
         return request
 
     @trap("W8")
-    def test_async_view_is_cancelled(self):
+    def test_cancelled_async_view_is_logged_at_once(self):
         @capture_images
         async def view(request):
             assert request.body
@@ -280,8 +280,8 @@ class TestClientGone:
         assert log.capture_status == "stored"
 
     @trap("W8")
-    def test_sync_view_runs_on(self):
-        """W8: the log waits for the view's end, and no longer."""
+    def test_sync_view_is_logged_at_its_end(self):
+        """The log is written at the view's end, without a grace period."""
         request = self._request()
 
         @capture_images
@@ -296,8 +296,8 @@ class TestClientGone:
         log = RequestLog.objects.get()
         assert (log.status_code, log.capture_status) == (499, "stored")
 
-    def test_not_recorded(self):
-        """A view that is not decorated is cancelled like any other."""
+    def test_cancelled_undecorated_view_is_not_logged(self):
+        """A view without the decorator is cancelled as usual."""
 
         async def view(request):
             raise asyncio.CancelledError
@@ -307,8 +307,8 @@ class TestClientGone:
         assert not RequestLog.objects.exists()
 
 
-def test_is_what_the_chain_is():
-    """Django asks whether it is to be awaited."""
+def test_middleware_is_async_if_the_chain_is():
+    """Django checks whether the middleware must be awaited."""
     view = AsyncMock()
     assert iscoroutinefunction(RequestImagesMiddleware(view))
     assert not iscoroutinefunction(RequestImagesMiddleware(_raise))

@@ -1,4 +1,4 @@
-"""What became of a request: every outcome is recorded, and none is changed."""
+"""Every outcome of a request is recorded, and none is changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STATUSES = [
 
 @pytest.fixture
 def quiet_client():
-    """A client that gets the 500 instead of the exception, as a browser does."""
+    """A client that gets a 500 instead of the exception, as a browser does."""
     return Client(raise_request_exception=False)
 
 
@@ -45,11 +45,13 @@ def post(client, url, **extra):
 
 @pytest.mark.django_db
 class TestStatus:
-    """Status and error type of whatever happens."""
+    """Status and error type of every outcome."""
 
     @pytest.mark.parametrize(("kind", "status", "error"), STATUSES)
-    def test_exception(self, quiet_client, kind, status, error):
-        """An exception is recorded with the status that Django makes of it."""
+    def test_exception_is_recorded_with_djangos_status(
+        self, quiet_client, kind, status, error
+    ):
+        """An exception is recorded with the status of Django's response."""
         assert post(quiet_client, f"/fail/{kind}/").status_code == status
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (status, error)
@@ -58,21 +60,21 @@ class TestStatus:
         # R12: the view had not read its image when it failed.
         assert log.capture_status == "unread"
 
-    def test_exception_with_a_status_of_its_own(self, quiet_client):
-        """Django makes a 500 of it, whatever it says, and that is the truth."""
+    def test_status_named_by_an_exception_is_ignored(self, quiet_client):
+        """Django responds with 500 whatever status the exception names."""
         assert post(quiet_client, "/fail/teapot/").status_code == 500
         assert RequestLog.objects.get().status_code == 500
 
-    def test_exception_without_a_handler(self):
-        """Called directly, the status that an exception names is all there is."""
+    def test_status_named_by_an_exception_counts_without_a_handler(self):
+        """Without a handler the status that an exception names is logged."""
         request = RequestFactory().post("/")
         with pytest.raises(views.Teapot):
             capture_images(views.fail)(request, "teapot")
         assert RequestLog.objects.get().status_code == 418
 
     @pytest.mark.parametrize("status", [0, 10**9, True, "418", None])
-    def test_exception_with_what_is_no_status(self, status):
-        """An attribute of that name may hold anything."""
+    def test_wrong_status_of_an_exception_is_ignored(self, status):
+        """The attribute with the status may have any value."""
 
         @capture_images
         def view(request):
@@ -84,15 +86,15 @@ class TestStatus:
             view(RequestFactory().post("/"))
         assert RequestLog.objects.get().status_code is None
 
-    def test_exception_of_unknown_status(self):
-        """Nobody says 500 before Django does."""
+    def test_status_is_unknown_without_a_handler(self):
+        """The status is unknown until Django responds."""
         request = RequestFactory().post("/")
         with pytest.raises(views.Boom):
             capture_images(views.fail)(request, "boom")
         assert RequestLog.objects.get().status_code is None
 
-    def test_nul_characters(self, quiet_client):
-        """A NUL in a message does not cost the row."""
+    def test_nul_characters_are_removed(self, quiet_client):
+        """A NUL character in a message is removed, and the row is written."""
         post(quiet_client, "/fail/boom/")
         assert RequestLog.objects.get().error_message == "it went  wrong"
 
@@ -101,31 +103,33 @@ class TestStatus:
         ("kind", "exception", "status"),
         [("exit", SystemExit, None), ("cancelled", asyncio.CancelledError, 499)],
     )
-    def test_base_exceptions(self, client, kind, exception, status):
-        """W16: what is no Exception is raised again, and recorded."""
+    def test_base_exception_is_recorded_and_raised(
+        self, client, kind, exception, status
+    ):
+        """A `BaseException` is raised again, and recorded."""
         request = RequestFactory().post("/")
         with pytest.raises(exception):
             capture_images(views.fail)(request, kind)
         assert RequestLog.objects.get().status_code == status
 
     @trap("W17")
-    def test_view_returns_nothing(self, quiet_client):
-        """W17: a view that returns None is Django's to complain about."""
+    def test_view_that_returns_none_is_recorded(self, quiet_client):
+        """A view that returns None gets Django's own error."""
         assert post(quiet_client, "/returns/none/").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "ValueError")
 
     @trap("W17")
-    def test_view_returns_a_dict(self):
-        """W17: a dict, as inside of Ninja, has no status and is no failure."""
+    def test_view_that_returns_a_dict_is_recorded(self):
+        """A dict, as inside Ninja, has no status and is not a failure."""
         request = RequestFactory().post("/")
         assert capture_images(views.returns)(request, "dict") == {"a": 1}
         log = RequestLog.objects.get()
         assert (log.status_code, log.is_failed) == (None, False)
 
     @trap("W17")
-    def test_view_returns_a_coroutine(self, quiet_client, caplog):
-        """W17: a sync view that returns a coroutine is Django's to complain about."""
+    def test_view_that_returns_a_coroutine_is_recorded(self, quiet_client, caplog):
+        """A sync view that returns a coroutine gets Django's own error."""
         # A line of the log would hold the traceback, and that the coroutine.
         caplog.set_level(logging.CRITICAL, "django.request")
         with warnings.catch_warnings():
@@ -137,8 +141,8 @@ class TestStatus:
         assert (log.status_code, log.error_type) == (500, "ValueError")
 
     @trap("W17")
-    def test_response_that_breaks_when_asked(self):
-        """W17: what is no response may do anything when it is asked for its status."""
+    def test_response_without_a_readable_status_is_recorded(self):
+        """An object that is not a response may raise when its status is read."""
 
         class Odd:
             @property
@@ -152,44 +156,46 @@ class TestStatus:
         assert RequestLog.objects.get().status_code is None
 
     @trap("W5")
-    def test_rendering_fails(self, quiet_client):
-        """W5: a template that cannot be rendered is a 500, not the view's 200."""
+    def test_failed_rendering_is_recorded_as_500(self, quiet_client):
+        """A template that fails to render is logged as 500, not as the view's 200."""
         assert post(quiet_client, "/rendered_late/").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "TemplateDoesNotExist")
 
     @trap("W5")
     @pytest.mark.parametrize("url", ["/drf/view/", "/drf/above/", "/drf/below/"])
-    def test_rest_framework_rendering_fails(self, quiet_client, url):
-        """W5: so is data that REST framework cannot render, behind the view."""
+    def test_failed_rendering_of_rest_framework_is_recorded_as_500(
+        self, quiet_client, url
+    ):
+        """Data that REST framework fails to render is logged as 500."""
         assert post(quiet_client, f"{url}?unrenderable").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "TypeError")
 
     @trap("W4")
-    def test_middleware_replaces_the_response(self, client, settings):
-        """W4: the row is written although the view's response never went out."""
+    def test_row_is_written_if_middleware_replaces_the_response(self, client, settings):
+        """The row is written although the view's response was never sent."""
         settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_outcome.replace"]
         assert post(client, "/body/").content == b"another"
         assert RequestLog.objects.get().capture_status == "stored"
 
     @trap("W13")
-    def test_no_vary_header(self, client):
-        """W13: a user that the view does not look at is not looked at by us."""
+    def test_response_gets_no_vary_header(self, client):
+        """If the view does not read the user, the app does not read it either."""
         client.force_login(get_user_model().objects.create_user("ann"))
         assert "Vary" not in post(client, "/body/").headers
         assert RequestLog.objects.get().username == ""
 
     @pytest.mark.parametrize("url", ["/who/", "/async_who/"])
-    def test_user(self, client, url):
-        """The user that the view has looked at is known."""
+    def test_user_that_the_view_reads_is_logged(self, client, url):
+        """The user is logged if the view has read it."""
         client.force_login(get_user_model().objects.create_user("ann"))
         assert post(client, url).content == b"ann"
         log = RequestLog.objects.get()
         assert (log.user.username, log.username) == ("ann", "ann")
 
-    def test_session_is_left_alone(self, client):
-        """A session that Django would end when asked for its user stays as it is."""
+    def test_session_is_not_changed(self, client):
+        """A session that reading the user would end stays unchanged."""
         user = get_user_model().objects.create_user("ann")
         client.force_login(user)
         user.set_password("new")  # which makes the session's hash a stale one
@@ -199,7 +205,7 @@ class TestStatus:
 
 
 def replace(get_response):
-    """Middleware that answers with something else."""
+    """Middleware that replaces the response."""
 
     def middleware(request):
         get_response(request)
@@ -211,33 +217,35 @@ def replace(get_response):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("atomic_requests")
 class TestTransactions:
-    """The view's transaction is untouched, and ours is our own."""
+    """The view's transaction and our transaction are independent."""
 
     @trap("W1")
     @pytest.mark.parametrize(("kind", "status", "error"), STATUSES)
-    def test_atomic_requests(self, quiet_client, kind, status, error):
-        """W1: the view's rows are rolled back, our row stays."""
+    def test_row_survives_the_rollback_of_atomic_requests(
+        self, quiet_client, kind, status, error
+    ):
+        """The view's rows are rolled back, and our row stays."""
         post(quiet_client, f"/fail/{kind}/")
         assert not Note.objects.exists()
         assert RequestLog.objects.get().error_type == error
 
     @trap("W1")
-    def test_success(self, client):
-        """W1: the view's rows stay as well."""
+    def test_rows_of_the_view_survive_under_atomic_requests(self, client):
+        """The view's rows and our row stay."""
         post(client, "/annotated/")
         assert Note.objects.count() == RequestLog.objects.count() == 1
 
     @trap("W3")
     @pytest.mark.parametrize("url", ["above", "below", "both", "view"])
-    def test_rest_framework_under_atomic(self, client, url):
-        """W3: an error that REST framework handles rolls the transaction back."""
+    def test_row_survives_a_handled_error_of_rest_framework(self, client, url):
+        """An error that REST framework handles does not roll back our row."""
         response = post(client, f"/drf/{url}/?note&error")
         assert response.status_code == RequestLog.objects.get().status_code == 400
         assert not Note.objects.exists()
 
     @trap("W5")
-    def test_rest_framework_rendering_fails_under_atomic(self, quiet_client):
-        """W5: rendering comes behind the view: its rows stay, and it is a 500."""
+    def test_failed_rendering_keeps_the_rows_of_the_view(self, quiet_client):
+        """Rendering comes after the view: its rows stay, and the status is 500."""
         assert post(quiet_client, "/drf/view/?note&unrenderable").status_code == 500
         assert Note.objects.exists()
         log = RequestLog.objects.get()
@@ -245,16 +253,16 @@ class TestTransactions:
 
     @trap("W6")
     @pytest.mark.parametrize("query", ["", "?server"])
-    def test_view_kills_its_connection(self, quiet_client, query):
-        """W6: Django fails to commit what the view left; our write does not."""
+    def test_row_survives_a_dead_connection(self, quiet_client, query):
+        """Django fails to commit on the dead connection, but our write succeeds."""
         if connection.vendor == "sqlite":
             pytest.skip("an in-memory database is gone with its connection")
         assert post(quiet_client, f"/killing/{query}").status_code == 500
         assert RequestLog.objects.get().status_code == 500
 
     @trap("WRAP3")
-    def test_view_that_wants_no_transaction(self, quiet_client):
-        """WRAP3: ``non_atomic_requests`` beneath the decorator is still heard."""
+    def test_non_atomic_requests_still_works(self, quiet_client):
+        """WRAP3: ``non_atomic_requests`` below the decorator still works."""
         post(quiet_client, "/non-atomic/boom/")
         assert Note.objects.exists()
         assert RequestLog.objects.get().error_type == "Boom"
@@ -263,8 +271,8 @@ class TestTransactions:
 @trap("W6")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("query", ["", "?server"])
-def test_view_kills_its_connection_outside_of_a_transaction(client, query):
-    """W6: nobody but us needs the connection then; it is opened anew."""
+def test_dead_connection_is_opened_again(client, query):
+    """Our write opens a new connection."""
     if connection.vendor == "sqlite":
         pytest.skip("an in-memory database is gone with its connection")
     assert post(client, f"/killing/{query}").content == b"dead"
@@ -273,7 +281,7 @@ def test_view_kills_its_connection_outside_of_a_transaction(client, query):
 
 @pytest.mark.django_db
 class TestRestFramework:
-    """What is seen of REST framework's errors, above, below and around."""
+    """REST framework's errors, with the decorator above, below and around its own."""
 
     @trap("WRAP4")
     @pytest.mark.parametrize(
@@ -287,48 +295,48 @@ class TestRestFramework:
             ("/drf/above/", "parse_error"),
         ],
     )
-    def test_handled_error(self, client, url, error):
-        """WRAP4: the exception's class where it can be seen, otherwise its code."""
+    def test_handled_error_has_its_class_or_code(self, client, url, error):
+        """The error type is the exception's class if visible, otherwise its code."""
         assert post(client, f"{url}?error").status_code == 400
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (400, error)
         assert log.error_message == "not like this"
 
-    def test_validation_error(self, client):
-        """A code deep inside a validation error is found."""
+    def test_nested_code_of_a_validation_error_is_found(self, client):
+        """A nested code of a validation error is found."""
         post(client, "/drf/above/?invalid")
         log = RequestLog.objects.get()
         assert (log.error_type, log.error_message) == ("invalid", "too dark")
 
     @trap("WRAP4")
     @pytest.mark.parametrize("url", ["/drf/view/", "/drf/above/", "/drf/below/"])
-    def test_unhandled_error(self, quiet_client, url):
-        """WRAP4: an exception that REST framework does not handle is a 500."""
+    def test_unhandled_error_is_recorded_as_500(self, quiet_client, url):
+        """An exception that REST framework does not handle is logged as 500."""
         assert post(quiet_client, f"{url}?boom").status_code == 500
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (500, "Boom")
 
-    def test_refused_before_the_view(self, client):
-        """A method that the view does not have never reaches a decorated method."""
+    def test_unsupported_method_is_recorded_by_the_outer_decorator_only(self, client):
+        """An unsupported method never reaches a decorated method."""
         assert client.delete("/drf/above/").status_code == 405
         assert client.patch("/drf/above/").status_code == 405
         assert RequestLog.objects.get().error_type == "method_not_allowed"
 
-    def test_error_that_the_view_named(self, client):
-        """What the view said of its error outranks what we make of the response."""
+    def test_error_type_of_the_view_takes_precedence(self, client):
+        """The error type of the view takes precedence over that of the response."""
         post(client, "/drf/above/?named")
         log = RequestLog.objects.get()
         assert (log.status_code, log.error_type) == (400, "too_dark")
 
-    def test_error_without_details(self):
-        """An error response may hold anything, also nothing."""
+    def test_error_response_without_details_is_recorded(self):
+        """An error response may have any data, or none."""
         response = HttpResponse(status=400)
         response.exception = True
         capture_images(lambda request: response)(RequestFactory().post("/"))
         assert RequestLog.objects.get().error_type == ""
 
-    def test_exception_handler_off(self, client, settings):
-        """Switched off, the mixin's part in handling exceptions does nothing."""
+    def test_exception_handler_does_nothing_when_switched_off(self, client, settings):
+        """With the app switched off, the mixin's exception handler does nothing."""
         settings.REQUEST_IMAGES_ENABLED = False
         assert post(client, "/drf/view/?error").status_code == 400
         assert not RequestLog.objects.exists()
@@ -336,17 +344,17 @@ class TestRestFramework:
 
 @pytest.mark.django_db
 class TestAnnotate:
-    """What the view says of its request."""
+    """Annotations of the view."""
 
-    def test_error_and_metadata(self, client):
-        """A reported error counts as a failure; numbers stay numbers."""
+    def test_annotated_error_is_a_failure(self, client):
+        """An annotated error counts as a failure, and numbers stay numbers."""
         assert post(client, "/handled/").status_code == 422
         log = RequestLog.objects.get()
         assert (log.error_type, log.error_message) == ("no_barcode", "nothing in it")
         assert log.metadata == {"confidence": 0.25, "tries": 3}
 
-    def test_link_and_odd_values(self, client):
-        """A row of the project is linked; what JSON cannot hold becomes text."""
+    def test_link_is_stored_and_odd_values_become_text(self, client):
+        """A row of the project is linked, and values unknown to JSON become text."""
         post(client, "/annotated/")
         log = RequestLog.objects.get()
         assert log.link == Note.objects.get()
@@ -356,7 +364,7 @@ class TestAnnotate:
 
     @trap("WRAP6")
     def test_annotate_from_rest_framework(self, client):
-        """WRAP6: REST framework's own request leads to the same record."""
+        """REST framework's own request leads to Django's request."""
         client.post("/drf/view/", {"photo": SimpleUploadedFile("x.png", draw())})
         assert RequestLog.objects.get().metadata == {"seen_by": "drf"}
 
@@ -368,13 +376,13 @@ class TestAnnotate:
             ("/told_from_tasks/", {"task", "sync_to_async", "to_thread"}),
         ],
     )
-    def test_from_anywhere(self, client, url, told):
-        """WRAP8: the record is the request's, so no thread of a view's loses it."""
+    def test_annotations_from_threads_and_tasks_arrive(self, client, url, told):
+        """Annotations from threads, tasks and streams arrive."""
         assert post(client, url).getvalue() == b"ab"
         assert set(RequestLog.objects.get().metadata) == told
 
-    def test_link_to_what_is_no_row(self):
-        """A link that is none costs the link, not the row."""
+    def test_wrong_link_is_dropped(self):
+        """A wrong link is dropped, and the row is written."""
 
         @capture_images
         def view(request):
@@ -383,8 +391,8 @@ class TestAnnotate:
         view(RequestFactory().post("/"))
         assert RequestLog.objects.get().link is None
 
-    def test_without_a_recording(self):
-        """Where nothing is recorded it does nothing, so a view need not ask."""
+    def test_annotate_does_nothing_without_a_recording(self):
+        """Without a recording, `annotate` does nothing."""
         request = RequestFactory().get("/")
         before = dict(vars(request))
         annotate(request, error_type="x", a=1)
@@ -394,10 +402,10 @@ class TestAnnotate:
 
 @pytest.mark.django_db
 class TestLog:
-    """The rest of the row."""
+    """The other columns of the row."""
 
-    def test_endpoint(self, client):
-        """The name of the URL pattern; its route where it has none."""
+    def test_endpoint_is_the_name_or_route_of_the_url(self, client):
+        """The endpoint is the name of the URL pattern, otherwise its route."""
         post(client, "/body/")
         post(client, "/unnamed/5/")
         post(client, "/mixed-in-async/")
@@ -412,21 +420,21 @@ class TestLog:
         ("given", "kept"),
         [("abc-1.2_X", True), ("a" * 65, False), ("a b", False), ("", False)],
     )
-    def test_request_id(self, client, given, kept):
-        """The caller's id when it is well-formed, else one of ours."""
+    def test_request_id_is_the_callers_if_well_formed(self, client, given, kept):
+        """The request id is the caller's if well-formed, otherwise a generated one."""
         post(client, "/body/", headers={"X-Request-ID": given})
         request_id = RequestLog.objects.get().request_id
         assert (request_id == given) is kept
         assert kept or len(request_id) == 32
 
-    def test_request_id_header_off(self, client, settings):
-        """No header is trusted when the setting says so."""
+    def test_request_id_header_can_be_switched_off(self, client, settings):
+        """The setting switches off reading the header."""
         settings.REQUEST_IMAGES_REQUEST_ID_HEADER = None
         post(client, "/body/", headers={"X-Request-ID": "mine"})
         assert RequestLog.objects.get().request_id != "mine"
 
-    def test_anonymous_and_foreign_users(self):
-        """No user, nobody logged in, and a user of no model of this project."""
+    def test_anonymous_and_foreign_users_are_not_logged(self):
+        """No user, an anonymous user, and a user of another kind are not logged."""
 
         class TokenUser:
             is_authenticated = True
@@ -441,8 +449,8 @@ class TestLog:
         log = RequestLog.objects.get()
         assert (log.username, log.user_id) == ("token", None)
 
-    def test_link_to_an_unsaved_row(self):
-        """A row that has no key yet cannot be linked."""
+    def test_unsaved_row_cannot_be_linked(self):
+        """A row without a primary key cannot be linked."""
 
         @capture_images
         def view(request):
@@ -451,8 +459,8 @@ class TestLog:
         view(RequestFactory().post("/"))
         assert RequestLog.objects.get().link is None
 
-    def test_user_that_cannot_be_read(self):
-        """A session store that is down costs the user's name, not the row."""
+    def test_user_that_cannot_be_read_costs_only_its_name(self):
+        """If the session store is down, the row has no user name."""
 
         class Broken:
             @property
@@ -466,21 +474,21 @@ class TestLog:
         assert health.faults() == {"user:OSError": 1}
         health.reset()
 
-    def test_durations(self, client):
-        """The view's time is counted without the time it waited for bytes."""
+    def test_duration_excludes_the_upload(self, client):
+        """The duration excludes the time in which the view waited for bytes."""
         post(client, "/body/")
         log = RequestLog.objects.get()
         assert log.duration_ms > 0
         assert log.upload_ms >= 0
 
     @trap("W17", "WRAP2")
-    def test_async_duration(self, async_client_post):
-        """WRAP2: an async view is timed until it is done, not until it has begun."""
+    def test_async_view_is_timed_to_its_end(self, async_client_post):
+        """An async view is timed to its end, not to its first await."""
         async_client_post("/dispatch-async/")
         assert RequestLog.objects.get().duration_ms >= 1
 
-    def test_urls_are_named(self):
-        """The include gives a namespaced name."""
+    def test_endpoint_has_its_namespace(self):
+        """The endpoint has the namespace of the include."""
         assert (
             reverse("request_images:image-performance-stats")
             == "/api/usage/image-performance-stats"
@@ -492,8 +500,8 @@ class TestRelease:
     @pytest.mark.parametrize(
         ("told", "kept"), [(None, "2.4.1"), ("2.5-beta", "2.5-beta"), ("x" * 200, None)]
     )
-    def test_is_the_setting_s_or_what_the_view_says(self, settings, told, kept):
-        """Which release handled the request; too long a name is cut."""
+    def test_release_is_the_settings_or_the_views(self, settings, told, kept):
+        """The release is logged, and a long name is truncated."""
         settings.REQUEST_IMAGES_RELEASE = "2.4.1"
 
         @capture_images

@@ -1,4 +1,4 @@
-"""Each page with each set of permissions, and for those who are no staff."""
+"""Each page for each set of permissions, and for users who are not staff."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WITHOUT_ROW = ("changelist", "gallery", "health", "csv")
 
 @pytest.fixture
 def urls():
-    """The address of each page, of rows that are there."""
+    """Return the URL of each page, with existing rows."""
     image = make_image()
     note_access(image, make_superuser(), OriginalAccess.Action.VIEWED)
     pks = {
@@ -84,23 +84,23 @@ def test_no_other_permission_opens_a_page(client, urls, others):
 
 
 @pytest.mark.parametrize("values", [None, {"is_staff": False}, {"is_active": False}])
-def test_who_is_no_active_staff_is_sent_to_log_in(client, urls, values):
-    """Whatever the permissions."""
+def test_user_who_is_not_active_staff_is_sent_to_the_login(client, urls, values):
+    """Permissions make no difference."""
     if values is not None:
         client.force_login(make_user(*ALL, **values))
     assert set(statuses(client, urls).values()) == {302}
 
 
 @pytest.mark.parametrize("kind", ["thumbnail", "original", "body"])
-def test_permissions_are_asked_before_the_row(client, kind):
-    """Who may see nothing cannot find out what there is."""
+def test_permission_is_checked_before_the_row_is_read(client, kind):
+    """A user without permissions cannot find out which rows exist."""
     client.force_login(make_user())
     url = reverse(f"admin:request_images_requestimage_{kind}", args=[10**6])
     assert client.get(url).status_code == 403
 
 
 def test_pages_show_no_link_that_is_refused(client, urls):
-    """Who sees images only is offered neither originals, nor logs, nor accesses."""
+    """A user who may see images only gets no link to originals, logs or accesses."""
     client.force_login(make_user(IMAGES))
     for page in ("requestimage_gallery", "requestimage_change"):
         html = client.get(urls[page]).content.decode()
@@ -109,8 +109,8 @@ def test_pages_show_no_link_that_is_refused(client, urls):
                 assert f'"{urls[other]}' not in html
 
 
-def test_the_page_of_an_image_tells_of_its_request_to_who_may_see_it(client):
-    """The message and what the view said are the log's."""
+def test_page_of_an_image_shows_its_request_only_with_the_permission(client):
+    """Error message and metadata are shown only with the permission to see logs."""
     image = make_image(error_message="secret words", metadata={"key": "xyzzy"})
     url = reverse("admin:request_images_requestimage_change", args=[image.pk])
     for permissions, seen in (((IMAGES,), False), ((IMAGES, LOGS), True)):

@@ -1,4 +1,4 @@
-"""Real servers over a socket: what becomes of a request that goes wrong on the way.
+"""Requests that go wrong on their way, on real servers over a socket.
 
 Each server runs in a process of its own, beside a database of its own: a file, or
 one on the server that DATABASE_URL names.
@@ -43,13 +43,13 @@ seeds = itertools.count()
 
 
 def image():
-    """Another image each time: none is a duplicate."""
+    """Return a new image on each call, so that none is a duplicate."""
     return draw(seed=next(seeds))
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory, django_db_blocker):
-    """The database that all servers write to."""
+    """Create the database that all servers write to."""
     with django_db_blocker.unblock():
         folder = tmp_path_factory.mktemp("servers")
         database = Database(folder)
@@ -62,7 +62,7 @@ def database(tmp_path_factory, django_db_blocker):
 
 @pytest.fixture(scope="module")
 def servers(request, database):
-    """Every server that the chosen tests ask for; all of them start side by side."""
+    """Start all servers that the selected tests need, at the same time."""
     params = (getattr(item, "callspec", None) for item in request.session.items)
     wanted = {param.params.get("server") for param in params if param}
     servers = {name: Server(name, database) for name in KINDS}
@@ -80,7 +80,7 @@ def servers(request, database):
 
 @pytest.fixture
 def server(request, servers):
-    """The server that a test asks for, answering."""
+    """Return the server of a test as soon as it answers."""
     server = servers[request.param]
     if not server.kind.is_installed:  # pragma: no cover  # where it has no wheel
         pytest.skip(f"there is no {server.kind.module} for this Python")
@@ -89,7 +89,7 @@ def server(request, servers):
 
 
 def on(*names, everywhere=()):
-    """Run a test on each of these servers; on some with all versions of Django."""
+    """Run a test on each of these servers; those in `everywhere` have no mark."""
     servers = [
         pytest.param(name, marks=() if name in everywhere else pytest.mark.processes)
         for name in names
@@ -98,8 +98,8 @@ def on(*names, everywhere=()):
 
 
 @on(*SERVERS, everywhere=ONE_OF_EACH)
-def test_answer(server, database):
-    """A normal request: the answer is the view's, the image is stored."""
+def test_answer_is_unchanged_and_image_is_stored(server, database):
+    """The response is the view's, and the image is stored."""
     data = image()
     request_id, status, content = server.post("/plain/", data)
     assert (status, content) == (200, str(len(data)).encode())
@@ -107,8 +107,8 @@ def test_answer(server, database):
 
 
 @on(*SERVERS, everywhere=ONE_OF_EACH)
-def test_exception(server, database):
-    """A view that raises: 500, and the log knows why."""
+def test_exception_is_logged_with_its_type(server, database):
+    """The status is 500, and the log has the error type."""
     request_id, status, _ = server.post("/boom/", image())
     assert status == 500
     assert database.row(request_id) == (500, "stored", "Boom")
@@ -116,8 +116,8 @@ def test_exception(server, database):
 
 @on(*SERVERS, everywhere=ONE_OF_EACH)
 @pytest.mark.parametrize("path", ["/stream/", "/async_stream/"])
-def test_stream(server, database, path):
-    """A streamed answer arrives whole, and is logged once it is over."""
+def test_stream_arrives_complete_and_is_logged(server, database, path):
+    """A streamed response arrives complete, and is logged at its end."""
     data = image()
     request_id, status, content = server.post(path, data)
     assert (status, content) == (200, b"%d-end" % len(data))
@@ -127,8 +127,8 @@ def test_stream(server, database, path):
 @trap("R10")
 @on(*SERVERS)
 @pytest.mark.parametrize("factor", [1, 2000])
-def test_client_gone_in_the_upload(server, database, factor):
-    """R10: half an image is logged as such, where the view gets to see it at all."""
+def test_disconnect_during_the_upload_is_logged_as_truncated(server, database, factor):
+    """Half an image is logged as truncated, if the request reaches the view."""
     data = factor * image()
     with server.posting("/plain/", data[: len(data) // 2], size=len(data)) as cut_off:
         pass
@@ -142,8 +142,8 @@ def test_client_gone_in_the_upload(server, database, factor):
 
 @trap("W8")
 @on(*SERVERS)
-def test_client_gone_in_a_sync_view(server, database):
-    """W8: a sync view runs on to its end, and is logged."""
+def test_disconnect_during_a_sync_view_is_logged(server, database):
+    """A sync view runs to its end, and is logged."""
     with server.posting("/patient/", image()) as request_id:
         wait_for(server.sign(request_id, "begun").exists, "the view")
     server.sign(request_id, "gone").touch()
@@ -152,8 +152,8 @@ def test_client_gone_in_a_sync_view(server, database):
 
 @trap("W8")
 @on(*ASGI)
-def test_client_gone_in_an_async_view(server, database):
-    """W8: an async view is cancelled, and nobody closes the request."""
+def test_disconnect_during_an_async_view_is_logged(server, database):
+    """An async view is cancelled, and the log has the status 499."""
     with server.posting("/async_patient/", image()) as request_id:
         wait_for(server.sign(request_id, "begun").exists, "the view")
     assert database.row(request_id) == (499, "stored", "CancelledError")
@@ -162,10 +162,10 @@ def test_client_gone_in_an_async_view(server, database):
 @trap("W9")
 @on(*SERVERS)
 @pytest.mark.parametrize("path", ["/broken_stream/", "/async_broken_stream/"])
-def test_stream_that_raises(server, database, path):
-    """W9: under ASGI a stream that raises is never closed, and is logged all the same.
+def test_stream_that_raises_is_logged(server, database, path):
+    """Under ASGI a stream that raises is never closed, but it is logged.
 
-    The log has the status that the answer began with.
+    The log has the status with which the response began.
     """
     # Daphne leaves the client waiting then, with us as without: the row must not.
     with server.posting(path, image()) as request_id:
@@ -174,8 +174,8 @@ def test_stream_that_raises(server, database, path):
 
 @trap("W10")
 @on("uvicorn-wsgi")
-def test_server_that_never_closes(server, database):
-    """W10: `uvicorn --interface wsgi` closes no response. One row for each, later."""
+def test_server_that_never_closes_has_one_row_for_each_request(server, database):
+    """`uvicorn --interface wsgi` closes no response, but each request has its row."""
     posted = [server.post("/plain/", image()) for _ in range(5)]
     for request_id, status, _ in posted:
         assert status == 200
@@ -184,8 +184,8 @@ def test_server_that_never_closes(server, database):
 
 @trap("W11")
 @on(*SERVERS)
-def test_sigterm_after_the_response(server, database):
-    """W11: the client has its answer, the row is being written, and SIGTERM comes."""
+def test_sigterm_after_the_response_loses_no_row(server, database):
+    """SIGTERM arrives after the response, while the row is being written."""
     request_id, status, _ = server.post("/slowly_written/", image())
     assert status == 200
     server.terminate()
@@ -200,8 +200,8 @@ def test_sigterm_after_the_response(server, database):
 
 @trap("W11")
 @on("waitress-exit", "uvicorn-wsgi-exit")
-def test_sigterm_with_the_documented_handler(server, database):
-    """W11: with the handler of docs/howto/servers.md these lose nothing either."""
+def test_documented_handler_saves_the_row_on_sigterm(server, database):
+    """With the handler in docs/howto/servers.md, these servers lose nothing either."""
     request_id, *_ = server.post("/slowly_written/", image())
     server.terminate()
     server.sign(request_id, "signalled").touch()
@@ -211,8 +211,8 @@ def test_sigterm_with_the_documented_handler(server, database):
 
 @trap("W11")
 @on("gunicorn-no-rescue", "hypercorn-middleware", "uvicorn-exit", "uvicorn-wsgi-exit")
-def test_exit_of_the_process(server, database):
-    """W11: what nobody has closed yet is written at the exit, not after the grace."""
+def test_exit_writes_unclosed_requests_at_once(server, database):
+    """An unclosed request is written at the exit, without a grace period."""
     path = "/async_broken_stream/" if server.kind.is_asgi else "/unclosed/"
     request_id, *_ = server.post(path, image())
     server.stop()
@@ -229,8 +229,8 @@ def test_exit_of_the_process(server, database):
     "uvicorn-background",
     "waitress-background",
 )
-def test_background_is_drained_at_the_exit(server, database):
-    """W11: what is still queued when SIGTERM comes is written before the end."""
+def test_exit_drains_the_background_queue(server, database):
+    """Queued requests are written before the process ends."""
     posted = [server.post("/plain/", image())[0] for _ in range(20)]
     server.stop()
     lost = [request_id for request_id in posted if not database.rows(request_id)]
@@ -239,8 +239,8 @@ def test_background_is_drained_at_the_exit(server, database):
 
 @trap("W12")
 @on("uvicorn-wsgi", "uvicorn-keeping", *ASGI)
-def test_no_connection_is_left_behind(server, database):
-    """W12: none of our connections stays open, whatever CONN_MAX_AGE says."""
+def test_write_leaves_no_connection_open(server, database):
+    """The write leaves no connection open, whatever CONN_MAX_AGE is."""
     if database.vendor != "postgresql":
         pytest.skip("asks PostgreSQL for its connections")
     for path in ["/plain/", "/boom/", "/async_stream/", "/broken_stream/"] * 5:
@@ -251,8 +251,8 @@ def test_no_connection_is_left_behind(server, database):
 
 @trap("W21")
 @on(*SERVERS)
-def test_answer_without_a_length(server, database):
-    """W21: nobody counts the bytes for the client, and it waits for no row of ours.
+def test_answer_without_a_length_comes_before_the_row(server, database):
+    """The client gets a response without a length before the row is written.
 
     Where it learns only from the end of the answer that this was all, some servers
     have it wait: docs/architecture.md tells.
@@ -268,8 +268,8 @@ def test_answer_without_a_length(server, database):
 
 @trap("W21")
 @on(*SERVERS)
-def test_body_without_a_length(server, database):
-    """W21: the log is of what the view saw; of such a body that may be nothing."""
+def test_body_without_a_length_is_logged(server, database):
+    """The log has what the view saw; without a length that may be nothing."""
     data = image()
     request_id, answer = server.begin("/plain/", data, chunked=True)
     seen = int(answer.read())
@@ -280,8 +280,8 @@ def test_body_without_a_length(server, database):
 
 @trap("W18")
 @on("gunicorn-preload")
-def test_fork_of_a_process_with_a_rescue(server, database):
-    """W18: a worker has a rescue of its own, though its parent had one before."""
+def test_forked_worker_starts_its_own_watchdog(server, database):
+    """A forked worker starts its own watchdog, although its parent had one."""
     request_id, *_ = server.post("/unclosed/", image())
     assert database.row(request_id) == (200, "stored", "")
 
@@ -289,8 +289,8 @@ def test_fork_of_a_process_with_a_rescue(server, database):
 @trap("W8")
 @on("uvicorn-middleware", "hypercorn-middleware")
 @pytest.mark.parametrize("path", ["/patient/", "/async_patient/"])
-def test_middleware_logs_at_once(server, database, path):
-    """W8: with the middleware, 499 and long before the grace is over; sync too."""
+def test_middleware_logs_a_disconnect_at_once(server, database, path):
+    """With the middleware the log has 499 long before the grace period ends."""
     with server.posting(path, image()) as request_id:
         wait_for(server.sign(request_id, "begun").exists, "the view")
     wait_for(server.sign(request_id, "cancelled").exists, "the server to notice")
@@ -301,17 +301,17 @@ def test_middleware_logs_at_once(server, database, path):
 
 @trap("W4")
 @on("uvicorn-middleware")
-def test_middleware_knows_the_final_status(server, database):
-    """W4: the status is the client's, though another middleware made the answer."""
+def test_middleware_logs_the_final_status(server, database):
+    """The log has the status of the response that another middleware returned."""
     request_id, status, _ = server.post("/plain/?replaced", image())
     assert status == 418
     assert database.row(request_id) == (418, "stored", "")
 
 
 def client_waits(server, path, version, *, expected=False):
-    """Tell whether a client has its whole answer only once the image is saved.
+    """Return whether a client has its whole response only after the image is saved.
 
-    One that should wait is watched for a moment, any other until it has its answer.
+    A client that should wait is watched for a moment, others until their response.
     """
     with server.answering(path, image(), version) as (request_id, reader):
         reader.join(0.7 if expected else PATIENCE / 2)
@@ -325,8 +325,8 @@ def client_waits(server, path, version, *, expected=False):
 @trap("W21")
 @on(*SERVERS)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_clients_that_wait_for_us(server, version):
-    """W21: what has no length ends when the server says so, with some after us."""
+def test_clients_wait_only_on_the_documented_servers(server, version):
+    """On some servers a response without a length ends only after the write."""
     expected = server.name in WAIT_WITHOUT_LENGTH[version]
     path = "/slowly_saved_without_length/"
     assert client_waits(server, path, version, expected=expected) is expected
@@ -336,6 +336,6 @@ def test_clients_that_wait_for_us(server, version):
 @trap("W21")
 @on("gunicorn-background", "waitress-background", "granian-wsgi-background")
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_answer_without_a_length_in_the_background(server, version):
-    """W21: a client waits for nothing that another thread does."""
+def test_no_client_waits_for_the_background_thread(server, version):
+    """A client does not wait for the background thread."""
     assert not client_waits(server, "/slowly_saved_without_length/", version)

@@ -1,4 +1,4 @@
-"""Thumbnails by Django Tasks: enqueued behind the row, run by a worker, never here."""
+"""Django Tasks are enqueued after the row, and never run in the capture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OWN = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
 
 @pytest.fixture
 def backend(settings):
-    """Return a function that chooses the backend of tasks."""
+    """Return a function that selects the backend of tasks."""
     import_module(f"{OWN}.signals")  # lets go of a backend when settings change
 
     def choose(path):
@@ -46,7 +46,7 @@ def backend(settings):
 
 @pytest.fixture
 def queue(backend, settings):
-    """A backend that keeps what is enqueued and runs nothing."""
+    """A backend that collects tasks and runs none."""
     settings.REQUEST_IMAGES_THUMBNAILS = "task"
     return backend(f"{OWN}.backends.dummy.DummyBackend")
 
@@ -57,15 +57,15 @@ def post(client, seed=0):
 
 
 def queued(queue) -> list[list[int]]:
-    """Return the arguments of the tasks that wait."""
+    """Return the arguments of the waiting tasks."""
     return [list(result.args) for result in queue.results]
 
 
 @needs_tasks
 @pytest.mark.django_db
 class TestEnqueue:
-    def test_for_each_content_that_is_new(self, client, queue):
-        """A duplicate has the content, and the task, of the first."""
+    def test_task_for_each_new_content(self, client, queue):
+        """A duplicate shares the content and the task of the first image."""
         for seed in (0, 1, 0, 1, 1):
             post(client, seed)
         assert RequestLog.objects.count() == 5
@@ -73,29 +73,33 @@ class TestEnqueue:
         assert queued(queue) == [[pk] for pk in pks]
         assert not ImageContent.objects.filter(thumbnail__isnull=False).exists()
 
-    def test_not_unless_asked(self, client, queue, settings):
-        """Thumbnails are made on demand by default."""
+    def test_no_task_by_default(self, client, queue, settings):
+        """By default thumbnails are made on demand."""
         del settings.REQUEST_IMAGES_THUMBNAILS
         post(client)
         assert queued(queue) == []
 
-    def test_not_what_was_not_kept(self, client, queue, settings):
-        """Nothing is drawn of nothing."""
+    def test_no_task_for_an_image_that_was_not_kept(self, client, queue, settings):
+        """An image that was not kept has no task."""
         settings.REQUEST_IMAGES_SAMPLE_RATE = 0
         post(client)
         assert RequestLog.objects.get().capture_status == "sampled_out"
         assert queued(queue) == []
 
-    def test_never_at_once(self, client, backend, settings, monkeypatch):
-        """A backend that runs a task where it is enqueued would decode in a capture."""
+    def test_backend_that_runs_at_once_decodes_nothing(
+        self, client, backend, settings, monkeypatch
+    ):
+        """A backend that runs tasks at once would decode pixels in a capture."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
         monkeypatch.setattr(thumbnails, "make_thumbnail", None)
         post(client)
         assert ImageContent.objects.get().thumbnail_tries == 0
 
-    def test_never_at_once_by_whatever_backend(self, client, queue, monkeypatch):
-        """Some can be told to run everything at once, and do not look like it."""
+    def test_backend_that_secretly_runs_at_once_decodes_nothing(
+        self, client, queue, monkeypatch
+    ):
+        """Some backends can be configured to run tasks at once, and do not show it."""
         enqueue, said = type(queue).enqueue, []
 
         def run(self, task, args, kwargs):
@@ -111,8 +115,8 @@ class TestEnqueue:
         make_thumbnail.enqueue(content.pk)  # outside of a capture it is theirs to say
         assert said == ["skipped", "made"]
 
-    def test_a_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
-        """A queue that is away costs no image."""
+    def test_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
+        """If the queue is down, the image is still stored."""
 
         def enqueue(*arguments):
             raise OperationalError("the queue is away")
@@ -123,8 +127,8 @@ class TestEnqueue:
         assert health.faults() == {"thumbnail task:OperationalError": 1}
         health.reset()
 
-    def test_behind_the_row(self, client, queue, monkeypatch):
-        """A worker that is quick finds what it is to draw."""
+    def test_task_is_enqueued_after_the_commit(self, client, queue, monkeypatch):
+        """A fast worker finds the committed row."""
         seen = []
         enqueue = type(queue).enqueue
 
@@ -136,8 +140,8 @@ class TestEnqueue:
         post(client)
         assert seen == [True]
 
-    def test_whatever_goes_wrong_is_counted(self, monkeypatch, settings):
-        """And nothing is raised."""
+    def test_any_error_is_counted(self, monkeypatch, settings):
+        """No error is raised."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         image = make_image()
         monkeypatch.setattr(writer_enqueue, "why_no_worker", lambda: 1 / 0)
@@ -158,8 +162,8 @@ class TestCompression:
         data = draw(fmt, seed=seed)
         assert client.post("/body/", data, content_type="image/x").status_code == 200
 
-    def test_for_each_new_content_that_an_encoding_is_for(self, client, queue):
-        """And for no other: nor for what is kept already."""
+    def test_task_for_each_new_content_of_an_encodings_format(self, client, queue):
+        """Other formats and duplicates have no task."""
         for fmt, seed in (("BMP", 0), ("PNG", 0), ("JPEG", 0), ("BMP", 0), ("BMP", 1)):
             self.post(client, fmt, seed)
         bitmaps = ImageContent.objects.filter(mime_type="image/bmp").order_by("pk")
@@ -167,19 +171,21 @@ class TestCompression:
         assert len(queued(queue)) == 2
         assert not ImageContent.objects.exclude(encoding="").exists()
 
-    def test_not_unless_asked(self, client, queue, settings):
+    def test_no_task_by_default(self, client, queue, settings):
         del settings.REQUEST_IMAGES_COMPRESSION
         self.post(client, "BMP")
         assert queued(queue) == []
 
-    def test_never_at_once(self, client, backend, settings, monkeypatch):
-        """A backend that runs a task where it is enqueued would do it in a capture."""
+    def test_backend_that_runs_at_once_decodes_nothing(
+        self, client, backend, settings, monkeypatch
+    ):
+        """A backend that runs tasks at once would do the work in a capture."""
         settings.REQUEST_IMAGES_COMPRESSION = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
         self.post(client, "BMP")
         assert ImageContent.objects.get().encoding == ""
 
-    def test_a_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
+    def test_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
         def enqueue(*arguments):
             raise OperationalError("the queue is away")
 
@@ -189,8 +195,8 @@ class TestCompression:
         assert health.faults() == {"compression task:OperationalError": 1}
         health.reset()
 
-    def test_the_task(self, client, queue):
-        """It says what became of the content."""
+    def test_task_returns_the_result(self, client, queue):
+        """The task returns the result."""
         from request_images.tasks import compress_content
 
         self.post(client, "BMP")
@@ -205,8 +211,8 @@ class TestCompression:
         bitmap.refresh_from_db()
         assert (bitmap.encoding, bitmap.read()) == ("zlib", draw("BMP"))
 
-    def test_a_content_that_cannot_be_smaller(self, client, queue):
-        """It is left, and that is no failure of the task."""
+    def test_incompressible_content_is_left(self, client, queue):
+        """The content is left as it is, and the task succeeds."""
         from request_images.tasks import compress_content
 
         noise = b"BM" + draw("BMP")[2:54] + random.Random(5).randbytes(3000)
@@ -222,35 +228,39 @@ class TestAnalysis:
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         return backend(f"{OWN}.backends.dummy.DummyBackend")
 
-    def test_for_each_content_that_is_new(self, client, queue):
-        """And a capture decodes no pixels."""
+    def test_task_for_each_new_content(self, client, queue):
+        """A capture decodes no pixels."""
         for seed in (0, 1, 0):
             post(client, seed)
         pks = ImageContent.objects.order_by("pk").values_list("pk", flat=True)
         assert queued(queue) == [[pk] for pk in pks]
         assert set(ImageContent.objects.values_list("layout", flat=True)) == {""}
 
-    def test_beside_the_thumbnail(self, client, queue, settings):
-        """One task each: they are tried, and given up, apart."""
+    def test_thumbnail_and_analysis_have_tasks_of_their_own(
+        self, client, queue, settings
+    ):
+        """Each has its own task, with attempts of its own."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         post(client)
         names = [result.task.name for result in queue.results]
         assert sorted(names) == ["analyze_content", "make_thumbnail"]
 
-    def test_not_unless_asked(self, client, queue, settings):
+    def test_no_task_by_default(self, client, queue, settings):
         del settings.REQUEST_IMAGES_ANALYSIS
         post(client)
         assert queued(queue) == []
 
-    def test_never_at_once(self, client, backend, settings, monkeypatch):
-        """A backend that runs a task where it is enqueued would do it in a capture."""
+    def test_backend_that_runs_at_once_decodes_nothing(
+        self, client, backend, settings, monkeypatch
+    ):
+        """A backend that runs tasks at once would do the work in a capture."""
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
         monkeypatch.setattr(analysis, "measure", None)
         post(client)
         assert ImageContent.objects.get().analysis_tries == 0
 
-    def test_a_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
+    def test_fault_is_counted_and_the_row_stays(self, client, queue, monkeypatch):
         def enqueue(*arguments):
             raise OperationalError("the queue is away")
 
@@ -269,20 +279,20 @@ class TestTask:
 
         return make_thumbnail.call(pk)
 
-    def test_makes_the_thumbnail(self):
-        """Once; and it says what became of it."""
+    def test_task_makes_the_thumbnail_once(self):
+        """The thumbnail is made once, and the task returns the result."""
         content = make_content()
         assert self.run(content.pk) == "made"
         assert self.run(content.pk) == "skipped"
         content.refresh_from_db()
         assert bytes(content.thumbnail)[8:12] == b"WEBP"
 
-    def test_that_cannot_be_made(self):
-        """It is remembered, and no failure of the task: another try helps nobody."""
+    def test_impossible_thumbnail_is_not_retried(self):
+        """The failure is stored, and the task succeeds: a retry would not help."""
         assert self.run(make_content(b"no image").pk) == "impossible"
 
-    def test_of_a_content_that_is_gone(self):
-        """Cleanup was quicker."""
+    def test_task_for_a_deleted_content_is_skipped(self):
+        """The cleanup was faster."""
         assert self.run(0) == "skipped"
 
 
@@ -301,7 +311,7 @@ class TestCheck:
 
     @needs_tasks
     def test_W006_compression_too(self, settings, backend):
-        """Each setting that asks for tasks is told of."""
+        """The check names each setting that needs tasks."""
         settings.REQUEST_IMAGES_COMPRESSION = "task"
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
@@ -319,7 +329,7 @@ class TestCheck:
         assert [m for m in run_checks() if m.id == "request_images.W006"] == []
 
     def test_W004_without_the_package(self, settings, monkeypatch):
-        """Django 5.2 needs one, and is told which."""
+        """Django 5.2 needs a package, and the check names it."""
 
         def missing(name):
             raise ImportError(name)
@@ -332,7 +342,7 @@ class TestCheck:
 
 
 class WorkerDatabase(Database):
-    """A database whose project has tasks and a worker."""
+    """The database of a project with tasks and a worker."""
 
     def environment(self, name: str = "") -> dict[str, str]:
         settings = {"DJANGO_SETTINGS_MODULE": "tests.servers.tasks"}
@@ -373,8 +383,8 @@ print(
 
 
 @needs_worker
-def test_a_real_worker(project):
-    """Captured in one process, drawn in another one: the worker, until all is done."""
+def test_real_worker_makes_the_thumbnails(project):
+    """An image that one process captures is drawn by a worker in another process."""
 
     def python(*arguments: str) -> str:
         done = subprocess.run(

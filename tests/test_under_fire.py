@@ -1,6 +1,6 @@
-"""Everything at once, and killed at any moment: what is promised holds, by counting.
+"""Stress and kill tests: run everything at once, kill at any moment, and count.
 
-A few seconds of it run with the other tests. For minutes::
+A few seconds run with the other tests. To run for minutes::
 
     STRESS_SECONDS=120 KILLS=50 pytest -s tests/test_under_fire.py
 
@@ -48,7 +48,7 @@ MUST_BE_NOTHING = (
 
 @pytest.fixture
 def run(tmp_path, django_db_blocker):
-    """Run a module of ``tests.servers`` on a database of its own; return its counts."""
+    """Run a module of ``tests.servers`` with its own database; return its counts."""
 
     def run(*arguments: str) -> dict:
         done = subprocess.run(
@@ -76,8 +76,8 @@ def run(tmp_path, django_db_blocker):
             database.remove()
 
 
-def test_all_at_once(run):
-    """Recording, cleanup, erasure, moves, compression, repair: nothing is lost or left.
+def test_everything_at_once_loses_nothing(run):
+    """Nothing is lost or left over while all kinds of work run at once.
 
     Each request that was answered has one log, or one that was deleted and told of.
     Each content that was ever kept is there, or was deleted and told of. Two of the
@@ -92,8 +92,8 @@ def test_all_at_once(run):
     assert all(found[name] for name in WORKED)
 
 
-def test_erased_while_others_record(run):
-    """Nobody is stopped by a lock, and nothing is lost or left."""
+def test_erasing_while_others_record_loses_nothing(run):
+    """No lock stops anyone, and nothing is lost or left over."""
     found = Counter(run("tests.servers.erasing", str(SECONDS / 2)))
     assert found["erased_logs"]
     assert found["answered"] == found["erased_logs"] + found["logs"]
@@ -102,8 +102,8 @@ def test_erased_while_others_record(run):
     assert {name: found[name] for name in wrong} == dict.fromkeys(wrong, 0)
 
 
-def test_killed_at_any_moment(run):
-    """SIGKILL: all is whole at every moment, and the next run finishes the work."""
+def test_kill_at_any_moment_leaves_consistent_data(run):
+    """After SIGKILL all data is consistent, and the next run finishes the work."""
     for name, found in run("tests.servers.killing", str(KILLS)).items():
         assert found["killed"] == KILLS, name
         # Of what a verification finds, the damage that was done to be repaired.

@@ -1,4 +1,4 @@
-"""The stats endpoint, asked over HTTP."""
+"""The statistics endpoint, tested by HTTP requests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ URL = "/api/usage/image-performance-stats"
 
 @pytest.fixture
 def ask(client):
-    """Return a function that asks as somebody who may."""
+    """Return a function that requests the statistics as a user who may see them."""
     client.force_login(make_user("view_requestlog"))
 
     def ask(**parameters):
@@ -42,19 +42,19 @@ def ask(client):
     return ask
 
 
-class TestWhoMayAsk:
+class TestPermissions:
     def check(self, response, status):
         assert response.status_code == status
         assert response["Content-Type"] == "application/json"
         assert list(response.json()) == ["error"]
         assert "no-store" in response["Cache-Control"]
 
-    def test_nobody_in_particular(self, client):
-        """Without a login the answer is 401 as JSON, and no redirect to a page."""
+    def test_anonymous_user_gets_401(self, client):
+        """Without a login the response is a 401 in JSON, not a redirect."""
         self.check(client.get(URL), 401)
 
-    def test_a_project_without_users(self):
-        """Without the authentication middleware nobody is logged in."""
+    def test_project_without_users_gets_401(self):
+        """Without the authentication middleware the response is a 401."""
         request = RequestFactory().get(URL)
         assert not hasattr(request, "user")
         self.check_plain(request)
@@ -72,46 +72,48 @@ class TestWhoMayAsk:
             ((), {"is_staff": False, "is_superuser": True}),
         ],
     )
-    def test_whoever_lacks_something(self, client, permissions, values):
-        """Staff, and the permission to see request logs: both are needed."""
+    def test_user_without_staff_status_or_permission_gets_403(
+        self, client, permissions, values
+    ):
+        """Staff status and the permission to see logs are both needed."""
         client.force_login(make_user(*permissions, **values))
         self.check(client.get(URL), 403)
 
-    def test_an_inactive_user(self):
-        """Who was shut out stays out, whatever the way in (here a token's)."""
+    def test_inactive_user_gets_no_statistics(self):
+        """An inactive user gets no statistics, however it logs in (here by a token)."""
         request = RequestFactory().get(URL)
         request.user = make_user("view_requestlog", is_active=False)
         assert image_performance_stats(request).status_code == 403
 
-    def test_staff_with_the_permission(self, ask):
-        """The permission to see request logs suffices."""
+    def test_staff_user_with_the_permission_gets_statistics(self, ask):
+        """Staff status with the permission to see logs is enough."""
         response = ask()
         assert response.status_code == 200
         assert "no-store" in response["Cache-Control"]
         assert "private" in response["Cache-Control"]
 
-    def test_a_superuser(self, client):
+    def test_superuser_gets_statistics(self, client):
         """A superuser has every permission."""
         client.force_login(make_superuser())
         assert client.get(URL).status_code == 200
 
 
-class TestTheRequest:
+class TestRequest:
     @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-    def test_is_to_read(self, client, method):
-        """Nothing is changed here."""
+    def test_writing_methods_are_refused(self, client, method):
+        """The endpoint changes nothing."""
         response = getattr(client, method)(URL)
         assert response.status_code == 405
         assert response["Allow"] == "GET, HEAD"
 
-    def test_may_be_head(self, ask, client):
-        """HEAD is GET without the answer's body."""
+    def test_head_has_no_body(self, ask, client):
+        """HEAD is GET without a body."""
         response = client.head(URL)
         assert response.status_code == 200
         assert response.content == b""
 
-    def test_has_a_name(self):
-        """A project can reverse the URL, wherever it included it."""
+    def test_url_can_be_reversed(self):
+        """The URL can be reversed, below any prefix."""
         assert reverse("request_images:image-performance-stats") == URL
 
     @pytest.mark.parametrize(
@@ -131,8 +133,8 @@ class TestTheRequest:
             *((name, "1") for name in ("day", "Days", "status", "self", "apply", "")),
         ],
     )
-    def test_a_wrong_parameter_is_named(self, ask, name, value):
-        """Each wrong value and each unknown parameter is a 400 that says which."""
+    def test_wrong_parameter_is_named(self, ask, name, value):
+        """Each wrong value and each unknown parameter is a 400 that names it."""
         make_log(endpoint="solve")
         response = ask(**{name: value})
         assert response.status_code == 400
@@ -142,8 +144,8 @@ class TestTheRequest:
         assert "no-store" in response["Cache-Control"]
 
     @pytest.mark.parametrize("days", ["1", "30", "0030", "3650"])
-    def test_right_numbers_of_days(self, ask, days):
-        """From one day to ten years."""
+    def test_days_from_one_to_ten_years(self, ask, days):
+        """The range is one day to ten years."""
         body = ask(days=days).json()
         assert body["filters"]["days"] == int(days)
         since, until = (
@@ -155,9 +157,9 @@ class TestTheRequest:
         assert rest == datetime.timedelta(hours=1)  # the one that goes on
 
 
-class TestTheAnswer:
-    def test_has_this_shape(self, ask):
-        """Field by field, as the reference documents it."""
+class TestAnswer:
+    def test_answer_has_the_documented_fields(self, ask):
+        """Each field is as the reference documents it."""
         make_image(status_code=422, error_type="no_barcode", duration_ms=40)
         body = ask().json()
         durations = {
@@ -211,8 +213,8 @@ class TestTheAnswer:
         assert body["by_day"][0]["request_count"] == 0
         assert body["by_day"][0]["duration_ms"]["p50"] is None
 
-    def test_of_an_empty_database(self, ask):
-        """Nothing recorded yet is an answer, not an error."""
+    def test_empty_database_is_no_error(self, ask):
+        """An empty database is not an error."""
         body = ask().json()
         assert body["overall"]["request_count"] == 0
         assert body["overall"]["duration_ms"]["average"] is None
@@ -220,8 +222,8 @@ class TestTheAnswer:
         assert body["by_error_type"] == []
         assert [day["request_count"] for day in body["by_day"]] == [0] * 7
 
-    def test_requests_without_an_image(self, ask):
-        """They count, and are in no group of images."""
+    def test_requests_without_an_image_are_in_no_image_group(self, ask):
+        """They count, but are in no group by image properties."""
         make_log()
         make_image()
         body = ask().json()
@@ -230,7 +232,7 @@ class TestTheAnswer:
         assert [group["request_count"] for group in body["by_mime_type"]] == [1]
 
     def test_only_failed_requests_have_an_error_type(self, ask):
-        """A status without a type is an error too; a success is none."""
+        """A failed status without a type is an error too; a success is not."""
         make_log()
         make_log(status_code=500)
         [group] = ask().json()["by_error_type"]
@@ -238,8 +240,8 @@ class TestTheAnswer:
 
 
 class TestHealth:
-    def test_of_the_database(self, ask):
-        """The requests of the last day, whatever the parameters ask for."""
+    def test_health_of_the_database_ignores_the_parameters(self, ask):
+        """Health covers the last day, whatever the parameters are."""
         log = make_log(endpoint="solve", capture_status="stored")
         make_log(endpoint="upload", capture_status="stored")
         make_log(capture_status="too_large", days_old=2)
@@ -265,8 +267,8 @@ class TestHealth:
             "pending_tries": 0,
         }
 
-    def test_of_the_process(self, ask):
-        """What the process counted that answers."""
+    def test_health_has_the_counters_of_the_process(self, ask):
+        """Health has the counters of the process that answers."""
         health.count("stored")
         health.count("rescued", 2)
         health.report("store", OSError("disk full"))
@@ -302,8 +304,8 @@ class TestFilters:
             ({"mime_type": "image/png", "endpoint": "solve", "days": 1}, 1),
         ],
     )
-    def test_narrow_the_answer(self, ask, parameters, count):
-        """Each filter alone and together, in every part of the answer."""
+    def test_filters_apply_to_every_part_of_the_answer(self, ask, parameters, count):
+        """Filters apply alone and together, in every part of the response."""
         body = ask(**parameters).json()
         assert body["overall"]["request_count"] == count
         unnamed = dict.fromkeys(CRITERIA) | {"days": 30}
@@ -312,16 +314,16 @@ class TestFilters:
         for part in ("by_mime_type", "by_dimensions"):
             assert sum(group["request_count"] for group in body[part]) == with_image
 
-    def test_the_trend_is_of_seven_days_whatever_the_days(self, ask):
-        """`days` narrows the totals; the trend is always of the last week."""
+    def test_by_day_covers_seven_days_whatever_the_period(self, ask):
+        """`days` selects the totals; `by_day` always covers the last week."""
         assert sum(d["request_count"] for d in ask(days=1).json()["by_day"]) == 3
         trend = ask(endpoint="upload").json()["by_day"]
         assert sum(day["request_count"] for day in trend) == 1
 
 
-class TestTooMuch:
-    def test_to_look_at_for_a_filter(self, ask, monkeypatch):
-        """It says what to ask for instead; without that filter there is an answer."""
+class TestLimits:
+    def test_too_many_requests_for_a_filter_get_400(self, ask, monkeypatch):
+        """The error proposes a shorter period; the filter is the reason."""
         for _ in range(3):
             make_image()
         monkeypatch.setattr(live, "MOST_ROWS", 2)
@@ -330,8 +332,8 @@ class TestTooMuch:
         assert response.json()["parameter"] == "days"
         assert "a shorter period" in response.json()["error"]
 
-    def test_to_find_out_what_is_stored(self, ask, monkeypatch):
-        """That one figure is missing then."""
+    def test_stored_bytes_are_null_if_too_slow(self, ask, monkeypatch):
+        """Only that figure is missing then."""
         make_image()
 
         def refuse(rows):
@@ -342,8 +344,8 @@ class TestTooMuch:
         assert sizes == {"received": len(PICTURE), "stored": None}
 
 
-def test_the_number_of_queries_is_constant(ask):
-    """Ten requests or one, the same few questions, and no image among the answers."""
+def test_number_of_queries_is_constant(ask):
+    """Ten requests need as many queries as one, and no query loads an image."""
     counts = []
     make_log(endpoint="solve")
     ask()  # adds up what there is
