@@ -170,7 +170,8 @@ class TestTile:
     def test_leaves_out_what_is_unknown(self):
         page = self.render(tile(EVIL, None, None, Quantity.DURATION))
         reader = Reader(page)
-        assert [name for name, _ in reader.elements] == ["div", "span", "span"]
+        assert [name for name, _ in reader.elements] == ["a", "span", "span"]
+        assert "href" not in reader.all("a")[0]
 
     def test_of_what_is_neither_good_nor_bad(self):
         page = self.render(tile("Requests", 2, 1, Quantity.COUNT))

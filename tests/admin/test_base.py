@@ -1,0 +1,78 @@
+"""The index and the sidebar of the admin lead to the dashboard and the gallery."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.auth.models import Permission
+
+from request_images.models import Dashboard, Gallery
+from tests.factories import make_image, make_superuser, make_user
+
+pytestmark = pytest.mark.django_db
+PAGES = {
+    "Dashboard": "/admin/request_images/dashboard/",
+    "Gallery": "/admin/request_images/gallery/",
+}
+each_page = pytest.mark.parametrize(("name", "url"), PAGES.items())
+
+
+def links(html: str, name: str) -> list[str]:
+    """Return the addresses that the links of this name lead to."""
+    return re.findall(rf'<a href="([^"]*)"[^>]*>\s*{name}\s*</a>', html)
+
+
+@pytest.fixture(params=["django", "unfold"])
+def theme(request, settings) -> str:
+    """Show the pages in one theme and in another."""
+    if request.param == "unfold":
+        apps = ["unfold.apps.BasicAppConfig", *settings.INSTALLED_APPS]
+        settings.INSTALLED_APPS = apps
+        settings.ROOT_URLCONF = "tests.unfold_urls"
+    return request.param
+
+
+@pytest.mark.parametrize("index", ["/admin/", "/admin/request_images/"])
+@each_page
+def test_index_leads_to_each_page_by_its_name(client, theme, index, name, url):
+    client.force_login(make_superuser())
+    html = client.get(index).content.decode()
+    assert url in links(html, name)
+    assert client.get(url).status_code == 200
+
+
+@each_page
+def test_sidebar_marks_only_the_current_page(client, theme, name, url):
+    make_image()
+    client.force_login(make_superuser())
+    html = client.get(url).content.decode()
+    current = re.findall(r'class="model-(\w+)\s+current-model', html)
+    assert current == [name.lower()]
+
+
+@each_page
+def test_page_is_the_current_one_for_assistive_technology(client, name, url):
+    make_image()
+    client.force_login(make_superuser())
+    html = client.get(url).content.decode()
+    marked = re.findall(r'<(\w+)[^>]* aria-current="page">([^<]*)<', html)
+    assert marked == [("span", name), ("a", name)]  # the breadcrumbs and the sidebar
+
+
+@pytest.mark.parametrize(
+    ("permission", "seen"),
+    [("view_requestlog", {"Dashboard"}), ("view_requestimage", {"Gallery"})],
+)
+def test_index_hides_what_is_refused(client, permission, seen):
+    client.force_login(make_user(permission))
+    html = client.get("/admin/").content.decode()
+    assert {name for name in PAGES if links(html, name)} == seen
+
+
+def test_entries_have_no_permissions_of_their_own():
+    """Nobody has to grant anything for them."""
+    assert Dashboard._meta.proxy
+    assert Gallery._meta.proxy
+    names = Permission.objects.filter(codename__regex="dashboard|gallery")
+    assert not names.exists()
