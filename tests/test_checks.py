@@ -25,12 +25,12 @@ def found(settings):
     return check
 
 
-def test_the_defaults_are_silent(found):
-    """A project that sets nothing hears nothing."""
+def test_defaults_pass(found):
+    """A project without settings gets no message."""
     assert found() == {}
 
 
-def test_a_deleted_setting_is_the_default(found, settings):
+def test_deleted_setting_falls_back_to_the_default(found, settings):
     """``del settings.X`` in a test of a host project breaks no check."""
     del settings.REQUEST_IMAGES_ENABLED
     assert found() == {}
@@ -72,7 +72,7 @@ def test_a_deleted_setting_is_the_default(found, settings):
         ("E030", "COMPRESSION", "now"),
     ],
 )
-def test_a_wrong_value_is_told(found, check_id, name, value):
+def test_wrong_value_is_an_error(found, check_id, name, value):
     """Each wrong value has its own id, names the setting, and hints at the default."""
     messages = found(**{name: value})
     [message] = messages.values()
@@ -83,7 +83,7 @@ def test_a_wrong_value_is_told(found, check_id, name, value):
     assert message.hint.startswith("The default is ")
 
 
-def test_E011_an_unknown_format(found):
+def test_E011_unknown_format(found):
     """A format is known by Pillow's name, in upper case; each wrong one is named."""
     [message] = found(ALLOWED_FORMATS=["png", "PNG"]).values()
     assert message.id == "request_images.E011"
@@ -104,8 +104,8 @@ TEXT = "tests.test_checks.decide"
 
 
 @pytest.mark.parametrize("name", ["SHOULD_CAPTURE", "SHOULD_KEEP"])
-def test_E021_E022_the_path_of_a_function_is_silent(found, name):
-    """What is there and can be called is right."""
+def test_E021_E022_path_of_a_function_passes(found, name):
+    """A path to a callable is right."""
     assert found(**{name: f"{__name__}.decide"}) == {}
 
 
@@ -119,17 +119,17 @@ def test_E021_E022_the_path_of_a_function_is_silent(found, name):
         (f"{__name__}.TEXT", "'tests.test_checks.decide'."),
     ],
 )
-def test_E021_E022_a_path_that_leads_nowhere(found, name, id_, path, says):
-    """A function that is missing, async or no function is told at start-up."""
+def test_E021_E022_path_without_a_usable_function(found, name, id_, path, says):
+    """A function that is missing or async, or anything else, is an error."""
     [message] = found(**{name: path}).values()
     assert message.id == f"request_images.E{id_:03}"
     assert message.is_serious()
-    assert message.msg.startswith(f"{PREFIX}{name} names {path!r}, which is not fit: ")
+    assert message.msg.startswith(f"{PREFIX}{name} names {path!r}, which is wrong: ")
     assert says in message.msg
 
 
-def test_E023_an_alias_that_is_none(found):
-    """A storage that is not there would be noticed by the first image only."""
+def test_E023_unknown_alias(found):
+    """A missing storage is reported before the first image comes."""
     [message] = found(STORAGE="bucket").values()
     assert message.id == "request_images.E023"
     assert message.is_serious()
@@ -139,8 +139,8 @@ def test_E023_an_alias_that_is_none(found):
     assert found(STORAGE="default") == {}
 
 
-def test_E023_a_storage_that_cannot_be_used(found, settings):
-    """As without the package that it needs: every image would be lost."""
+def test_E023_unusable_storage(found, settings):
+    """A backend that cannot be loaded would lose every image."""
     settings.STORAGES = {**settings.STORAGES, "bucket": {"BACKEND": "no.such.Storage"}}
     [message] = found(STORAGE="bucket").values()
     assert message.id == "request_images.E023"
@@ -150,13 +150,13 @@ def test_E023_a_storage_that_cannot_be_used(found, settings):
 
 @pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
 @pytest.mark.parametrize(
-    ("location", "is_told"),
+    ("location", "is_warned"),
     [("media", True), ("media/images", True), ("media2", False), ("", False)],
 )
-def test_W007_images_among_public_files(  # noqa: PLR0917
-    found, settings, tmp_path, location, is_told, root
+def test_W007_storage_in_a_public_folder(  # noqa: PLR0917
+    found, settings, tmp_path, location, is_warned, root
 ):
-    """The web server would hand them out, past every permission."""
+    """The web server would serve the images without any permission."""
     setattr(settings, root, str(tmp_path / "elsewhere" / ".." / "media"))
     backend = "django.core.files.storage.FileSystemStorage"
     options = {"location": str(tmp_path / location)}
@@ -166,18 +166,18 @@ def test_W007_images_among_public_files(  # noqa: PLR0917
         "memory": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     }
     messages = found(STORAGE="images")
-    assert list(messages) == ["request_images.W007"] * is_told
-    if is_told:
+    assert list(messages) == ["request_images.W007"] * is_warned
+    if is_warned:
         assert not messages["request_images.W007"].is_serious()
         said = messages["request_images.W007"].msg
-        assert f"'images', whose files are below {root}:" in said
+        assert f"'images', which keeps its files in {root}:" in said
     assert found(STORAGE="memory") == {}
     assert found(STORAGE=None) == {}
     assert list(found(STORAGE="none")) == list(found(STORAGE=5))
 
 
-def test_static_files_without_a_place(found, settings, tmp_path):
-    """What keeps no files anywhere keeps none in public; the write says what it is."""
+def test_storage_without_location_is_not_public(found, settings, tmp_path):
+    """A storage without a location keeps no public files; writing to it fails."""
     settings.MEDIA_ROOT = str(tmp_path)
     backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.STORAGES = {**settings.STORAGES, "static": {"BACKEND": backend}}
@@ -185,7 +185,7 @@ def test_static_files_without_a_place(found, settings, tmp_path):
 
 
 @pytest.mark.parametrize("images", [31, None])
-def test_W001_logs_that_go_before_their_images(found, images):
+def test_W001_log_retention_shorter_than_image_retention(found, images):
     """Logs take their images with them, so a shorter log retention is a surprise."""
     [message] = found(RETENTION_DAYS=images, LOG_RETENTION_DAYS=30).values()
     assert message.id == "request_images.W001"
@@ -195,47 +195,49 @@ def test_W001_logs_that_go_before_their_images(found, images):
 
 
 @pytest.mark.parametrize(("images", "logs"), [(30, 30), (30, None), (None, None)])
-def test_W001_is_silent_when_logs_stay_as_long(found, images, logs):
-    """Logs that are kept as long as images, or for ever, need no warning."""
+def test_W001_passes_if_logs_are_kept_as_long(found, images, logs):
+    """Logs that are kept as long as images, or forever, need no warning."""
     assert found(RETENTION_DAYS=images, LOG_RETENTION_DAYS=logs) == {}
 
 
 @pytest.mark.parametrize("name", ["FAILED_RETENTION_DAYS", "BYTES_RETENTION_DAYS"])
-@pytest.mark.parametrize(("days", "told"), [(60, True), (59, False), (None, False)])
-def test_W001_is_about_all_days_of_images(found, name, days, told):
-    """Whichever of them is longer than the logs'."""
+@pytest.mark.parametrize(
+    ("days", "is_warned"), [(60, True), (59, False), (None, False)]
+)
+def test_W001_compares_each_image_retention(found, name, days, is_warned):
+    """Each retention of images is compared with that of logs."""
     ids = [(m.id, m.msg) for m in found(LOG_RETENTION_DAYS=59, **{name: days}).values()]
-    told_of = [text for id_, text in ids if id_ == "request_images.W001"]
-    assert len(told_of) == told
-    assert all(f"{name} (60)" in text for text in told_of)
+    warnings = [text for id_, text in ids if id_ == "request_images.W001"]
+    assert len(warnings) == is_warned
+    assert all(f"{name} (60)" in text for text in warnings)
 
 
 @pytest.mark.parametrize(
-    ("data", "images", "told"),
+    ("data", "images", "is_warned"),
     [(30, 30, True), (31, 30, True), (29, 30, False), (31, None, False)],
 )
-def test_W004_bytes_that_go_with_their_images(found, data, images, told):
-    """Days for bytes that change nothing are hardly meant."""
+def test_W004_bytes_retention_without_effect(found, data, images, is_warned):
+    """A bytes retention that changes nothing is probably a mistake."""
     days = {"BYTES_RETENTION_DAYS": data, "RETENTION_DAYS": images}
     messages = found(LOG_RETENTION_DAYS=None, **days)
     ids = {message.id for message in messages.values()}
-    assert ids == ({"request_images.W004"} if told else set())
+    assert ids == ({"request_images.W004"} if is_warned else set())
 
 
 @pytest.mark.parametrize(
-    ("room", "told"), [(9, True), (9.99, True), (10, False), (None, False)]
+    ("room", "is_warned"), [(9, True), (9.99, True), (10, False), (None, False)]
 )
-def test_W005_a_budget_that_one_image_can_be_over(found, room, told):
-    """It would be deleted with the next cleanup."""
+def test_W005_budget_smaller_than_one_image(found, room, is_warned):
+    """The next cleanup would delete the image."""
     ids = {message.id for message in found(MAX_STORED_MB=room).values()}
-    assert ids == ({"request_images.W005"} if told else set())
+    assert ids == ({"request_images.W005"} if is_warned else set())
 
 
 @pytest.mark.parametrize(
     "name", ["RETENTION_DAYS", "BYTES_RETENTION_DAYS", "MAX_STORED_MB", "MAX_SIZE_MB"]
 )
-def test_W004_W005_leave_wrong_values_to_their_own_checks(found, name):
-    """One message for each mistake."""
+def test_W004_W005_ignore_wrong_values(found, name):
+    """Each mistake gets one message."""
     messages = found(**{name: "x"}).values()
     assert all(message.id.startswith("request_images.E") for message in messages)
 
@@ -243,8 +245,8 @@ def test_W004_W005_leave_wrong_values_to_their_own_checks(found, name):
 DROPS = {"WRITE_MODE": "background", "BACKLOG_WHEN_FULL": "drop"}
 
 
-def test_W003_images_that_no_backlog_takes(found):
-    """An image may be small enough to be kept, and too large to wait."""
+def test_W003_queue_smaller_than_one_image(found):
+    """An image may be small enough to be kept, and too large for the queue."""
     [message] = found(**DROPS, BACKLOG_MAX_MB=9, MAX_SIZE_MB=10).values()
     assert message.id == "request_images.W003"
     assert not message.is_serious()
@@ -259,15 +261,15 @@ def test_W003_images_that_no_backlog_takes(found):
         {"WRITE_MODE": "after_response"},
     ],
 )
-def test_W003_is_silent_when_nothing_is_dropped(found, changes):
-    """There is room, or what finds none is written."""
+def test_W003_passes_if_nothing_is_dropped(found, changes):
+    """There is room, or a request without room is written at once."""
     given = {**DROPS, "BACKLOG_MAX_MB": 9, "MAX_SIZE_MB": 10, **changes}
     assert found(**given) == {}
 
 
 @pytest.mark.parametrize("name", ["BACKLOG_MAX_MB", "MAX_SIZE_MB"])
-def test_W003_leaves_wrong_values_to_their_own_checks(found, name):
-    """They are told once."""
+def test_W003_ignores_wrong_values(found, name):
+    """Wrong values get the message of their own check only."""
     assert "request_images.W003" not in [
         message.id for message in found(**DROPS, **{name: "much"}).values()
     ]
@@ -280,8 +282,8 @@ def test_W003_leaves_wrong_values_to_their_own_checks(found, name):
         ("QQQ_ZZZ_WWW_XXX_YYY_KKK", "Remove it."),
     ],
 )
-def test_W002_an_unknown_name(found, name, hint):
-    """A misspelt setting would have no effect; the hint knows the likely one."""
+def test_W002_unknown_setting(found, name, hint):
+    """A misspelt setting has no effect; the hint names the likely one."""
     [message] = found(**{name: 5}).values()
     assert message.id == "request_images.W002"
     assert not message.is_serious()
@@ -289,8 +291,8 @@ def test_W002_an_unknown_name(found, name, hint):
     assert message.hint == hint
 
 
-def test_E029_an_encoding_whose_package_is_missing(found, monkeypatch):
-    """What to install is said."""
+def test_E029_missing_package_of_an_encoding(found, monkeypatch):
+    """The message says what to install."""
     monkeypatch.setattr(encodings, "find_spec", lambda name: None)
     message = found(ENCODINGS=["zlib", "lepton"])["request_images.E029"]
     assert "pip install 'django-request-images[lepton]'" in message.msg
@@ -298,5 +300,5 @@ def test_E029_an_encoding_whose_package_is_missing(found, monkeypatch):
 
 
 @needs_lepton
-def test_E029_is_silent_with_the_package(found):
+def test_E029_passes_with_the_package(found):
     assert found(ENCODINGS=["zlib", "lepton"]) == {}

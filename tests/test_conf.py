@@ -1,4 +1,4 @@
-"""Every setting: its default, read when it is used, refused when it is wrong."""
+"""Each setting: its default, when it is read, and which values it refuses."""
 
 from __future__ import annotations
 
@@ -92,24 +92,24 @@ def cases(values):
     return [(name, value) for name in values for value in values[name]]
 
 
-def test_every_setting_has_cases_here():
+def test_each_setting_has_cases():
     """No setting is declared without tests of right and wrong values."""
     names = {setting.name for setting in DECLARATIONS}
     assert names == set(RIGHT) == set(WRONG)
 
 
 @pytest.mark.parametrize("setting", DECLARATIONS, ids=lambda setting: setting.name)
-def test_a_declaration_is_whole(setting):
-    """A default is a right value, and the reference has something to say."""
+def test_declaration_is_complete(setting):
+    """The default is valid, and the reference has a sentence."""
     assert setting.problem(setting.default) == ""
     assert setting.meaning.endswith(".")
     assert setting.full_name == f"REQUEST_IMAGES_{setting.name}"
 
 
 def test_check_ids_are_distinct():
-    """A check id tells which setting is wrong."""
+    """A check id identifies the wrong setting."""
     ids = [setting.check_id for setting in DECLARATIONS]
-    # E011 is about the names within one of them.
+    # E011 checks the names within one setting.
     numbers = [*range(1, 11), *range(12, 35)]
     assert sorted(ids) == [f"request_images.E{number:03}" for number in numbers]
 
@@ -130,8 +130,8 @@ def test_defaults_are_on_djangos_settings(settings):
 
 
 @pytest.mark.parametrize(("name", "value"), cases(RIGHT))
-def test_a_right_value_is_read_at_the_moment_of_use(settings, name, value):
-    """A setting that changes is seen changed, and back again."""
+def test_value_is_read_at_the_moment_of_use(settings, name, value):
+    """A change of a setting takes effect, and so does its reversal."""
     before = getattr(settings, PREFIX + name)
     setattr(settings, PREFIX + name, value)
     assert getattr(conf, name) == value
@@ -140,14 +140,14 @@ def test_a_right_value_is_read_at_the_moment_of_use(settings, name, value):
 
 
 @pytest.mark.parametrize(("name", "value"), cases(WRONG))
-def test_a_wrong_value_is_refused_by_name(settings, name, value):
+def test_wrong_value_is_refused_by_name(settings, name, value):
     """Reading a wrong value raises what Django raises for wrong settings."""
     setattr(settings, PREFIX + name, value)
     with pytest.raises(ImproperlyConfigured, match=f"^{PREFIX}{name} must be "):
         getattr(conf, name)
 
 
-def test_the_class_gives_the_declaration():
-    """The reference documentation is made of the declarations themselves."""
+def test_class_attribute_is_the_declaration():
+    """The reference documentation is generated from the declarations."""
     assert Conf.ENABLED.default is False
     assert Conf.ENABLED in DECLARATIONS

@@ -1,4 +1,4 @@
-"""Our own faults: counted each time, logged once a minute."""
+"""Health: faults are counted each time and logged once a minute."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_fault_is_counted_and_logged_with_its_traceback(logged, caplog):
+def test_fault_is_counted_and_logged_with_its_traceback(logged, caplog):
     """One fault, one line, and the line says that the request was not affected."""
     error = OSError("disk full")
     health.report("store", error)
     assert health.faults() == {"store:OSError": 1}
     [line] = logged()
     assert line.startswith("Capture fault in store: OSError: disk full (1 since")
-    assert "Nothing of it was raised into the request." in line
+    assert "The request was not affected." in line
     assert caplog.records[0].exc_info[1] is error
 
 
-def test_the_same_fault_is_logged_once_a_minute(logged, clock):
-    """A fault that repeats fills no disk; the next line says how often it came."""
+def test_repeated_fault_is_logged_once_a_minute(logged, clock):
+    """A repeated fault does not fill the disk; the next line gives its number."""
     for _ in range(5):
         health.report("store", OSError("disk full"))
     assert len(logged()) == 1
     clock[0] += health.LOG_INTERVAL
     health.report("store", OSError("disk full"))
     assert len(logged()) == 2
-    assert "(5 since the last line, 6 in all)" in logged()[1]
+    assert "(5 since the last line, 6 in total)" in logged()[1]
     assert health.faults() == {"store:OSError": 6}
 
 
@@ -63,15 +63,15 @@ def test_faults_of_different_kinds_do_not_hide_each_other(logged, clock):
     assert set(health.faults()) == {"store:OSError", "store:ValueError", "tap:OSError"}
 
 
-def test_the_counts_are_a_copy(logged):
-    """What a caller does with the counts changes nothing."""
+def test_returned_counts_are_a_copy(logged):
+    """A caller that changes the result does not change the counters."""
     health.faults()["x"] = 1
     assert health.faults() == {}
     health.counts()["x"] = 1
     assert health.counts() == {}
 
 
-def test_ends_are_counted():
+def test_results_are_counted():
     """By name, one at a time or several."""
     health.count("stored")
     health.count("stored")
@@ -103,20 +103,20 @@ def test_counting_is_cheap():
     assert calls_of(health.count, "stored") < 10
 
 
-def test_a_process_is_told_as_a_whole(logged):
-    """Which process it is, since when it counts, and everything it counted."""
+def test_of_process_returns_all_counters(logged):
+    """The result has the process id, the start of counting, and all counters."""
     health.count("stored")
     health.report("store", OSError())
-    told = health.of_process()
-    assert told.pid == os.getpid()
-    age = datetime.datetime.now(datetime.timezone.utc) - told.since
+    process = health.of_process()
+    assert process.pid == os.getpid()
+    age = datetime.datetime.now(datetime.timezone.utc) - process.since
     assert datetime.timedelta(0) <= age < datetime.timedelta(minutes=1)
-    assert told.counts == {"stored": 1}
-    assert told.faults == {"store:OSError": 1}
+    assert process.counts == {"stored": 1}
+    assert process.faults == {"store:OSError": 1}
 
 
-def test_a_child_counts_anew():
-    """What was counted before a fork is the parent's; a lock held then is nobody's."""
+def test_forked_child_starts_from_zero():
+    """Counts before a fork belong to the parent; a lock held then blocks no child."""
     code = """
 import os, sys, threading, time
 from request_images import health
@@ -143,7 +143,7 @@ os.wait()
     assert done.stdout == "{'duplicate': 1} True\n"
 
 
-def test_reset_forgets(logged, clock):
+def test_reset_clears_counts_and_log_times(logged, clock):
     """After a reset the first fault is logged again."""
     health.report("store", OSError())
     health.reset()

@@ -1,4 +1,4 @@
-"""Receivers of our signals cannot break a capture, whatever they raise."""
+"""Signals: a receiver cannot break a capture, whatever it raises."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def post(url="/body/"):
 
 @pytest.fixture(params=[ValueError, DatabaseError, RecursionError, UnicodeError])
 def broken(request):
-    """Receivers of all signals that raise, before others that listen; what is heard."""
-    heard = []
+    """Connect raising receivers before listening ones; return what these received."""
+    received = []
 
     def raising(sender, **kwargs):
         raise request.param("not mine")
 
     def listening(sender, signal, log=None, **kwargs):
-        heard.append((signal, None if log is None else log.pk))
+        received.append((signal, None if log is None else log.pk))
 
     for name in NAMES:
         getattr(signals, name).connect(raising)
         getattr(signals, name).connect(listening)
-    yield heard
+    yield received
     for name in NAMES:
         getattr(signals, name).disconnect(raising)
         getattr(signals, name).disconnect(listening)
 
 
-def check(heard, signal, log):
-    """The others are told all the same, and the fault is counted by its receiver."""
-    assert heard == [(signal, log)]
+def check(received, signal, log):
+    """The other receivers still run, and the fault is counted under its receiver."""
+    assert received == [(signal, log)]
     [(kind, count)] = [
         (kind, n) for kind, n in health.faults().items() if kind.startswith("receiver")
     ]
@@ -52,13 +52,13 @@ def check(heard, signal, log):
     health.reset()
 
 
-def test_these_are_all():
+def test_all_signals_are_tested():
     """A new signal comes with a test here."""
     assert NAMES == ["image_saved", "image_skipped", "capture_failed"]
 
 
 def test_image_saved(broken):
-    """The row and the image are there."""
+    """The row and the image are written."""
     assert post().status_code == 200
     log = RequestLog.objects.get()
     assert log.capture_status == "stored"
@@ -68,7 +68,7 @@ def test_image_saved(broken):
 
 
 def test_image_skipped(broken):
-    """The row that says why there is no image is there."""
+    """The row with the reason is written."""
     assert post("/nothing/").status_code == 401
     log = RequestLog.objects.get()
     assert log.capture_status == "unread"
@@ -77,7 +77,7 @@ def test_image_skipped(broken):
 
 
 def test_capture_failed_with_a_row(broken, monkeypatch):
-    """The row without its image is there."""
+    """The row without its image is written."""
 
     def full(*args, **kwargs):
         raise OperationalError("packet too large")
@@ -91,7 +91,7 @@ def test_capture_failed_with_a_row(broken, monkeypatch):
 
 
 def test_capture_failed_without_a_row(broken, monkeypatch):
-    """Nothing could be written, and the request is answered all the same."""
+    """No row is written, and the request is still answered."""
 
     def away(*args, **kwargs):
         raise OperationalError("gone")

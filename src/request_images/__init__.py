@@ -1,3 +1,3 @@
-"""Keep the images a Django endpoint receives, beside what became of each request."""
+"""Save the images that Django views receive, linked to a log of each request."""
 
 __version__ = "0.1.0.dev0"

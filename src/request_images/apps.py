@@ -15,14 +15,14 @@ __all__ = ("RequestImagesAppConfig",)
 
 
 class RequestImagesAppConfig(AppConfig):
-    """Registers checks, and the receivers of signals that we need ourselves."""
+    """The app: it registers the system checks and its own signal receivers."""
 
     name = "request_images"
     verbose_name: StrOrPromise = _("Request images")
     default_auto_field: str = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Load the defaults before anything overrides them, and wire up."""
+        """Load the settings' defaults, register the checks, connect the receivers."""
         from . import checks, conf, signals  # noqa: F401  # to load
         from .capture import recording
         from .writer import enqueue

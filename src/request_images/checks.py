@@ -1,4 +1,4 @@
-"""System checks: a wrong setting is told at start-up, with its name and the cure."""
+"""System checks: they report a wrong setting at start-up, and how to correct it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from request_images.storage.encodings import ENCODINGS
 
 from .conf import PREFIX, Conf, Setting
 
-__all__ = ("check_settings",)
-
 
 @register(Tags.compatibility)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -28,47 +26,48 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
         *_wrong_values(),
         *_unknown_formats(),
-        *_no_functions(),
-        *_no_storage(),
-        *_retention(),
+        *_unusable_functions(),
+        *_unusable_storage(),
+        *_short_log_retention(),
         *_unknown_names(),
-        *_backlog(),
-        *_no_effect(),
-        *_budget(),
-        *_tasks(),
+        *_small_queue(),
+        *_useless_bytes_retention(),
+        *_small_budget(),
+        *_tasks_without_worker(),
         *_public_storage(),
-        *_encodings(),
+        *_unavailable_encodings(),
     ]
+
+
+def _error(setting: Setting[Any], problem: str) -> Error:
+    hint = f"The default is {setting.default!r}. {setting.meaning}"
+    return Error(problem, hint=hint, id=setting.check_id)
+
+
+def _valid(*chosen: Setting[Any]) -> list[Any]:
+    """Return the values of settings; nothing if one is wrong, as its own check says."""
+    values = [setting.given() for setting in chosen]
+    wrong = map(Setting.problem, chosen, values)
+    return [] if any(wrong) else values
 
 
 def _wrong_values() -> Iterator[CheckMessage]:
     for setting in Conf.declarations():
         if problem := setting.problem(setting.given()):
-            yield Error(
-                problem,
-                hint=f"The default is {setting.default!r}. {setting.meaning}",
-                id=setting.check_id,
-            )
-
-
-def _are_right(*chosen: Setting[Any]) -> bool:
-    """Tell whether settings can be compared; what is wrong is told already."""
-    return not any(setting.problem(setting.given()) for setting in chosen)
+            yield _error(setting, problem)
 
 
 def _unknown_formats() -> Iterator[CheckMessage]:
-    names = Conf.ALLOWED_FORMATS.given()
-    if Conf.ALLOWED_FORMATS.problem(names):
-        return
-    for name in sorted(set(names) - set(FORMATS)):
-        yield Error(
-            f"{PREFIX}ALLOWED_FORMATS names {name!r}, which is no known format.",
-            hint=f"Known are {', '.join(FORMATS)}.",
-            id="request_images.E011",
-        )
+    for names in _valid(Conf.ALLOWED_FORMATS):
+        for name in sorted(set(names) - set(FORMATS)):
+            yield Error(
+                f"{PREFIX}ALLOWED_FORMATS names {name!r}, which is no known format.",
+                hint=f"The known formats are {', '.join(FORMATS)}.",
+                id="request_images.E011",
+            )
 
 
-def _no_functions() -> Iterator[CheckMessage]:
+def _unusable_functions() -> Iterator[CheckMessage]:
     for setting in (Conf.SHOULD_CAPTURE, Conf.SHOULD_KEEP):
         path = setting.given()
         if not isinstance(path, str) or setting.problem(path):
@@ -81,14 +80,11 @@ def _no_functions() -> Iterator[CheckMessage]:
             is_right = callable(found) and not setting.problem(found)
             problem = "" if is_right else f"must be {setting.expects}, not {found!r}"
         if problem:
-            yield Error(
-                f"{setting.full_name} names {path!r}, which is not fit: {problem}.",
-                hint=f"The default is {setting.default!r}. {setting.meaning}",
-                id=setting.check_id,
-            )
+            name = setting.full_name
+            yield _error(setting, f"{name} names {path!r}, which is wrong: {problem}.")
 
 
-def _no_storage() -> Iterator[CheckMessage]:
+def _unusable_storage() -> Iterator[CheckMessage]:
     alias = Conf.STORAGE.given()
     known: Any = settings.STORAGES
     if Conf.STORAGE.problem(alias) or alias is None:
@@ -100,30 +96,28 @@ def _no_storage() -> Iterator[CheckMessage]:
         except Exception as error:  # noqa: BLE001  # a backend may raise anything
             problem = f"cannot be used: {type(error).__name__}: {error}"
     if problem:
+        aliases = ", ".join(map(repr, known))
         yield Error(
             f"{PREFIX}STORAGE names {alias!r}, which {problem}.",
-            hint=f"There are {', '.join(map(repr, known))}. {Conf.STORAGE.meaning}",
+            hint=f"STORAGES has {aliases}. {Conf.STORAGE.meaning}",
             id=Conf.STORAGE.check_id,
         )
 
 
-def _retention() -> Iterator[CheckMessage]:
-    days = (
+def _short_log_retention() -> Iterator[CheckMessage]:
+    for setting in (
         Conf.RETENTION_DAYS,
         Conf.FAILED_RETENTION_DAYS,
         Conf.BYTES_RETENTION_DAYS,
-    )
-    logs = Conf.LOG_RETENTION_DAYS.given()
-    for setting in days:
-        given = setting.given()
-        if not _are_right(setting, Conf.LOG_RETENTION_DAYS):
+    ):
+        days, logs = _valid(setting, Conf.LOG_RETENTION_DAYS) or (None, None)
+        if logs is None:
             continue
-        # Of the others None means "as RETENTION_DAYS", which is told of already.
-        is_longer = given is None and setting is Conf.RETENTION_DAYS
-        if logs is not None and (is_longer or (given is not None and given > logs)):
+        # None means forever for RETENTION_DAYS, and "as RETENTION_DAYS" for the others.
+        if setting is Conf.RETENTION_DAYS if days is None else days > logs:
             yield CheckWarning(
                 f"{PREFIX}LOG_RETENTION_DAYS ({logs}) is shorter than "
-                f"{setting.full_name} ({given}): an image goes with its log.",
+                f"{setting.full_name} ({days}): an image is deleted with its log.",
                 hint=f"Keep logs at least as long: raise {PREFIX}LOG_RETENTION_DAYS.",
                 id="request_images.W001",
             )
@@ -135,109 +129,102 @@ def _unknown_names() -> Iterator[CheckMessage]:
         if name.startswith(PREFIX) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             yield CheckWarning(
-                f"{name} is no setting of django-request-images.",
+                f"{name} is not a setting of django-request-images.",
                 hint=f"Did you mean {close[0]}?" if close else "Remove it.",
                 id="request_images.W002",
             )
 
 
-def _backlog() -> Iterator[CheckMessage]:
-    room, largest = Conf.BACKLOG_MAX_MB.given(), Conf.MAX_SIZE_MB.given()
-    if not _are_right(Conf.BACKLOG_MAX_MB, Conf.MAX_SIZE_MB):
-        return
+def _small_queue() -> Iterator[CheckMessage]:
+    room, largest = _valid(Conf.BACKLOG_MAX_MB, Conf.MAX_SIZE_MB) or (0, 0)
     drops = Conf.BACKLOG_WHEN_FULL.given() == "drop"
     if Conf.WRITE_MODE.given() == "background" and drops and room < largest:
         yield CheckWarning(
             f"{PREFIX}BACKLOG_MAX_MB ({room}) is smaller than {PREFIX}MAX_SIZE_MB "
-            f"({largest}): an image in between is always dropped.",
+            f"({largest}): an image of a size in between is always dropped.",
             hint=f"Raise {PREFIX}BACKLOG_MAX_MB.",
             id="request_images.W003",
         )
 
 
-def _no_effect() -> Iterator[CheckMessage]:
-    data, images = Conf.BYTES_RETENTION_DAYS.given(), Conf.RETENTION_DAYS.given()
-    if not _are_right(Conf.BYTES_RETENTION_DAYS, Conf.RETENTION_DAYS):
-        return
+def _useless_bytes_retention() -> Iterator[CheckMessage]:
+    data, images = _valid(Conf.BYTES_RETENTION_DAYS, Conf.RETENTION_DAYS) or (None, 0)
     if data is not None and images is not None and data >= images:
         yield CheckWarning(
             f"{PREFIX}BYTES_RETENTION_DAYS ({data}) is not shorter than "
-            f"{PREFIX}RETENTION_DAYS ({images}): bytes go with their image.",
-            hint=f"Raise {PREFIX}RETENTION_DAYS, or leave the other out.",
+            f"{PREFIX}RETENTION_DAYS ({images}), so it has no effect: bytes are "
+            "deleted with their image.",
+            hint=f"Raise {PREFIX}RETENTION_DAYS, or remove the other setting.",
             id="request_images.W004",
         )
 
 
-def _budget() -> Iterator[CheckMessage]:
-    room, largest = Conf.MAX_STORED_MB.given(), Conf.MAX_SIZE_MB.given()
-    if not _are_right(Conf.MAX_STORED_MB, Conf.MAX_SIZE_MB):
-        return
+def _small_budget() -> Iterator[CheckMessage]:
+    room, largest = _valid(Conf.MAX_STORED_MB, Conf.MAX_SIZE_MB) or (None, 0)
     if room is not None and room < largest:
         yield CheckWarning(
             f"{PREFIX}MAX_STORED_MB ({room}) is smaller than {PREFIX}MAX_SIZE_MB "
-            f"({largest}): one image can be over the budget.",
+            f"({largest}): a single image can exceed the budget.",
             hint=f"Raise {PREFIX}MAX_STORED_MB.",
             id="request_images.W005",
         )
 
 
-def _tasks() -> Iterator[CheckMessage]:
-    asked = (
-        (Conf.THUMBNAILS, "thumbnails are made when somebody looks at them"),
-        (Conf.COMPRESSION, "images are compressed by compress_image_contents only"),
-        (Conf.ANALYSIS, "images are analysed by analyze_image_contents only"),
+def _tasks_without_worker() -> Iterator[CheckMessage]:
+    consequences = (
+        (Conf.THUMBNAILS, "thumbnails are made on the first view"),
+        (Conf.COMPRESSION, "only compress_image_contents compresses images"),
+        (Conf.ANALYSIS, "only analyze_image_contents analyses images"),
     )
-    wanted = [each for each in asked if each[0].given() == "task"]
-    why = why_no_worker() if wanted else ""
-    for setting, instead in wanted if why else ():
+    asked = [each for each in consequences if each[0].given() == "task"]
+    why = why_no_worker() if asked else ""
+    for setting, consequence in asked if why else ():
         yield CheckWarning(
             f"{setting.full_name} is 'task', but {why}: nothing is enqueued, and "
-            f"{instead}.",
-            hint="Name a backend in TASKS that has a worker, such as a database's.",
+            f"{consequence}.",
+            hint="Configure a backend in TASKS that has a worker, such as a database.",
             id="request_images.W006",
         )
 
 
 def _public_storage() -> Iterator[CheckMessage]:
     alias = Conf.STORAGE.given()
-    if Conf.STORAGE.problem(alias) or alias is None or any(_no_storage()):
+    if Conf.STORAGE.problem(alias) or alias is None or any(_unusable_storage()):
         return
     if root := public_root(storages[alias]):
         yield CheckWarning(
-            f"{PREFIX}STORAGE names {alias!r}, whose files are below {root}: a "
-            "web server that serves that folder serves the images to everybody.",
+            f"{PREFIX}STORAGE names {alias!r}, which keeps its files in {root}: a web "
+            "server that serves that folder serves the images to everybody.",
             hint="Name a storage with a `location` of its own.",
             id="request_images.W007",
         )
 
 
 def public_root(storage: Storage) -> str:
-    """Return the setting of a folder for everybody that a storage's files are below.
+    """Return the setting of the public folder that a storage's files are in.
 
     Returns:
-        Its name; empty for none, and for a storage that keeps no files here.
+        ``MEDIA_ROOT`` or ``STATIC_ROOT``; empty for no public folder, and for a storage
+        that keeps no local files.
     """
-    # Django's storage of static files has no place where STATIC_ROOT is not set.
+    # Django's storage of static files has no location if STATIC_ROOT is not set.
     if not isinstance(storage, FileSystemStorage) or not storage.location:
         return ""
     for name in ("MEDIA_ROOT", "STATIC_ROOT"):
-        root = getattr(settings, name)
         # Made absolute as Django does it: a setting may have `..` in it.
-        if root and Path(storage.location).is_relative_to(
+        if (root := getattr(settings, name)) and Path(storage.location).is_relative_to(
             FileSystemStorage(root).location
         ):
             return name
     return ""
 
 
-def _encodings() -> Iterator[CheckMessage]:
-    names = Conf.ENCODINGS.given()
-    if Conf.ENCODINGS.problem(names):
-        return
-    for name in names:
-        if why := ENCODINGS[name].why_unavailable():
-            yield Error(
-                f"{PREFIX}ENCODINGS names {name!r}, but {why}.",
-                hint="Install it wherever images are read, or leave it out.",
-                id=Conf.ENCODINGS.check_id,
-            )
+def _unavailable_encodings() -> Iterator[CheckMessage]:
+    for names in _valid(Conf.ENCODINGS):
+        for name in names:
+            if why := ENCODINGS[name].why_unavailable():
+                yield Error(
+                    f"{PREFIX}ENCODINGS names {name!r}, but {why}.",
+                    hint="Install it wherever images are read, or remove the name.",
+                    id=Conf.ENCODINGS.check_id,
+                )

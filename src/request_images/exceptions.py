@@ -1,7 +1,7 @@
-"""What this app raises; each error is also the builtin that a caller expects.
+"""The exceptions of this app; each is also a suitable built-in exception.
 
-Wrong settings raise Django's own ``ImproperlyConfigured`` instead, so that no
-``except RequestImagesError`` swallows them.
+A wrong setting raises Django's own ``ImproperlyConfigured`` instead, so that no
+``except RequestImagesError`` hides it.
 """
 
 __all__ = (
@@ -26,34 +26,34 @@ __all__ = (
 
 
 class RequestImagesError(Exception):
-    """The base of every error that this app raises."""
+    """Base class of the exceptions of this app."""
 
 
 class SourceError(RequestImagesError, ValueError):
-    """A ``source`` that is no source: the text says which are."""
+    """A ``source`` is not valid; the text lists the valid ones."""
 
 
 class InspectionError(RequestImagesError, ValueError):
-    """The header of an image could not be read."""
+    """The header of an image cannot be read; the text says why."""
 
 
 class PictureRefused(RequestImagesError, ValueError):
-    """These bytes are not decoded to pixels: the text says why."""
+    """An image is not decoded to pixels; the text says why."""
 
 
 class NotYet(RequestImagesError, RuntimeError):
-    """There is no answer for now: somebody is at it, or others are before it."""
+    """A result is not available yet: its work is in progress or waits; try later."""
 
 
 class StoreUnavailable(RequestImagesError, RuntimeError):
-    """The database was not even tried, because it has just failed several times."""
+    """The database was not tried, because it has just failed several times."""
 
 
 class StorageError(RequestImagesError, OSError):
-    """A storage failed: the text says how, and its own error is the cause.
+    """A storage failed; the text says how, and its own exception is the cause.
 
     Attributes:
-        is_passing: Whether the same may go well later, as it is.
+        is_passing: Whether the failure is temporary, so that a retry may succeed.
     """
 
     def __init__(self, text: str, *, is_passing: bool = True) -> None:
@@ -62,40 +62,40 @@ class StorageError(RequestImagesError, OSError):
 
 
 class ObjectMissing(StorageError):
-    """A storage has lost the bytes of an image."""
+    """The bytes of an image are missing in its storage."""
 
 
 class ObjectClaimed(StorageError):
-    """The bytes that were put into a storage are being deleted again, or are gone."""
+    """A stored object is being deleted, or was deleted, while it was to be used."""
 
 
 class ObjectDamaged(StorageError):
-    """The bytes are others than those that were put into a store."""
+    """The stored bytes differ from those that were stored."""
 
 
 class DecodingFailed(StorageError):
-    """The stored form is what was stored, but the bytes do not come back from it."""
+    """The stored form is undamaged, but decoding it does not give the bytes back."""
 
 
 class EncodingUnavailable(StorageError):
-    """What is needed to read the stored form is not installed: the text says what."""
+    """A package that the stored form needs is not installed; the text names it."""
 
 
 class EncodingRefused(RequestImagesError, ValueError):
-    """These bytes have no smaller form, or none that is worth it: the text says why."""
+    """An image is not compressed; the text says why."""
 
 
 class RetentionError(RequestImagesError, ValueError):
-    """A retention that cannot be meant, such as zero days."""
+    """A retention is not valid, such as zero days."""
 
 
 class TooManyRequests(RequestImagesError, RuntimeError):
-    """More requests match than can be looked at one by one: narrow the period."""
+    """Too many requests match to read them one by one; choose a shorter period."""
 
 
 class WorkTaken(RequestImagesError, RuntimeError):
-    """Another process is at the work that only one may do at a time."""
+    """Another process does the work that only one may do at a time."""
 
 
 class LeaseLost(RequestImagesError, RuntimeError):
-    """Another process has taken over the work: this one was silent for too long."""
+    """Another process has taken over the work, because this one stopped reporting."""

@@ -1,8 +1,8 @@
-"""Counters of what became of the captures of this process, and of our own faults.
+"""Counters of the results of captures, and of faults of this app, in this process.
 
-Process-local and cheap: counting must never cost the request more than a dictionary
-look-up. Faults are logged too, at most once a minute for each kind: one that repeats a
-thousand times a second must not fill a disk.
+Counting costs a request no more than a dictionary look-up. Faults are also logged, at
+most once a minute for each kind: a fault that repeats a thousand times a second must
+not fill a disk.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ LOG_INTERVAL = 60.0
 
 @dataclass(frozen=True)
 class ProcessHealth:
-    """What one process counted.
+    """The counters of one process.
 
     Attributes:
         pid: The process's id.
-        since: Since when it counts: its start, or its first use of this app.
-        counts: How many captures came to which end; as `counts` returns it.
-        faults: How often each kind of fault happened; as `faults` returns it.
+        since: The start of counting: the process's start, or its first use of this app.
+        counts: The number of captures by result, as `counts` returns it.
+        faults: The number of faults by kind, as `faults` returns it.
     """
 
     pid: int
@@ -42,31 +42,31 @@ class ProcessHealth:
 
 
 def count(name: str, by: int = 1) -> None:
-    """Count what became of a capture.
+    """Count the result of a capture.
 
     Args:
-        name: A capture status, when the row was written with it; ``"lost"`` when no
-            row could be written; ``"rescued"``, ``"dropped"`` or ``"spooled"``;
-            ``"spool_full"`` or ``"spool_bad"``.
-        by: How many.
+        name: The capture status of the written row; ``"lost"`` when no row could be
+            written; ``"rescued"``, ``"dropped"``, ``"spooled"``, ``"spool_full"`` or
+            ``"spool_bad"``.
+        by: The number of captures.
     """
     with _lock:
         _counts[name] += by
 
 
 def counts() -> dict[str, int]:
-    """Return how many captures of this process came to which end."""
+    """Return the number of this process's captures by result."""
     with _lock:
         return dict(_counts)
 
 
 def report(kind: str, exception: BaseException) -> None:
-    """Count a fault of ours and log it, unless one of its kind was logged just now.
+    """Count a fault of this app, and log it unless its kind was logged just now.
 
     Args:
-        kind: Where it happened, such as ``"store"``; with the exception's class it
-            makes the counter's key.
-        exception: What happened.
+        kind: The place, such as ``"store"``; with the exception's class it is the
+            counter's key.
+        exception: The exception.
     """
     key = f"{kind}:{type(exception).__name__}"
     now = time.monotonic()
@@ -77,40 +77,36 @@ def report(kind: str, exception: BaseException) -> None:
         if logged_at is not None and now - logged_at < LOG_INTERVAL:
             return
         _last_logged[key] = (now, count)
-    with suppress(Exception):  # of the project's own handlers and filters
-        _log(kind, exception, count, count - logged_count)
-
-
-def _log(kind: str, exception: BaseException, count: int, new: int) -> None:
-    logger.error(
-        "Capture fault in %s: %s: %s (%d since the last line, %d in all). "
-        "Nothing of it was raised into the request.",
-        kind,
-        type(exception).__name__,
-        exception,
-        new,
-        count,
-        exc_info=exception,
-    )
+    with suppress(Exception):  # from the project's own handlers and filters
+        logger.error(
+            "Capture fault in %s: %s: %s (%d since the last line, %d in total). "
+            "The request was not affected.",
+            kind,
+            type(exception).__name__,
+            exception,
+            count - logged_count,
+            count,
+            exc_info=exception,
+        )
 
 
 def faults() -> dict[str, int]:
-    """Return how often each kind of fault happened in this process."""
+    """Return the number of this process's faults by kind."""
     with _lock:
         return dict(_faults)
 
 
 def of_process() -> ProcessHealth:
-    """Return everything that this process counted, from one moment."""
+    """Return all counters of this process at one moment."""
     with _lock:
         return ProcessHealth(os.getpid(), _since, dict(_counts), dict(_faults))
 
 
 def reset() -> None:
-    """Forget all counts, as a new process does (and a test)."""
-    # Everything anew, the lock too: in the child of a fork it may be held by a thread
-    # that is not there any more.
-    global _lock, _since, _counts, _faults, _last_logged  # noqa: PLW0603  # of the process, all of it
+    """Reset all counters, as a new process does (and a test)."""
+    # The lock is new too: in the child of a fork, a thread may hold it that does not
+    # exist there.
+    global _lock, _since, _counts, _faults, _last_logged  # noqa: PLW0603
     _lock = threading.Lock()
     _since = datetime.now(timezone.utc)
     _counts = Counter()
@@ -124,5 +120,5 @@ _counts: Counter[str]
 _faults: Counter[str]
 _last_logged: dict[str, tuple[float, int]]
 reset()
-# A server that loads the app before it forks has counted what the children have not.
+# A server may load the app before it forks; its counts are not those of the children.
 os.register_at_fork(after_in_child=reset)

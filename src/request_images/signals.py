@@ -1,9 +1,9 @@
-"""The signals of this app. Receivers run when the row is committed.
+"""The signals of this app. Receivers run after the row is committed.
 
-They run in the thread that wrote it: the request's own, after the response, or the
-background thread, or whoever writes what has waited in the spool folder.
+They run in the thread that wrote the row: the request's own thread after the response,
+the background thread, or a thread that writes the requests of the spool folder.
 
-A receiver that raises breaks nothing: the error is logged and the others still run.
+If a receiver raises, the exception is logged and the other receivers still run.
 
 `image_saved`
     An image was kept. Arguments: ``log`` (RequestLog), ``image`` (RequestImage),
@@ -11,12 +11,12 @@ A receiver that raises breaks nothing: the error is logged and the others still 
     keeps all images).
 `image_skipped`
     A request was logged without its image. Arguments: ``log`` (RequestLog; its
-    ``capture_status`` says why), ``image`` (RequestImage without content, or None),
-    ``further`` (as above: one of these may have been kept all the same).
+    ``capture_status`` gives the reason), ``image`` (RequestImage without content, or
+    None), ``further`` (as above; some of these images may be kept).
 `capture_failed`
-    A fault of ours: an image, or a whole request, could not be written. Arguments:
-    ``log`` (RequestLog, or None when no row could be written), ``exception``. When
-    only a further image could not be written, `image_saved` is sent as well.
+    An image, or a whole request, could not be written. Arguments: ``log`` (RequestLog,
+    or None when no row could be written), ``exception``. When only a further image
+    could not be written, `image_saved` is sent as well.
 
 The sender is the class ``RequestLog``.
 """

@@ -1,4 +1,4 @@
-"""For the tests of a project that has decorated views."""
+"""Helper for the tests of a project with decorated views."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ("flush",)
 
 
 def flush(timeout: float = 10.0) -> None:
-    """Wait until every request of this process that is answered has its row.
+    """Wait until each answered request of this process has its row.
 
-    Django's test client needs no waiting: the row is there when it returns. A live
-    server in a thread of the test does, and so does the background thread.
+    Django's test client does not need it: the row exists when the client returns. A
+    live server in a thread needs it, and so does the background thread.
 
     Args:
-        timeout: Seconds.
+        timeout: The longest time to wait, in seconds.
 
     Raises:
-        TimeoutError: Something is still to be written; a streamed response, for
-            instance, that nobody has read to its end.
+        TimeoutError: A request is not written yet; for instance, its streamed response
+            was not read to the end.
     """
     deadline = time.monotonic() + timeout
     is_done = lifecycle.wait_until_idle(timeout)

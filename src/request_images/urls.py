@@ -1,4 +1,4 @@
-"""URLs to include in a project, below any prefix."""
+"""URLs to include in a project under any prefix."""
 
 from django.urls import URLPattern, path
 
