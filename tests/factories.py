@@ -49,7 +49,15 @@ def unsaved_record(seed: int, fmt: str = "PNG") -> Record:
         is_animated=info.is_animated,
         has_orientation=info.has_orientation,
     )
-    return Record(log, image, data)
+    return record_of(log, image, data)
+
+
+def record_of(log, image=None, data=None) -> Record:
+    """Return the record of an unsaved log, with an image if there is one."""
+    record = Record(log)
+    if image is not None:
+        record.add(image, data)
+    return record
 
 
 @contextmanager

@@ -209,7 +209,7 @@ def _raise(*args, **kwargs):
 class TestNoHarm:
     """Our failure never becomes the request's failure."""
 
-    @pytest.mark.parametrize("name", ["begin_early", "recording_of", "_options_of"])
+    @pytest.mark.parametrize("name", ["start_early", "recording_of", "_options_of"])
     def test_fault_in_any_part_is_counted(self, monkeypatch, post, name):
         """A fault in any part is counted, and the response and the row are complete."""
         monkeypatch.setattr(middleware, name, _raise)
@@ -249,15 +249,15 @@ class TestClientGone:
     """Under ASGI a disconnect is logged at once."""
 
     @pytest.fixture(autouse=True)
-    def _own_rescue(self, monkeypatch):
+    def _own_watchdog(self, monkeypatch):
         """Use a watchdog that waits longer than any test."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 600)
-        monkeypatch.setattr(lifecycle, "_rescue", watchdog.Rescue())
+        monkeypatch.setattr(lifecycle, "_watchdog", watchdog.Watchdog())
         yield
         watchdog.GRACE_SECONDS = 0.01
         monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
-        lifecycle._rescue._wake.set()
-        getattr(lifecycle._rescue.thread, "join", lambda: None)()
+        lifecycle._watchdog._wake.set()
+        getattr(lifecycle._watchdog.thread, "join", lambda: None)()
 
     @staticmethod
     def _request():
@@ -288,7 +288,7 @@ class TestClientGone:
         def view(request):
             recording_of(request).note_client_gone()
             assert request.body
-            assert lifecycle._rescue.thread is None
+            assert lifecycle._watchdog.thread is None
             return HttpResponse("nobody hears this")
 
         view(request)

@@ -18,7 +18,7 @@ from request_images import health
 from request_images.contents import analysis, task_backend, thumbnails
 from request_images.contents.task_backend import enqueuing
 from request_images.models import ImageContent, RequestLog
-from request_images.writer import enqueue as writer_enqueue
+from request_images.writer import notify
 from tests.factories import make_content, make_image
 from tests.image_files import draw
 from tests.servers.running import ROOT, Database
@@ -144,8 +144,8 @@ class TestEnqueue:
         """No error is raised."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         image = make_image()
-        monkeypatch.setattr(writer_enqueue, "why_no_worker", lambda: 1 / 0)
-        writer_enqueue.enqueue_tasks(image.log, image)
+        monkeypatch.setattr(notify, "why_no_worker", lambda: 1 / 0)
+        notify.enqueue_tasks(image.log, image)
         assert health.faults() == {"thumbnail task:ZeroDivisionError": 1}
         health.reset()
 

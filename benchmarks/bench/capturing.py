@@ -61,5 +61,7 @@ def capture(data: bytes) -> int:
     from request_images.writer.rows import save_many
 
     log, image = request_with(data)
-    save_many([Record(log, image, data)])
+    record = Record(log)
+    record.add(image, data)
+    save_many([record])
     return int(image.content_id or 0)

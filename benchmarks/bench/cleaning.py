@@ -102,7 +102,9 @@ def write() -> None:
             mime_type="image/jpeg",
         )
         started = time.perf_counter()
-        save_many([Record(log, image, data)])
+        record = Record(log)
+        record.add(image, data)
+        save_many([record])
         took.append((time.perf_counter() - started) * 1000)
     sys.stdout.write(json.dumps(took))
 

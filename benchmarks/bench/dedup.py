@@ -90,7 +90,9 @@ def _ours(log: RequestLog, image: RequestImage, data: bytes) -> None:
     from request_images.writer.record import Record
     from request_images.writer.rows import save_many
 
-    save_many([Record(log, image, data)])
+    record = Record(log)
+    record.add(image, data)
+    save_many([record])
 
 
 def _floor(

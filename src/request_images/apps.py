@@ -25,7 +25,7 @@ class RequestImagesAppConfig(AppConfig):
         """Load the settings' defaults, register the checks, connect the receivers."""
         from . import checks, conf, signals  # noqa: F401  # to load
         from .capture import recording
-        from .writer import enqueue
+        from .writer import notify
 
         got_request_exception.connect(
             recording.note_request_exception,
@@ -33,5 +33,5 @@ class RequestImagesAppConfig(AppConfig):
         )
         for signal in (signals.image_saved, signals.image_skipped):
             signal.connect(
-                enqueue.enqueue_tasks, dispatch_uid="request_images.enqueue_tasks"
+                notify.enqueue_tasks, dispatch_uid="request_images.enqueue_tasks"
             )

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction
 
-from request_images.capture.options import Images, Options
+from request_images.capture.before_view import Images, Options
 from request_images.capture.recording import OPTIONS, Recording, begin
 from request_images.capture.sources import SourceSpec
 
@@ -105,7 +105,7 @@ def call_recorded(recording: Recording, view: Callable[[], R]) -> R:
         response = view()
     except BaseException as exception:
         # CancelledError and SystemExit too: the client that left is a request.
-        recording.note(exception)
+        recording.note_exception(exception)
         recording.leave()
         raise
     if isawaitable(response):
@@ -120,10 +120,10 @@ async def _recorded(recording: Recording, response: Awaitable[R]) -> R:
     try:
         awaited = await response
     except BaseException as exception:
-        recording.note(exception)
+        recording.note_exception(exception)
         recording.leave()
-        await recording.settle()
+        await recording.wait_until_written()
         raise
     recording.leave(awaited)
-    await recording.settle()
+    await recording.wait_until_written()
     return awaited

@@ -15,8 +15,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from request_images.capture.before_view import begin_early, forget_beginning
-from request_images.capture.options import Options
+from request_images.capture.before_view import Options, cancel_early, start_early
 from request_images.capture.recording import OPTIONS, recording_of
 
 from .conf import conf
@@ -106,7 +105,7 @@ def _set_early_tap(request: HttpRequest, view: Callable[..., Any]) -> None:
         return
     options = _options_of(view, str(request.method).lower())
     if options is not None:
-        begin_early(request, options)
+        start_early(request, options)
 
 
 def _options_of(view: Callable[..., Any], method: str) -> Options | None:
@@ -123,7 +122,7 @@ def _options_of(view: Callable[..., Any], method: str) -> Options | None:
 
 @_no_harm()
 def _remove_early_tap(request: HttpRequest) -> None:
-    forget_beginning(request)
+    cancel_early(request)
 
 
 @_no_harm()

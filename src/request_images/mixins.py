@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from request_images.capture.options import Images, Options
+from request_images.capture.before_view import Images, Options
 from request_images.capture.recording import begin, recording_of
 from request_images.capture.sources import SourceSpec
 
@@ -61,5 +61,5 @@ class CaptureImagesMixin:
         """REST framework's: it turns ``exc`` into a response. Note it first."""
         recording = recording_of(getattr(self, "request", None))
         if recording is not None:
-            recording.note(exc)
+            recording.note_exception(exc)
         return super().handle_exception(exc)  # type: ignore[misc]  # REST framework's

@@ -61,7 +61,7 @@ def http_request(request: object) -> HttpRequest | None:
     return request if isinstance(request, HttpRequest) else None
 
 
-def attach(request: HttpRequest) -> Outcome:
+def attach_outcome(request: HttpRequest) -> Outcome:
     """Give a request the record that `annotate` adds to."""
     outcome = Outcome()
     setattr(request, _ATTRIBUTE, outcome)

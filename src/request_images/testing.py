@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from request_images.writer.write import backlog
+from request_images.writer.write import queue
 
 from .capture import lifecycle
 
@@ -27,5 +27,5 @@ def flush(timeout: float = 10.0) -> None:
     deadline = time.monotonic() + timeout
     is_done = lifecycle.wait_until_idle(timeout)
     rest = max(0.0, deadline - time.monotonic())
-    if not (is_done and backlog.wait_until_empty(rest)):
+    if not (is_done and queue.wait_until_empty(rest)):
         raise TimeoutError(f"not everything was written within {timeout} seconds")

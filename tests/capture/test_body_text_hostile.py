@@ -77,7 +77,7 @@ def job(request):
 def judge_again(job):
     """Judge as if for the first time."""
     job.decision, job.payload.was_read = None, True
-    job.examined()
+    job.examine()
     assert job.failure is None
 
 

@@ -33,7 +33,7 @@ from request_images.capture import lifecycle, watchdog
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
 from request_images.testing import flush
-from request_images.writer import exits, rows
+from request_images.writer import background, rows
 from tests import views
 from tests.host.models import Note
 from tests.image_files import draw
@@ -45,9 +45,9 @@ def _short_grace(monkeypatch):
     """Wait for no rescue for seconds; have it anew, and leave no thread behind."""
     monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.02)
     monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(lifecycle, "_rescue", watchdog.Rescue())
+    monkeypatch.setattr(lifecycle, "_watchdog", watchdog.Watchdog())
     yield
-    getattr(lifecycle._rescue.thread, "join", lambda: None)()
+    getattr(lifecycle._watchdog.thread, "join", lambda: None)()
     lifecycle._in_progress.clear()  # of callbacks that a test only pretends to begin
     # Django leaves the body of a request that nobody closes to the collector, and an
     # in-memory database its threads' connections: let it be in this test, not the next.
@@ -214,10 +214,10 @@ def test_closing_still_closes_the_files():
 def test_exit_comes_by_twice(monkeypatch):
     """W11: ``atexit`` and multiprocessing both call; what is done is done once."""
     calls = []
-    monkeypatch.setattr(exits, "_callbacks", [lambda: calls.append(1)])
-    monkeypatch.setattr(exits, "_done_by", None)
-    exits._run()
-    exits._run()
+    monkeypatch.setattr(background, "_exit_callbacks", [lambda: calls.append(1)])
+    monkeypatch.setattr(background, "_exited_process", None)
+    background._run_exit_callbacks()
+    background._run_exit_callbacks()
     assert calls == [1]
 
 
@@ -498,7 +498,7 @@ class TestRescue:
         """
         response = NinjaClient(views.ninja).post("/json", json={"image": "abc"})
         assert response.json() == {"length": 3}
-        thread = lifecycle._rescue.thread
+        thread = lifecycle._watchdog.thread
         assert lifecycle.wait_until_idle(60)
         assert thread is None
 
@@ -518,7 +518,7 @@ class TestRescue:
             tracemalloc.stop()
         for response in responses:
             response.close()
-        lifecycle._rescue._wake.set()  # there is nothing left to wait for
+        lifecycle._watchdog._wake.set()  # there is nothing left to wait for
         # Two threads write here, and SQLite in memory makes neither wait.
         assert lifecycle.wait_until_idle(60)
         health.reset()
@@ -547,29 +547,29 @@ class TestRescue:
             request.resolver_match = resolve("/body/")
             end = lifecycle.RequestEnd(request, lambda: ended.append(1))
             end.view_ended()
-            threads.add(lifecycle._rescue.thread)
+            threads.add(lifecycle._watchdog.thread)
         (thread,) = threads
         thread.join()
-        end.rescue()  # a second time changes nothing
+        end.expire()  # a second time changes nothing
         assert health.counts()["rescued"] == 2
         assert len(ended) == 2
-        assert lifecycle._rescue.thread is None
+        assert lifecycle._watchdog.thread is None
 
     @trap("W18")
     def test_thread_is_lazy_and_survives_no_fork(self):
         """W18: no thread without need, none under the test client, none inherited."""
-        assert lifecycle._rescue.thread is None
+        assert lifecycle._watchdog.thread is None
         Client().post("/body/", draw(), content_type="image/png")
-        assert lifecycle._rescue.thread is None
+        assert lifecycle._watchdog.thread is None
         request = RequestFactory().post("/")
         request.resolver_match = resolve("/body/")
         capture_images(lambda request: HttpResponse("ok"))(request)
-        thread, lifecycle._rescue.thread = lifecycle._rescue.thread, None
+        thread, lifecycle._watchdog.thread = lifecycle._watchdog.thread, None
         assert thread.daemon
         request.close()
         thread.join()
-        lifecycle._rescue.reset()  # what runs in the child of a fork
-        assert lifecycle._rescue.thread is None
+        lifecycle._watchdog.reset()  # what runs in the child of a fork
+        assert lifecycle._watchdog.thread is None
 
     @trap("W11")
     def test_exit_writes_what_still_waits(self, monkeypatch):
@@ -619,10 +619,10 @@ class TestRescue:
         gate.set()
         assert two_ended.wait(60)
         assert ended[:2] == [0, 1]
-        assert set(lifecycle._rescue.waiting()) <= set(ends[2:])
+        assert set(lifecycle._watchdog.waiting()) <= set(ends[2:])
         lifecycle._drain()
         assert sorted(ended) == [0, 1, 2, 3, 4]
-        lifecycle._rescue._wake.set()
+        lifecycle._watchdog._wake.set()
 
     @trap("W20")
     def test_bytes_that_nobody_can_hold(self, settings, monkeypatch):
@@ -667,10 +667,10 @@ class TestRescue:
     def test_requests_end_before_the_queue_is_closed(self, monkeypatch):
         """W11: at the exit, what is registered first is called first."""
         called = []
-        monkeypatch.setattr(exits, "_callbacks", [])
-        exits.run_at_exit(lambda: called.append("requests"))
-        exits.run_at_exit(lambda: called.append("queue"))
-        exits._run()
+        monkeypatch.setattr(background, "_exit_callbacks", [])
+        background.run_at_exit(lambda: called.append("requests"))
+        background.run_at_exit(lambda: called.append("queue"))
+        background._run_exit_callbacks()
         assert called == ["requests", "queue"]
 
     @trap("W11")
@@ -695,9 +695,9 @@ class TestRescue:
         end = self._end(lambda: ended.append(1))
         end._request.close()
         end.view_ended()
-        end.hurry()
+        end.end_soon()
         assert ended == [1]
-        assert lifecycle._rescue.thread is None
+        assert lifecycle._watchdog.thread is None
 
     @trap("W15")
     def test_closed_while_it_is_handed_over(self, monkeypatch):
@@ -705,10 +705,10 @@ class TestRescue:
         monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
         end = self._end(lambda: None)
         end._request.close()
-        lifecycle._rescue.watch(end)
-        lifecycle._rescue.thread.join(60)
-        assert lifecycle._rescue.thread is None
-        assert not lifecycle._rescue.is_waiting
+        lifecycle._watchdog.watch(end)
+        lifecycle._watchdog.thread.join(60)
+        assert lifecycle._watchdog.thread is None
+        assert not lifecycle._watchdog.is_waiting
 
     def test_hurry(self, monkeypatch):
         """What is known to be over goes before what only may be."""
@@ -717,7 +717,7 @@ class TestRescue:
         first, second = (self._end(partial(written.append, n)) for n in (1, 2))
         first.view_ended()
         second.view_ended()
-        second.hurry()
+        second.end_soon()
         assert lifecycle.wait_until_idle(60)
         assert written == [2, 1]
 
@@ -726,8 +726,8 @@ class TestRescue:
         """T2: not in a thread, which would write outside of the test's transaction."""
         end = self._end(lambda: None)
         end._request._dont_enforce_csrf_checks = True
-        end.hurry()
-        assert lifecycle._rescue.thread is None
+        end.end_soon()
+        assert lifecycle._watchdog.thread is None
 
     def test_no_thread_to_be_had(self, monkeypatch):
         """A machine out of threads does not fail the request; the next tries again."""
@@ -745,7 +745,7 @@ class TestRescue:
             self._end(lambda: ended.append(1)).view_ended()
         assert lifecycle.wait_until_idle(60)
         assert ended == [1, 1]
-        assert health.faults() == {"rescue:RuntimeError": 1}
+        assert health.faults() == {"watchdog:RuntimeError": 1}
         health.reset()
 
     def test_flush_gives_up(self):
@@ -764,7 +764,7 @@ class TestRescue:
             raise SystemExit
 
         self._end(leave).view_ended()
-        lifecycle._rescue.thread.join(60)
+        lifecycle._watchdog.thread.join(60)
         self._end(lambda: ended.append(1)).view_ended()
         assert lifecycle.wait_until_idle(60)
         assert ended == [1]

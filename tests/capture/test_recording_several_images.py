@@ -18,7 +18,7 @@ from django.urls import resolve, reverse
 from request_images import health, signals
 from request_images.capture import examine, upload_buffer
 from request_images.capture.payload import Payload, Upload
-from request_images.capture.upload_buffer import Bounds, Keeper
+from request_images.capture.upload_buffer import Limits, UploadBuffer
 from request_images.cleanup.retention import clean, preview
 from request_images.contents.verify import verify
 from request_images.decorators import capture_images
@@ -230,13 +230,13 @@ class TestUploads:
         """They cost no more rows or bytes than the limit."""
         settings.DATA_UPLOAD_MAX_NUMBER_FILES = None
         most = []
-        consider = upload_buffer.Keeper.consider
+        consider = upload_buffer.UploadBuffer.offer
 
-        def watched(keeper, *args):
-            consider(keeper, *args)
-            most.append(sum(kept.size for kept in keeper._kept))
+        def watched(buffer, *args):
+            consider(buffer, *args)
+            most.append(sum(kept.size for kept in buffer._kept))
 
-        monkeypatch.setattr(upload_buffer.Keeper, "consider", watched)
+        monkeypatch.setattr(upload_buffer.UploadBuffer, "offer", watched)
         files = [photo() for _ in range(10_000)]
         send({"photo": files}, limit=4)
         assert max(most) <= 4 * len(draw())
@@ -571,7 +571,7 @@ class TestDatabases:
     def test_that_come_back(self, monkeypatch, settings, tmp_path):
         """From the spool folder all images are written, each with its reason."""
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
-        spooling._forget()
+        spooling._reset()
 
         def away(records):
             raise OperationalError("away")
@@ -601,7 +601,7 @@ class TestDatabases:
     def test_that_come_back_and_refuse_one(self, monkeypatch, settings, tmp_path):
         """The others are written from the folder all the same."""
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
-        spooling._forget()
+        spooling._reset()
         bucket = use_bucket(settings, tmp_path)
 
         def busy(name):
@@ -609,7 +609,7 @@ class TestDatabases:
 
         bucket.hooks["save"] = busy
         send({"photo": [photo(1), photo(2)]})
-        assert spooling.spooled().entries == 1
+        assert spooling.spool_contents().entries == 1
         wanted = examine.inspect(draw(seed=2)).image_hash[:2]
 
         def refuse(name):
@@ -635,8 +635,8 @@ class TestBackground:
         view()(request)
         request.close()
         flush()
-        write.backlog.close(10)
-        write.backlog.reset()
+        write.queue.close(10)
+        write.queue.reset()
         assert told() == [(1, "files.photo", "stored")]
 
     def test_drops_all(self):
@@ -649,11 +649,11 @@ class TestBackground:
         payload = Payload("multipart/form-data", uploads, was_read=True)
         job = examine.CapturedRequest(log, payload=payload, limit=5)
         assert job.size > len(draw(seed=1)) + len(draw(seed=2))
-        job.drop_image()
-        record = job.examined()
+        job.drop_images()
+        record = job.examine()
         assert record.with_bytes == []
-        tellers = [log, record.further[0].image]
-        assert {row.capture_status for row in tellers} == {"over_budget"}
+        rows = [log, record.further[0]]
+        assert {row.capture_status for row in rows} == {"over_budget"}
 
 
 class TestCleanup:
@@ -867,25 +867,25 @@ class TestAdmin:
             assert set(found) == rows
 
 
-class TestKeeper:
+class TestUploadBuffer:
     def test_a_better_one_takes_the_place_of_the_last_worse_one(self):
         """And of its bytes."""
         worth = {"bad": (0,), "good": (1,)}
-        keeper = Keeper(lambda upload: worth[upload.field], Bounds(9, 9, 2, 15))
+        buffer = UploadBuffer(lambda upload: worth[upload.field], Limits(9, 9, 2, 15))
         uploads = [Upload(field) for field in ("bad", "bad", "good")]
         for upload in uploads:
-            keeper.consider(upload)
-            keeper.add(upload, b"12345")
-        assert [keeper.take(upload) for upload in uploads] == [b"12345", None, b"12345"]
+            buffer.offer(upload)
+            buffer.add(upload, b"12345")
+        assert [buffer.take(upload) for upload in uploads] == [b"12345", None, b"12345"]
 
     def test_worse_ones_make_room(self):
         """For the bytes of a better one."""
         worth = {"bad": (0,), "good": (1,)}
-        keeper = Keeper(lambda upload: worth[upload.field], Bounds(9, 9, 3, 9))
+        buffer = UploadBuffer(lambda upload: worth[upload.field], Limits(9, 9, 3, 9))
         bad, good = Upload("bad"), Upload("good")
         for upload in (bad, good):
-            keeper.consider(upload)
-            keeper.add(upload, b"12345")
-        keeper.add(bad, b"6")
+            buffer.offer(upload)
+            buffer.add(upload, b"12345")
+        buffer.add(bad, b"6")
         assert (bad.over_budget, good.over_budget) == (True, False)
-        assert (keeper.take(bad), keeper.take(good)) == (None, b"12345")
+        assert (buffer.take(bad), buffer.take(good)) == (None, b"12345")

@@ -18,7 +18,7 @@ from django.test import Client, RequestFactory
 from request_images import health
 from request_images.capture import taps
 from request_images.capture.payload import Upload
-from request_images.capture.upload_buffer import Bounds
+from request_images.capture.upload_buffer import Limits
 from request_images.decorators import capture_images
 from request_images.images.formats import sniff
 from request_images.models import RequestLog
@@ -368,7 +368,7 @@ def test_first_read_that_is_short(sizes):
 def test_first_bytes_of_an_upload_that_come_one_by_one():
     """The same of a file: its rank is known when its first bytes are."""
     data = draw()
-    bounds = Bounds(10_000, 20_000, count=1, total_size=10_000)
+    bounds = Limits(10_000, 20_000, count=1, total_size=10_000)
     tap = taps.Tap(HttpRequest(), bounds, lambda up: (sniff(up.head) is not None,))
     for content in (b"x" * 200, data, b"y" * 200):
         upload = Upload("a")
@@ -466,7 +466,7 @@ def test_unknown_length_of_a_body(async_client_post):
 
 def test_upload_handlers_see_their_chunk_size(client, settings):
     """The size of chunks is what it is without us."""
-    bounds = Bounds(1, 2, count=1, total_size=1)
+    bounds = Limits(1, 2, count=1, total_size=1)
     handler = taps.TapUploadHandler(
         taps.Tap(HttpRequest(), bounds, lambda upload: (0,))
     )

@@ -14,18 +14,17 @@ from django.utils.datastructures import MultiValueDict
 
 from request_images import health
 from request_images.capture import examine, taps
-from request_images.capture.upload_buffer import Bounds
+from request_images.capture.upload_buffer import Limits
 from request_images.images.formats import FORMATS, declared_type
 from request_images.models import FurtherImage, RequestImage, RequestLog
-from request_images.writer.record import Record
 from request_images.writer.rows import save_many
-from request_images.writer.spool.documents import document_of, restored
-from tests.factories import capture_queries, unsaved_record
+from request_images.writer.spool.spooling import document_of, restored
+from tests.factories import capture_queries, record_of, unsaved_record
 from tests.image_files import draw
 from tests.images.test_headers import written
 
 pytestmark = pytest.mark.django_db
-BOUNDS = Bounds(10_000, 20_000, count=1, total_size=10_000)
+BOUNDS = Limits(10_000, 20_000, count=1, total_size=10_000)
 
 
 def only_image() -> RequestImage:
@@ -207,7 +206,7 @@ class TestSeenBefore:
         """An earlier try does not count."""
         record = unsaved_record(1)
         record.image.is_repeated = True
-        save_many([Record(record.log, record.image, None)])
+        save_many([record_of(record.log, record.image, None)])
         assert only_image().is_repeated is None
 
     def test_of_further_images(self, client):
@@ -238,7 +237,7 @@ class TestSpooled:
         ):
             del document["image"][name]
         found = restored(document, record.data)
-        save_many([Record(found.log, found.image, found.data)])
+        save_many([record_of(found.log, found.image, found.data)])
         image = only_image()
         assert (image.color_mode, image.is_animated, image.declared_type) == (
             "",

@@ -27,7 +27,6 @@ from request_images.models import (
 )
 from request_images.outcome import CaptureStatus
 from request_images.writer import rows as writer_rows
-from request_images.writer.record import Record
 from request_images.writer.rows import save_many
 from tests.factories import (
     PICTURE,
@@ -37,6 +36,7 @@ from tests.factories import (
     make_image,
     make_log,
     make_user,
+    record_of,
 )
 from tests.host.models import Note
 from tests.image_files import draw
@@ -445,14 +445,14 @@ class TestSave:
     def test_a_log_alone(self):
         """A request without an image is a log."""
         log, _ = unsaved(capture_status=CaptureStatus.NO_IMAGE)
-        save_many([Record(log, None, None)])
+        save_many([record_of(log, None, None)])
         assert RequestLog.objects.get().capture_status == CaptureStatus.NO_IMAGE
         assert not RequestImage.objects.exists()
 
     def test_an_image_without_bytes(self):
         """What is known is kept, with the reason."""
         log, image = unsaved(capture_status=CaptureStatus.TOO_LARGE)
-        save_many([Record(log, image, None)])
+        save_many([record_of(log, image, None)])
         found = RequestImage.objects.get()
         assert found.log.capture_status == CaptureStatus.TOO_LARGE
         assert found.file_size == len(PICTURE)
@@ -461,7 +461,7 @@ class TestSave:
     def test_an_image_with_bytes(self):
         """Log, image and content, all of one time."""
         log, image = unsaved()
-        save_many([Record(log, image, PICTURE)])
+        save_many([record_of(log, image, PICTURE)])
         found = RequestImage.objects.get()
         assert found.log.capture_status == CaptureStatus.STORED
         assert found.image_data == PICTURE
@@ -469,10 +469,10 @@ class TestSave:
 
     def test_the_same_image_again_is_stored_once(self):
         """The second costs a look-up of its hash; no bytes are read or written."""
-        save_many([Record(*unsaved(), PICTURE)])
+        save_many([record_of(*unsaved(), PICTURE)])
         log, image = unsaved()
         with capture_queries() as queries:
-            save_many([Record(log, image, PICTURE)])
+            save_many([record_of(log, image, PICTURE)])
         assert loading_bytes(queries) == []
         assert not [sql for sql in queries if sql.startswith(INSERT_CONTENT)]
         assert ImageContent.objects.count() == 1
@@ -495,7 +495,7 @@ class TestSave:
         """The look-up finds nothing, the insert is refused, the next look finds it."""
         self.just_before_writing(monkeypatch, make_content)
         log, image = unsaved()
-        save_many([Record(log, image, PICTURE)])
+        save_many([record_of(log, image, PICTURE)])
         assert log.capture_status == CaptureStatus.DUPLICATE
         assert ImageContent.objects.count() == 1
         assert RequestLog.objects.count() == 1
@@ -507,7 +507,7 @@ class TestSave:
         make_content()
         self.just_before_writing(monkeypatch, ImageContent.objects.all().delete)
         log, image = unsaved()
-        save_many([Record(log, image, PICTURE)])
+        save_many([record_of(log, image, PICTURE)])
         assert log.capture_status == CaptureStatus.STORED
         assert RequestLog.objects.count() == 1
         assert RequestImage.objects.get().image_data == PICTURE
@@ -525,7 +525,7 @@ class TestSave:
     def test_is_tried_three_times(self, monkeypatch, times):
         """A conflict or two do not cost the row."""
         self.refuse(monkeypatch, times)
-        save_many([Record(*unsaved(), PICTURE)])
+        save_many([record_of(*unsaved(), PICTURE)])
         assert RequestImage.objects.get().image_data == PICTURE
         assert RequestLog.objects.count() == 1
 
@@ -533,7 +533,7 @@ class TestSave:
         """A conflict that stays is raised, and nothing is half written."""
         self.refuse(monkeypatch, TRIES)
         with pytest.raises(IntegrityError):
-            save_many([Record(*unsaved(), PICTURE)])
+            save_many([record_of(*unsaved(), PICTURE)])
         assert not RequestLog.objects.exists()
         assert not ImageContent.objects.exists()
 
@@ -542,7 +542,7 @@ class TestSave:
         log, image = unsaved()
         monkeypatch.setattr(writer_rows, "insert", self.failing_with_the_image())
         with pytest.raises(OSError, match="disk full"):
-            save_many([Record(log, image, PICTURE)])
+            save_many([record_of(log, image, PICTURE)])
         assert not RequestLog.objects.exists()
         assert not ImageContent.objects.exists()
 
@@ -552,8 +552,8 @@ class TestSave:
         with monkeypatch.context() as patched:
             patched.setattr(writer_rows, "insert", self.failing_with_the_image())
             with pytest.raises(OSError, match="disk full"):
-                save_many([Record(log, image, PICTURE)])
-        save_many([Record(log, image, None)])
+                save_many([record_of(log, image, PICTURE)])
+        save_many([record_of(log, image, None)])
         connection.check_constraints()
         assert RequestImage.objects.get().content is None
 

@@ -187,12 +187,12 @@ def left_to_repair() -> int:
 
 def spool() -> None:
     """Put requests into the spool folder."""
-    from request_images.writer.spool.spooling import set_aside
+    from request_images.writer.spool.spooling import save_to_spool
     from tests.factories import unsaved_record
 
     settings.REQUEST_IMAGES_SPOOL_DIR = spool_folder()
     for seed in random.sample(range(60_000), ROWS):
-        assert set_aside(unsaved_record(seed))
+        assert save_to_spool(unsaved_record(seed))
         spooled["requests"] += 1
 
 
@@ -208,7 +208,7 @@ def spool_folder() -> str:
 def left_in_the_folder() -> int:
     """Count what waits, what is bad, and what was written twice or never."""
     from request_images.models import RequestLog
-    from request_images.writer.spool.spooling import spooled as folder
+    from request_images.writer.spool.spooling import spool_contents as folder
 
     contents = folder()
     written = RequestLog.objects.values("request_id").distinct().count()

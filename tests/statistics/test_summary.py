@@ -31,9 +31,14 @@ from request_images.statistics import groups as statistics_groups
 from request_images.statistics import live, reader, rollups
 from request_images.statistics.summarize import is_known, summarize, summarize_rows
 from request_images.statistics.summary import Summary
-from request_images.writer.record import Record
 from request_images.writer.rows import save_many
-from tests.factories import capture_queries, make_image, make_log, unsaved_record
+from tests.factories import (
+    capture_queries,
+    make_image,
+    make_log,
+    record_of,
+    unsaved_record,
+)
 from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
@@ -220,7 +225,7 @@ class TestFollows:
         """As one that waited in the spool folder."""
         record = unsaved_record(1)
         record.log.created_at = timezone.now() - 5 * HOUR
-        save_many([Record(record.log, record.image, record.data)])
+        save_many([record_of(record.log, record.image, record.data)])
         assert StaleHour.objects.get().hour == floor(record.log.created_at)
         self.check()
         assert not StaleHour.objects.exists()
@@ -229,7 +234,7 @@ class TestFollows:
         """No capture writes one more row than it must."""
         record = unsaved_record(1)
         with capture_queries() as queries:
-            save_many([Record(record.log, record.image, record.data)])
+            save_many([record_of(record.log, record.image, record.data)])
         assert [sql for sql in queries if "stale" in sql.lower()] == []
         self.check()
 

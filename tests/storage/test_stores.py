@@ -241,14 +241,14 @@ class TestKeeping:
 
     def test_somebody_keeps_the_same_image_meanwhile(self, bucket, monkeypatch):
         """There is one content; the other object is deleted soon."""
-        save_once, others = writer_rows._save_once, [lambda: keep(1)]
+        save_once, others = writer_rows._insert_all, [lambda: keep(1)]
 
         def racing(records, using):
             if others:
                 others.pop()()
             save_once(records, using)
 
-        monkeypatch.setattr(writer_rows, "_save_once", racing)
+        monkeypatch.setattr(writer_rows, "_insert_all", racing)
         keep(1)
         assert ImageContent.objects.count() == 1
         assert RequestImage.objects.count() == 2
@@ -261,7 +261,7 @@ class TestKeeping:
     def test_the_image_goes_after_it_was_looked_up(self, bucket, monkeypatch):
         """It was known, so nothing was written; the next look finds it gone."""
         keep(1)
-        save_once, others = writer_rows._save_once, [1]
+        save_once, others = writer_rows._insert_all, [1]
 
         def racing(records, using):
             if others:
@@ -269,14 +269,14 @@ class TestKeeping:
                 clean(until(timezone.now()), batch_size=10)
             save_once(records, using)
 
-        monkeypatch.setattr(writer_rows, "_save_once", racing)
+        monkeypatch.setattr(writer_rows, "_insert_all", racing)
         [content] = keep(1)
         assert content.read() == draw(seed=1)
         check()
 
     def test_its_object_goes_before_its_row_is_written(self, bucket, monkeypatch):
         """Whoever comes late finds it claimed, and writes another."""
-        save_once, others = writer_rows._save_once, [1]
+        save_once, others = writer_rows._insert_all, [1]
 
         def racing(records, using):
             if others:
@@ -284,7 +284,7 @@ class TestKeeping:
                 assert delete_now().deleted == 1
             save_once(records, using)
 
-        monkeypatch.setattr(writer_rows, "_save_once", racing)
+        monkeypatch.setattr(writer_rows, "_insert_all", racing)
         [content] = keep(1)
         assert content.read() == draw(seed=1)
         assert bucket.calls.count("save") == 2
@@ -326,7 +326,7 @@ class TestCrash:
             (writer_rows, "_kept_contents", 1),
             (writer_rows, "place", 1),
             (contents_place, "bounded_transaction", 1),
-            (writer_rows, "_save_once", 1),
+            (writer_rows, "_insert_all", 1),
             (writer_rows, "take_over", 1),
             *((writer_rows, "insert", nth) for nth in (1, 2, 3, 4)),
             (writer_rows, "release", 1),
@@ -465,7 +465,7 @@ class TestFaults:
         bucket.hooks["save"] = raising(error)
         post()
         assert RequestLog.objects.get().capture_status == "store_failed"
-        assert spooling.spooled().entries == 0
+        assert spooling.spool_contents().entries == 0
 
     def test_what_turns_out_not_to_pass(self, bucket, spool):
         """What waited is written without its image then."""
@@ -493,7 +493,7 @@ class TestFaults:
         error.response["ResponseMetadata"]["HTTPStatusCode"] = status
         bucket.hooks["save"] = raising(error)
         post()
-        assert spooling.spooled().entries == 1
+        assert spooling.spool_contents().entries == 1
 
     def test_a_success_in_between(self, bucket):
         """Failures count that are in a row."""
@@ -533,7 +533,7 @@ class TestFaults:
         bucket.hooks["save"] = raising(PermissionError("no"))
         for seed in range(7):
             post(seed)
-        assert spooling.spooled().entries == 0
+        assert spooling.spool_contents().entries == 0
         assert RequestLog.objects.count() == 7
 
     def test_one_of_many(self, bucket):

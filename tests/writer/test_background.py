@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from request_images.writer.background import BATCH_BYTES, BATCH_ITEMS, Backlog
+from request_images.writer.background import BATCH_BYTES, BATCH_ITEMS, WriteQueue
 from tests.traps import trap
 
 ROOM = {"max_bytes": 1000, "max_items": 10}
@@ -34,7 +34,9 @@ def gate():
 
 
 def make(write, finish=lambda: None, give_up=None):
-    return Backlog(write, give_up=give_up, finish=finish, shutdown_seconds=lambda: 10)
+    return WriteQueue(
+        write, give_up=give_up, finish=finish, shutdown_seconds=lambda: 10
+    )
 
 
 def test_is_lazy(gate):
@@ -201,13 +203,13 @@ def test_exit_of_a_real_process():
     """W11: everything is written before the process is gone; it asks but once."""
     script = (
         "import time\n"
-        "from request_images.writer.background import Backlog\n"
+        "from request_images.writer.background import WriteQueue\n"
         "def write(batch):\n"
         "    time.sleep(0.05)\n"
         "    print(*batch, flush=True)\n"
         "def finish(): print('end', flush=True)\n"
         "def seconds(): print('asked', flush=True); return 10\n"
-        "backlog = Backlog(\n"
+        "backlog = WriteQueue(\n"
         "    write, give_up=None, finish=finish, shutdown_seconds=seconds)\n"
         "for n in range(3): backlog.put(n, 1, max_bytes=9, max_items=9)\n"
     )

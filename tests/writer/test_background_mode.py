@@ -31,28 +31,28 @@ def _background(settings):
     settings.REQUEST_IMAGES_WRITE_MODE = "background"
     yield
     flush()
-    writer_write.backlog.close(10)
-    writer_write.backlog.reset()
+    writer_write.queue.close(10)
+    writer_write.queue.reset()
 
 
 @pytest.fixture
 def busy():
     """The thread is busy, until the returned event is set."""
     release, is_busy = threading.Event(), threading.Event()
-    write = writer_write.backlog._write
+    write = writer_write.queue._write
 
     def held(batch):
         is_busy.set()
         assert release.wait(60)
         write(batch)
 
-    writer_write.backlog._write = held
+    writer_write.queue._write = held
     serve(seed=999)
     assert is_busy.wait(60)
     yield release
     release.set()
     flush()
-    writer_write.backlog._write = write
+    writer_write.queue._write = write
 
 
 def serve(seed=0, view=None):
@@ -155,7 +155,7 @@ def test_only_an_image_is_over_budget(busy, settings):
 def test_closed_backlog_drops_nothing(settings):
     """A process that exits has room enough; it writes at once."""
     settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
-    writer_write.backlog.close(10)
+    writer_write.queue.close(10)
     serve(1)
     assert statuses() == ["stored"]
     assert health.counts() == {"stored": 1}

@@ -15,7 +15,7 @@ from django.db import (
 
 from request_images.exceptions import StoreUnavailable
 from request_images.models import ImageContent, RequestImage, RequestLog
-from request_images.writer.probe import is_passing, try_write
+from request_images.writer.probe import is_temporary, try_write
 
 READ_ONLY = {
     "postgresql": ("SET default_transaction_read_only = %s", "on", "off"),
@@ -103,7 +103,7 @@ class TestIsPassing:
     )
     def test_what_passes(self, error):
         """Locks, full disks, read-only databases, and what nobody knows."""
-        assert is_passing(error)
+        assert is_temporary(error)
 
     @pytest.mark.parametrize(
         "error",
@@ -122,4 +122,4 @@ class TestIsPassing:
     )
     def test_what_does_not(self, error):
         """What a row holds, and a row that loses the connection each time."""
-        assert not is_passing(error)
+        assert not is_temporary(error)

@@ -54,14 +54,14 @@ def driver_error(**attributes):
 
 def failing(monkeypatch, error, *, times):
     """Let the first so many writes fail."""
-    save_once, left = writer_rows._save_once, [error] * times
+    save_once, left = writer_rows._insert_all, [error] * times
 
     def fail(records, using):
         if left:
             raise left.pop()
         save_once(records, using)
 
-    monkeypatch.setattr(writer_rows, "_save_once", fail)
+    monkeypatch.setattr(writer_rows, "_insert_all", fail)
 
 
 def post(url="/body/", seed=0):
@@ -111,7 +111,7 @@ def test_cleanup_of_an_image_that_is_just_referred_to(
     old.log.created_at -= timedelta(days=40)
     writer_rows.save_many([old])
     save_once, insert, tries, cleaned = (
-        writer_rows._save_once,
+        writer_rows._insert_all,
         writer_rows.insert,
         [],
         [],
@@ -136,7 +136,7 @@ def test_cleanup_of_an_image_that_is_just_referred_to(
             assert thread.is_alive()
         insert(rows, using)
 
-    monkeypatch.setattr(writer_rows, "_save_once", watched)
+    monkeypatch.setattr(writer_rows, "_insert_all", watched)
     monkeypatch.setattr(writer_rows, "insert", while_it_cleans)
     record = unsaved_record(1)
     writer_rows.save_many([record])
@@ -157,7 +157,7 @@ def test_image_that_is_just_being_deleted(
     old = unsaved_record(1)
     old.log.created_at -= timedelta(days=40)
     writer_rows.save_many([old])
-    save_once, weigh, tries = writer_rows._save_once, delete_rows._weigh, []
+    save_once, weigh, tries = writer_rows._insert_all, delete_rows._weigh, []
     record = unsaved_record(1)
 
     def record_it():
@@ -178,7 +178,7 @@ def test_image_that_is_just_being_deleted(
         assert thread.is_alive()
         return weigh(rows)
 
-    monkeypatch.setattr(writer_rows, "_save_once", watched)
+    monkeypatch.setattr(writer_rows, "_insert_all", watched)
     monkeypatch.setattr(delete_rows, "_weigh", while_we_record)
     assert clean(Retention.of_days(30, 365), batch_size=10).total.contents == 1
     thread.join()
@@ -218,14 +218,14 @@ class TestBusy:
 
 def test_value_that_a_database_refuses(monkeypatch):
     """Its texts are made plain, its image is kept, and the others go on."""
-    save_once = writer_rows._save_once
+    save_once = writer_rows._insert_all
 
     def refuse_emoji(records, using):
         if any(not record.log.path.isascii() for record in records):
             raise OperationalError(1366, "Incorrect string value")
         save_once(records, using)
 
-    monkeypatch.setattr(writer_rows, "_save_once", refuse_emoji)
+    monkeypatch.setattr(writer_rows, "_insert_all", refuse_emoji)
     records = [unsaved_record(seed) for seed in range(7)]
     for record in records[:6]:
         record.log.path = "/\N{GRINNING FACE}/"
@@ -263,7 +263,7 @@ def test_answer_to_the_commit_is_lost(monkeypatch, count):
     """What was committed is not written once more over the next connection."""
     if connection.vendor == "sqlite":
         pytest.skip("an in-memory database is gone with its connection")
-    save_once, calls = writer_rows._save_once, []
+    save_once, calls = writer_rows._insert_all, []
 
     def committed(records, using):
         save_once(records, using)
@@ -272,7 +272,7 @@ def test_answer_to_the_commit_is_lost(monkeypatch, count):
             connection.connection.close()
             raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(writer_rows, "_save_once", committed)
+    monkeypatch.setattr(writer_rows, "_insert_all", committed)
     connection.ensure_connection()
     write.write_jobs([job_of(unsaved_record(seed)) for seed in range(count)])
     assert calls == [count, 0]
@@ -282,7 +282,7 @@ def test_answer_to_the_commit_is_lost(monkeypatch, count):
 
 def test_doubt_goes_on(monkeypatch):
     """Also one by one, when the second try has failed as well."""
-    save_once, calls = writer_rows._save_once, []
+    save_once, calls = writer_rows._insert_all, []
 
     def committed(records, using):
         save_once(records, using)
@@ -290,7 +290,7 @@ def test_doubt_goes_on(monkeypatch):
         if len(calls) == 1:
             raise OperationalError("something went wrong")
 
-    monkeypatch.setattr(writer_rows, "_save_once", committed)
+    monkeypatch.setattr(writer_rows, "_insert_all", committed)
     write.write_jobs([job_of(unsaved_record(seed)) for seed in range(2)])
     assert calls == [2]
     assert RequestLog.objects.count() == 2
@@ -298,16 +298,16 @@ def test_doubt_goes_on(monkeypatch):
 
 def test_one_that_breaks_down(monkeypatch):
     """A bug of ours with one request does not cost the rest of its batch theirs."""
-    announce = write.announce
+    send_signals = write.send_signals
 
     def fail_at_first(*args, **kwargs):
-        monkeypatch.setattr(write, "announce", announce)
+        monkeypatch.setattr(write, "send_signals", send_signals)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(write, "announce", fail_at_first)
+    monkeypatch.setattr(write, "send_signals", fail_at_first)
     write.write_jobs([job_of(unsaved_record(seed)) for seed in range(3)])
     assert health.counts() == {"lost": 1, "stored": 2}
-    assert health.faults() == {"settle:RuntimeError": 1}
+    assert health.faults() == {"finish:RuntimeError": 1}
 
 
 def test_receiver_that_leaves_in_the_background(settings):

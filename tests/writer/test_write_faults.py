@@ -119,7 +119,7 @@ class TestStoreFails:
 
     def test_same_image_at_the_same_time(self, monkeypatch):
         """A content that another request writes just before us is used, not doubled."""
-        look = rows._save_once
+        look = rows._insert_all
         calls = []
 
         def racing(records, using):
@@ -130,28 +130,28 @@ class TestStoreFails:
                 raise IntegrityError("the other was faster")
             return look(records, using)
 
-        monkeypatch.setattr(rows, "_save_once", racing)
+        monkeypatch.setattr(rows, "_insert_all", racing)
         post()
         assert ImageContent.objects.count() == 1
         assert RequestLog.objects.get().capture_status == "duplicate"
 
     def test_conflict_that_stays(self, monkeypatch):
         """A conflict that does not go away is given up, after five ways to avoid it."""
-        monkeypatch.setattr(rows, "_save_once", _raise(IntegrityError("always")))
+        monkeypatch.setattr(rows, "_insert_all", _raise(IntegrityError("always")))
         assert post().status_code == 200
         assert health.faults() == {"store:IntegrityError": 5}
         health.reset()
 
     def test_column_that_takes_no_such_value(self, monkeypatch):
         """What cannot be said of the image is left out, and the row is there."""
-        look = rows._save_once
+        look = rows._insert_all
 
         def refusing(records, using):
             if any(record.image for record in records):
                 raise DataError("value out of range")
             look(records, using)
 
-        monkeypatch.setattr(rows, "_save_once", refusing)
+        monkeypatch.setattr(rows, "_insert_all", refusing)
         post()
         log = RequestLog.objects.get()
         assert log.capture_status == "store_failed"

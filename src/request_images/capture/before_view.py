@@ -1,40 +1,97 @@
-"""What is decided about a request before its view: its id, its sample, its tap."""
+"""What is settled before a view runs: its options, the request's id, sample and tap."""
 
 from __future__ import annotations
 
 import re
 import uuid
 from dataclasses import dataclass
+from typing import Literal
 
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from request_images.conf import conf
 from request_images.outcome import Decision
 
-from . import policy
+from . import policy, sources
 from .examine import is_image
-from .options import Options
 from .payload import Upload
-from .sources import upload_rank
+from .sources import Source, SourceSpec, upload_rank
 from .taps import Tap
-from .upload_buffer import Bounds
+from .upload_buffer import Limits
 
-EARLY = "_request_images_beginning"
-"""The attribute of a request that was begun before its view was reached."""
+Images = Literal["first", "all"]
 
+DEFAULT_LIMIT = 20
+"""How many images of a request to keep with ``images="all"`` and no limit."""
+MAX_LIMIT = 1000
+"""The highest limit that a view may set."""
+EARLY = "_request_images_early"
+"""The attribute of a request that the middleware started before its view."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-@dataclass
-class Beginning:
-    """What is known of a request before its view.
+@dataclass(frozen=True)
+class Options:
+    """The options of a decorated view.
 
     Attributes:
-        request_id: By which it is known, and sampled, from beginning to end.
-        sample_probability: With which its image is kept, as far as known.
-        skipped: Why no image is looked for; None when one is.
-        tap: Watches its body; None when no image is looked for.
+        sources: Places to look for its image, in order; empty for "wherever it fits".
+        endpoint: Name to log its requests under; empty for the URL's.
+        view_name: The view's own name, for requests without a URL.
+        limit: How many of its images to keep at most; None for the first alone.
+    """
+
+    sources: tuple[Source, ...] = ()
+    endpoint: str = ""
+    view_name: str = ""
+    limit: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        source: SourceSpec,
+        endpoint: str,
+        view_name: str,
+        images: str,
+        limit: int | None,
+    ) -> Options:
+        """Return the options for the arguments of `capture_images`.
+
+        Raises:
+            SourceError: `source` is not a valid source.
+            ImproperlyConfigured: `images` or `limit` is not valid.
+        """
+        places = sources.parse(source)
+        return cls(places, endpoint, view_name, _limit(images, limit))
+
+
+def _limit(images: object, limit: object) -> int | None:
+    if images not in ("first", "all"):
+        raise ImproperlyConfigured(f"images must be 'first' or 'all', not {images!r}.")
+    if images == "first":
+        if limit is not None:
+            raise ImproperlyConfigured("A limit needs images='all'.")
+        return None
+    if limit is None:
+        return DEFAULT_LIMIT
+    if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
+        raise ImproperlyConfigured(
+            f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit!r}."
+        )
+    return limit
+
+
+@dataclass
+class CaptureStart:
+    """The state of a request's capture when its view begins.
+
+    Attributes:
+        request_id: The id under which the request is logged and sampled.
+        sample_probability: Probability of keeping its image, as far as known.
+        skipped: Why its image is not captured; None if it is.
+        tap: The tap on its body; None if its image is not captured.
     """
 
     request_id: str
@@ -43,63 +100,57 @@ class Beginning:
     tap: Tap | None = None
 
     def remove_tap(self, request: HttpRequest) -> None:
-        """Watch the body no more."""
+        """Stop watching the body."""
         if self.tap is not None:
             self.tap.remove(request)
             self.tap = None
 
 
-def begin_early(request: HttpRequest, options: Options) -> None:
-    """Begin with a request whose view is not reached yet, unless that was done."""
+def start_early(request: HttpRequest, options: Options) -> None:
+    """Start the capture before the view is reached; called by the middleware."""
     if EARLY not in vars(request):
-        setattr(request, EARLY, _look(request, options))
+        setattr(request, EARLY, _start(request, options))
 
 
-def beginning_of(request: HttpRequest, options: Options) -> Beginning:
-    """Return how a request began: just now, or early."""
-    beginning: Beginning | None = vars(request).pop(EARLY, None)
-    if beginning is None:
-        return _look(request, options)
-    if beginning.skipped is None:
+def start_capture(request: HttpRequest, options: Options) -> CaptureStart:
+    """Start the capture, or return the early start."""
+    start: CaptureStart | None = vars(request).pop(EARLY, None)
+    if start is None:
+        return _start(request, options)
+    if start.skipped is None:
         # A middleware may have opted out since.
-        beginning.skipped = policy.decide_opted_out(request)
-    if beginning.skipped is not None:
-        beginning.remove_tap(request)
-    return beginning
+        start.skipped = policy.decide_opted_out(request)
+    if start.skipped is not None:
+        start.remove_tap(request)
+    return start
 
 
-def forget_beginning(request: HttpRequest) -> None:
-    """Take the tap off a request whose view was not reached after all."""
-    beginning: Beginning | None = vars(request).pop(EARLY, None)
-    if beginning is not None:
-        beginning.remove_tap(request)
+def cancel_early(request: HttpRequest) -> None:
+    """Undo an early start whose view was not reached."""
+    start: CaptureStart | None = vars(request).pop(EARLY, None)
+    if start is not None:
+        start.remove_tap(request)
 
 
-def _look(request: HttpRequest, options: Options) -> Beginning:
-    beginning = Beginning(_request_id(request))
-    beginning.skipped = policy.decide_before_view(request, beginning)
-    if beginning.skipped is None:
-        beginning.tap = _new_tap(request, options)
-    return beginning
-
-
-def _request_id(request: HttpRequest) -> str:
+def _start(request: HttpRequest, options: Options) -> CaptureStart:
     header = conf.REQUEST_ID_HEADER
     given = request.headers.get(header, "") if header else ""
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    start = CaptureStart(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+    start.skipped = policy.decide_before_view(request, start)
+    if start.skipped is None:
+        start.tap = _new_tap(request, options)
+    return start
 
 
 def _new_tap(request: HttpRequest, options: Options) -> Tap:
     def rank(upload: Upload) -> tuple[int, ...]:
         return upload_rank(upload, options.sources, is_image)
 
-    return Tap(request, _bounds(options.limit), rank)
-
-
-def _bounds(limit: int | None) -> Bounds:
-    # Base64 makes an image longer, and there may be more around it.
-    size = policy.max_size()
+    # Base64 makes an image longer, and there may be more text around it.
+    size, limit = policy.max_size(), options.limit
     if limit is None:
-        return Bounds(size, text_size=2 * size, count=1, total_size=size)
-    total = policy.max_request_size()
-    return Bounds(size, max(2 * size, total), count=limit, total_size=total)
+        limits = Limits(size, text_size=2 * size, count=1, total_size=size)
+    else:
+        total = policy.max_request_size()
+        limits = Limits(size, max(2 * size, total), count=limit, total_size=total)
+    return Tap(request, limits, rank)

@@ -1,4 +1,4 @@
-"""Find the image in what was seen of a request, look at it, and decide."""
+"""From the bytes seen of a request to the record that is written."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from request_images.images.formats import declared_type, sniff
 from request_images.images.inspection import inspect
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus, Decision
-from request_images.writer.degrade import describe, drop, failed
-from request_images.writer.record import Further, Record
+from request_images.writer.degrade import drop_bytes, set_status, store_failed
+from request_images.writer.record import Record
 
 from . import policy
 from .payload import Payload
@@ -21,18 +21,20 @@ from .sources import Candidate, Found, Source, find
 
 _OVERHEAD = 4096  # bytes of the objects around an image, roughly
 
+Sample = Callable[[], Decision]
+
 
 @dataclass
 class CapturedRequest:
-    """A request that is over, with what was seen of its body: a `Job` of the writer.
+    """A request that is over, with the bytes seen of its body: a `Job` of the writer.
 
     Attributes:
-        log: The unsaved log, complete but for its image.
+        log: The unsaved log, complete except for the image.
         sources: Places to look for its image; empty for "wherever it fits".
         limit: How many of its images to keep at most; None for the first alone.
         decision: Why no image is looked for; None to look for one.
-        payload: What was seen of the request's body.
-        failure: The fault of ours because of which an image is not kept, if any.
+        payload: The bytes seen of the request's body.
+        failure: Our own fault because of which an image is not kept, if any.
         record: The record to write, once the images are examined.
     """
 
@@ -44,16 +46,6 @@ class CapturedRequest:
     failure: Exception | None = None
     record: Record | None = None
 
-    def collect(self, payload: Callable[[], Payload]) -> None:
-        """Take over what was seen of the body. Never raises."""
-        try:
-            self.payload = payload()
-        except Exception as exception:  # noqa: BLE001  # ours, never the request's
-            report("tap", exception)
-            self.failure, self.decision = exception, failed(exception)
-        if self.decision is not None:
-            self.payload = Payload()  # nobody will look into it
-
     @property
     def size(self) -> int:
         """Bytes that it holds in memory, approximately."""
@@ -62,93 +54,82 @@ class CapturedRequest:
         fields = sum(
             len(text) for texts in (payload.fields or {}).values() for text in texts
         )
-        said = len(repr(metadata)) if metadata else 0
-        return _OVERHEAD + uploads + fields + said + len(payload.body or b"")
+        annotated = len(repr(metadata)) if metadata else 0
+        return _OVERHEAD + uploads + fields + annotated + len(payload.body or b"")
 
-    def examined(self) -> Record:
+    def examine(self) -> Record:
         """Return the record to write; the first call examines the images.
 
         Never raises: a fault of ours is a reason on the row, and in ``failure``.
         """
-        if self.record is None:
-            self.record = self._examine()
-        return self.record
-
-    def drop_image(self) -> None:
-        """Drop the images' bytes; the log says that there was no room for them."""
-        dropped = Decision(CaptureStatus.OVER_BUDGET, "the backlog was full")
-        drop(self.examined().with_bytes, dropped)
-        self.payload = Payload()
-
-    def let_go(self) -> None:
-        """Drop the record and everything that was seen of the request."""
-        self.payload, self.record = Payload(), None
-
-    def _examine(self) -> Record:
-        record, decision = Record(self.log), self.decision
+        if self.record is not None:
+            return self.record
+        self.record, decision = Record(self.log), self.decision
         try:
             if decision is None:
                 found = find(self.payload, self.sources, is_image, self.limit)
                 self.log.image_count = found.count
-                decision = self._look(found, record)
+                decision = self._add_images(found, self.record)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("inspection", exception)
-            self.failure, decision = exception, failed(exception)
-            record = Record(self.log)
-        describe(self.log, decision)
-        return record
+            self.failure, decision = exception, store_failed(exception)
+            self.record = Record(self.log)
+        set_status(self.log, decision)
+        return self.record
 
-    def _look(self, found: Found, record: Record) -> Decision:
-        """Fill a record with the images that were found; return what becomes of it."""
+    def drop_images(self) -> None:
+        """Drop the images' bytes; the log says that the queue was full."""
+        dropped = Decision(CaptureStatus.OVER_BUDGET, "the queue was full")
+        drop_bytes(self.examine().with_bytes, dropped)
+        self.payload = Payload()
+
+    def free(self) -> None:
+        """Drop the record and everything that was seen of the request."""
+        self.payload, self.record = Payload(), None
+
+    def _add_images(self, found: Found, record: Record) -> Decision:
+        """Add the images that were found to a record; decide about the first."""
         if not found.candidates:
             return policy.decide_unseen(
                 was_read=self.payload.was_read, expected_size=self.payload.expected_size
             )
-        # Once for each request: it counts the sample's probability down.
+        # Once for each request: it multiplies the sample's probability.
         sample = cache(partial(policy.decide_after_view, record.log))
-        first, *others = found.candidates
-        record.image = RequestImage()
-        decision, record.data = self._examine_one(first, record.image, sample)
-        further = []
-        for position, candidate in enumerate(others, start=1):
-            image = FurtherImage(position=position)
-            its_decision, data = self._examine_one(candidate, image, sample)
-            describe(image, its_decision)
-            further.append(Further(image, data))
-        record.further = further
-        if found.left_out:
-            left_out = (
-                f"{found.left_out} more than the limit of {len(found.candidates)}"
-            )
-            said = "; ".join(filter(None, (left_out, decision.detail)))
-            return replace(decision, detail=said)
-        return decision
+        decisions = []
+        for position, candidate in enumerate(found.candidates):
+            image = FurtherImage(position=position) if position else RequestImage()
+            decision, data = self._examine_one(candidate, image, sample)
+            decisions.append(decision)
+            record.add(image, data)
+        for picture, decision in zip(record.pictures, decisions, strict=True):
+            set_status(picture.status_row, decision)
+        decision = decisions[0]
+        if not found.left_out:
+            return decision
+        left_out = f"{found.left_out} more than the limit of {len(found.candidates)}"
+        detail = "; ".join(filter(None, (left_out, decision.detail)))
+        return replace(decision, detail=detail)
 
     def _examine_one(
-        self,
-        candidate: Candidate,
-        image: RequestImage | FurtherImage,
-        sample: Callable[[], Decision],
+        self, candidate: Candidate, image: RequestImage | FurtherImage, sample: Sample
     ) -> tuple[Decision, bytes | None]:
         try:
             return _examine(candidate, image, sample)
         except Exception as exception:  # noqa: BLE001  # it costs the others nothing
             report("inspection", exception)
             self.failure = exception
-            return failed(exception), None
+            return store_failed(exception), None
 
 
 def is_image(head: bytes) -> bool:
-    """Tell whether an image of a known format begins here."""
+    """Tell whether these are the first bytes of an image of a known format."""
     return sniff(head) is not None
 
 
 def _examine(
-    found: Candidate,
-    image: RequestImage | FurtherImage,
-    sample: Callable[[], Decision],
+    found: Candidate, image: RequestImage | FurtherImage, sample: Sample
 ) -> tuple[Decision, bytes | None]:
-    """Say on a row what is known of an image; return its bytes if they are kept."""
+    """Fill a row with an image's properties; return its bytes if they are kept."""
     image.source = clean_text(found.source, 200)
     image.file_size = found.size
     image.declared_type = clean_text(declared_type(found.declared), 64)

@@ -61,7 +61,7 @@ def decide_without_bytes(  # noqa: PLR0911  # one return a reason
     if candidate.problem:
         return Decision(CaptureStatus.UNREADABLE, candidate.problem)
     if not candidate.complete:
-        if candidate.was_left:
+        if candidate.view_stopped:
             return Decision(CaptureStatus.UNREAD, "the view stopped before the end")
         return Decision(CaptureStatus.TRUNCATED)
     if candidate.size == 0:

@@ -1,18 +1,21 @@
-"""One request's life: what is known of it while its view runs.
+"""One request while its view runs: its time, its outcome, and the tap on its body.
 
-Whatever fails in here is counted and logged; the request never hears of it.
+Every failure in here is counted and logged; the request never sees it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
+from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
 from django.utils.functional import LazyObject, empty
 
@@ -21,39 +24,39 @@ from request_images.conf import conf
 from request_images.db.columns import clean_json, clean_text
 from request_images.health import count, report
 from request_images.models import RequestLog
-from request_images.outcome import CaptureStatus, Decision, attach, http_request
+from request_images.outcome import (
+    CaptureStatus,
+    Decision,
+    attach_outcome,
+    http_request,
+)
+from request_images.writer.degrade import store_failed
 from request_images.writer.write import write
 
 from . import policy
-from .before_view import beginning_of
+from .before_view import Options, start_capture
 from .examine import CapturedRequest
 from .lifecycle import (
     RequestEnd,
+    has_no_handler,
     is_from_test_client,
-    is_made_by_hand,
-    leaves_its_thread,
-)
-from .options import Options
-from .payload import Payload
-from .status import (
-    CLIENT_CLOSED_REQUEST,
-    first_error_detail,
-    status_of_exception,
-    status_of_response,
+    is_last_in_thread,
 )
 
 OPTIONS = "capture_images_options"
-"""The attribute by which a decorated view is known, and what it asks for."""
+"""The attribute of a decorated view that holds its options."""
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that left; HTTP has none."""
 
 _ATTRIBUTE = "_request_images_recording"
-MB = 1024 * 1024
+_MB = 1024 * 1024
 
 
 class Recording:
-    """What is known of one request while its view runs.
+    """The record of one request while its view runs.
 
-    Made before the view and written when the request is over. Decorated views may be
-    nested: the outermost counts, the inner ones add what they see.
+    It is made before the view and written when the request is over. If decorated views
+    are nested, the outermost counts, and the inner ones add what they see.
     """
 
     def __init__(self, request: HttpRequest, options: Options) -> None:
@@ -66,26 +69,25 @@ class Recording:
         self._view_seconds = 0.0
         self._upload_seconds: float | None = None
         self._created_at = timezone.now()
-        self._outcome = attach(request)
-        self._beginning = beginning_of(request, options)
-        self._tap = self._beginning.tap
+        self._outcome = attach_outcome(request)
+        self._start = start_capture(request, options)
         self._end = RequestEnd(request, self._write)
         setattr(request, _ATTRIBUTE, self)
         self._started = perf_counter()
-        if self._tap is not None:
-            # What was uploaded before the view is taken off its time again.
-            self._started -= self._tap.payload.upload_seconds
+        if self._start.tap is not None:
+            # The upload before the view is subtracted again with the whole upload.
+            self._started -= self._start.tap.payload.upload_seconds
 
     def enter(self) -> None:
-        """Say that a decorated view begins."""
+        """Note that a decorated view begins."""
         self._depth += 1
 
-    def note(self, exception: BaseException) -> None:
-        """Say that the view raised, be it handled further out or not."""
+    def note_exception(self, exception: BaseException) -> None:
+        """Note that the view raised, whether or not somebody handles it further out."""
         self._exception = exception
 
     def leave(self, response: object = None) -> None:
-        """Say that a decorated view is done, with its response if there is one."""
+        """Note that a decorated view has ended, with its response if there is one."""
         try:
             self._leave(response)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
@@ -96,97 +98,95 @@ class Recording:
         if self._depth:
             return
         self._view_seconds = perf_counter() - self._started
-        if self._tap is not None:
-            self._upload_seconds = self._tap.payload.upload_seconds
-        with_exception = self._exception is not None and response is None
+        tap = self._start.tap
+        if tap is not None:
+            self._upload_seconds = tap.payload.upload_seconds
         try:
-            if with_exception:
-                self._status_code = status_of_exception(self._exception)
+            if self._exception is not None and response is None:
+                self._status_code = _status_of_exception(self._exception)
             else:
                 self._read_response(response)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("response", exception)
         if self._is_client_gone:
-            self._end.hurry()
-        else:
-            tap = self._tap
-            held = 0 if tap is None else tap.size
-            has_room = self._end.view_ended(held, int(conf.BACKLOG_MAX_MB * MB))
-            if tap is not None and not has_room:
-                self._let_go()
-
-    def _let_go(self) -> None:
-        self._beginning.skipped = Decision(
-            CaptureStatus.OVER_BUDGET, "too many requests waited for their end"
-        )
-        self._beginning.remove_tap(self._request)
-        self._tap = None
+            self._end.end_soon()
+            return
+        size = 0 if tap is None else tap.size
+        has_room = self._end.view_ended(size, int(conf.BACKLOG_MAX_MB * _MB))
+        if tap is not None and not has_room:
+            self._start.skipped = Decision(
+                CaptureStatus.OVER_BUDGET, "too many requests waited for their end"
+            )
+            self._start.remove_tap(self._request)
 
     def _read_response(self, response: object) -> None:
         # A view may return anything: under Ninja a dict, by mistake None.
-        self._status_code = status_of_response(response)
+        self._status_code = _status_of_response(response)
         if self._status_code is not None and self._status_code < 400:
-            self._exception = None  # the view has dealt with it
+            self._exception = None  # the view has handled it
         if getattr(response, "exception", False) is True and self._exception is None:
             # REST framework made this response of an exception it does not hand out.
-            detail = first_error_detail(getattr(response, "data", None))
+            detail = _first_error_detail(getattr(response, "data", None))
             if detail is not None and not self._outcome.error_type:
                 self._outcome.error_type = detail.code
                 self._outcome.error_message = str(detail)
 
-    async def settle(self) -> None:
-        """Wait until the row is written, if that began already, in an event loop."""
-        await self._end.settle()
+    async def wait_until_written(self) -> None:
+        """Wait for the row in an event loop, if its write has begun."""
+        await self._end.wait()
 
     def note_uncaught(self, exception: BaseException | None) -> None:
-        """Say that Django answers 500 to this request, because of an exception."""
+        """Note that Django answers 500 to this request, because of an exception."""
         self._status_code = 500
         self._exception = exception or self._exception
 
     def note_response(self, response: object) -> None:
-        """Say what the client gets in the end, whoever made it."""
-        self._status_code = status_of_response(response) or self._status_code
+        """Note the final response, also one that another middleware made."""
+        self._status_code = _status_of_response(response) or self._status_code
 
     def note_client_gone(self) -> None:
-        """Say that the client has left, and that nobody will close the request."""
+        """Note that the client has left, so that nobody will close the request."""
         self._is_client_gone = True
         if not self._depth:  # a sync view runs on
-            self._end.hurry()
+            self._end.end_soon()
 
     def _write(self) -> None:
         self._request.__dict__.pop(_ATTRIBUTE, None)
         try:
-            skipped = self._beginning.skipped
-            skipped = skipped or policy.decide_opted_out(self._request)
-            options = self._options
-            captured = CapturedRequest(
-                self._log(), options.sources, options.limit, skipped
-            )
-            captured.collect(self._collect)
-            write(
-                captured,
-                is_handled=_is_served(self._request),
-                is_last_use=leaves_its_thread(self._request),
-            )
+            request = self._request
+            # After a direct call, or in a test, the row is written at once.
+            is_direct = has_no_handler(request) or is_from_test_client(request)
+            is_last_use = is_last_in_thread(request)
+            write(self._captured(), is_handled=not is_direct, is_last_use=is_last_use)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             count("lost")
             report("recording", exception)
         finally:
-            # Its traceback knows the frames that know this recording: in such a
+            # Its traceback refers to frames that refer to this recording: in such a
             # cycle the body would wait for the garbage collector.
             self._exception = None
-            self._beginning.remove_tap(self._request)
-            self._tap = None
+            self._start.remove_tap(self._request)
 
-    def _collect(self) -> Payload:
-        return Payload() if self._tap is None else self._tap.collect(self._request)
+    def _captured(self) -> CapturedRequest:
+        skipped = self._start.skipped or policy.decide_opted_out(self._request)
+        captured = CapturedRequest(
+            self._log(), self._options.sources, self._options.limit, skipped
+        )
+        if self._start.tap is not None and skipped is None:
+            try:
+                captured.payload = self._start.tap.collect(self._request)
+            except Exception as exception:  # noqa: BLE001  # ours, never the request's
+                report("tap", exception)
+                captured.failure = exception
+                captured.decision = store_failed(exception)
+        return captured
 
     def _log(self) -> RequestLog:
         request = self._request
         upload_seconds = self._upload_seconds
         view_ms = 1000 * max(0.0, self._view_seconds - (upload_seconds or 0.0))
         log = RequestLog(
-            request_id=self._beginning.request_id,
+            request_id=self._start.request_id,
             created_at=self._created_at,
             endpoint=clean_text(self._endpoint(), 200),
             method=clean_text(request.method or "", 16),
@@ -197,9 +197,9 @@ class Recording:
             duration_ms=view_ms,
             duration_bucket=bucket_of(view_ms),
             upload_ms=None if upload_seconds is None else 1000 * upload_seconds,
-            sample_probability=self._beginning.sample_probability,
+            sample_probability=self._start.sample_probability,
         )
-        # What the view and its users gave may be anything, and may raise anything.
+        # The view and its users may give anything, and it may raise anything.
         for kind, add in (
             ("error", self._add_error),
             ("release", self._add_release),
@@ -209,7 +209,7 @@ class Recording:
         ):
             try:
                 add(log)
-            except Exception as exception:  # noqa: BLE001  # a row without it, then
+            except Exception as exception:  # noqa: BLE001  # then the row lacks it
                 report(kind, exception)
         return log
 
@@ -236,9 +236,9 @@ class Recording:
             log.link_pk = clean_text(link.pk, 100)
 
     def _add_user(self, log: RequestLog) -> None:
-        # Only a user that the view has looked at. To load one opens the session, which
-        # before the response adds a "Vary: Cookie" to it, and behind it may end the
-        # session without the client's knowing.
+        # Only a user that the view has looked at. To load one opens the session: before
+        # the response that adds "Vary: Cookie" to it, after it that may end the session
+        # without the client's knowledge.
         known = self._request.__dict__
         user = known.get("user")
         if isinstance(user, LazyObject) and user._wrapped is empty:
@@ -260,16 +260,16 @@ class Recording:
 def begin(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Options
 ) -> Recording | None:
-    """Begin to record a request, unless that is off or not for this method.
+    """Begin to record a request, if recording is on, also for its method. Never raises.
 
     Args:
-        args: The view's positional arguments; the request is the first, or, behind
+        args: The view's positional arguments; the request is the first, or, after
             ``self``, the second.
-        kwargs: The view's keyword arguments; or it is the one named ``request``.
-        options: What the decorated view asks for.
+        kwargs: The view's keyword arguments; the request may be the one of this name.
+        options: The options of the decorated view.
 
     Returns:
-        None when nothing is to be recorded. Never raises.
+        The recording; None if the request is not recorded.
     """
     try:
         if not conf.ENABLED:
@@ -302,6 +302,35 @@ def note_request_exception(
         recording.note_uncaught(sys.exc_info()[1])
 
 
-def _is_served(request: HttpRequest) -> bool:
-    # A view that is called directly, or by a test, wants to see its row at once.
-    return not is_made_by_hand(request) and not is_from_test_client(request)
+def _status_of_exception(exception: BaseException) -> int | None:
+    # The status that Django's handler makes of it. Not 500: only
+    # ``got_request_exception`` shows that no middleware made something else of it.
+    if isinstance(exception, Http404):
+        return 404
+    if isinstance(exception, PermissionDenied):
+        return 403
+    if isinstance(exception, MultiPartParserError | BadRequest | SuspiciousOperation):
+        return 400
+    if isinstance(exception, asyncio.CancelledError):
+        return CLIENT_CLOSED_REQUEST
+    return _status_of_response(exception)
+
+
+def _status_of_response(response: object) -> int | None:
+    # Anything may have an attribute of this name, and hold anything in it.
+    status = getattr(response, "status_code", None)
+    is_status = isinstance(status, int) and 100 <= status <= 999
+    return status if is_status else None
+
+
+def _first_error_detail(data: object) -> Any:
+    # REST framework's ``ErrorDetail``, a str with a code, in dicts and lists.
+    if isinstance(data, str) and isinstance(getattr(data, "code", None), str):
+        return data
+    items: Iterable[object] = ()
+    if isinstance(data, dict):
+        items = data.values()
+    elif isinstance(data, list):
+        items = data
+    details = map(_first_error_detail, items)
+    return next((detail for detail in details if detail is not None), None)

@@ -39,7 +39,7 @@ class Candidate:
         head: The first bytes, as far as known.
         size: Number of bytes, or None when unknown.
         complete: Whether all of it was seen.
-        was_left: Whether the view stopped reading before the end.
+        view_stopped: Whether the view stopped reading before the end.
         too_large: Whether the bytes were dropped for their number.
         over_budget: Whether they were dropped for the number of all images' together.
         problem: Why the text there is no image; empty for none.
@@ -52,7 +52,7 @@ class Candidate:
     head: bytes = b""
     size: int | None = None
     complete: bool = True
-    was_left: bool = False
+    view_stopped: bool = False
     too_large: bool = False
     over_budget: bool = False
     problem: str = ""
@@ -116,9 +116,9 @@ class Search:
             "body",
             payload.body,
             payload.head,
-            payload.expected_size if payload.was_left else payload.size,
+            payload.expected_size if payload.view_stopped else payload.size,
             complete=payload.complete,
-            was_left=payload.was_left,
+            view_stopped=payload.view_stopped,
             too_large=payload.too_large,
             declared=payload.content_type,
         )
@@ -205,7 +205,7 @@ class Search:
             candidate = Candidate(
                 source,
                 complete=payload.complete,
-                was_left=payload.was_left,
+                view_stopped=payload.view_stopped,
                 too_large=payload.too_large,
             )
             return None, [candidate] if payload.was_read and payload.size else []
@@ -230,9 +230,9 @@ def _uploaded(upload: Upload, number: int) -> Candidate:
         f"files.{upload.field}",
         upload.data,
         upload.head,
-        None if upload.was_left else upload.size,
+        None if upload.view_stopped else upload.size,
         complete=upload.complete,
-        was_left=upload.was_left,
+        view_stopped=upload.view_stopped,
         too_large=upload.too_large,
         over_budget=upload.over_budget,
         number=number,

@@ -1,7 +1,7 @@
-"""Whose bytes are kept of a form's files: the best so many, of so many bytes in all.
+"""The buffer of a form's files: the bytes of the best ones, within limits.
 
-What is better is told by a rank, and may turn out while a file arrives. A worse file
-then makes room for a better one, the last of the worst first.
+A rank says which files are better; it may change while a file arrives. A worse file
+then makes room for a better one; of the worst, the last goes first.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from .payload import Upload
 
 Rank = Callable[[Upload], tuple[int, ...]]
-"""Tells from an upload's field and head how much its bytes are worth keeping."""
+"""Rates from an upload's field and head how much its bytes are worth keeping."""
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What may be kept of one request.
+class Limits:
+    """Limits on what is kept of one request.
 
     Attributes:
         size: Bytes of one file or of a raw body.
         text_size: Bytes of a body of text, where base64 makes images longer.
-        count: How many files.
+        count: Number of files.
         total_size: Bytes of all files together.
     """
 
@@ -33,33 +33,29 @@ class Bounds:
 
 
 @dataclass
-class _Kept:
+class _Buffered:
     upload: Upload
     rank: tuple[int, ...]
     chunks: list[bytes] = field(default_factory=list)
     size: int = 0
 
-    def drop(self) -> None:
-        self.chunks.clear()
-        self.size = 0
 
-
-class Keeper:
+class UploadBuffer:
     """The bytes of the best files of one request.
 
     Args:
-        rank: How much a file is worth keeping.
-        bounds: How many of them, and how many bytes.
+        rank: Rates a file.
+        limits: How many files and bytes to keep.
     """
 
-    def __init__(self, rank: Rank, bounds: Bounds) -> None:
+    def __init__(self, rank: Rank, limits: Limits) -> None:
         self._rank = rank
-        self._bounds = bounds
-        self._kept: list[_Kept] = []  # in the order in which they were chosen
+        self._limits = limits
+        self._kept: list[_Buffered] = []  # in the order in which they were chosen
         self._size = 0
 
-    def consider(self, upload: Upload, before: bytes = b"") -> None:
-        """Choose a file whose head is new, or has grown, if it is worth it.
+    def offer(self, upload: Upload, before: bytes = b"") -> None:
+        """Choose a file, if it is among the best; call again when its head has grown.
 
         Args:
             upload: The file.
@@ -70,13 +66,13 @@ class Keeper:
         if known is not None:
             known.rank = rank
             return
-        if len(self._kept) >= self._bounds.count:
+        if len(self._kept) >= self._limits.count:
             worst = self._worst(self._kept)
             if rank <= worst.rank:
                 return
             self._drop(worst)
             self._kept.remove(worst)
-        self._kept.append(_Kept(upload, rank))
+        self._kept.append(_Buffered(upload, rank))
         if before:
             self.add(upload, before)
 
@@ -91,22 +87,22 @@ class Keeper:
         kept.chunks.append(data)
         kept.size += len(data)
         self._size += len(data)
-        while self._size > self._bounds.total_size:
+        while self._size > self._limits.total_size:
             worst = self._worst([each for each in self._kept if each.size])
             worst.upload.over_budget = True
             self._drop(worst)
 
-    def chosen(self) -> Iterator[Upload]:
+    def best_first(self) -> Iterator[Upload]:
         """Yield the chosen files, the best first."""
         best_first = sorted(self._kept, key=lambda kept: kept.rank, reverse=True)
         return (kept.upload for kept in best_first)
 
     def has_room(self, size: int) -> bool:
-        """Tell whether so many more bytes may be kept."""
-        return self._size + size <= self._bounds.total_size
+        """Tell whether `size` more bytes may be kept."""
+        return self._size + size <= self._limits.total_size
 
     def take(self, upload: Upload) -> bytes | None:
-        """Hand out what was kept of a file; None for nothing."""
+        """Return the bytes of a file and drop them; None if none were kept."""
         kept = self._find(upload)
         if kept is None or not kept.chunks:
             return None
@@ -114,20 +110,21 @@ class Keeper:
         self._drop(kept)
         return data
 
-    def forget(self) -> None:
-        """Let go of all that was kept."""
+    def clear(self) -> None:
+        """Drop everything."""
         self._kept.clear()
         self._size = 0
 
-    def _find(self, upload: Upload) -> _Kept | None:
+    def _find(self, upload: Upload) -> _Buffered | None:
         # By identity, and from the end: it is mostly the last one.
         kept = reversed(self._kept)
         return next((each for each in kept if each.upload is upload), None)
 
-    def _worst(self, among: list[_Kept]) -> _Kept:
+    def _worst(self, among: list[_Buffered]) -> _Buffered:
         lowest = min(each.rank for each in among)
         return next(each for each in reversed(among) if each.rank == lowest)
 
-    def _drop(self, kept: _Kept) -> None:
+    def _drop(self, kept: _Buffered) -> None:
         self._size -= kept.size
-        kept.drop()
+        kept.size = 0
+        kept.chunks.clear()

@@ -9,20 +9,20 @@ from typing import Protocol
 from request_images.health import report
 
 GRACE_SECONDS = 5.0
-"""How long after its view a request that nobody closes is taken to be over."""
+"""How long after its view a request that nobody closes counts as over."""
 
 _IDLE_SECONDS = 60.0
 
 
-class Rescued(Protocol):
-    """What the rescue needs of the end of a request."""
+class Watched(Protocol):
+    """What the watchdog needs of a request."""
 
-    def rescue(self) -> None:
-        """Take the request to be over, whoever may still close it."""
+    def expire(self) -> None:
+        """End the request, although somebody may still close it."""
 
 
-class Rescue:
-    """Ends requests that nobody has closed some time after their view."""
+class Watchdog:
+    """Ends each request that is not closed within the grace period after its view."""
 
     def __init__(self) -> None:
         self.reset()
@@ -30,8 +30,8 @@ class Rescue:
     def reset(self) -> None:
         """Forget everything, as a new process does."""
         self._lock = threading.Lock()
-        self._deadlines: dict[Rescued, float] = {}  # in order: one grace for all
-        self._sizes: dict[Rescued, int] = {}
+        self._deadlines: dict[Watched, float] = {}  # in order: all have the same grace
+        self._sizes: dict[Watched, int] = {}
         self._wake = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -40,31 +40,31 @@ class Rescue:
         """Whether some request is not over yet."""
         return bool(self._deadlines)
 
-    def waiting(self) -> list[Rescued]:
+    def waiting(self) -> list[Watched]:
         """Return the requests that are not over yet."""
         return list(self._deadlines)
 
-    def watch(self, end: Rescued, size: int = 0, max_bytes: int = 0) -> bool:
+    def watch(self, end: Watched, size: int = 0, max_bytes: int = 0) -> bool:
         """End a request after the grace period, unless it ends before.
 
         Args:
             end: The request.
             size: Bytes that it holds until then.
-            max_bytes: Bytes that all of them may hold; beyond that the oldest are due.
+            max_bytes: Bytes that all requests may hold; beyond that the oldest are due.
 
         Returns:
-            False when they hold twice as much: ending them takes too long.
+            False if they hold twice as much: then the caller must drop the bytes.
         """
         with self._lock:
             self._deadlines[end] = time.monotonic() + GRACE_SECONDS
             self._sizes[end] = size
-            held = sum(self._sizes.values())
-            if held > max_bytes:
-                self._make_due(held - max_bytes)
-            if held > 2 * max_bytes:
-                self._sizes[end] = 0  # the caller lets go of it
+            total = sum(self._sizes.values())
+            if total > max_bytes:
+                self._make_due(total - max_bytes)
+            if total > 2 * max_bytes:
+                self._sizes[end] = 0  # the caller drops them
             self._ensure_thread()
-        return held <= 2 * max_bytes
+        return total <= 2 * max_bytes
 
     def _make_due(self, size: int) -> None:
         now = time.monotonic()
@@ -75,7 +75,7 @@ class Rescue:
             size -= self._sizes.get(end, 0)
         self._wake.set()
 
-    def hurry(self, end: Rescued) -> None:
+    def end_soon(self, end: Watched) -> None:
         """End a request now, before all others."""
         with self._lock:
             self._deadlines.pop(end, None)
@@ -83,8 +83,8 @@ class Rescue:
             self._ensure_thread()
         self._wake.set()
 
-    def forget(self, end: Rescued) -> None:
-        """Leave a request alone that ended by itself."""
+    def unwatch(self, end: Watched) -> None:
+        """Leave a request alone that has ended."""
         with self._lock:
             self._deadlines.pop(end, None)
             self._sizes.pop(end, None)
@@ -93,33 +93,36 @@ class Rescue:
         if self.thread is not None and self.thread.is_alive():
             return
         thread = threading.Thread(
-            target=self._run, name="request_images-rescue", daemon=True
+            target=self._run, name="request_images-watchdog", daemon=True
         )
         try:
             thread.start()
         except RuntimeError as exception:
-            # No thread to be had. Whoever closes the request still ends it, and the
-            # next request tries again.
-            report("rescue", exception)
+            # The system starts no thread. A request that is closed ends all the same,
+            # and the next request tries again.
+            report("watchdog", exception)
         else:
             self.thread = thread
 
     def _run(self) -> None:
         idle_since = time.monotonic()
         while True:
-            self._wake.clear()  # before looking, so that no hurry is missed
+            self._wake.clear()  # before looking, so that no wake-up is missed
             end, seconds = self._next()
             if end is not None:
-                self._end(end)
+                try:
+                    end.expire()
+                finally:
+                    self.unwatch(end)  # also if it had ended meanwhile, or raises
             if end is not None or self._deadlines:
                 idle_since = time.monotonic()
             elif self._retires(time.monotonic() - idle_since):
                 return
-            # A request wakes this thread only when it is in a hurry: it would cost
-            # each of them a switch.
+            # A request wakes this thread only if it is urgent: a wake-up for each
+            # request would cost each a thread switch.
             self._wake.wait(seconds)
 
-    def _next(self) -> tuple[Rescued | None, float]:
+    def _next(self) -> tuple[Watched | None, float]:
         # A request that is due, or how long to wait before there can be one.
         with self._lock:
             if not self._deadlines:
@@ -129,13 +132,6 @@ class Rescue:
             if seconds > 0:
                 return None, seconds
             return end, 0.0
-
-    def _end(self, end: Rescued) -> None:
-        try:
-            end.rescue()
-        finally:
-            # Also when it had ended meanwhile, or worse: it must not come up again.
-            self.forget(end)
 
     def _retires(self, idle_seconds: float) -> bool:
         with self._lock:

@@ -24,7 +24,7 @@ from request_images.outcome import CaptureStatus
 from request_images.statistics import groups
 from request_images.writer.probe import try_write
 from request_images.writer.spool.folder import Contents
-from request_images.writer.spool.spooling import spooled
+from request_images.writer.spool.spooling import spool_contents
 
 DEFAULT_HOURS = 24
 MAX_HOURS = 24 * 366
@@ -190,7 +190,7 @@ def look(
     if tries_to_write and not problem and (failure := try_write()):
         write_problem = _in_a_line(failure)
     try:
-        contents = spooled()
+        contents = spool_contents()
     except OSError as error:
         spool_problem = _in_a_line(error)
     return Vitals(

@@ -1,4 +1,4 @@
-"""What fits into a column of every supported database."""
+"""Values that fit into a column of every supported database."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 MAX_JSON_LENGTH = 65_536
-"""Characters of JSON that one row may hold."""
+"""Maximum number of characters of JSON in one row."""
 
 MAX_JSON_DEPTH = 20
-"""How deep it may be nested; MariaDB refuses more than 32."""
+"""Maximum depth of its nesting; MariaDB refuses more than 32."""
 
 _encoder = DjangoJSONEncoder()
 
 
 def clean_text(value: object, max_length: int) -> str:
-    """Return ``value`` as text of at most ``max_length`` characters.
+    """Return `value` as text of at most `max_length` characters.
 
-    PostgreSQL takes no NUL characters, and no database takes half a surrogate pair. Of
-    a value that cannot be put in words (its ``str`` raises), its type is told.
+    NUL characters are removed, which PostgreSQL refuses, and half surrogate pairs
+    replaced, which no database takes. A value whose ``str`` raises becomes its type.
     """
     try:
         text = str(value).replace("\x00", "")
-    except Exception as error:  # noqa: BLE001  # anyone's code, anything may come out
+    except Exception as error:  # noqa: BLE001  # the project's code
         text = f"<{type(value).__name__}: {type(error).__name__}>"
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def clean_json(value: dict[str, Any]) -> dict[str, Any]:
-    """Return ``value`` with what JSON cannot hold turned into text.
+    """Return `value` with everything that JSON cannot hold as text.
 
     A document of more than `MAX_JSON_LENGTH` characters, one nested deeper than
-    `MAX_JSON_DEPTH` (as one that holds itself), and one with a number of thousands of
-    digits is replaced by a note that it was left out.
+    `MAX_JSON_DEPTH` (as one that contains itself), and one with a number of thousands
+    of digits is replaced by a note that it was left out.
     """
     try:
         cleaned: dict[str, Any] = _clean(value, MAX_JSON_DEPTH)
         length = len(json.dumps(cleaned))
-    except Exception as error:  # noqa: BLE001  # anyone's objects, as above
+    except Exception as error:  # noqa: BLE001  # as above
         return {"left_out": clean_text(error, 200)}
     if length > MAX_JSON_LENGTH:
         return {"left_out": f"{length} characters of JSON"}

@@ -1,4 +1,4 @@
-"""What a failed write says about the next try."""
+"""The kinds of errors of a write, by which the next step is chosen."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from request_images.exceptions import StorageError
 
 
 class Fault(Enum):
-    """Why a write failed, as far as that decides what is worth trying next."""
+    """The kind of an error, as far as it decides what to try next."""
 
     ROW = auto()
-    """What is in the row: the database takes others."""
+    """The values of the row: the database accepts other rows."""
     CONFLICT = auto()
-    """Two transactions ran into one another; the same again may go well."""
+    """Two transactions met; a second try may succeed."""
     BUSY = auto()
-    """A lock was not to be had in time, or the database is slow."""
+    """A lock could not be taken in time, or the database is slow."""
     AWAY = auto()
-    """The database, or its tables: no row would be taken."""
+    """The database or a table is missing: it accepts no row."""
     STORAGE = auto()
-    """The storage of the bytes: the database takes the row without them."""
+    """The storage of the bytes: the database accepts the row without them."""
 
 
-# Of PostgreSQL the SQLSTATE, of MySQL and MariaDB the number of the error.
+# PostgreSQL's SQLSTATEs, and error numbers of MySQL and MariaDB.
 _CODES: dict[object, Fault] = {
     "40001": Fault.CONFLICT,  # serialization_failure
     "40P01": Fault.CONFLICT,  # deadlock_detected
@@ -41,23 +41,23 @@ _CODES: dict[object, Fault] = {
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Tell what kind of fault an exception is that came out of a write."""
+    """Classify an exception that a write has raised."""
     if isinstance(error, StorageError):
         return Fault.STORAGE
     if not isinstance(error, Error):
-        return Fault.ROW  # what cannot even be sent to the database
+        return Fault.ROW  # a value that cannot even be sent
     known = _CODES.get(_code(error))
     if known is not None:
         return known
     if isinstance(error, DataError | IntegrityError):
         return Fault.ROW
-    # SQLite tells its codes from Python 3.11 on only.
+    # SQLite has error codes only from Python 3.11 on.
     is_busy = any(words in str(error) for words in ("is locked", "interrupted"))
     return Fault.BUSY if is_busy else Fault.AWAY
 
 
 def _code(error: Error) -> object:
     cause = error.__cause__
-    # psycopg 3 and psycopg 2; MySQL's driver puts the number first.
+    # psycopg 3, psycopg 2; the number is the first argument of MySQL's drivers.
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     return state or next(iter(error.args), None)

@@ -1,26 +1,24 @@
-"""How far two difference hashes are apart, in the SQL of every supported database."""
+"""SQL expressions: Hamming distance, exact text, and hints to the query planner."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.db.models import F, Func, IntegerField, Q
-from django.db.models.lookups import (
-    Exact,
-)
+from django.db.models.lookups import Exact
 
 from request_images.images.hashes import LAYOUT_LENGTH, distance
 
 _NAME = "request_images_hamming"
 _DIGITS = 16
-"""The hexadecimal digits of 64 bits, which is what MariaDB computes with."""
+"""The hexadecimal digits of MariaDB's numbers, which have 64 bits."""
 
 
 class HammingDistance(Func):
-    """In how many bits a column with difference hashes differs from one of them.
+    """The number of bits in which a column of perceptual hashes differs from one hash.
 
     Args:
-        column: The look-up of the column; blank hashes are to be left out.
+        column: The look-up of the column; the query must leave out blank hashes.
         layout: The other hash, in hexadecimal.
     """
 
@@ -31,20 +29,20 @@ class HammingDistance(Func):
         self._layout = layout
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Count in Python: SQLite has no operator for it."""
+        """Count in Python: SQLite has no operator for that."""
         connection.ensure_connection()
         driver = connection.connection
         driver.create_function(_NAME, 2, distance, deterministic=True)
         return self._written(compiler, f"{_NAME}(%(column)s, %%s)", [self._layout])
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Count the bits of a bit string, which begins with an x in hexadecimal."""
+        """Count the bits of a bit string; "x" introduces hexadecimal digits."""
         bits = "('x' || {})::bit(256)"
         sql = f"bit_count({bits.format('%(column)s')} # {bits.format('%%s')})"
         return self._written(compiler, sql, [self._layout])
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Add up the bits of four numbers."""
+        """Add up the bits of four numbers of 64 bits."""
         starts = range(0, LAYOUT_LENGTH, _DIGITS)
         sql = " + ".join(
             f"BIT_COUNT(CAST(CONV(SUBSTR(%(column)s, {at + 1}, {_DIGITS}), 16, 10) "
@@ -61,27 +59,27 @@ class HammingDistance(Func):
 
 
 class Unindexed(Func):
-    """A column's value that SQLite looks up in no index: it has no other hints."""
+    """A column's value for which SQLite uses no index; it has no other such hint."""
 
     template = "%(expressions)s"
     arity = 1
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Put a plus in front, which changes nothing but the plan."""
+        """Prepend a plus, which changes only the plan."""
         context["template"] = "+%(expressions)s"
         return self.as_sql(compiler, connection, **context)
 
 
 class Sorted(Unindexed):
-    """A column's value that no database reads from an index in its order."""
+    """A column's value that no database reads in the order of an index."""
 
     template = "GREATEST(%(expressions)s, %(expressions)s)"
 
 
 class SameText(Exact):
-    """Whether a text is another, letter by letter.
+    """Equality of two texts, case-sensitive also on MySQL and MariaDB.
 
-    MySQL and MariaDB take "solve" for "Solve" too; they still find it by an index.
+    The plain comparison stays in the condition, so that they still use an index.
     """
 
     def as_mysql(self, compiler: Any, connection: Any) -> Any:
@@ -94,5 +92,5 @@ class SameText(Exact):
 
 
 def same_text(column: str, text: str) -> Q:
-    """Return the condition that a column has just this text."""
+    """Return the condition that a column has exactly this text."""
     return Q(SameText(F(column), text))

@@ -39,10 +39,11 @@ def retry(
         django.db.Error: The database failed otherwise, or the last try met another
             transaction, too.
     """
+    expected: tuple[type[Exception], ...] = (Error, *also)
     for number in range(TRIES - 1):
         try:
             return work()
-        except (Error, *also) as error:
+        except expected as error:
             known = isinstance(error, also)
             if not known and not is_retryable(error, retry_locks=retry_locks):
                 raise

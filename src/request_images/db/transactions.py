@@ -1,4 +1,4 @@
-"""How long our statements wait for others' locks and for the disk, and may take."""
+"""Time limits of our statements: for locks, for the disk, and for the whole."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from request_images.conf import conf
 
 _PATIENCE = 10
-"""A statement may take so many times as long as it may wait for a lock."""
+"""A statement may take this many times as long as it may wait for a lock."""
 
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def without_transaction(view: View) -> View:
-    """Let a view run outside of a transaction, also with ``ATOMIC_REQUESTS``.
+    """Run a view outside of a transaction, also with ``ATOMIC_REQUESTS``.
 
-    What it writes by the way would otherwise be locked for others until it ends, and
-    forgotten when it fails.
+    The rows it writes in passing would otherwise be locked until it ends, and rolled
+    back if it fails.
     """
     for alias in connections:
         view = transaction.non_atomic_requests(alias)(view)
@@ -33,17 +33,17 @@ def without_transaction(view: View) -> View:
 
 @contextmanager
 def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[None]:
-    """Open a transaction whose statements wait for locks only so long.
+    """Open a transaction whose statements wait for locks for a limited time.
 
-    A table that a migration has locked would hold the server's worker for as long as
-    that takes. A transaction that is open already (a test's) keeps its own limits.
+    A table that a migration has locked would otherwise block the server's worker for as
+    long as that takes. A transaction that is open already (a test's) keeps its limits.
 
     Args:
         using: The database.
-        waits_for_disk: Whether its end waits until the disk has it. If not, PostgreSQL
-            may take it back when its server crashes soon after: as a whole, and with
-            all that came later. Any later transaction that does wait makes it last.
-            Other databases have a setting of the server's only, which holds.
+        waits_for_disk: Whether the commit waits until it is on disk. If not, PostgreSQL
+            may lose it when its server crashes soon after: as a whole, with all later
+            ones. The next commit that waits makes it durable. Other databases only have
+            a setting of the server.
     """
     connection = connections[using]
     seconds = conf.LOCK_TIMEOUT_SECONDS
@@ -62,14 +62,14 @@ def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[
 
 @contextmanager
 def bounded_reading(using: str, seconds: float) -> Iterator[None]:
-    """Let the database end each query within that takes longer, by a `DatabaseError`.
+    """Limit the time of each query within; a longer one raises a `DatabaseError`.
 
     Args:
         using: The database.
-        seconds: How long each may take.
+        seconds: The limit.
     """
     connection = connections[using]
-    # On PostgreSQL, or what was opened before would break.
+    # A savepoint, or on PostgreSQL a time-out would break the outer transaction.
     with transaction.atomic(using=using):
         if connection.vendor == "sqlite":
             ends = time.monotonic() + seconds
@@ -93,7 +93,7 @@ def bounded_reading(using: str, seconds: float) -> Iterator[None]:
         try:
             yield
         finally:
-            # After a time-out PostgreSQL does not listen, and forgets it by itself.
+            # After a time-out, PostgreSQL accepts no command, and resets it by itself.
             with suppress(DatabaseError), connection.cursor() as cursor:
                 cursor.execute(change, [before])
 
@@ -118,7 +118,7 @@ def _limit_postgresql(
     }
     if not waits_for_disk:
         wanted["synchronous_commit"] = "off"
-    # "true": for this transaction only, as SET LOCAL, which behind a pooler matters.
+    # "true": for this transaction only, as SET LOCAL; necessary behind a pooler.
     settings = ", ".join(["set_config(%s, %s, true)"] * len(wanted))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {settings}", list(chain(*wanted.items())))
@@ -126,12 +126,12 @@ def _limit_postgresql(
 
 @contextmanager
 def _mysql_limits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    whole = max(1, round(seconds))  # these know whole seconds only
+    whole = max(1, round(seconds))  # in whole seconds
     wanted: dict[str, float] = dict.fromkeys(
         ("lock_wait_timeout", "innodb_lock_wait_timeout"), whole
     )
     if getattr(connection, "mysql_is_mariadb", False):
-        wanted["max_statement_time"] = seconds * _PATIENCE  # this one knows fractions
+        wanted["max_statement_time"] = seconds * _PATIENCE  # takes fractions
     with connection.cursor() as cursor:
         for name, value in wanted.items():
             cursor.execute(
@@ -141,7 +141,7 @@ def _mysql_limits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[N
     try:
         yield
     finally:
-        # A connection that broke meanwhile takes its limits with it.
+        # A connection that broke meanwhile has lost its limits.
         with suppress(DatabaseError), connection.cursor() as cursor:
             for name in wanted:
                 cursor.execute(f"SET SESSION {name} = @request_images_{name}")

@@ -1,37 +1,65 @@
-"""What waits to be written: a queue bounded in bytes, and one thread behind it.
+"""A queue bounded in bytes, and the one thread that writes what is in it.
 
-The thread is lazy (no request, no thread), is not inherited over a fork, and is waited
-for at the exit of the process. This module knows nothing of images or databases.
+The thread is lazy (no request, no thread) and not inherited over a fork. The exit of
+the process waits for it. This module knows nothing of images or databases.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from multiprocessing import util
 from typing import Generic, TypeVar
-
-from .exits import run_at_exit
 
 T = TypeVar("T")
 
 BATCH_ITEMS = 50
-"""How many items are written at once, at the most."""
+"""How many items one batch has at most."""
 BATCH_BYTES = 8 * 1024 * 1024
-"""How many bytes are written at once; an item may be larger, and is then alone."""
+"""How many bytes one batch has at most; a larger item is a batch of its own."""
 LINGER_SECONDS = 0.05
-"""How long an item may wait for others to be written with it: one transaction for many
-costs a fraction, and requests are disturbed less often."""
+"""How long an item waits for others of its batch: one transaction for many items costs
+a fraction, and interrupts requests less often."""
+
+_exit_callbacks: list[Callable[[], None]] = []
+_exited_process: int | None = None
 
 
-class Backlog(Generic[T]):
-    """Items on their way to a thread that writes them in batches.
+def run_at_exit(callback: Callable[[], None]) -> None:
+    """Call back once when this process exits in an ordinary way.
+
+    The first one registered is the first one called: requests end before the queue that
+    takes them is closed.
+    """
+    _exit_callbacks.append(callback)
+
+
+def _run_exit_callbacks() -> None:
+    global _exited_process  # noqa: PLW0603  # one exit for each process
+    # An ordinary process calls this twice: `multiprocessing` uses ``atexit`` too.
+    if _exited_process == os.getpid():
+        return
+    _exited_process = os.getpid()
+    for callback in _exit_callbacks:
+        callback()
+
+
+atexit.register(_run_exit_callbacks)
+# The workers of servers that fork by multiprocessing (granian) exit without the
+# callbacks of ``atexit``.
+util.Finalize(None, _run_exit_callbacks, exitpriority=10)
+
+
+class WriteQueue(Generic[T]):
+    """A queue whose thread writes the items in batches.
 
     Args:
         write: Called in the thread with one batch. It must not raise.
-        give_up: Called with what the exit of the process could not wait for.
-        finish: Called in the thread when it ends, to let go of what is its own.
+        give_up: Called with the items that are left at the exit of the process.
+        finish: Called in the thread when it ends, to close its connections.
         shutdown_seconds: Returns how long the exit of the process waits.
     """
 
@@ -55,39 +83,39 @@ class Backlog(Generic[T]):
         """Forget everything, as a new process does."""
         self._changed = threading.Condition()
         self._waiting: deque[tuple[T, int]] = deque()
-        self._bytes = 0  # of what waits and of what is being written
+        self._bytes = 0  # of the items that wait or are being written
         self._items = 0
         self._is_exiting = False
         self._is_urgent = False
         self.thread: threading.Thread | None = None
 
     def put(self, item: T, size: int, *, max_bytes: int, max_items: int) -> bool:
-        """Take an item over, unless there is no room for it. Never waits.
+        """Add an item, if there is room for it. Never waits.
 
         Args:
-            item: What is to be written.
+            item: The item to write.
             size: Its bytes in memory.
-            max_bytes: Bytes that there may be in all.
-            max_items: Items that there may be in all.
+            max_bytes: Bytes that the queue may hold.
+            max_items: Items that the queue may hold.
 
         Returns:
-            False when it is the caller's to deal with.
+            False if it was not added.
         """
         with self._changed:
             is_full = self._bytes + size > max_bytes or self._items >= max_items
             if is_full:
-                self._hurry()
+                self._write_now()
             if is_full or self._is_exiting or not self._has_thread():
                 return False
             self._waiting.append((item, size))
             self._bytes += size
             self._items += 1
-            # Every other item would wake the thread up for nothing.
+            # In between, an item would wake the thread for nothing.
             if len(self._waiting) == 1 or self._has_batch():
                 self._changed.notify_all()
         return True
 
-    def _hurry(self) -> None:
+    def _write_now(self) -> None:
         self._is_urgent = True
         self._changed.notify_all()
 
@@ -97,18 +125,18 @@ class Backlog(Generic[T]):
     def _has_thread(self) -> bool:
         if self.thread is None or not self.thread.is_alive():
             thread = threading.Thread(
-                target=self._run, name="request_images-backlog", daemon=True
+                target=self._run, name="request_images-writer", daemon=True
             )
             try:
                 thread.start()
             except RuntimeError:
-                return False  # none to be had now; the next item tries again
+                return False  # the system starts none; the next item tries again
             self.thread = thread
         return True
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes anything at all, provided that there is room."""
+        """Whether it takes items, if there is room."""
         with self._changed:
             return not self._is_exiting and self._has_thread()
 
@@ -118,13 +146,13 @@ class Backlog(Generic[T]):
         return self._bytes
 
     def wait_until_empty(self, timeout: float) -> bool:
-        """Wait until everything is written; False when that takes too long.
+        """Wait until everything is written; return False if that takes too long.
 
         Args:
             timeout: Seconds.
         """
         with self._changed:
-            self._hurry()
+            self._write_now()
             return self._changed.wait_for(lambda: self._items == 0, timeout)
 
     def _run(self) -> None:
@@ -143,7 +171,7 @@ class Backlog(Generic[T]):
                     self._items -= len(batch)
                     self._bytes -= sum(size for _, size in batch)
                     self._changed.notify_all()
-            batch.clear()  # the loop's variable would hold the bytes until the next
+            batch.clear()  # or the variable would hold the bytes until the next batch
         self._finish()
 
     def _is_time(self) -> bool:
@@ -160,7 +188,7 @@ class Backlog(Generic[T]):
         return batch
 
     def close(self, timeout: float) -> None:
-        """Take nothing more, and wait until everything is written, or give it up.
+        """Take no more items, and wait until all are written; give up the others.
 
         Args:
             timeout: Seconds.

@@ -1,37 +1,51 @@
-"""Telling the receivers of the signals what became of a request."""
+"""The steps after a row is written: signals, and tasks for new images."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
+from django.db import router
 from django.dispatch import Signal
 
 from request_images import signals
+from request_images.conf import conf
+from request_images.contents.task_backend import enqueuing, why_no_worker
+from request_images.db.transactions import bounded_transaction
 from request_images.health import count, report
-from request_images.models import RequestLog
+from request_images.models import FurtherImage, RequestImage, RequestLog
+from request_images.outcome import CaptureStatus
+from request_images.storage.encodings import encodings_of
 
 from .record import Record
 
+_TASKS = (
+    ("THUMBNAILS", "make_thumbnail", "thumbnail task"),
+    ("COMPRESSION", "compress_content", "compression task"),
+    ("ANALYSIS", "analyze_content", "analysis task"),
+)
+"""Each task: the setting that asks for it, its name, and the name of its fault."""
 
-def announce(record: Record, *, failure: BaseException | None = None) -> None:
-    """Count a request whose row was written, and tell of it. Never raises.
+
+def send_signals(record: Record, *, failure: BaseException | None = None) -> None:
+    """Count a request whose row was written, and send its signals. Never raises.
 
     Args:
         record: The request, with the bytes of its images that were kept.
-        failure: The fault of ours because of which others were not.
+        failure: Our own fault because of which other images were not kept.
     """
     log, image, is_kept = record.log, record.image, record.data is not None
-    further = [each.image for each in record.further]
     count(str(log.capture_status))
     if failure is not None:
-        tell(signals.capture_failed, log=log, exception=failure)
+        send(signals.capture_failed, log=log, exception=failure)
     if is_kept:
-        tell(signals.image_saved, log=log, image=image, further=further)
+        send(signals.image_saved, log=log, image=image, further=record.further)
     elif failure is None:
-        tell(signals.image_skipped, log=log, image=image, further=further)
+        send(signals.image_skipped, log=log, image=image, further=record.further)
 
 
-def tell(signal: Signal, **arguments: object) -> None:
+def send(signal: Signal, **arguments: object) -> None:
     """Send a signal. A receiver that raises is counted, and the others still run."""
     try:
         answers = signal.send_robust(sender=RequestLog, **arguments)
@@ -41,3 +55,46 @@ def tell(signal: Signal, **arguments: object) -> None:
     for receiver, answer in answers:
         if isinstance(answer, Exception):
             report(f"receiver {receiver!r}", answer)
+
+
+def enqueue_tasks(
+    log: RequestLog,
+    image: RequestImage | None,
+    further: Sequence[FurtherImage] = (),
+    **_others: Any,
+) -> None:
+    """Enqueue the tasks for new images that the settings ask for. Never raises.
+
+    A receiver of ``image_saved``, and of ``image_skipped``, where a further image may
+    still have been kept. It runs after the row's commit. With a backend that would run
+    the task at once it does nothing: capturing decodes no pixels. Where it cannot know
+    that, the task itself does nothing.
+    """
+    new: list[RequestImage | FurtherImage] = []
+    # The content of a duplicate has its tasks already.
+    if image is not None and log.capture_status == CaptureStatus.STORED:
+        new.append(image)
+    new += [row for row in further if row.capture_status == CaptureStatus.STORED]
+    for setting, task, fault in _TASKS:
+        try:
+            if getattr(conf, setting) != "task":
+                continue
+            if task == "compress_content":
+                types = encodings_of(conf.ENCODINGS)
+                _enqueue(task, [row for row in new if row.mime_type in types])
+            else:
+                _enqueue(task, new)
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            report(fault, exception)
+
+
+def _enqueue(name: str, images: Sequence[RequestImage | FurtherImage]) -> None:
+    if not images or why_no_worker():
+        return
+    # Not above: the module needs a package that not every project has.
+    from request_images import tasks
+
+    # A backend that writes into our database waits for locks no longer than we do.
+    with bounded_transaction(router.db_for_write(RequestLog)), enqueuing():
+        for image in images:
+            getattr(tasks, name).enqueue(image.content_id)

@@ -1,4 +1,4 @@
-"""Whose fault is it that a row cannot be written: its own, or the database's?"""
+"""Probe whether the database accepts writes, and whether an error is temporary."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from request_images.outcome import CaptureStatus
 
 from .rows import has_lost, open_connection
 
-# No connection to be had, no room on the disk, no memory; read-only, or shutting down.
-_PASSING_CLASSES = ("08", "25", "53", "57", "58")
-_PASSING_NUMBERS = frozenset(
+# No connection, no room on the disk, no memory; read-only, or shutting down.
+_TEMPORARY_CLASSES = ("08", "25", "53", "57", "58")
+_TEMPORARY_NUMBERS = frozenset(
     {1040, 1203, 1226}
     | {3, 28, 1021, 1030, 1114}
     | {1037, 1038, 1041}
     | {1290, 1792, 1836}
     | {1028, 1053, 1077, 1079, 1317, 3024}
 )
-_PASSING_WORDS = ("full", "readonly", "i/o error", "out of memory")
+_TEMPORARY_WORDS = ("full", "readonly", "i/o error", "out of memory")
 
 
 def try_write() -> Exception | None:
     """Write a row into each of our tables, and roll it back.
 
-    It waits for locks only so long, as all our writes, and leaves nothing behind but
-    gaps in the numbers of the rows.
+    It waits for locks no longer than all our writes, and leaves nothing but gaps in the
+    primary keys.
 
     Returns:
-        Why the database takes nothing; None when it takes rows.
+        Why the database accepts no rows; None if it does.
     """
     using = router.db_for_write(RequestLog)
     now = timezone.now()
@@ -48,7 +48,7 @@ def try_write() -> Exception | None:
     )
     content = ImageContent(image_hash=uuid.uuid4().hex, data=b"?", stored_size=1)
     try:
-        has_lost(open_connection())  # if so, that says nothing of a new one
+        has_lost(open_connection())  # if so, try a new one
         with bounded_transaction(using):
             insert([log], using)
             insert([content], using)
@@ -61,12 +61,12 @@ def try_write() -> Exception | None:
     return None
 
 
-def is_passing(error: BaseException) -> bool:
-    """Tell whether a row may well be taken later that was refused now, as it is.
+def is_temporary(error: BaseException) -> bool:
+    """Tell whether the database may accept the same row later.
 
-    Another one's lock passes, and so does a full disk. What the row holds does not. An
-    error that is neither the database's nor one of values is taken to pass: a row that
-    is tried too often costs less than one that is given up too early.
+    A lock or a full disk is temporary; a refused value is not. An error that is neither
+    the database's nor one of values counts as temporary: a row that is tried too often
+    costs less than one that is given up too early.
     """
     if isinstance(error, StorageError):
         return error.is_passing
@@ -78,8 +78,8 @@ def is_passing(error: BaseException) -> bool:
     cause = error.__cause__ or error
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if state is not None:
-        return str(state).startswith(_PASSING_CLASSES)
+        return str(state).startswith(_TEMPORARY_CLASSES)
     number = next(iter(error.args), None)
     if isinstance(number, int):
-        return number in _PASSING_NUMBERS
-    return any(word in str(error).lower() for word in _PASSING_WORDS)
+        return number in _TEMPORARY_NUMBERS
+    return any(word in str(error).lower() for word in _TEMPORARY_WORDS)

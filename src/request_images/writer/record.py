@@ -1,36 +1,33 @@
-"""Recorded requests, ready to be written: unsaved rows, and their images' bytes."""
+"""A recorded request, ready to write: unsaved rows, and the bytes of its images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, cast
 
 from request_images.contents.place import Placed
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 
 
 @dataclass
-class Further:
-    """A further image of a request.
+class Picture:
+    """One image of a recorded request.
 
     Attributes:
         image: Its unsaved row.
-        data: Its bytes when they are to be kept.
-        placed: As of a `Record`.
-        is_refused: As of a `Record`.
+        status_row: The row that has its capture status: the log for the first image.
+        data: Its bytes; None if they are not kept.
+        placed: Its unsaved content and the object this names, if the bytes are in a
+            storage already.
+        is_refused: Whether the last write failed because of its bytes.
     """
 
-    image: FurtherImage
+    image: RequestImage | FurtherImage
+    status_row: RequestLog | FurtherImage
     data: bytes | None = None
     placed: tuple[ImageContent, Placed] | None = None
     is_refused: bool = False
-
-    @property
-    def teller(self) -> FurtherImage:
-        """The row that says what became of the image."""
-        return self.image
 
 
 @dataclass
@@ -39,58 +36,59 @@ class Record:
 
     Attributes:
         log: The unsaved log.
-        image: Its unsaved image; None when the request brought none.
-        data: The image's bytes when they are to be kept.
-        further: The further images, in order; there are none without an image.
-        placed: Its unsaved content, and the object that this names, when the bytes are
-            in a storage already.
-        is_refused: Whether it was this image's bytes that could not be written.
+        pictures: Its images in order; the first is a `RequestImage`.
     """
 
     log: RequestLog
-    image: RequestImage | None = None
-    data: bytes | None = None
-    further: Sequence[Further] = ()
-    placed: tuple[ImageContent, Placed] | None = None
-    is_refused: bool = False
+    pictures: list[Picture] = field(default_factory=list)
+
+    def add(
+        self, image: RequestImage | FurtherImage, data: bytes | None = None
+    ) -> None:
+        """Append an image: a `RequestImage` first, then `FurtherImage` rows."""
+        row = image if isinstance(image, FurtherImage) else self.log
+        self.pictures.append(Picture(image, row, data))
 
     @property
-    def teller(self) -> RequestLog:
-        """The row that says what became of the image."""
-        return self.log
+    def image(self) -> RequestImage | None:
+        """The row of the first image; None if the request has no image."""
+        return cast("RequestImage", self.pictures[0].image) if self.pictures else None
 
     @property
-    def pictures(self) -> list[Picture]:
-        """Its images in order, itself standing for the first."""
-        return [self, *self.further]
+    def data(self) -> bytes | None:
+        """The bytes of the first image; None if they are not kept."""
+        return self.pictures[0].data if self.pictures else None
+
+    @property
+    def further(self) -> list[FurtherImage]:
+        """The rows of the other images."""
+        return [cast("FurtherImage", picture.image) for picture in self.pictures[1:]]
 
     @property
     def with_bytes(self) -> list[Picture]:
-        """Those of its pictures whose bytes are to be kept."""
-        return [each for each in self.pictures if each.data is not None]
+        """The images whose bytes are kept."""
+        return [picture for picture in self.pictures if picture.data is not None]
 
     def copy(self) -> Record:
-        """Return a record of its own rows, with the same bytes."""
-        further = [replace(each, image=copy(each.image)) for each in self.further]
-        return replace(
-            self, log=copy(self.log), image=copy(self.image), further=further
-        )
+        """Return a record with rows of its own, and the same bytes."""
+        copied = Record(copy(self.log))
+        for picture in self.pictures:
+            copied.add(copy(picture.image), picture.data)
+            copied.pictures[-1].placed = picture.placed
+            copied.pictures[-1].is_refused = picture.is_refused
+        return copied
 
-    def let_go(self) -> None:
-        """Hold no bytes any more."""
-        for each in self.with_bytes:
-            each.data = None
-
-
-Picture = Record | Further
-"""An image with its bytes, if these are to be kept."""
+    def free(self) -> None:
+        """Drop the bytes."""
+        for picture in self.pictures:
+            picture.data = None
 
 
 class Job(Protocol):
     """A request that is over, as the writer sees it.
 
     Attributes:
-        failure: The fault of ours because of which an image is not kept, if any.
+        failure: Our own fault because of which an image is not kept, if any.
     """
 
     failure: Exception | None
@@ -99,11 +97,11 @@ class Job(Protocol):
     def size(self) -> int:
         """Bytes that the job holds in memory, approximately."""
 
-    def examined(self) -> Record:
+    def examine(self) -> Record:
         """Return the record to write; the first call examines the images."""
 
-    def drop_image(self) -> None:
-        """Drop the images' bytes; the log says that there was no room for them."""
+    def drop_images(self) -> None:
+        """Drop the images' bytes; the log says that the queue was full."""
 
-    def let_go(self) -> None:
+    def free(self) -> None:
         """Drop the record and everything that was seen of the request."""

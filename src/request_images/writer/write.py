@@ -1,6 +1,6 @@
 """Write the rows of requests that are over: at once, or by the background thread.
 
-Whatever fails in here is counted and logged, and said on the row where one can be
+Every failure in here is counted and logged, and given on the row where one can be
 written. What cannot be written goes to the spool folder, if there is one.
 """
 
@@ -18,63 +18,63 @@ from request_images.health import count, report
 from request_images.storage.breaker import Breaker
 
 from . import rows
-from .background import Backlog
-from .degrade import is_smaller, smaller
-from .notify import announce, tell
+from .background import WriteQueue
+from .degrade import lacks_bytes, smaller_copies
+from .notify import send, send_signals
 from .record import Job, Record
 from .rows import usable_connection
-from .spool.spooling import set_aside, write_spooled_now_and_then
+from .spool.spooling import save_to_spool, write_spooled_if_due
 
 
 def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
-    """Write the rows of a request that is over, and tell the receivers of signals.
+    """Write the rows of a request that is over, and send its signals.
 
     Args:
         job: The request.
-        is_handled: Whether a server handled the request; not a test, nor a direct call
-            of the view: these want to see their row at once.
+        is_handled: Whether a server handled the request. Tests and direct calls of the
+            view want to see their row at once.
         is_last_use: Whether this thread will not use its database connection again.
     """
-    if is_handled and conf.WRITE_MODE == "background" and _is_put_off(job):
+    if is_handled and conf.WRITE_MODE == "background" and _enqueue(job):
         return
     with usable_connection(is_handled=is_handled, is_last_use=is_last_use):
         write_jobs([job])
 
 
-def _is_put_off(job: Job) -> bool:
+def _enqueue(job: Job) -> bool:
     max_bytes = int(conf.BACKLOG_MAX_MB * 1024 * 1024)
     max_items = conf.BACKLOG_MAX_REQUESTS
-    if backlog.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
+    if queue.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
         return True
-    if conf.BACKLOG_WHEN_FULL == "write" or not backlog.is_open:
+    if conf.BACKLOG_WHEN_FULL == "write" or not queue.is_open:
         return False
     count("dropped")
-    job.drop_image()
-    if not backlog.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
+    job.drop_images()
+    if not queue.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
         count("lost")  # there is no room even for the log
     return True
 
 
 def write_jobs(jobs: Sequence[Job]) -> None:
-    """Examine requests and write them, in one transaction if that works."""
-    records = [job.examined() for job in jobs]
+    """Examine requests and write them, in one transaction if possible."""
+    records = [job.examine() for job in jobs]
     failure = _save(records)
     is_in_doubt = failure is not None and fault_of(failure) is Fault.AWAY
     for job, record in zip(jobs, records, strict=True):
         # One row that cannot be written must not cost the others theirs.
-        alone = failure
+        own_failure = failure
         if failure is not None and len(jobs) > 1:
-            alone = _save([record], is_in_doubt=is_in_doubt)
+            own_failure = _save([record], is_in_doubt=is_in_doubt)
         try:
-            _settle(job, record, alone)
+            _finish(job, record, own_failure)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             count("lost")
-            report("settle", exception)
-        # A failure's traceback knows the frames that know these.
-        job.let_go()
-        record.let_go()
+            report("finish", exception)
+        # A failure's traceback refers to the frames that refer to these.
+        job.free()
+        record.free()
     if failure is None:
-        write_spooled_now_and_then()
+        write_spooled_if_due()
 
 
 def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception | None:
@@ -84,48 +84,45 @@ def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception 
         rows.save_once(records, is_in_doubt=is_in_doubt)
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("store", exception)
-        _tell_breaker(exception, has_bytes=any(r.with_bytes for r in records))
+        fault = fault_of(exception)
+        has_bytes = any(record.with_bytes for record in records)
+        # One content that is locked, or one row that is refused, is no reason to give
+        # up the others. A log that cannot be written because of a lock is.
+        if fault is Fault.AWAY or (fault is Fault.BUSY and not has_bytes):
+            breaker.failed()
         return exception
     breaker.succeeded()
     return None
 
 
-def _tell_breaker(exception: Exception, *, has_bytes: bool) -> None:
-    fault = fault_of(exception)
-    # One content that is locked, or one row that is refused, is no reason to leave
-    # the others out. A log that cannot be written for a lock is.
-    if fault is Fault.AWAY or (fault is Fault.BUSY and not has_bytes):
-        breaker.failed()
-
-
-def _settle(job: Job, record: Record, failure: Exception | None) -> None:
-    """Make the best of a request that was written, or could not be."""
+def _finish(job: Job, record: Record, failure: Exception | None) -> None:
+    """Send the signals of a written request; save as much as possible of another."""
     if failure is None:
-        announce(record, failure=job.failure)
-    elif _is_passing(failure) and set_aside(record):
-        return  # image and all
+        send_signals(record, failure=job.failure)
+    elif _is_temporary(failure) and save_to_spool(record):
+        return  # with its images
     elif (written := _save_less(record, failure)) is not None:
-        is_less = is_smaller(written, record)
-        announce(written, failure=failure if is_less else job.failure)
-        written.let_go()
-    elif not set_aside(record):
+        is_less = lacks_bytes(written, record)
+        send_signals(written, failure=failure if is_less else job.failure)
+        written.free()
+    elif not save_to_spool(record):
         count("lost")
-        tell(signals.capture_failed, log=None, exception=failure)
+        send(signals.capture_failed, log=None, exception=failure)
 
 
-def _is_passing(failure: Exception) -> bool:
+def _is_temporary(failure: Exception) -> bool:
     if isinstance(failure, StorageError):
         return failure.is_passing
     return fault_of(failure) in (Fault.BUSY, Fault.CONFLICT)
 
 
 def _save_less(record: Record, failure: Exception) -> Record | None:
-    """Write as much of a refused record as is taken; None when nothing is.
+    """Write the largest copy of a refused record that is accepted, and return it.
 
-    A row without its image still says that there was a request, and why.
+    A row without its image still shows that there was a request, and why.
     """
     failures = [failure]
-    for less in smaller(record, failures):
+    for less in smaller_copies(record, failures):
         error = _save([less])
         if error is None:
             return less
@@ -137,23 +134,23 @@ def _write_batch(jobs: Sequence[Job]) -> None:
     try:
         with usable_connection(is_handled=True, is_last_use=False):
             write_jobs(jobs)
-    except BaseException as exception:  # noqa: BLE001  # a thread has nobody to tell
+    except BaseException as exception:  # noqa: BLE001  # nobody would see it
         count("lost", len(jobs))
         report("backlog", exception)
 
 
 def _give_up(jobs: Sequence[Job]) -> None:
-    """Put aside what the exit of the process cannot wait for."""
+    """Spool the requests that are left at the exit of the process."""
     lost = 0
     for job in jobs:
-        lost += not set_aside(job.examined())
+        lost += not save_to_spool(job.examine())
     if lost:
         count("lost", lost)
         report("exit", StoreUnavailable(f"{lost} requests were not written in time"))
 
 
 breaker = Breaker()
-backlog: Backlog[Job] = Backlog(
+queue: WriteQueue[Job] = WriteQueue(
     _write_batch,
     give_up=_give_up,
     finish=connections.close_all,

@@ -26,9 +26,9 @@ from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.writer import rows as writer_rows
 from request_images.writer import write as writer_write
 from request_images.writer.record import Record
-from request_images.writer.spool import documents, quota, spooling
 from request_images.writer.spool import entry as writer_spool_entry
 from request_images.writer.spool import folder as writer_spool_folder
+from request_images.writer.spool import quota, spooling
 from request_images.writer.spool.folder import Contents, Spool
 from request_images.writer.spool.quota import open_account
 from tests.factories import unsaved_record
@@ -42,7 +42,7 @@ START = writer_spool_entry._START.pack
 def folder(tmp_path, settings):
     """A spool folder, looked into by every healthy write."""
     settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
-    spooling._forget()
+    spooling._reset()
     return Spool(settings.REQUEST_IMAGES_SPOOL_DIR, 10**9)
 
 
@@ -192,7 +192,7 @@ class TestFolder:
             with pytest.raises(TimeoutError):
                 tested.put({}, b"")
             entry.postpone()
-            entry.put_aside()
+            entry.quarantine()
             assert [e.document for e in tested.take()] == [{"a": 1}]
             entry.remove()  # it was dealt with, and would come again
         assert names(tmp_path) == []
@@ -483,7 +483,7 @@ class TestRequests:
         assert post().status_code == 200
         assert health.counts()["lost"] == 1
         assert spooling.write_spooled().written == 0
-        assert spooling.spooled() == Contents()
+        assert spooling.spool_contents() == Contents()
 
     def test_breaker(self, database_away, folder):
         """A store that keeps failing is not tried for each request."""
@@ -495,9 +495,9 @@ class TestRequests:
     def test_odd_keys(self, folder, database_away):
         """What JSON does not know is written as text, and what is gone is left out."""
         log = RequestLog(created_at=None, user_id=uuid.UUID(int=5))
-        values = documents._dump(log)
+        values = spooling._dump(log)
         assert values["user_id"] == str(uuid.UUID(int=5))
-        assert documents._load(RequestLog, {"path": "/x", "gone": 1}).path == "/x"
+        assert spooling._load(RequestLog, {"path": "/x", "gone": 1}).path == "/x"
 
 
 @pytest.fixture
@@ -544,7 +544,7 @@ def aside(**values):
     record = unsaved_record(values.pop("seed", 0))
     for name, value in values.items():
         setattr(record.log, name, value)
-    assert spooling.set_aside(record)
+    assert spooling.save_to_spool(record)
     return record
 
 
@@ -591,8 +591,9 @@ class TestRefused:
         refusing(lambda record: record.image is not None)
         aside()
         record = unsaved_record(1)
-        record.data, record.log.capture_status = None, "too_large"
-        assert spooling.set_aside(record)
+        record.pictures[0].data = None
+        record.log.capture_status = "too_large"
+        assert spooling.save_to_spool(record)
         assert spooling.write_spooled().written == 2
         first, second = RequestLog.objects.order_by("created_at")
         assert first.capture_status == "store_failed"
@@ -612,14 +613,14 @@ class TestRefused:
         else:
             record = unsaved_record(0)
             record.log.endpoint = "poison"
-            assert spooling.set_aside(Record(record.log))
+            assert spooling.save_to_spool(Record(record.log))
         aside(seed=1)
         result = spooling.write_spooled()
         assert (result.written, result.failed, result.bad) == (1, 0, 1)
         assert told[0] == ("capture_failed", None, "DataError")
         assert [told[1][0], RequestLog.objects.get().pk] == ["image_saved", told[1][1]]
         assert (folder.contents().entries, folder.contents().bad) == (0, 1)
-        assert spooling.write_spooled() == spooling.Unspooled()
+        assert spooling.write_spooled() == spooling.SpoolResult()
 
     def test_receiver_that_raises(self, folder, told):
         """It stops neither the others nor the next entry."""
@@ -704,7 +705,7 @@ class TestRefused:
     )
     def test_document_that_is_none_of_ours(self, folder, change, told):
         """It is put aside, and stops nobody."""
-        document = documents.document_of(unsaved_record(0))
+        document = spooling.document_of(unsaved_record(0))
         change(document)
         folder.put(document, draw())
         aside(seed=1)
@@ -719,7 +720,7 @@ class TestRefused:
         aside()
         (path,) = folder.folder.glob(f"*{writer_spool_folder.SUFFIX}")
         path.write_bytes(path.read_bytes()[:-10])
-        assert spooling.write_spooled() == spooling.Unspooled()
+        assert spooling.write_spooled() == spooling.SpoolResult()
         assert folder.contents().bad == 1
         assert not ImageContent.objects.exists()
         health.reset()
@@ -738,13 +739,13 @@ class TestNowAndThen:
         listdir = os.listdir
         monkeypatch.setattr(os, "listdir", lambda p: listed.append(p) or listdir(p))
         for left in (2, 1, 0):
-            spooling.write_spooled_now_and_then()
+            spooling.write_spooled_if_due()
             assert folder.contents().entries == left
             wait = spooling._next_look - time.monotonic()
             assert 0 < wait <= spooling.AGAIN_SECONDS
             spooling._next_look = 0
             listed.clear()
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
         assert spooling._next_look - time.monotonic() > spooling.AGAIN_SECONDS
         assert RequestLog.objects.count() == 3
 
@@ -753,12 +754,12 @@ class TestNowAndThen:
         for seed in range(3):
             aside(seed=seed)
         monkeypatch.setattr(spooling, "SECONDS_AT_ONCE", 0)
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
         with monkeypatch.context() as patch:
             patch.setattr(os, "listdir", _raise(AssertionError))
             for _ in range(2):
                 spooling._next_look = 0
-                spooling.write_spooled_now_and_then()
+                spooling.write_spooled_if_due()
         assert folder.contents().entries == 0
 
     def test_another_folder_by_now(self, folder, monkeypatch, settings, tmp_path):
@@ -766,17 +767,17 @@ class TestNowAndThen:
         for seed in range(2):
             aside(seed=seed)
         monkeypatch.setattr(spooling, "SECONDS_AT_ONCE", 0)
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "other"
         spooling._next_look = 0
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
         assert folder.contents().entries == 1
 
     def test_one_thread_at_a_time(self, folder):
         """A second one goes its way."""
         aside()
-        with spooling._turn:
-            spooling.write_spooled_now_and_then()
+        with spooling._lock:
+            spooling.write_spooled_if_due()
         assert folder.contents().entries == 1
 
     def test_never_raises(self, folder, settings, monkeypatch):
@@ -786,23 +787,23 @@ class TestNowAndThen:
         assert (health.counts()["stored"], health.counts().get("lost")) == (1, None)
         assert health.faults() == {"spool:ZeroDivisionError": 1}
         settings.REQUEST_IMAGES_SPOOL_DIR = 5
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
         assert health.faults()["spool:ImproperlyConfigured"] == 1
         health.reset()
 
     def test_no_folder_by_now(self, folder, monkeypatch):
         """A setting that changes meanwhile."""
         monkeypatch.setattr(spooling, "_spool", lambda: None)
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
 
     def test_bad_files_go_with_the_images(self, folder, settings):
         """After the same time; the folder is tidied up once an hour."""
         old = _bad_file(folder, days=31)
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
         assert not old.exists()
         old = _bad_file(folder, days=31)
         spooling._next_look = 0
-        spooling.write_spooled_now_and_then()
+        spooling.write_spooled_if_due()
         assert old.exists()
         settings.REQUEST_IMAGES_RETENTION_DAYS = None
         spooling.write_spooled()
@@ -840,14 +841,14 @@ class TestSetAside:
 
         record = unsaved_record(0)
         record.log.path = Odd()
-        assert not spooling.set_aside(record)
+        assert not spooling.save_to_spool(record)
         assert health.faults() == {"spool:ZeroDivisionError": 1}
         health.reset()
 
     def test_wrong_setting(self, settings):
         """The same."""
         settings.REQUEST_IMAGES_SPOOL_DIR = 5
-        assert not spooling.set_aside(unsaved_record(0))
+        assert not spooling.save_to_spool(unsaved_record(0))
         assert health.faults() == {"spool:ImproperlyConfigured": 1}
         health.reset()
 
@@ -946,7 +947,8 @@ def test_kill_9_writes_each_entry_exactly_once(tmp_path):
         "from request_images.writer.spool import spooling\n"
         "from tests.factories import unsaved_record\n"
         "call_command('migrate', verbosity=0)\n"
-        "for seed in range(60): assert spooling.set_aside(unsaved_record(seed % 40))\n"
+        "for seed in range(60):\n"
+        "    assert spooling.save_to_spool(unsaved_record(seed % 40))\n"
     )
     write = begin + (
         "print('ready', flush=True)\n"

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from request_images.conf import conf
-from request_images.writer.spool.spooling import spooled, write_spooled
+from request_images.writer.spool.spooling import spool_contents, write_spooled
 
 
 class Command(BaseCommand):
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         if conf.SPOOL_DIR is None:
             raise CommandError("REQUEST_IMAGES_SPOOL_DIR names no folder.")
         try:
-            result, contents = write_spooled(), spooled()
+            result, contents = write_spooled(), spool_contents()
         except OSError as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
         if options["verbosity"] > 0:

@@ -1,4 +1,4 @@
-"""One file of the spool folder: its name, what is in it, and who holds it."""
+"""One file of the spool folder: its name, its content and its lock."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _START = struct.Struct(">QQI")  # length of the document, of the bytes; checksum
 
 
 def pack(document: dict[str, Any], *data: bytes) -> list[bytes]:
-    """Return the parts of a file: a document, and bytes in any number of parts.
+    """Return the parts of a file for a document and some bytes.
 
     Raises:
-        TypeError, ValueError: The document holds what JSON cannot.
+        TypeError, ValueError: JSON cannot hold the document.
     """
     head = json.dumps(document, cls=DjangoJSONEncoder, allow_nan=False).encode()
     size = sum(len(part) for part in data)
@@ -33,11 +33,11 @@ def pack(document: dict[str, Any], *data: bytes) -> list[bytes]:
 
 
 def unpack(file: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """Return what `pack` was given, the bytes in one part.
+    """Return the document of a file, and its bytes in one part.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError, TypeError, RecursionError: It is not as it was written.
+        ValueError, TypeError, RecursionError: The file is damaged.
     """
     start = file.read(_START.size)
     if len(start) < _START.size:
@@ -56,21 +56,21 @@ def unpack(file: IO[bytes]) -> tuple[dict[str, Any], bytes]:
 
 
 def new_name() -> str:
-    """Return a name that no other file has: its place in the queue, and its time."""
+    """Return a new, unique file name: its place in the queue, its time, a UUID."""
     now = _now()
     return f"{now}-{now}-{uuid.uuid4().hex}"
 
 
-def last_in_queue(name: str) -> str:
-    """Return the name of the same file when it is put behind all others."""
+def requeued_name(name: str) -> str:
+    """Return the name that moves a file to the end of the queue."""
     return f"{_now()}-{name.partition('-')[2]}"
 
 
-def put_at(name: str) -> float:
-    """Return when a file was new, in seconds since 1970."""
+def created_at_of(name: str) -> float:
+    """Return the time of a file, in seconds since 1970."""
     with contextlib.suppress(ValueError, IndexError):
         return int(name.split("-")[1]) / 1e9
-    return time.time()  # a name that is not ours
+    return time.time()  # the name is not ours
 
 
 def _now() -> str:
@@ -78,8 +78,8 @@ def _now() -> str:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[IO[bytes] | None]:
-    """Open a file that nobody else holds; None when it is not to be had."""
+def open_locked(path: Path) -> Iterator[IO[bytes] | None]:
+    """Open and lock a file; yield None if that fails, or another process has it."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def held(path: Path) -> Iterator[IO[bytes] | None]:
         yield None
         return
     with file:
-        # Another process may have dealt with it between the two calls.
+        # Another process may have removed it between the two calls.
         is_ours = locks.lock(file, locks.LOCK_EX | locks.LOCK_NB) and path.exists()
         try:
             yield file if is_ours else None

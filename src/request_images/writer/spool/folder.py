@@ -1,9 +1,9 @@
-"""A folder for what cannot be written now: written whole, bounded, read exactly once.
+"""A bounded folder of entries that cannot be written to the database now.
 
-A file comes to be under another name, is synced, and is renamed into place: a process
-that is killed at any moment leaves a whole file or none. Whoever reads one holds a
-lock on it that the kernel takes away with the process. A file that is no whole entry
-is put aside, with the suffix ``.bad``, and stands in nobody's way.
+A file is written under another name, synced, and renamed into place: a process that is
+killed at any moment leaves a whole file or none. Who reads a file holds a lock on it,
+which the kernel releases with the process, so that each is read exactly once. A damaged
+file is quarantined, by the suffix ``.bad``.
 
 This module knows nothing of images or databases: an entry is a JSON document and some
 bytes.
@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 
 from request_images.health import count, report
 
-from .entry import held, last_in_queue, new_name, pack, put_at, unpack
+from .entry import created_at_of, new_name, open_locked, pack, requeued_name, unpack
 from .quota import Account, create, open_account, read_account
 
 SUFFIX = ".spooled"
@@ -30,20 +30,20 @@ _BAD = ".bad"
 _ACCOUNT = "account"
 _ABANDONED_SECONDS = 3600.0
 _COUNT_SECONDS = 10.0
-"""How old a count must be, at the least, to be made anew where there is no room."""
+"""A folder without room is counted again if the last count is older than this."""
 _BAD_SHARE = 4
-"""Of the folder's bytes, bad files may have one in so many."""
+"""Bad files may have one in `_BAD_SHARE` of the folder's bytes."""
 
 
 class Contents(NamedTuple):
-    """What a folder holds.
+    """The numbers of a folder.
 
     Attributes:
-        entries: How many entries wait.
+        entries: Number of entries that wait.
         size: Bytes of all files, bad ones included.
-        bad: How many files were put aside because they could not be used.
-        oldest: When the oldest entry was put in, in seconds since 1970; None for none.
-        refused_at: When there last was no room for an entry; None for never.
+        bad: Number of files in quarantine.
+        oldest: Time of the oldest entry, in seconds since 1970; None for no entry.
+        refused_at: Last time that there was no room for an entry; None for never.
     """
 
     entries: int = 0
@@ -55,41 +55,35 @@ class Contents(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """What one file holds. It stays where it is unless something is done with it."""
+    """One entry. Its file stays unless one of the methods is called."""
 
     document: dict[str, Any]
     data: bytes
     spool: Spool
     path: Path
 
-    @property
-    def content(self) -> tuple[dict[str, Any], bytes]:
-        """What was put."""
-        return self.document, self.data
-
     def remove(self) -> None:
-        """Delete it: it was dealt with."""
+        """Delete the file."""
         self.spool.remove(self.path)
 
     def postpone(self) -> None:
-        """Put it behind all others. Never raises: it may also stay where it is."""
+        """Move it to the end of the queue. Never raises: at worst it stays in place."""
         try:
-            self.spool.rename(self.path, last_in_queue(self.path.name))
+            self.spool.rename(self.path, requeued_name(self.path.name))
         except OSError as error:
             report("spool", error)
 
-    def put_aside(self) -> None:
-        """Never yield it again, and keep it for a person to look at."""
-        self.spool.put_aside(self.path)
+    def quarantine(self) -> None:
+        """Never yield it again; keep the file for a person to examine."""
+        self.spool.quarantine(self.path)
 
 
 class Spool:
     """One folder.
 
     Args:
-        folder: Where; it is made when the first entry comes.
-        max_bytes: Bytes that all its files may have together, whichever and how many
-            processes put them there.
+        folder: Its path; it is created with the first entry.
+        max_bytes: Bytes that all its files may have together, from all processes.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int) -> None:
@@ -98,11 +92,11 @@ class Spool:
         self._next: list[str] = []
 
     def put(self, document: dict[str, Any], *data: bytes) -> bool:
-        """Keep an entry; False when there is no room for it.
+        """Save an entry; return False if there is no room for it.
 
         Raises:
             OSError: The folder cannot be written.
-            TypeError, ValueError: The document holds what JSON cannot.
+            TypeError, ValueError: JSON cannot hold the document.
         """
         parts = pack(document, *data)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,13 +139,13 @@ class Spool:
             yield account
 
     def _count(self, account: Account) -> None:
-        # Under the account's lock, as every change of the folder: nothing is missed.
+        # Under the account's lock, as every change of the folder.
         account.size = sum(_size(path) for path in self._paths(_NEW, SUFFIX, _BAD))
         account.counted_at = time.time()
 
     def _names(self, *suffixes: str) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
-            names = os.listdir(self.folder)  # noqa: PTH208  # a Path each is too dear
+            names = os.listdir(self.folder)  # noqa: PTH208  # a Path each is slow
             return [name for name in names if name.endswith(suffixes)]
         return []
 
@@ -159,7 +153,7 @@ class Spool:
         return (self.folder / name for name in self._names(*suffixes))
 
     def contents(self) -> Contents:
-        """Return what the folder holds, without a look at each file.
+        """Return the numbers of the folder, without opening its files.
 
         Raises:
             OSError: The folder cannot be read.
@@ -173,17 +167,16 @@ class Spool:
             entries=len(waiting),
             size=account.size,
             bad=len(names) - len(waiting),
-            oldest=min(map(put_at, waiting), default=None),
+            oldest=min(map(created_at_of, waiting), default=None),
             refused_at=account.refused_at or None,
         )
 
     def take(self) -> Generator[Entry, None, None]:
-        """Yield entries, the oldest first; say of each what is to become of it.
+        """Yield the entries, the oldest first.
 
-        Entries that another process deals with are left out, and so is a file that
-        cannot be opened, which is reported. A file that is no whole entry is put aside.
-        Asked again after it was left early, it goes on where it was, without a look
-        at the folder.
+        Entries that another process reads are left out, and so is a file that cannot be
+        opened, which is reported. A damaged file is quarantined. A second call after
+        an early end goes on from there, without listing the folder.
 
         Raises:
             OSError: The folder cannot be read.
@@ -192,7 +185,7 @@ class Spool:
             self._next = sorted(self._names(SUFFIX), reverse=True)
         while self._next:
             path = self.folder / self._next.pop()
-            with held(path) as file:
+            with open_locked(path) as file:
                 if file is None:
                     continue
                 try:
@@ -201,12 +194,12 @@ class Spool:
                     report("spool", error)
                 except (ValueError, TypeError, RecursionError) as error:
                     report("spool", error)
-                    self.put_aside(path)
+                    self.quarantine(path)
                 else:
                     yield Entry(document, data, self, path)
 
     def remove(self, path: Path) -> None:
-        """Delete a file. Never raises: what stays is found there again."""
+        """Delete a file. Never raises: a file that stays is found again."""
         try:
             with self._account() as account:
                 size = _size(path)
@@ -215,10 +208,10 @@ class Spool:
         except OSError as error:
             report("spool", error)
             with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)  # the next count sees that it is gone
+                path.unlink(missing_ok=True)  # the next count corrects the size
 
-    def put_aside(self, path: Path) -> None:
-        """Call a file bad. Never raises: what stays is found there again."""
+    def quarantine(self, path: Path) -> None:
+        """Mark a file as bad. Never raises: a file that stays is found again."""
         count("spool_bad")
         try:
             self.rename(path, path.with_suffix(_BAD).name)
@@ -226,20 +219,20 @@ class Spool:
             report("spool", error)
 
     def rename(self, path: Path, name: str) -> None:
-        """Give a file of the folder another name.
+        """Rename a file of the folder.
 
         Raises:
-            OSError: It is as it was.
+            OSError: It keeps its name.
         """
-        with self._account():  # or a count that is just being made might miss it
+        with self._account():  # or a running count might miss it
             path.rename(self.folder / name)
 
     def sweep(self, bad_seconds: float | None) -> None:
-        """Delete what a killed process left half-written, and bad files.
+        """Delete half-written files of killed processes, and old bad files.
 
         Args:
-            bad_seconds: How old bad files may become; None for any age. Of more than a
-                quarter of the folder's bytes the oldest go in any case.
+            bad_seconds: Maximum age of bad files; None for no maximum. Those that take
+                more than a quarter of the folder's bytes go in any case, oldest first.
 
         Raises:
             OSError: The folder cannot be read or written.
@@ -251,7 +244,7 @@ class Spool:
             _unlink([path for age, _, path in half if age > _ABANDONED_SECONDS])
             room = self._max_bytes // _BAD_SHARE
             going = []
-            # The youngest first: they have the room.
+            # The youngest first: they stay.
             for age, size, path in sorted(
                 (*_age_and_size(path), path) for path in self._paths(_BAD)
             ):

@@ -1,9 +1,9 @@
-"""The bytes of a folder, told by a file that all its processes share and lock.
+"""The size of a folder in bytes, in a file that all its processes share and lock.
 
 To measure a folder of fifty thousand files takes a fifth of a second; to read one
-number takes none. Whoever adds a file or takes one away does so, and changes the
-number, under one lock. A process that is killed in between leaves a number that is too
-large, never one too small; the next count mends it.
+number takes none. A process adds or removes a file and changes the number under one
+lock. If it is killed in between, the number is too large, never too small; the next
+count corrects it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 from django.core.files import locks
 
 LOCK_SECONDS = 5.0
-"""How long the lock is waited for. It is held for as long as a count takes, at most."""
+"""How long to wait for the lock, which is held for the time of a count at most."""
 _POLL_SECONDS = 0.002
 
 
 @dataclass
 class Account:
-    """What the processes of a folder tell each other.
+    """The shared numbers of a folder.
 
     Attributes:
-        size: Bytes of its files, those on their way included.
-        counted_at: When they were last counted, in seconds since 1970; 0 for never.
-        refused: How many files there was no room for.
-        refused_at: When that was last so, in seconds since 1970; 0 for never.
+        size: Bytes of its files, unfinished ones included.
+        counted_at: Time of the last count, in seconds since 1970; 0 for never.
+        refused: Number of files that there was no room for.
+        refused_at: Last time of that, in seconds since 1970; 0 for never.
     """
 
     size: int = 0
@@ -42,12 +42,12 @@ class Account:
 
 @contextlib.contextmanager
 def open_account(path: Path) -> Iterator[Account]:
-    """Lock the account, and keep what was changed in it.
+    """Lock the account, and save what is changed in it.
 
-    Nobody waits for it for ever: the one who holds the lock may have been stopped.
+    The wait for the lock is limited: the process that holds it may have been stopped.
 
     Raises:
-        OSError: It cannot be read or written, or another one holds it for too long.
+        OSError: It cannot be read or written, or another process holds it too long.
     """
     descriptor = create(path, os.O_RDWR)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
@@ -59,12 +59,12 @@ def open_account(path: Path) -> Iterator[Account]:
             file.truncate()
             file.write(json.dumps(asdict(account)).encode())
         finally:
-            # By name: a child that was forked meanwhile has the file open, too.
+            # Explicitly: a child that was forked meanwhile has the file open, too.
             locks.unlock(descriptor)
 
 
 def read_account(path: Path) -> Account:
-    """Return the account as it is now, without the lock; an empty one if there is none.
+    """Return the account without locking it; an empty one if there is none.
 
     Raises:
         OSError: It cannot be read.
@@ -76,11 +76,11 @@ def read_account(path: Path) -> Account:
 
 
 def create(path: Path, flags: int) -> int:
-    """Open a file that only the folder's owner may read, new or not.
+    """Open or create a file that only the folder's owner may read.
 
     Args:
-        path: Where.
-        flags: How, as `os.open` takes it, beside the flag to create it.
+        path: Its path.
+        flags: Flags of `os.open`, besides the one to create it.
 
     Returns:
         The file's descriptor.
@@ -88,14 +88,14 @@ def create(path: Path, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
     owner = path.parent.stat()
     if hasattr(os, "fchown") and os.fstat(descriptor).st_uid != owner.st_uid:
-        # What root's cron creates would be closed to the processes that serve.
+        # The web processes could not open what root's cron has created.
         with contextlib.suppress(OSError):
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
 
 
 def _wait_for_lock(descriptor: int) -> None:
-    # Not by a lock that blocks: that one knows no time-out.
+    # Not by a blocking lock, which has no time-out.
     deadline = time.monotonic() + LOCK_SECONDS
     while not locks.lock(descriptor, locks.LOCK_EX | locks.LOCK_NB):
         if time.monotonic() > deadline:
@@ -106,7 +106,7 @@ def _wait_for_lock(descriptor: int) -> None:
 def _parse(content: bytes) -> Account:
     try:
         account = Account(**json.loads(content))
-        # Added up, so that what is no number is found out here.
+        # The sum fails here if one is no number.
         _ = account.size + account.counted_at + account.refused + account.refused_at
     except (ValueError, TypeError):
         return Account()  # new, or torn: it will be counted

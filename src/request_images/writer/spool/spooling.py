@@ -1,52 +1,59 @@
-"""Requests that could not be written: to the spool folder, and from there back.
+"""Requests that could not be written: into the spool folder, and back.
 
-A row that the database refuses for what it holds is written without that, and put aside
-if nothing helps. Only where the database takes no row at all, everything waits.
+If the database refuses a row for its values, a smaller copy is written; if it refuses
+all of them, the file is quarantined. Entries wait while the database accepts no rows.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
+from typing import Any, TypeVar
+
+from django.db import models
 
 from request_images import signals
 from request_images.conf import conf
 from request_images.db.columns import clean_json
 from request_images.health import count, report
+from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
-from request_images.writer.degrade import is_smaller, smaller
-from request_images.writer.notify import announce, tell
-from request_images.writer.probe import is_passing, try_write
+from request_images.writer.degrade import lacks_bytes, smaller_copies
+from request_images.writer.notify import send, send_signals
+from request_images.writer.probe import is_temporary, try_write
 from request_images.writer.record import Record
 from request_images.writer.rows import save_once
 
-from .documents import data_of, document_of, restored
 from .folder import Contents, Entry, Spool
 
 RETRY_SECONDS = 10.0
-"""How often a healthy process looks into the folder."""
+"""Interval between two looks into the folder, by a healthy process."""
 SECONDS_AT_ONCE = 0.1
-"""How long it then writes, so that no request's thread is held for long."""
+"""How long it writes then: the thread of a request must not wait for long."""
 AGAIN_SECONDS = 0.5
-"""How soon it goes on, where that was not enough."""
+"""Interval if that was not enough time."""
 SWEEP_SECONDS = 3600.0
-"""How often it tidies the folder up."""
+"""Interval between two sweeps of the folder."""
+
+M = TypeVar("M", bound=models.Model)
 
 
 @dataclass
-class Unspooled:
-    """What became of the entries of the spool folder.
+class SpoolResult:
+    """The result of writing the entries of the spool folder.
 
     Attributes:
         written: Entries that were written just now.
-        known: Entries whose row was there already: a process was killed after it.
-        failed: Entries that stay, because the database did not take them now.
-        bad: Entries that were put aside, because it never will.
-        is_cut_short: Whether the time was over before the folder was empty.
+        known: Entries whose row existed already: a process was killed after writing it.
+        failed: Entries that stay, because the database does not accept them now.
+        bad: Entries that were quarantined, because it never will.
+        is_cut_short: Whether time was up before the folder was empty.
     """
 
     written: int = 0
@@ -56,10 +63,10 @@ class Unspooled:
     is_cut_short: bool = False
 
 
-def set_aside(record: Record) -> bool:
-    """Keep a request in the spool folder; False when there is no folder, or no room.
+def save_to_spool(record: Record) -> bool:
+    """Save a request in the spool folder; False if there is no folder or no room.
 
-    Never raises: whoever calls it has other requests to look after.
+    Never raises: the caller has other requests to handle.
     """
     try:
         spool = _spool()
@@ -73,38 +80,38 @@ def set_aside(record: Record) -> bool:
     return is_kept
 
 
-def write_spooled() -> Unspooled:
-    """Write what the spool folder holds, the oldest first, each exactly once.
+def write_spooled() -> SpoolResult:
+    """Write the requests in the spool folder, the oldest first, each exactly once.
 
     Raises:
         OSError: The folder cannot be read or written.
     """
     spool = _spool()
     if spool is None:
-        return Unspooled()
+        return SpoolResult()
     _sweep(spool)
     return _write_from(spool)
 
 
-def write_spooled_now_and_then() -> None:
-    """Write some of what the spool folder holds, unless that was done just now.
+def write_spooled_if_due() -> None:
+    """Write some of the requests in the spool folder, unless that was just done.
 
-    Never raises: what the caller has written is written.
+    Never raises: it is no failure of the caller's write.
     """
     try:
         if conf.SPOOL_DIR is None or time.monotonic() < _next_look:
             return
-        if _turn.acquire(blocking=False):
+        if _lock.acquire(blocking=False):
             try:
-                _look()
+                _write_due()
             finally:
-                _turn.release()
+                _lock.release()
     except Exception as error:  # noqa: BLE001  # ours, never the request's
         report("spool", error)
 
 
-def spooled() -> Contents:
-    """Return what the spool folder holds.
+def spool_contents() -> Contents:
+    """Return the numbers of the spool folder.
 
     Raises:
         OSError: The folder cannot be read.
@@ -113,8 +120,8 @@ def spooled() -> Contents:
     return Contents() if spool is None else spool.contents()
 
 
-def _look() -> None:
-    global _next_look, _next_sweep, _half_read  # noqa: PLW0603  # of the process
+def _write_due() -> None:
+    global _next_look, _next_sweep, _unfinished  # noqa: PLW0603  # one each for the process
     now = time.monotonic()
     _next_look = now + RETRY_SECONDS
     spool = _spool()
@@ -123,16 +130,16 @@ def _look() -> None:
     if now >= _next_sweep:
         _next_sweep = now + SWEEP_SECONDS
         _sweep(spool)
-    if _half_read is not None and _half_read.folder == spool.folder:
-        spool = _half_read
-    _half_read = None
+    if _unfinished is not None and _unfinished.folder == spool.folder:
+        spool = _unfinished
+    _unfinished = None
     if _write_from(spool, SECONDS_AT_ONCE).is_cut_short:
-        _half_read = spool
+        _unfinished = spool
         _next_look = time.monotonic() + AGAIN_SECONDS
 
 
 def _sweep(spool: Spool) -> None:
-    days = conf.RETENTION_DAYS  # they hold images
+    days = conf.RETENTION_DAYS  # bad files hold images, too
     spool.sweep(None if days is None else days * 86_400.0)
 
 
@@ -143,25 +150,25 @@ def _spool() -> Spool | None:
 
 
 def _put(spool: Spool, record: Record) -> bool:
-    for each in record.with_bytes:
-        each.teller.capture_status = (
-            CaptureStatus.STORED
-        )  # not what a failed write said
-    document, data = document_of(record), data_of(record)
+    for picture in record.with_bytes:
+        # Instead of the status of the failed write.
+        picture.status_row.capture_status = CaptureStatus.STORED
+    document = document_of(record)
+    data = [picture.data or b"" for picture in record.with_bytes]
     try:
         return spool.put(document, *data)
     except (TypeError, ValueError, RecursionError):
-        # A project's function has put into it what JSON does not know.
+        # A function of the project has added what JSON cannot hold.
         document["log"]["metadata"] = clean_json(record.log.metadata)
     return spool.put(document, *data)
 
 
-def _write_from(spool: Spool, seconds: float = float("inf")) -> Unspooled:
-    result = Unspooled()
+def _write_from(spool: Spool, seconds: float = float("inf")) -> SpoolResult:
+    result = SpoolResult()
     end = time.monotonic() + seconds
     with closing(spool.take()) as entries:
         for entry in entries:
-            if not _settle(entry, result):
+            if not _write_entry(entry, result):
                 break
             if time.monotonic() > end:
                 result.is_cut_short = True
@@ -169,64 +176,122 @@ def _write_from(spool: Spool, seconds: float = float("inf")) -> Unspooled:
     return result
 
 
-def _settle(entry: Entry, result: Unspooled) -> bool:
-    """Deal with one entry; False when the database takes nothing now."""
+def _write_entry(entry: Entry, result: SpoolResult) -> bool:
+    """Write one entry; False if the database accepts no rows now."""
     failures: list[Exception] = []
     try:
-        record = restored(*entry.content)
-        for less in chain((record,), smaller(record, failures)):
+        record = restored(entry.document, entry.data)
+        for less in chain((record,), smaller_copies(record, failures)):
             try:
-                # Whoever holds the entry's lock is alone with it. Its row may be there
-                # all the same: from a process that was killed before it could delete
-                # the entry, or over a connection that was lost during its commit.
+                # The lock keeps other processes from this entry. Its row may exist all
+                # the same: a process was killed before it could delete the entry, or
+                # the connection was lost during the commit.
                 is_new = bool(save_once([less], is_in_doubt=True))
             except Exception as error:  # noqa: BLE001  # ours, never the request's
                 report("spool", error)
                 failures.append(error)
             else:
                 entry.remove()
-                failure = failures[0] if is_smaller(less, record) else None
+                failure = failures[0] if lacks_bytes(less, record) else None
                 _count(less, failure, result, is_new=is_new)
                 return True
             if try_write() is not None:
                 result.failed += 1
                 return False
-            if is_passing(failures[-1]):
+            if is_temporary(failures[-1]):
                 result.failed += 1
                 entry.postpone()
                 return True
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is no request
+    except Exception as error:  # noqa: BLE001  # this is no request
         report("spool", error)
         failures.append(error)
     result.bad += 1
-    entry.put_aside()
-    tell(signals.capture_failed, log=None, exception=failures[-1])
+    entry.quarantine()
+    send(signals.capture_failed, log=None, exception=failures[-1])
     return True
 
 
 def _count(
-    record: Record, failure: Exception | None, result: Unspooled, *, is_new: bool
+    record: Record, failure: Exception | None, result: SpoolResult, *, is_new: bool
 ) -> None:
     if not is_new:
         result.known += 1
         return
     result.written += 1
     count("unspooled")
-    announce(record, failure=failure)
+    send_signals(record, failure=failure)
 
 
-def _forget() -> None:
-    """Know nothing of when what was done, as a new process does."""
-    global _turn, _next_look, _next_sweep, _half_read  # noqa: PLW0603  # all of it
-    # In the child of a fork, a thread that is not there any more may hold the lock.
-    _turn = threading.Lock()
+def document_of(record: Record) -> dict[str, Any]:
+    """Return a request as a JSON document, without the bytes of its images."""
+    return {
+        "log": _dump(record.log),
+        "image": None if record.image is None else _dump(record.image),
+        "further": [_dump(row) for row in record.further],
+        "sizes": [
+            None if picture.data is None else len(picture.data)
+            for picture in record.pictures
+        ],
+    }
+
+
+def restored(document: dict[str, Any], data: bytes) -> Record:
+    """Return the request that a document was made of.
+
+    Raises:
+        Exception: The document is malformed, or the bytes are not those of its images.
+    """
+    record = Record(_load(RequestLog, document["log"]))
+    rows: list[RequestImage | FurtherImage] = []
+    if document["image"] is not None:
+        rows.append(_load(RequestImage, document["image"]))
+    rows += [_load(FurtherImage, values) for values in document["further"]]
+    start = 0
+    for row, size in zip(rows, document["sizes"] if rows else (), strict=True):
+        own_data = None if size is None else data[start : start + size]
+        start += size or 0
+        if own_data is not None and _hash(own_data) != row.image_hash:
+            # Under this hash, the bytes would be taken for the image from now on.
+            raise ValueError("not the bytes of the image")
+        record.add(row, own_data)
+    return record
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _dump(row: models.Model) -> dict[str, Any]:
+    # Not Django's serializer: it drops microseconds, which identify a row.
+    values = {}
+    for field in row._meta.concrete_fields:
+        value = getattr(row, field.attname)
+        if isinstance(value, datetime):
+            value = value.isoformat()
+        elif not isinstance(value, str | int | float | bool | dict | list | None):
+            value = str(value)  # a user's UUID, say
+        values[field.attname] = value
+    return values
+
+
+def _load(model: type[M], values: dict[str, Any]) -> M:
+    fields = {field.attname: field for field in model._meta.concrete_fields}
+    known = {name: value for name, value in values.items() if name in fields}
+    return model(**{name: fields[name].to_python(v) for name, v in known.items()})
+
+
+def _reset() -> None:
+    """Forget the state of this process, as a new process does."""
+    global _lock, _next_look, _next_sweep, _unfinished  # noqa: PLW0603  # all of it
+    # In the child of a fork, a thread of the parent may hold the lock.
+    _lock = threading.Lock()
     _next_look = _next_sweep = 0.0
-    _half_read = None
+    _unfinished = None
 
 
-_turn: threading.Lock
+_lock: threading.Lock
 _next_look: float
 _next_sweep: float
-_half_read: Spool | None
-_forget()
-os.register_at_fork(after_in_child=_forget)
+_unfinished: Spool | None
+_reset()
+os.register_at_fork(after_in_child=_reset)
