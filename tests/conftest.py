@@ -18,7 +18,7 @@ from request_images.storage import stores
 from request_images.writer import write
 from tests.image_files import draw
 
-# How long an example takes is up to the machine, and how busy it is.
+# The time of an example depends on the machine and its load.
 settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -26,20 +26,20 @@ settings.load_profile("untimed")
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector what stays for good: modules, tests, parameters.
+    """Exclude permanent objects from garbage collection: modules, tests, parameters.
 
-    Without it a collection looks at a million objects, behind every other test.
+    Otherwise a collection visits a million objects after every other test.
     """
     gc.collect()
     gc.freeze()
 
 
 def _delete_rows(case):
-    """Leave no row of a test with transactions, but those of `migrate`.
+    """Delete all rows of a test with transactions, except those of `migrate`.
 
-    Django empties all tables, has every app make its permissions and content types
-    anew, and truncates where it can: on PostgreSQL that makes new files for each table
-    and its indexes, and waits until they are on the disk.
+    Django's own way empties all tables, recreates the permissions and content types of
+    every app, and truncates if possible: on PostgreSQL this creates new files for each
+    table and its indexes, and waits until they are on the disk.
     """
     of_migrate = {model._meta.db_table for model in (ContentType, Permission)}
     tables = connection.introspection.django_table_names(only_existing=True)
@@ -54,7 +54,7 @@ def _delete_rows(case):
 
 @pytest.fixture(autouse=True, scope="session")
 def _delete_instead_of_flush():
-    """Clean up behind tests with transactions in milliseconds."""
+    """Clean up after tests with transactions in milliseconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", _delete_rows)
         yield
@@ -62,7 +62,7 @@ def _delete_instead_of_flush():
 
 @pytest.fixture
 def _waiting_for_the_disk():
-    """As a server does that nobody told otherwise; tox.ini tells it for the tests."""
+    """Wait for the disk, as a server does by default; tox.ini switches that off."""
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit TO on")
         yield
@@ -71,7 +71,7 @@ def _waiting_for_the_disk():
 
 @pytest.fixture(autouse=True)
 def _no_faults():
-    """Fail a test that leaves a fault of ours behind; one that wants it resets."""
+    """Fail a test that leaves a fault; a test that expects one resets the counters."""
     health.reset()
     write.breaker.reset()
     stores.forget()
@@ -83,16 +83,16 @@ def _no_faults():
 
 @pytest.fixture(autouse=True)
 def _patient_statistics(monkeypatch):
-    """However busy this machine is, a reader adds up all that there is."""
+    """Let a reader sum up all hours, however busy this machine is."""
     monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", 60)
 
 
 @pytest.fixture(autouse=True)
 def _connections_of_threads(request):
-    """Let go of other threads' connections in the test that opened them.
+    """Close other threads' connections in the test that opened them.
 
-    Django never closes an in-memory database, so Python warns of each; when that is
-    decides the garbage collector, and it would be in any test.
+    Django never closes an in-memory database, so Python warns of each one, in whichever
+    test the garbage collector runs.
     """
     yield
     marker = request.node.get_closest_marker("django_db")
@@ -104,7 +104,7 @@ def _connections_of_threads(request):
 
 @pytest.fixture
 def atomic_requests():
-    """Every view in a transaction of its own."""
+    """Run every view in a transaction of its own."""
     connection.settings_dict["ATOMIC_REQUESTS"] = True
     yield
     connection.settings_dict["ATOMIC_REQUESTS"] = False

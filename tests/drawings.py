@@ -1,4 +1,4 @@
-"""Reading the SVG of charts back: where its marks are, and what they say."""
+"""Readers of the SVG of charts: positions, texts and links of its marks."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def parse(chart: Chart) -> ET.Element:
-    """Return the drawing of a chart; it is well-formed."""
+    """Parse the drawing of a chart, which must be well-formed."""
     return ET.fromstring(chart.svg)
 
 
 def with_class(chart: Chart, name: str) -> list[ET.Element]:
-    """Return the elements of a class."""
+    """Return the elements with a class."""
     return [e for e in parse(chart).iter() if name in e.get("class", "").split()]
 
 
 def tooltips(chart: Chart) -> list[str]:
-    """Return what is said of each mark."""
+    """Return the tooltip of each mark."""
     titles = [e.findtext(f"{NS}title") for e in parse(chart).iter() if e.tag != NS]
     return [text for text in titles if text is not None][1:]
 
 
 def links(chart: Chart) -> list[str]:
-    """Return where the marks lead."""
+    """Return the links of the marks."""
     return [e.get("href", "") for e in parse(chart).iter(f"{NS}a")]
 
 
 def walk(d: str) -> list[tuple[float, float]]:
-    """Return the points that a path goes through."""
+    """Return the points of a path."""
     x = y = 0.0
     points = []
     for command, rest in _COMMAND.findall(d):
@@ -68,7 +68,7 @@ def _points(element: ET.Element) -> list[tuple[float, float]]:
     if name == "path":
         return walk(element.get("d", ""))
     if name == "text":
-        # What is behind a tooltip is what was cut.
+        # An element with a tooltip may contain a truncated text.
         cut = element.find(f"{NS}title")
         width = width_of((element.text if cut is None else cut.tail) or "")
         css = element.get("class", "")
@@ -79,7 +79,7 @@ def _points(element: ET.Element) -> list[tuple[float, float]]:
 
 
 def outside(chart: Chart) -> list[tuple[str, float, float]]:
-    """Return what is drawn beyond the edges, which is nowhere to be seen."""
+    """Return the elements outside of the edges, which nobody can see."""
     root = parse(chart)
     _, _, width, height = map(float, root.get("viewBox").split())
     return [

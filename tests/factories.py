@@ -27,7 +27,7 @@ PICTURE = draw()
 
 
 def unsaved_record(seed: int, fmt: str = "PNG") -> Record:
-    """Return a request with a picture, ready to be written."""
+    """Return an unwritten request with a picture."""
     data = draw(fmt, seed=seed)
     info = inspect(data)
     log = RequestLog(
@@ -62,7 +62,7 @@ def record_of(log, image=None, data=None) -> Record:
 
 @contextmanager
 def tables_missing() -> Iterator[None]:
-    """Take our tables away, as before the first ``migrate``."""
+    """Remove our tables, as before the first ``migrate``."""
     models = RequestImage, RequestLog
     with connection.constraint_checks_disabled():  # others refer to them
         with connection.schema_editor() as editor:
@@ -77,7 +77,7 @@ def tables_missing() -> Iterator[None]:
 
 
 def make_log(*, days_old: float = 0, **values: object) -> RequestLog:
-    """Write a log of a request so many days ago; `values` replace the usual ones."""
+    """Write the log of a request some days ago; `values` replace the defaults."""
     usual = {
         "request_id": uuid.uuid4().hex,
         "created_at": timezone.now() - timedelta(days=days_old),
@@ -94,7 +94,7 @@ def make_log(*, days_old: float = 0, **values: object) -> RequestLog:
 
 
 def analysed(image: RequestImage, **values: object) -> RequestImage:
-    """Give the content of an image measures, as an analysis would; return the image."""
+    """Set the measurements of an image's content, and return the image."""
     usual = {"brightness": 100, "contrast": 50, "entropy": 7, "sharpness": 200}
     rows = ImageContent.objects.filter(pk=image.content_id)
     rows.update(**{**usual, "layout": "0" * 64, "analysis_version": VERSION} | values)
@@ -102,7 +102,7 @@ def analysed(image: RequestImage, **values: object) -> RequestImage:
 
 
 def make_content(data: bytes = PICTURE) -> ImageContent:
-    """Return the content of some bytes, written now if it never was."""
+    """Return the content of some bytes; write it if it does not exist."""
     image_hash = hashlib.sha256(data).hexdigest()
     content = ImageContent.objects.filter(image_hash=image_hash).first()
     if content is None:
@@ -121,10 +121,10 @@ def make_image(
     """Write an image with its log.
 
     Args:
-        data: Its bytes.
-        kept: Whether the bytes are kept.
-        image: Fields of the image that differ from what `data` tells.
-        log: As for `make_log`.
+        data: Bytes of the image.
+        kept: Whether the bytes are stored.
+        image: Fields of the image that differ from those of `data`.
+        log: Arguments of `make_log`.
     """
     if kept:
         known = ImageContent.objects.filter(
@@ -155,7 +155,7 @@ def make_image(
 def add_further(
     image: RequestImage, data: bytes = PICTURE, *, kept: bool = True, **values: object
 ) -> FurtherImage:
-    """Write a further image of a request, behind those that it has."""
+    """Write a further image of a request, after its existing ones."""
     known = ImageContent.objects.filter(image_hash=hashlib.sha256(data).hexdigest())
     status = CaptureStatus.DUPLICATE if known.exists() else CaptureStatus.STORED
     info = inspect(data)
@@ -178,7 +178,7 @@ def add_further(
 
 
 def make_user(*permissions: str, **values: object):
-    """Write a staff user with permissions of this app, such as ``view_requestlog``."""
+    """Create a staff user with permissions of this app, such as ``view_requestlog``."""
     usual = {"username": f"user-{uuid.uuid4().hex[:8]}", "is_staff": True}
     user = get_user_model().objects.create_user(**usual | values)
     if permissions:
@@ -191,13 +191,13 @@ def make_user(*permissions: str, **values: object):
 
 
 def make_superuser():
-    """Write a user who may do everything."""
+    """Create a superuser."""
     return make_user(is_superuser=True)
 
 
 @contextmanager
 def capture_queries():
-    """Collect the SQL of what runs within, as a list that is filled at the end."""
+    """Collect the SQL of the block in a list, which is filled at the end."""
     queries: list[str] = []
     with CaptureQueriesContext(connection) as captured:
         yield queries
@@ -205,13 +205,13 @@ def capture_queries():
 
 
 def questions(queries: Iterable[str]) -> list[str]:
-    """Return those of some queries that are no part of a transaction or of a limit."""
+    """Return the queries that do not control transactions or time limits."""
     others = ("SAVEPOINT", "statement_timeout", "max_statement_time")
     return [sql for sql in queries if not any(word in sql for word in others)]
 
 
 def loading_bytes(queries: Iterable[str]) -> list[str]:
-    """Return those of some queries that read an image's bytes or its thumbnail."""
+    """Return the queries that read an image's bytes or its thumbnail."""
     columns = ['"data"', '"thumbnail"', "`data`", "`thumbnail`"]
     return [
         sql
@@ -223,6 +223,6 @@ def loading_bytes(queries: Iterable[str]) -> list[str]:
 
 
 def until(moment: datetime) -> Retention:
-    """Return the retention by which every image goes that came before a moment."""
+    """Return the retention that deletes every image from before a moment."""
     term = Term(moment, moment)
     return Retention(term, term)

@@ -1,4 +1,4 @@
-"""Images drawn in memory; no test needs a file."""
+"""Images drawn in memory, so that no test needs a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def draw(
     seed: int = 0,
     **options: object,
 ) -> bytes:
-    """Return the bytes of a small picture; another seed gives other bytes."""
+    """Return the bytes of a small picture; different seeds give different bytes."""
     image = Image.new("RGB", size, (seed % 256, seed // 256 % 256, 99))
     image.putpixel((0, 0), (255, 255, 255))
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Settings of the test project. DATABASE_URL chooses another database than SQLite."""
+"""Settings of the test project; DATABASE_URL selects a database other than SQLite."""
 
 import environ
 
@@ -28,7 +28,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    # Has the files of PUT and PATCH parsed, which Django leaves to the view.
+    # Parses the files of PUT and PATCH, which Django leaves to the view.
     "ninja.compatibility.files.fix_request_files_middleware",
 ]
 TEMPLATES = [

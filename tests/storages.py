@@ -1,4 +1,4 @@
-"""Storages that fail when they are told to, and what must hold whatever fails."""
+"""Storages that fail on demand, and checks of consistency."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ ALIAS = "bucket"
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """The process was killed at this point."""
 
 
 class Troubled:
-    """Calls a hook before each verb: it may raise, wait, or act as somebody else.
+    """Call a hook before each method; it may raise, wait, or act as another process.
 
-    What the hook of ``open`` returns is read instead; the hook of ``save`` returns
-    another name.
+    The hook of ``open`` may return other content, and the hook of ``save`` another name.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -59,17 +58,17 @@ class Troubled:
 
 
 class TroubledMemory(Troubled, InMemoryStorage):
-    """In memory."""
+    """A failing storage in memory."""
 
 
 class TroubledFiles(Troubled, FileSystemStorage):
-    """In a folder."""
+    """A failing storage in a folder."""
 
 
 class ForeignMemory(TroubledMemory):
-    """In memory, with a library that says by an error of its own what is missing.
+    """A storage in memory whose library has its own error for a missing object.
 
-    As those of Azure and Google do; tests say by which.
+    Azure and Google have such errors; the test selects one.
     """
 
     missing: Exception
@@ -86,7 +85,7 @@ class ForeignMemory(TroubledMemory):
 
 
 def use_bucket(settings: Any, tmp_path: Any, kind: str = "memory", alias: str = ALIAS):
-    """Let new images go into a storage, and return it."""
+    """Store new images in a storage, and return it."""
     options = {"location": str(tmp_path / alias)} if kind == "files" else {}
     backend = {
         "memory": "TroubledMemory",
@@ -118,12 +117,12 @@ def keep(*seeds: int) -> list[ImageContent]:
 
 
 def objects(alias: str = ALIAS) -> set[str]:
-    """Return the names of what a storage holds."""
+    """Return the names of a storage's objects."""
     return set(store_of(alias).names())
 
 
 def check(alias: str = ALIAS) -> None:
-    """Each object has its row or is on the list, and each row has its object."""
+    """Check that each object has a row or is listed, and each row has its object."""
     kept = set(
         ImageContent.objects.filter(storage=alias).values_list("name", flat=True)
     )
@@ -137,13 +136,13 @@ def check(alias: str = ALIAS) -> None:
 
 
 def delete_now() -> Deletion:
-    """Delete what is on the list, whenever it is due."""
+    """Delete all objects on the list, whenever they are due."""
     PendingDeletion.objects.update(due_at=timezone.now())
     return delete_pending()
 
 
 def kill_at(patch: Any, target: Any, name: str, when: str, nth: int = 1) -> None:
-    """End the process before or after the nth call of a function."""
+    """Simulate a kill before or after the nth call of a function."""
     function, calls = getattr(target, name), []
 
     def killing(*args: object, **kwargs: object) -> Any:

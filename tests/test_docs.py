@@ -1,4 +1,4 @@
-"""The documentation says what is so: names, code, links, JSON, and the floors."""
+"""The documentation agrees with the code: names, examples, links, JSON, folders."""
 
 import ast
 import importlib
@@ -70,19 +70,19 @@ PYTHON = [(page, code) for page in PAGES for code in blocks(page, "python")]
 
 
 class TestGenerated:
-    """What is written from the code is all there, and the pages ask for it."""
+    """Generated parts are complete, and each is on a page."""
 
     @pytest.mark.parametrize(
         "setting", list(Conf.declarations()), ids=lambda setting: setting.name
     )
-    def test_setting(self, setting):
+    def test_every_setting_is_described(self, setting):
         text = GENERATED["settings"]()
         assert f"{{confval}} {setting.full_name}\n" in text
         assert f"`{setting.default!r}`" in text
         assert setting.meaning in text
         assert f"Must be {setting.expects}. Check: `{setting.check_id}`" in text
 
-    def test_checks(self):
+    def test_every_check_is_listed(self):
         declared = re.findall(
             r'^ +"(E\d{3})",$', (PACKAGE / "conf.py").read_text(), re.M
         )
@@ -96,32 +96,34 @@ class TestGenerated:
             directive = generate.__name__.replace("_", "-")
             assert EVERYTHING.count(f"```{{{directive}}}\n") == 1
 
-    def test_formats(self):
+    def test_formats_are_listed(self):
         assert "| `PNG` | `image/png` | shown |" in GENERATED["formats"]()
         assert "| `TIFF` | `image/tiff` | downloaded |" in GENERATED["formats"]()
 
 
 class TestNames:
-    """Every name of ours is told, and every name that is told is ours."""
+    """Every name of ours is documented, and every documented name exists."""
 
-    def test_settings(self):
+    def test_documented_settings_exist(self):
         known = {setting.full_name for setting in Conf.declarations()}
         assert set(re.findall(r"REQUEST_IMAGES_[A-Z_]+\b", EVERYTHING)) <= known
 
-    def test_defaults_in_the_text(self):
+    def test_defaults_in_texts_are_right(self):
         defaults = {s.full_name: str(s.default) for s in Conf.declarations()}
-        told = re.findall(r"\{confval\}`(\w+)` \((\w+)\)", EVERYTHING)
-        assert told
-        assert [(name, value) for name, value in told if defaults[name] != value] == []
+        documented = re.findall(r"\{confval\}`(\w+)` \((\w+)\)", EVERYTHING)
+        assert documented
+        assert [
+            (name, value) for name, value in documented if defaults[name] != value
+        ] == []
 
-    def test_signals(self):
+    def test_every_signal_is_documented(self):
         names = [n for n, value in vars(signals).items() if isinstance(value, Signal)]
         assert (
             "automodule:: request_images.signals" in PAGES["docs/reference/signals.md"]
         )
         assert re.findall(r"^`(\w+)`$", signals.__doc__, re.MULTILINE) == names
 
-    def test_commands(self):
+    def test_every_command_is_documented(self):
         page = PAGES["docs/reference/commands.md"]
         assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == COMMANDS
 
@@ -138,7 +140,7 @@ class TestNames:
             ("update_image_statistics", "statistics_options"),
         ],
     )
-    def test_command_options(self, command, generator):
+    def test_every_option_of_a_command_is_documented(self, command, generator):
         is_making = command in ("analyze_image_contents", "make_thumbnails")
         path = (
             "management/base.py" if is_making else f"management/commands/{command}.py"
@@ -146,13 +148,15 @@ class TestNames:
         source = (PACKAGE / path).read_text()
         options = re.findall(r'^ +"(--[\w-]+)"', source, re.MULTILINE)
         assert options
-        told = re.findall(r"^\| `(--[\w-]+)`", GENERATED[generator](), re.MULTILINE)
-        assert told == options
+        documented = re.findall(
+            r"^\| `(--[\w-]+)`", GENERATED[generator](), re.MULTILINE
+        )
+        assert documented == options
 
-    def test_capture_statuses(self):
+    def test_every_capture_status_is_documented(self):
         page = PAGES["docs/reference/models.md"].split("(capture-status)=")[1]
-        told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
-        assert set(told) == set(CaptureStatus.values)
+        documented = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+        assert set(documented) == set(CaptureStatus.values)
 
     @pytest.mark.parametrize(
         "model",
@@ -168,16 +172,16 @@ class TestNames:
             models.GoneRequests,
         ],
     )
-    def test_fields(self, model):
+    def test_every_field_is_documented(self, model):
         page = PAGES["docs/reference/models.md"]
         [section] = re.findall(
             rf"^## {model.__name__}\n(.*?)^(?:## |\()", page, re.DOTALL | re.MULTILINE
         )
         first_cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
-        told = re.findall(r"`(\w+)`", " ".join(first_cells))
-        assert told == [f.name for f in model._meta.fields if f.name != "id"]
+        documented = re.findall(r"`(\w+)`", " ".join(first_cells))
+        assert documented == [f.name for f in model._meta.fields if f.name != "id"]
 
-    def test_models(self):
+    def test_every_model_is_documented(self):
         ours = [
             name
             for name, value in vars(models).items()
@@ -193,23 +197,23 @@ class TestNames:
         assert set(headings) == set(ours) - {"Model", "ReceivedImage", "Counted"}
 
     @pytest.mark.django_db
-    def test_permissions(self):
+    def test_documented_permissions_exist(self):
         known = set(
             Permission.objects.filter(
                 content_type__app_label="request_images"
             ).values_list("codename", flat=True)
         )
-        told = set(re.findall(r"`(?:request_images\.)?(view_\w+)`", EVERYTHING))
-        assert "view_image_content" in told
-        assert told <= known
+        documented = set(re.findall(r"`(?:request_images\.)?(view_\w+)`", EVERYTHING))
+        assert "view_image_content" in documented
+        assert documented <= known
 
 
 class TestCode:
     @pytest.mark.parametrize(("page", "code"), PYTHON)
-    def test_compiles(self, page, code):
+    def test_code_compiles(self, page, code):
         compile(code, page, "exec")
 
-    def test_imports_what_exists(self):
+    def test_imported_names_exist(self):
         imported = {
             (node.module, alias.name)
             for _, code in PYTHON
@@ -225,7 +229,7 @@ class TestCode:
         ]
         assert missing == []
 
-    def test_reference_lists_every_import_that_a_page_tells_to_write(self):
+    def test_reference_lists_every_import_on_the_pages(self):
         """Names in `reference/api.md` are public; every page keeps to these."""
         readme = (ROOT / "README.md").read_text()
         listed = set(
@@ -233,7 +237,7 @@ class TestCode:
         )
         codes = [code for _, code in PYTHON]
         codes += re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
-        told = {
+        documented = {
             f"{node.module}.{alias.name}"
             for code in codes
             for node in ast.walk(ast.parse(code))
@@ -241,8 +245,8 @@ class TestCode:
             for alias in node.names
             if node.module.split(".")[0] == "request_images"
         }
-        assert told
-        assert told - listed == set()
+        assert documented
+        assert documented - listed == set()
 
     def test_reference_lists_only_what_exists(self):
         listed = re.findall(
@@ -259,7 +263,7 @@ class TestCode:
         assert missing == []
 
     @pytest.mark.django_db
-    def test_the_view_of_the_tutorial(self):
+    def test_view_of_the_tutorial_works(self):
         measure = run(block_with("docs/tutorial.md", "python", "def measure"))[
             "measure"
         ]
@@ -277,14 +281,14 @@ class TestCode:
         assert (failed.error_type, failed.status_code) == ("not_an_image", 400)
         assert failed.get_capture_status_display() in PAGES["docs/tutorial.md"]
 
-    def test_the_image_of_the_testing_page(self):
+    def test_image_of_the_testing_page_is_a_gif(self):
         code = block_with("docs/howto/testing.md", "python", "GIF = ").split(
             "@override"
         )[0]
         assert sniff(run(code)["GIF"]).name == "GIF"
 
     @pytest.mark.django_db
-    def test_how_to_erase_one_person(self, client, django_user_model):
+    def test_example_erases_one_person(self, client, django_user_model):
         for name, seeds in {"ann": (1, 2), "ben": (2, 3)}.items():
             client.force_login(django_user_model.objects.create_user(name))
             for seed in seeds:
@@ -329,8 +333,8 @@ class TestTutorial:
         assert [(status or "500", error.strip("`")) for status, error, _ in rows] == [
             (str(log.status_code or 500), log.error_type or "none") for log in logs
         ]
-        for (_, _, told), log in zip(rows, logs, strict=True):
-            assert told in {log.capture_status, log.get_capture_status_display()}
+        for (_, _, documented), log in zip(rows, logs, strict=True):
+            assert documented in {log.capture_status, log.get_capture_status_display()}
 
     @pytest.mark.usefixtures("sent")
     def test_dashboard_and_gallery(self, admin_client):
@@ -394,8 +398,10 @@ class TestTroubleshooting:
         table = PAGES[self.PAGE].split("## There is a row, but no image")[1]
         table = table.split("\n## ")[0]
         rows = re.findall(r"^\| (`.*?) \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
-        told = [name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]
-        assert sorted(told) == sorted({"capture_status", *CaptureStatus.values})
+        documented = [
+            name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])
+        ]
+        assert sorted(documented) == sorted({"capture_status", *CaptureStatus.values})
 
     def test_likeliest_mistake_comes_first(self):
         table = PAGES[self.PAGE].split("## There is no row")[1]
@@ -412,8 +418,8 @@ class TestDeployment:
         [cron] = [block for block in blocks(self.PAGE, "text") if "MAILTO" in block]
         assert set(re.findall(r"manage\.py (\w+)", cron)) == scheduled
         table = PAGES[self.PAGE].split("## Scheduled commands")[1].split("###")[0]
-        told = re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE)
-        assert set(told) == scheduled
+        documented = re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE)
+        assert set(documented) == scheduled
         timers = PAGES[self.PAGE].split("### With systemd timers")[1].split("\n## ")[0]
         # The service's own time is that of the nightly commands.
         nightly = {"cleanup_old_images", "compress_image_contents"}
@@ -446,7 +452,7 @@ class TestUpgrading:
 
 class TestGlossary:
     @pytest.mark.parametrize("model", [RequestLog, RequestImage, ImageContent])
-    def test_models(self, model):
+    def test_every_model_is_documented(self, model):
         assert f"`{model.__name__}`" in PAGES["docs/glossary.md"]
 
     def test_words(self):
@@ -500,24 +506,26 @@ class TestStats:
             return shapes[:1]
         return "leaf"
 
-    def test_the_example_has_the_live_shape(self, live):
+    def test_example_has_the_shape_of_the_live_answer(self, live):
         [example] = blocks(self.PAGE, "json")
         assert self.shape(json.loads(example)) == self.shape(live)
 
-    def test_every_field_is_told(self, live):
+    def test_every_field_of_the_answer_is_documented(self, live):
         cells = re.findall(r"^\| (`.*?) \|", PAGES[self.PAGE], re.MULTILINE)
         names = set(re.findall(r"[\w.]+", " ".join(cells)))
-        told = {part for name in names for part in name.split(".")}
+        documented = {part for name in names for part in name.split(".")}
         lists = [value[0] for value in live.values() if isinstance(value, list)]
         assert len(lists) == 16
         group_keys = {key for group in lists for key in group}
         table = PAGES[self.PAGE].split("## The answer")[1].split("## An example")[0]
-        assert set(live) | set(live["overall"]) <= told | {
+        assert set(live) | set(live["overall"]) <= documented | {
             "storage_bytes",
             "duration_ms",
         }
         assert {key for key in group_keys if f"`{key}" not in table} == set()
-        assert {k for k in live["overall"]["duration_ms"] if k not in told} == set()
+        assert {
+            k for k in live["overall"]["duration_ms"] if k not in documented
+        } == set()
         health = live["health"]
         names = {f"health.{k}" for k in health} - {"health.process"}
         names |= {f"health.process.{k}" for k in health["process"]}
@@ -527,13 +535,15 @@ class TestStats:
         ("status", "query", "method"),
         [(400, "?days=0", "get"), (405, "", "delete"), (200, "", "head")],
     )
-    def test_answers_to_an_admin(self, admin_client, status, query, method):
+    def test_errors_for_an_admin_are_documented(
+        self, admin_client, status, query, method
+    ):
         response = getattr(admin_client, method)(self.URL + query)
         assert response.status_code == status
         self.check_documented(response)
 
     @pytest.mark.django_db
-    def test_answers_to_others(self, client, django_user_model):
+    def test_errors_for_other_users_are_documented(self, client, django_user_model):
         response = client.get(self.URL)
         assert response.status_code == 401
         self.check_documented(response)
@@ -550,14 +560,14 @@ class TestStats:
         if not response.content:
             assert "empty" in bodies.get(str(response.status_code), "empty")
             return
-        told = json.loads(bodies[str(response.status_code)].strip("`"))
-        assert set(told) == set(response.json())
+        documented = json.loads(bodies[str(response.status_code)].strip("`"))
+        assert set(documented) == set(response.json())
 
 
 class TestCleanup:
     @pytest.mark.django_db
     @pytest.mark.parametrize("dry_run", [True, False])
-    def test_its_words(self, dry_run):
+    def test_output_is_as_documented(self, dry_run):
         make_image(days_old=40)
         out = io.StringIO()
         call_command("cleanup_old_images", dry_run=dry_run, stdout=out)
@@ -575,14 +585,14 @@ class TestCleanup:
 class TestArchitecture:
     PAGE = "docs/architecture.md"
 
-    def test_the_law_is_that_of_import_linter(self):
-        """The page draws the layers in the order in which they are held."""
+    def test_drawn_layers_are_those_of_import_linter(self):
+        """The page draws the layers in their order."""
         contracts = tomli.loads((ROOT / "pyproject.toml").read_text())["tool"]
         layers = contracts["importlinter"]["contracts"][0]["layers"]
         drawn = block_with(self.PAGE, "text", "apps | testing").splitlines()
         assert [line.strip() for line in drawn] == layers
 
-    def test_the_tree_names_every_folder_and_every_module_at_the_top(self):
+    def test_drawn_tree_has_every_folder_and_every_module_at_the_top(self):
         tree = block_with(self.PAGE, "text", "apps checks conf")
         top, folders = tree.split("\n\n", 1)
         drawn = set(re.findall(r"(?<!\()\b([a-z]+)/ ", folders)) | set(

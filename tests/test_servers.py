@@ -1,7 +1,7 @@
 """Requests that go wrong on their way, on real servers over a socket.
 
-Each server runs in a process of its own, beside a database of its own: a file, or
-one on the server that DATABASE_URL names.
+Each server runs in a process of its own. All write to one database, separate from that
+of the tests: a file, or a database on the server that DATABASE_URL names.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SERVERS = [
 ]
 ASGI = [name for name in SERVERS if KINDS[name].is_asgi]
 ONE_OF_EACH = ["gunicorn-gthread", "uvicorn"]
-# These call the application only when the whole body is there, or Django does.
+# These call the application, or Django's view, only after the whole body has arrived.
 WAIT_FOR_THE_BODY = ["waitress", *ASGI]
-# SIGTERM ends these at once, whatever their threads still do; uvicorn sends itself
-# another at its end, so that nothing runs at the exit of the interpreter.
+# SIGTERM ends these at once, whatever their threads do; uvicorn sends itself another
+# signal at its end, so that no exit handler runs.
 LOSE_ON_SIGTERM = ["waitress", "uvicorn-wsgi"]
-# An answer without a length is whole, for these, when the request is closed; by the
-# version of HTTP that the client speaks.
+# For these, a response without a length ends when the request is closed, by the
+# client's version of HTTP.
 WAIT_WITHOUT_LENGTH = {
     "1.0": ["gunicorn-sync", "gunicorn-gthread", "waitress", "granian-wsgi"],
     "1.1": ["waitress", "granian-wsgi"],

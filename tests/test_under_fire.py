@@ -4,7 +4,7 @@ A few seconds run with the other tests. To run for minutes::
 
     STRESS_SECONDS=120 KILLS=50 pytest -s tests/test_under_fire.py
 
-``DATABASE_URL`` chooses the database. ``-s`` shows the counts.
+``DATABASE_URL`` selects the database. ``-s`` shows the counts.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def run(tmp_path, django_db_blocker):
             text=True,
             check=False,
         )
-        print(done.stdout)  # noqa: T201  # with -s, this is what one wants to see
+        print(done.stdout)  # noqa: T201  # shown with -s
         assert done.returncode == 0, done.stderr
         assert "Capture fault" not in done.stderr, done.stderr
         return json.loads(done.stdout)
@@ -79,9 +79,9 @@ def run(tmp_path, django_db_blocker):
 def test_everything_at_once_loses_nothing(run):
     """Nothing is lost or left over while all kinds of work run at once.
 
-    Each request that was answered has one log, or one that was deleted and told of.
-    Each content that was ever kept is there, or was deleted and told of. Two of the
-    same command do no harm.
+    Each answered request has one log, or one that was deleted and reported. Each
+    stored content exists, or was deleted and reported. Two runs of one command do no
+    harm.
     """
     found = Counter(run("tests.servers.stress", str(SECONDS)))
     assert {name: found[name] for name in MUST_BE_NOTHING} == dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Views whose types the decorator keeps: mypy looks at them (``tox -e types``)."""
+"""Decorated views whose types mypy checks (``tox -e types``)."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

@@ -1,4 +1,4 @@
-"""The test project's URLs: every kind of view that can be decorated."""
+"""The test project's URLs, with every kind of view that can be decorated."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,4 +1,4 @@
-"""Views of every kind, decorated, and their URLs."""
+"""Decorated views of every kind, and their URLs."""
 
 import asyncio
 import json
@@ -47,11 +47,11 @@ from tests.host.models import Note
 
 
 class Boom(Exception):
-    """What a view of these raises."""
+    """The exception that these views raise."""
 
 
 def seen(request: HttpRequest) -> dict[str, object]:
-    """Everything that a view sees of its request's body."""
+    """Return everything that a view sees of its request's body."""
     files = {
         name: [[f.name, f.content_type, f.read().hex()] for f in files]
         for name, files in request.FILES.lists()
@@ -59,7 +59,7 @@ def seen(request: HttpRequest) -> dict[str, object]:
     return {"files": files, "fields": dict(request.POST.lists())}
 
 
-# What a function view may do with its request's body.
+# Function views that read the request's body in different ways.
 
 
 def upload(request):
@@ -137,7 +137,7 @@ def giving_up(request, how):
     return HttpResponse(str(len(request.FILES)))
 
 
-# What may become of a request.
+# Views with different outcomes.
 
 
 def fail(request, kind):
@@ -156,7 +156,7 @@ def fail(request, kind):
 
 
 class Teapot(Exception):
-    """An exception that names its own status, as those of many frameworks do."""
+    """An exception that names its status, as in many frameworks."""
 
     status_code = 418
 
@@ -189,7 +189,7 @@ def streamed(request):
 
 
 def streamed_late(request):
-    """Read the body in pieces and keep none, before a stream begins."""
+    """Read the body in pieces and keep none, then return a stream."""
     while request.read(65_536):
         pass
     return streamed(request)
@@ -273,7 +273,7 @@ async def async_streamed(request):
 
 
 def told_from_threads(request):
-    """Say something from wherever a context variable would not be known."""
+    """Annotate from threads, where a context variable would be lost."""
     thread = threading.Thread(target=partial(annotate, request, thread=1))
     thread.start()
     thread.join()
@@ -490,7 +490,7 @@ def ninja_inside(request, body: Body):
 
 @csrf_exempt
 def sourced(request, source):
-    """Decorated anew each time, with the source that the URL asks for."""
+    """Run a view that is decorated with the source in the URL."""
 
     @capture_images(source=json.loads(source), endpoint="sourced")
     def view(request):

@@ -1,1 +1,1 @@
-"""What the real servers of ``tests/test_servers.py`` serve; runs in their processes."""
+"""The project that the real servers of ``tests/test_servers.py`` run."""

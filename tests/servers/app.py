@@ -1,4 +1,4 @@
-"""The WSGI and the ASGI application, with the knobs that the tests turn."""
+"""The WSGI and ASGI applications, with switches for the tests."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ watch = lifecycle.RequestEnd.__init__
 
 
 def watch_slowly(self, request, callback):
-    """Wait for the test before the row is written, where the path asks for it."""
+    """Wait for the test before the write, if the path says so."""
 
     def slow_callback():
         signs.wait_for(request, "signalled")
@@ -34,7 +34,7 @@ lifecycle.RequestEnd.__init__ = watch_slowly
 
 
 def save_slowly(sender, log, **kwargs):
-    """Wait for the test behind the row, where the path asks for it."""
+    """Wait for the test after the write, if the path says so."""
     if log.path.startswith("/slowly_saved"):
         signs.wait_for_id(log.request_id, "signalled")
 
@@ -43,13 +43,13 @@ image_saved.connect(save_slowly)
 
 
 def wsgi(environ, start_response):
-    """Answer as Django does, but where the path asks for it, never be closed."""
+    """Answer as Django does, but never close the response if the path says so."""
     response = django_wsgi(environ, start_response)
     return list(response) if environ["PATH_INFO"] == "/unclosed/" else response
 
 
 if "SERVERS_EXIT" in os.environ:
-    # As docs/howto/servers.md has it.
+    # As in docs/howto/servers.md.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
 if "SERVERS_EARLY_RESCUE" in os.environ:

@@ -1,6 +1,6 @@
-"""Erase everything again and again while others record, and then count.
+"""Erase everything repeatedly while others record, then count.
 
-``python -m tests.servers.erasing SECONDS`` prints what was counted, as JSON.
+``python -m tests.servers.erasing SECONDS`` prints the counts as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.servers.stress import BUCKET, left, record
 
 
 def erase_all(until: float) -> Counter[str]:
-    """Erase all there is, pinned or not."""
+    """Erase all requests, pinned or not."""
     from request_images.erasure import erase
     from request_images.models import RequestLog
 
@@ -29,7 +29,7 @@ def erase_all(until: float) -> Counter[str]:
 
 
 def race(seconds: float) -> dict[str, int]:
-    """Let two record and two erase for a while."""
+    """Let two processes record and two erase for some time."""
     from tests.servers.forking import Child
 
     until = time.monotonic() + seconds

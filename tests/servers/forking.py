@@ -1,4 +1,4 @@
-"""Processes that begin at once, forked from one that has Django loaded already."""
+"""Processes that start fast, forked from a process that has loaded Django."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from request_images import health
 
 
 class Child:
-    """A process of its own that does some work, and tells what came of it.
+    """A child process that does some work and returns its result.
 
     Args:
-        work: What it does; what it returns is sent to us.
-        given: The arguments.
+        work: Function to run; its return value is sent to the parent.
+        given: Arguments of the function.
     """
 
     def __init__(self, work: Callable[..., Any], *given: object) -> None:
-        connections.close_all()  # nobody shares a connection
+        connections.close_all()  # no process shares a connection
         context = get_context("fork")
         self._answers, answers = context.Pipe(duplex=False)
         self._process = context.Process(target=_do, args=(answers, work, given))
@@ -34,7 +34,7 @@ class Child:
         answers.close()
 
     def result(self) -> Any:
-        """Wait for the end, and return what came of it."""
+        """Wait for the end, and return the result."""
         try:
             return self._answers.recv()
         except EOFError:
@@ -43,14 +43,14 @@ class Child:
             self._process.join()
 
     def kill(self) -> bool:
-        """Send SIGKILL; tell whether it was at work still."""
+        """Send SIGKILL, and return whether the process was still at work."""
         self._process.kill()
         self._process.join()
         return self._process.exitcode != 0
 
 
 def _do(answers: Connection, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    random.seed()  # or all children would throw the same dice
+    random.seed()  # otherwise all children would get equal random numbers
     try:
         answers.send(work(*given))
     except BaseException:
@@ -61,7 +61,7 @@ def _do(answers: Connection, work: Callable[..., Any], given: tuple[Any, ...]) -
 
 
 def command(name: str, *options: object) -> dict[str, Any]:
-    """Run a command; return what it said, why it failed, and faults of ours."""
+    """Run a command, and return its output, its error, and our faults."""
     out, errors, failure = io.StringIO(), io.StringIO(), ""
     try:
         call_command(name, *map(str, options), stdout=out, stderr=errors)

@@ -1,9 +1,9 @@
-"""Commands that are killed at any moment: ``python -m tests.servers.killing KILLS``.
+"""Kill commands at any moment: ``python -m tests.servers.killing KILLS``.
 
-Each command is begun so many times beside work that is left to do, and gets SIGKILL
-before it is through. Behind each kill everything is looked at: what was promised holds
-at every moment. In the end the command runs whole, and has nothing left to do. Prints,
-as JSON, what was found for each command.
+Each command starts this number of times while there is work to do, and gets SIGKILL
+before it has finished. After each kill all data must be consistent. At the end the
+command runs to its end, and has no work left. The output is JSON with the counts of
+each command.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Killed:
-    """A command, and how to tell that it is through.
+    """A command, and the check that it has finished.
 
     Attributes:
-        options: The command, with its options.
-        prepare: Makes work for it.
-        left: Counts what of it is left.
-        permitted: What a verification may find before it is through.
+        options: Command with its options.
+        prepare: Function that creates work for the command.
+        left: Function that counts the remaining work.
+        permitted: Findings of a verification that are allowed before it has finished.
     """
 
     options: tuple[str, ...]
@@ -92,14 +92,14 @@ def fill(days_old: int = 0, fmt: str = "PNG") -> None:
 
 
 def fill_old() -> None:
-    """Write what cleanup deletes, beside what it keeps."""
+    """Write requests that cleanup deletes, and some that it keeps."""
     fill(35)
     fill(60)
     fill()
 
 
 def left_to_clean() -> int:
-    """Count old images that are not pinned, and objects that are to be deleted now."""
+    """Count old images that are not pinned, and objects that are due for deletion."""
     from request_images.models import PendingDeletion, RequestImage
 
     day = timezone.now() - timedelta(days=30)
@@ -109,7 +109,7 @@ def left_to_clean() -> int:
 
 
 def left_in(storage: str) -> Callable[[], int]:
-    """Return what counts the contents that are in one of the stores."""
+    """Return a function that counts the contents in one of the stores."""
 
     def left() -> int:
         from request_images.models import ImageContent
@@ -120,12 +120,12 @@ def left_in(storage: str) -> Callable[[], int]:
 
 
 def fill_compressible() -> None:
-    """Write what can be made smaller; the command, or its undoing, has this to do."""
+    """Write compressible images."""
     fill(fmt="BMP")
 
 
 def fill_compressed() -> None:
-    """Write what is kept in a smaller form already."""
+    """Write images and compress them."""
     from tests.servers.forking import command
 
     fill(fmt="BMP")
@@ -133,7 +133,7 @@ def fill_compressed() -> None:
 
 
 def left_in_form(encoding: str) -> Callable[[], int]:
-    """Return what counts the contents that are kept in a form."""
+    """Return a function that counts the contents with an encoding."""
 
     def left() -> int:
         from request_images.models import ImageContent
@@ -145,7 +145,7 @@ def left_in_form(encoding: str) -> Callable[[], int]:
 
 
 def left_to_draw() -> int:
-    """Count what has neither a thumbnail nor a refusal."""
+    """Count contents without a thumbnail and without an error."""
     from request_images.models import ImageContent
 
     rows = ImageContent.objects.filter(thumbnail=None, thumbnail_error="")
@@ -153,21 +153,21 @@ def left_to_draw() -> int:
 
 
 def left_to_analyse() -> int:
-    """Count what is neither measured nor refused."""
+    """Count contents without measurements and without an error."""
     from request_images.models import ImageContent
 
     return ImageContent.objects.filter(analysis_version=0).count()
 
 
 def damage() -> None:
-    """Lose some objects, change some, and leave some that belong to nobody."""
+    """Delete some objects, change some, and add some orphans."""
     from request_images.models import ImageContent
     from request_images.storage.stores import key_of
 
     fill()
     bucket = Path(settings.STORAGES[BUCKET]["OPTIONS"]["location"])
     names = ImageContent.objects.filter(storage=BUCKET).values_list("name", flat=True)
-    # What an earlier damage has lost may be there no more and not be repaired yet.
+    # An object that an earlier damage has lost may not be repaired yet.
     lost, changed = random.sample([n for n in names if (bucket / n).exists()], 2)
     (bucket / lost).unlink()
     (bucket / changed).write_bytes(b"something else")
@@ -179,14 +179,14 @@ def damage() -> None:
 
 
 def left_to_repair() -> int:
-    """Count what a verification finds."""
+    """Count the findings of a verification."""
     from tests.servers.forking import command
 
     return len(command("verify_image_contents")["errors"].splitlines())
 
 
 def spool() -> None:
-    """Put requests into the spool folder."""
+    """Write requests into the spool folder."""
     from request_images.writer.spool.spooling import save_to_spool
     from tests.factories import unsaved_record
 
@@ -200,13 +200,13 @@ spooled = Counter[str]()
 
 
 def spool_folder() -> str:
-    """Return where requests wait for the database."""
+    """Return the spool folder."""
     location = settings.STORAGES[BUCKET]["OPTIONS"]["location"]
     return f"{location}-spool"
 
 
 def left_in_the_folder() -> int:
-    """Count what waits, what is bad, and what was written twice or never."""
+    """Count requests that wait, are bad, or were written twice or never."""
     from request_images.models import RequestLog
     from request_images.writer.spool.spooling import spool_contents as folder
 
@@ -214,7 +214,7 @@ def left_in_the_folder() -> int:
     written = RequestLog.objects.values("request_id").distinct().count()
     twice = RequestLog.objects.count() - written
     never = spooled["requests"] - written - contents.entries
-    # One that is written and not deleted yet is counted twice.
+    # A request that is written but not yet deleted counts twice.
     assert never <= 0
     return contents.entries + contents.bad + twice
 
@@ -254,7 +254,7 @@ COMMANDS = {
 
 
 def kill(killed: Killed, kills: int) -> dict[str, int]:
-    """Kill one command so many times, and let it end in the end."""
+    """Kill one command repeatedly, then let it finish."""
     from tests.servers.forking import Child, command
 
     empty()
@@ -283,7 +283,7 @@ def kill(killed: Killed, kills: int) -> dict[str, int]:
 
 
 def look(killed: Killed, tally: Counter[str]) -> None:
-    """Count what must not be, and what a verification finds."""
+    """Count inconsistencies and the findings of a verification."""
     from tests.servers.forking import command
     from tests.servers.stress import left
 
@@ -298,7 +298,7 @@ def look(killed: Killed, tally: Counter[str]) -> None:
 
 
 def wait_until_alone() -> None:
-    """Wait until the database has noticed that a process is gone."""
+    """Wait until the database has noticed that a process has ended."""
     query = _OTHERS.get(connection.vendor, "SELECT 0")
     for _ in range(1000):
         with connection.cursor() as cursor:
@@ -310,7 +310,7 @@ def wait_until_alone() -> None:
 
 
 def pass_time() -> None:
-    """Let the time pass by which others wait for a process that was killed."""
+    """Shift all times by the time for which others wait for a killed process."""
     from request_images.models import ImageContent, Lease
 
     hour_ago = timezone.now() - timedelta(hours=1)
@@ -322,7 +322,7 @@ def pass_time() -> None:
 
 
 def unnamed_objects() -> int:
-    """Delete what is on the list; return how many objects too many there are."""
+    """Delete the objects on the list, and return the number of orphans."""
     from request_images.contents.delete_objects import delete_pending
     from request_images.models import ImageContent, PendingDeletion
     from request_images.storage.stores import store_of
@@ -334,7 +334,7 @@ def unnamed_objects() -> int:
 
 
 def empty() -> None:
-    """Begin with nothing."""
+    """Delete all rows and objects."""
     from request_images import models
 
     for name in ("RequestImage", "RequestLog", "ImageContent"):

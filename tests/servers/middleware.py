@@ -1,4 +1,4 @@
-"""Middlewares around ours, where the tests ask for ours."""
+"""Middlewares around ours, for tests of our middleware."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.servers import signs
 
 @async_only_middleware
 def tell_of_cancelling(get_response):
-    """Tell the test that the server has noticed that the client is gone."""
+    """Signal to the test that the server has noticed the disconnect."""
 
     async def middleware(request):
         try:
@@ -24,7 +24,7 @@ def tell_of_cancelling(get_response):
 
 @async_only_middleware
 def replace_response(get_response):
-    """Answer something else than the view, where the request asks for it."""
+    """Replace the view's response if the request says so."""
 
     async def middleware(request):
         response = await get_response(request)

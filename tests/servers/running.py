@@ -1,4 +1,4 @@
-"""Start real servers, talk to them over a socket, and read what they wrote."""
+"""Start real servers, send requests over a socket, and read their rows."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ CARELESS = "init_command=PRAGMA%20synchronous%3DOFF"
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to serve Django.
+    """A server with its configuration.
 
     Attributes:
-        module: The server, as ``python -m`` starts it.
-        arguments: Its arguments; ``{port}`` is put in.
-        is_asgi: Whether Django runs under ASGI in it.
-        environment: What is added to the environment of its process.
+        module: Module of the server, for ``python -m``.
+        arguments: Arguments of the server; ``{port}`` is replaced.
+        is_asgi: Whether the server uses ASGI.
+        environment: Additional environment variables of its process.
     """
 
     module: str
@@ -48,7 +48,7 @@ class Kind:
 
     @property
     def is_installed(self) -> bool:
-        """Whether there is such a server for this Python."""
+        """Whether the server is available for this Python."""
         return importlib.util.find_spec(self.module) is not None
 
 
@@ -64,7 +64,7 @@ _HYPERCORN = Kind(
     "hypercorn", "-b 127.0.0.1:{port} tests.servers.app:asgi", is_asgi=True
 )
 _DAPHNE = Kind("daphne", "-b 127.0.0.1 -p {port} tests.servers.app:asgi", is_asgi=True)
-# A grace that no test outlives: what is written then was not waited for.
+# A grace period longer than any test, so that a written row did not wait for it.
 _NO_RESCUE = {"SERVERS_GRACE_SECONDS": "600"}
 _EXIT = {**_NO_RESCUE, "SERVERS_EXIT": "1"}
 _BACKGROUND = {"SERVERS_WRITE_MODE": "background"}
@@ -109,7 +109,7 @@ KINDS = {
 
 
 def wait_for(ask: Callable[[], T], what: str) -> T:
-    """Ask until the answer is true, or fail."""
+    """Wait until a function returns true, or fail."""
     until = time.monotonic() + PATIENCE
     while not (answer := ask()):
         if time.monotonic() > until:
@@ -119,7 +119,7 @@ def wait_for(ask: Callable[[], T], what: str) -> T:
 
 
 class Database:
-    """The database that servers write to; beside that of the tests."""
+    """The database of the servers, separate from that of the tests."""
 
     def __init__(self, folder: Path, purpose: str = "servers") -> None:
         self.folder = folder
@@ -136,7 +136,7 @@ class Database:
         self.vendor = self._connection.vendor
 
     def environment(self, name: str = "") -> dict[str, str]:
-        """Return the environment of a process that is to use it, known by a name."""
+        """Return the environment of a process that uses the database under a name."""
         return {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.servers.settings",
@@ -148,7 +148,7 @@ class Database:
         }
 
     def create(self) -> None:
-        """Make it, with its tables."""
+        """Create the database with its tables."""
         self._drop()
         if self._name:
             self._execute_without_database(f"CREATE DATABASE {self._name}")
@@ -160,7 +160,7 @@ class Database:
         )
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Delete the database."""
         self._connection.close()
         self._drop()
 
@@ -187,7 +187,7 @@ class Database:
         )
 
     def connections(self, name: str) -> int:
-        """Return how many connections a server has open, on PostgreSQL."""
+        """Return the number of a server's open connections, on PostgreSQL."""
         [[number]] = self.query(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", name
         )
@@ -200,7 +200,7 @@ class Database:
 
 
 class Server:
-    """A server in a process of its own, started when it is needed."""
+    """A server in a process of its own, started on demand."""
 
     def __init__(self, name: str, database: Database) -> None:
         self.name = name
@@ -212,7 +212,7 @@ class Server:
         self.port = 0
 
     def launch(self) -> None:
-        """Start the process; do not wait until it answers."""
+        """Start the process without waiting until it answers."""
         if self._process is not None:
             return
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -234,12 +234,12 @@ class Server:
             )
 
     def ensure(self) -> None:
-        """See to it that the server answers."""
+        """Make sure that the server answers."""
         self.launch()
         try:
             wait_for(self._answers, f"{self.name} to listen")
         except AssertionError:
-            # Somebody may have taken the port between our look and its own.
+            # Another process may have taken the port in the meantime.
             self.stop()
             self.launch()
             wait_for(self._answers, f"{self.name} to listen")
@@ -259,13 +259,13 @@ class Server:
             answer = str(error)
         finally:
             connection.close()
-        # Servers that start side by side may have been given the same free port.
+        # Servers that start at the same time may have got the same free port.
         if answer != f"{self.name} {self._folder}":
             raise AssertionError(f"another has the port of {self.name}: {answer!r}")
         return True
 
     def output(self) -> str:
-        """Return what the server said."""
+        """Return the output of the server."""
         log = self._folder / f"{self.name}.log"
         return log.read_text() if log.exists() else ""
 
@@ -273,10 +273,10 @@ class Server:
         """Send SIGTERM, as an init system does."""
         if self._process is not None and not self._is_terminated:
             self._process.send_signal(signal.SIGTERM)
-            self._is_terminated = True  # a second signal would mean "at once"
+            self._is_terminated = True  # a second signal would mean "immediately"
 
     def stop(self) -> None:
-        """Send SIGTERM, and wait until the server is gone."""
+        """Send SIGTERM, and wait until the server has ended."""
         self.terminate()
         process, self._process = self._process, None
         if process is None:
@@ -289,7 +289,7 @@ class Server:
             process.wait()
 
     def post(self, path: str, body: bytes) -> tuple[str, int, bytes]:
-        """Post an image; return the request's id, and the answer as far as it came."""
+        """Post an image; return the request's id, and the response so far."""
         request_id = uuid.uuid4().hex
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.port, timeout=PATIENCE
@@ -309,14 +309,14 @@ class Server:
     def begin(
         self, path: str, body: bytes, *, chunked: bool = False
     ) -> tuple[str, http.client.HTTPResponse]:
-        """Post an image, perhaps of unsaid length; return the id, and the answer."""
+        """Post an image, with or without a length; return the id and the response."""
         request_id = uuid.uuid4().hex
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.port, timeout=PATIENCE
         )
         headers = {"Content-Type": "image/png", "X-Request-ID": request_id}
-        headers["Connection"] = "close"  # so that the answer's end is the socket's
-        # A server that reads nothing of it may have answered, and hung up, already.
+        headers["Connection"] = "close"  # so that the socket ends with the response
+        # A server that does not read the body may have answered and closed already.
         with suppress(BrokenPipeError):
             connection.request("POST", path, iter([body]) if chunked else body, headers)
         return request_id, connection.getresponse()
@@ -325,7 +325,7 @@ class Server:
     def posting(
         self, path: str, body: bytes, *, size: int | None = None
     ) -> Iterator[str]:
-        """Post an image, announced to have ``size`` bytes, and hang up at the end."""
+        """Post an image with an announced size, and disconnect at the end."""
         request_id = uuid.uuid4().hex
         head = (
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
@@ -339,7 +339,7 @@ class Server:
     def answering(
         self, path: str, body: bytes, version: str
     ) -> Iterator[tuple[str, threading.Thread]]:
-        """Post an image; a thread lives until the client has the whole answer."""
+        """Post an image; a thread reads until the client has the whole response."""
         request_id = uuid.uuid4().hex
         head = (
             f"POST {path} HTTP/{version}\r\nHost: localhost\r\n"
@@ -359,5 +359,5 @@ class Server:
                 reader.join(PATIENCE)
 
     def sign(self, request_id: str, name: str) -> Path:
-        """Return the file by which a view and a test tell each other something."""
+        """Return the file by which a view and a test signal to each other."""
         return self._folder / f"{request_id}.{name}"

@@ -1,4 +1,4 @@
-"""Settings of the small project that real servers serve."""
+"""Settings of the small project that real servers run."""
 
 import environ
 
@@ -21,10 +21,10 @@ OURS = [
 ]
 MIDDLEWARE = [
     *(OURS if "SERVERS_MIDDLEWARE" in env else []),
-    # Sets the Content-Length that lets a client go before the server closes.
+    # Sets the Content-Length, so that clients do not wait for the close.
     "django.middleware.common.CommonMiddleware",
 ]
-# The hardest case: Django never closes the connections of its own accord.
+# The hardest case: Django never closes its connections.
 max_age = None if "SERVERS_KEEP_CONNECTIONS" in env else 600
 DATABASES = {"default": {**env.db("DATABASE_URL"), "CONN_MAX_AGE": max_age}}
 if DATABASES["default"]["ENGINE"].endswith("postgresql"):

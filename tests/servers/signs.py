@@ -1,4 +1,4 @@
-"""Files by which a view and a test tell each other how far they are."""
+"""Files by which a view and a test signal to each other."""
 
 import os
 import time
@@ -9,17 +9,17 @@ PATIENCE = 20.0
 
 
 def give(request, name):
-    """Tell the test."""
+    """Signal to the test."""
     _path(request, name).touch()
 
 
 def wait_for(request, name):
-    """Wait until the test tells us."""
+    """Wait for a signal of the test."""
     wait_for_id(request.headers["X-Request-ID"], name)
 
 
 def wait_for_id(request_id, name):
-    """The same where there is no request any more."""
+    """Wait for a signal of the test, by the id of the request."""
     until = time.monotonic() + PATIENCE
     path = FOLDER / f"{request_id}.{name}"
     while not path.exists() and time.monotonic() < until:

@@ -1,9 +1,9 @@
-"""All at once for a while, and then everything is counted.
+"""Run all kinds of work at once for some time, then count everything.
 
-``python -m tests.servers.stress SECONDS`` prints what was counted, as JSON. Several
-processes record requests with the same few images; others clean up, erase, move
-bytes, compress them and undo it, make thumbnails and verify. A day lasts a moment, so
-that images are created, shared and deleted all the time.
+``python -m tests.servers.stress SECONDS`` prints the counts as JSON. Some processes
+record requests with the same few images. Others clean up, erase, move bytes, compress
+them and undo it, make thumbnails, and verify. A day lasts a moment, so images are
+created, shared and deleted all the time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DELETED = re.compile(
 
 
 def record(until: float, storage: str | None) -> Counter[str]:
-    """Post images to Django's handler, as a server does; some of the requests fail."""
+    """Post images to Django's handler, as a server does; some requests fail."""
     from django.conf import settings
     from django.core.wsgi import get_wsgi_application
 
@@ -53,13 +53,13 @@ def record(until: float, storage: str | None) -> Counter[str]:
     while time.monotonic() < until:
         started = time.monotonic()
         path = random.choice(["/plain/", "/plain/", "/boom/"])
-        # Each image comes for a moment from everybody, and again when it is to go.
+        # All processes send an image at the same time, and again when it is deleted.
         seed = (int(started * IMAGES / 2) + random.randrange(3)) % IMAGES
         image = draw("BMP" if seed % 2 else "PNG", seed=seed)
         for _ in range(random.choice([1, 3])):
             tally[f"answered_{_post(handler, path, image)}"] += 1
             tally["answered"] += 1
-        # On a slow machine cleanup must keep up, or nothing would ever be deleted.
+        # On a slow machine cleanup must keep up, otherwise it would delete nothing.
         time.sleep(random.uniform(0, 0.04) + (time.monotonic() - started) / 2)
     for name, number in health.counts().items():
         tally[f"captured_{name}"] += number
@@ -87,7 +87,7 @@ def _post(handler: Callable[..., Any], path: str, body: bytes) -> str:
 
 
 def clean_up(until: float) -> Counter[str]:
-    """Run the command again and again; now and then with a budget."""
+    """Run the command repeatedly, sometimes with a budget."""
     from django.conf import settings
 
     tally = Counter[str]()
@@ -108,7 +108,7 @@ def _add_deleted(tally: Counter[str], said: str) -> None:
 
 
 def erase(until: float) -> Counter[str]:
-    """Take single requests away with all that is theirs, as somebody may demand."""
+    """Erase single requests repeatedly."""
     from request_images.erasure import erase
     from request_images.models import RequestLog
 
@@ -123,7 +123,7 @@ def erase(until: float) -> Counter[str]:
 
 
 def move(until: float) -> Counter[str]:
-    """Move the bytes to and fro."""
+    """Move the bytes between the stores."""
     tally = Counter[str]()
     while time.monotonic() < until:
         for to in (BUCKET, "database"):
@@ -134,7 +134,7 @@ def move(until: float) -> Counter[str]:
 
 
 def compress(until: float) -> Counter[str]:
-    """Keep images in a smaller form, and as they were received again."""
+    """Compress images, and undo it."""
     tally = Counter[str]()
     while time.monotonic() < until:
         said = _run(tally, "compress_image_contents")
@@ -146,7 +146,7 @@ def compress(until: float) -> Counter[str]:
 
 
 def make_thumbnails(until: float) -> Counter[str]:
-    """Make what thumbnails there are to be made."""
+    """Make the missing thumbnails."""
     tally = Counter[str]()
     while time.monotonic() < until:
         said = _run(tally, "make_thumbnails")
@@ -156,7 +156,7 @@ def make_thumbnails(until: float) -> Counter[str]:
 
 
 def verify(until: float) -> Counter[str]:
-    """Find nothing wrong, whatever happens meanwhile."""
+    """Verify repeatedly, and find nothing wrong."""
     tally = Counter[str]()
     while time.monotonic() < until:
         _run(tally, "verify_image_contents", *random.choice([[], ["--repair"]]))
@@ -177,7 +177,7 @@ def _run(tally: Counter[str], name: str, *options: str) -> str:
 
 
 def child(work: Callable[..., Counter[str]], *given: object) -> Counter[str]:
-    """Do the work of one process, with short days, and count its faults too."""
+    """Do the work of one process with short days, and count its faults."""
     from request_images import health
 
     shorten_days()
@@ -189,7 +189,7 @@ def child(work: Callable[..., Counter[str]], *given: object) -> Counter[str]:
 
 
 def shorten_days() -> None:
-    """Let the days of all settings last a moment."""
+    """Shorten the days of all settings to a moment."""
     from request_images.models import cutoffs
 
     def days_ago(days: int | None) -> Any:
@@ -200,7 +200,7 @@ def shorten_days() -> None:
 
 
 def stress(seconds: float) -> dict[str, int]:
-    """Let all of them loose until each has worked, and count."""
+    """Run all kinds of work until each has done something, then count."""
     tally = Counter[str]()
     for _ in range(ROUNDS):
         tally.update(let_loose(seconds))
@@ -213,7 +213,7 @@ def stress(seconds: float) -> dict[str, int]:
 
 
 def let_loose(seconds: float) -> Counter[str]:
-    """Let all of them work for a while, and add up what they did."""
+    """Run all kinds of work for some time, and add up their results."""
     from tests.servers.forking import Child
 
     until = time.monotonic() + seconds
@@ -238,7 +238,7 @@ def let_loose(seconds: float) -> Counter[str]:
 
 
 def left() -> dict[str, int]:
-    """Count what there is, and what does not belong together."""
+    """Count rows, objects and inconsistencies."""
     from django.db import connection
     from django.db.models import Count, Q
 
@@ -282,7 +282,7 @@ def left() -> dict[str, int]:
 
 
 def nothing_left(tally: Counter[str]) -> dict[str, int]:
-    """Delete what is pending, verify, and then let everything go."""
+    """Delete pending objects, verify, then delete everything."""
     from request_images.contents.delete_objects import delete_pending
     from request_images.models import ImageContent, PendingDeletion, RequestLog
     from request_images.storage.stores import store_of

@@ -1,4 +1,4 @@
-"""Settings of a small project whose tasks are run by a worker."""
+"""Settings of a small project with a worker for its tasks."""
 
 from tests.servers.settings import *  # noqa: F403
 

@@ -1,4 +1,4 @@
-"""The views that real servers serve, and their URLs: one for each way to go wrong."""
+"""The views of the real servers, one for each kind of failure, and their URLs."""
 
 import asyncio
 import os
@@ -12,16 +12,16 @@ from tests.servers import signs
 
 
 class Boom(Exception):
-    """What the views here raise."""
+    """The exception of these views."""
 
 
 def name(request):
-    """Tell which server this is, of whose tests."""
+    """Return the name of this server and of its tests."""
     return HttpResponse(f"{os.environ['SERVERS_NAME']} {signs.FOLDER}")
 
 
 def plain(request):
-    """Answer at once."""
+    """Answer immediately."""
     return HttpResponse(str(len(request.body)))
 
 
@@ -29,12 +29,12 @@ slowly_written = slowly_saved = unclosed = plain
 
 
 def without_length(request):
-    """Answer at once, and do not say how long the answer is."""
+    """Answer immediately, without a length."""
     return StreamingHttpResponse(iter([str(len(request.body))]))
 
 
 def boom(request):
-    """Read, and fail."""
+    """Read the body, then fail."""
     raise Boom(len(request.body))
 
 
@@ -47,7 +47,7 @@ slowly_saved_without_length = stream
 
 
 def broken_stream(request):
-    """Begin to answer, and fail."""
+    """Begin a response, then fail."""
 
     def parts(size):
         yield str(size)
@@ -68,7 +68,7 @@ async def async_stream(request):
 
 
 async def async_broken_stream(request):
-    """Begin to answer, and fail, in the event loop."""
+    """Begin a response in the event loop, then fail."""
 
     async def parts(size):
         yield str(size)
@@ -78,7 +78,7 @@ async def async_broken_stream(request):
 
 
 def patient(request):
-    """Say that the view has begun, and wait for the client to be gone."""
+    """Signal that the view has begun, and wait for the disconnect."""
     size = len(request.body)
     signs.give(request, "begun")
     signs.wait_for(request, "gone")
@@ -86,7 +86,7 @@ def patient(request):
 
 
 async def async_patient(request):
-    """Say that the view has begun, and wait to be cancelled."""
+    """Signal that the view has begun, and wait for the cancellation."""
     size = len(request.body)
     signs.give(request, "begun")
     await asyncio.sleep(signs.PATIENCE)

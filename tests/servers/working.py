@@ -1,9 +1,9 @@
-"""Settings of the site that works hard, or is killed: two stores, and short days."""
+"""Settings of the stress and kill tests: two stores and short days."""
 
 from tests.servers.settings import *  # noqa: F403
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
-    # One writer at a time, and many that want to be it.
+    # Many processes compete for the one writer.
     DATABASES["default"]["OPTIONS"] = {  # noqa: F405
         "timeout": 60,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
