@@ -1,4 +1,4 @@
-"""How the documentation is built: ``sphinx-build -W -n docs docs/_build/html``."""
+"""Sphinx configuration: ``sphinx-build -W -n docs docs/_build/html``."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# The reference is made from the code, and the code needs a configured Django.
+# The reference is generated from the code, which needs a configured Django.
 if not settings.configured:
     settings.configure(
         INSTALLED_APPS=[
@@ -49,7 +49,7 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 nitpicky = True
-# Nothing is downloaded while building, so names of other projects are not links.
+# The build downloads nothing, so names of other projects are not links.
 nitpick_ignore_regex = [
     ("py:.*", r"(django|collections|datetime|typing|P|R|Callable|Any)\b.*"),
     ("py:.*", r"(request_images\.sources\.|sources\.)?SourceSpec"),
@@ -73,6 +73,6 @@ def _directive(generate: Callable[[], str]) -> type[SphinxDirective]:
 
 
 def setup(app: Sphinx) -> None:
-    """Make a directive of each generator: ``settings``, ``formats`` and so on."""
+    """Add a directive for each generator: ``settings``, ``formats`` and so on."""
     for generate in generated.GENERATORS:
         app.add_directive(generate.__name__.replace("_", "-"), _directive(generate))

@@ -1,7 +1,7 @@
-"""Parts of the reference, written from the code each time the docs are built.
+"""Parts of the reference that are generated from the code on each build.
 
-Each function of `GENERATORS` returns Markdown. ``conf.py`` makes a directive of each,
-so that a page says where it goes::
+Each function of `GENERATORS` returns Markdown. ``conf.py`` turns it into a directive
+that a page uses::
 
     ```{settings}
     ```
@@ -33,7 +33,7 @@ from request_images.management.commands import (
 )
 from request_images.outcome import CaptureStatus
 
-# What provokes the checks that are about more than one setting's kind of value.
+# Settings that provoke the checks beyond the value of a single setting.
 PROVOCATIONS: dict[str, dict[str, Any]] = {
     "request_images.E011": {f"{PREFIX}ALLOWED_FORMATS": ["PNG", "JPG"]},
     "request_images.W001": {f"{PREFIX}RETENTION_DAYS": 400},
@@ -51,7 +51,7 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
 
 
 def settings() -> str:
-    """Return each setting with its default, what it may be, its check, its meaning."""
+    """Return each setting with its default, allowed values, check and meaning."""
     return "\n\n".join(
         f"````{{confval}} {setting.full_name}\n"
         f":default: `{setting.default!r}`\n\n"
@@ -63,13 +63,13 @@ def settings() -> str:
 
 
 def checks() -> str:
-    """Return every system check with its message, and a hint where it is its own."""
+    """Return every system check with its message and its hint."""
     rows = [
         (f"`{setting.check_id}`", f"`{setting.full_name}` must be {setting.expects}.")
         for setting in Conf.declarations()
     ]
     rows += [(f"`{name}`", _provoked(name)) for name in PROVOCATIONS]
-    return _table(("Id", "What it says"), rows)
+    return _table(("Id", "Message"), rows)
 
 
 def _provoked(check_id: str) -> str:
@@ -80,7 +80,7 @@ def _provoked(check_id: str) -> str:
 
 
 def formats() -> str:
-    """Return the image formats that are known."""
+    """Return the known image formats."""
     rows = [
         (f"`{f.name}`", f"`{f.mime_type}`", "shown" if f.inline else "downloaded")
         for f in FORMATS.values()
@@ -89,28 +89,28 @@ def formats() -> str:
 
 
 def capture_statuses() -> str:
-    """Return the capture statuses, and how the admin calls them."""
+    """Return the capture statuses with their labels in the admin."""
     rows = [(f"`{status.value}`", str(status.label)) for status in CaptureStatus]
     return _table(("Value", "In the admin"), rows)
 
 
 def cleanup_options() -> str:
-    """Return the options of ``cleanup_old_images`` that are its own."""
+    """Return the own options of ``cleanup_old_images``."""
     return _options(cleanup_old_images.Command())
 
 
 def thumbnails_options() -> str:
-    """Return the options of ``make_thumbnails`` that are its own."""
+    """Return the own options of ``make_thumbnails``."""
     return _options(make_thumbnails.Command())
 
 
 def health_options() -> str:
-    """Return the options of ``request_images_health`` that are its own."""
+    """Return the own options of ``request_images_health``."""
     return _options(request_images_health.Command())
 
 
 def move_options() -> str:
-    """Return the options of ``move_image_contents`` that are its own."""
+    """Return the own options of ``move_image_contents``."""
     return _options(move_image_contents.Command())
 
 
@@ -133,22 +133,22 @@ def supported_versions() -> str:
 
 
 def analyze_options() -> str:
-    """Return the options of ``analyze_image_contents`` that are its own."""
+    """Return the own options of ``analyze_image_contents``."""
     return _options(analyze_image_contents.Command())
 
 
 def compress_options() -> str:
-    """Return the options of ``compress_image_contents`` that are its own."""
+    """Return the own options of ``compress_image_contents``."""
     return _options(compress_image_contents.Command())
 
 
 def verify_options() -> str:
-    """Return the options of ``verify_image_contents`` that are its own."""
+    """Return the own options of ``verify_image_contents``."""
     return _options(verify_image_contents.Command())
 
 
 def statistics_options() -> str:
-    """Return the options of ``update_image_statistics`` that are its own."""
+    """Return the own options of ``update_image_statistics``."""
     return _options(update_image_statistics.Command())
 
 

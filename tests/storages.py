@@ -25,7 +25,7 @@ class Killed(BaseException):
 class Troubled:
     """Call a hook before each method; it may raise, wait, or act as another process.
 
-    The hook of ``open`` may return other content, and the hook of ``save`` another name.
+    The hook of ``open`` may return other content, that of ``save`` another name.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
