@@ -84,7 +84,7 @@ class TestGenerated:
 
     def test_every_check_is_listed(self):
         declared = re.findall(
-            r'^ +"(E\d{3})",$', (PACKAGE / "conf.py").read_text(), re.M
+            r'^ +"(E\d{3})",$', (PACKAGE / "conf.py").read_text(), re.MULTILINE
         )
         ids = [f"request_images.{name}" for name in declared]
         source = (PACKAGE / "checks.py").read_text()
