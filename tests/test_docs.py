@@ -20,7 +20,7 @@ from django.test import RequestFactory
 from django.urls import reverse
 from django.utils.datastructures import MultiValueDictKeyError
 
-from request_images import models, signals
+from request_images import health, models, signals
 from request_images.conf import Conf
 from request_images.images.formats import sniff
 from request_images.models import (
@@ -402,6 +402,20 @@ class TestTroubleshooting:
             name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])
         ]
         assert sorted(documented) == sorted({"capture_status", *CaptureStatus.values})
+
+    @pytest.mark.django_db
+    def test_words_of_the_health_command(self, settings):
+        settings.REQUEST_IMAGES_ENABLED = False
+        out = io.StringIO()
+        call_command("request_images_health", stdout=out)
+        said = out.getvalue().splitlines()[0]
+        assert f"`request_images_health` says `{said}`" in PAGES[self.PAGE]
+
+    def test_words_of_the_logger(self, caplog):
+        health.report("store", OSError("no such table"))
+        health.reset()
+        assert caplog.messages[0].startswith("Capture fault in ")
+        assert "`Capture fault in … no such table`" in PAGES[self.PAGE]
 
     def test_likeliest_mistake_comes_first(self):
         table = PAGES[self.PAGE].split("## There is no row")[1]
