@@ -2,10 +2,12 @@
 
 import ast
 import importlib
+import inspect
 import io
 import json
 import re
 import runpy
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -605,6 +607,55 @@ class TestArchitecture:
         layers = contracts["importlinter"]["contracts"][0]["layers"]
         drawn = block_with(self.PAGE, "text", "apps | testing").splitlines()
         assert [line.strip() for line in drawn] == layers
+
+    def steps(self):
+        """Return the functions of the way of one image, as they are named."""
+        _, section = PAGES[self.PAGE].split("## The way of one image\n")
+        numbered = re.findall(
+            r"^(\d+)\. `([\w/.]+)` ", section.split("\n## ")[0], re.MULTILINE
+        )
+        assert [int(number) for number, _ in numbered] == [*range(1, len(numbered) + 1)]
+        return [name for _, name in numbered]
+
+    def function(self, name):
+        """Return the function of a name such as ``folder/module.Class.method``."""
+        *folders, rest = name.split("/")
+        module, *attributes = rest.split(".")
+        path = PACKAGE.joinpath(*folders, f"{module}.py")
+        assert path.is_file(), name
+        found = importlib.import_module(".".join(["request_images", *folders, module]))
+        for attribute in attributes:
+            found = getattr(found, attribute)
+        return found
+
+    def test_way_of_one_image_has_at_most_twelve_steps(self):
+        steps = self.steps()
+        assert 1 < len(steps) <= 12
+        for name in steps:
+            assert inspect.isfunction(self.function(name)), name
+
+    @pytest.mark.django_db
+    @pytest.mark.urls("tests.views")
+    def test_way_of_one_image_is_taken_in_this_order(self, client):
+        """A posted image calls the functions in the order of the list."""
+        # The one is called at import, the other for a row that is refused.
+        others = ("decorators.capture_images", "writer/degrade.smaller_copies")
+        names = [name for name in self.steps() if name not in others]
+        codes = {self.function(name).__code__: name for name in names}
+        called = []
+
+        def profile(frame, event, arg):
+            name = codes.get(frame.f_code) if event == "call" else None
+            if name is not None and name not in called:
+                called.append(name)
+
+        photo = SimpleUploadedFile("photo.png", draw(), content_type="image/png")
+        sys.setprofile(profile)
+        try:
+            client.post("/upload/", {"photo": photo})
+        finally:
+            sys.setprofile(None)
+        assert called == names
 
     def test_drawn_tree_has_every_folder_and_every_module_at_the_top(self):
         tree = block_with(self.PAGE, "text", "apps checks conf")
