@@ -224,10 +224,8 @@ class TestThePage:
         for url, cells in rows:
             share, *_, count = re.findall(r"<bdi>([\d.,]+)[^<]*<", cells)[:4]
             told.append((url, float(share) / 100 * int(count)))
-        found = re.findall(
-            rf'<a href="({GALLERY}[^"]*)">[^<]*: ([\d.]+) % are among[^<]*\((\d+) req',
-            page,
-        )
+        sentence = r"[^<]*: ([\d.]+) % of (\d+) requests are among"
+        found = re.findall(rf'<a href="({GALLERY}[^"]*)">{sentence}', page)
         told += [(url, float(share) / 100 * int(n)) for url, share, n in found]
         assert len(rows) >= 2
         assert found
@@ -275,7 +273,7 @@ class TestThePage:
     def test_in_german(self, show, busy):
         with translation.override("de"):
             page = show()
-        for part in ("Was zu wissen ist", "Fehler im Lauf der Zeit", "11,1 %"):
+        for part in ("Befunde", "Fehler im Lauf der Zeit", "11,1 %"):
             assert part in page
 
 
@@ -292,17 +290,15 @@ class TestSentences:
             make_image(draw("GIF"), days_old=1, **FAILED)
         make_image(kept=False)
         found = sentences(show())
-        assert found[0] == (
-            "image/gif: 100 % fail, against 0 % of the others (40 requests)"
-        )
-        assert "1 image was not kept: too large" in found
-        assert "The storage is full in 0 days, if it goes on like this" in found
+        assert found[0] == ("image/gif: 100 % of 40 requests failed, 0 % of the others")
+        assert "1 image was not stored: too large" in found
+        assert "At the current rate, the storage limit is reached in 0 days" in found
 
     def test_a_storage_that_is_never_full(self, show, settings):
         """Nothing comes, so nothing is said."""
         settings.REQUEST_IMAGES_MAX_STORED_MB = 1000
         make_log(days_old=1)
-        assert not any("is full" in sentence for sentence in sentences(show()))
+        assert not any("limit is reached" in sentence for sentence in sentences(show()))
 
     def test_slower_since_a_release(self, show):
         for number in range(200):
@@ -310,7 +306,7 @@ class TestSentences:
             make_log(days_old=1, release="2.4", duration_ms=50 + number % 3)
         found = sentences(show())
         assert re.fullmatch(
-            r"p95 5\d(\.\d)? ms, up 3\d\d % since release 2\.4 \(200 requests\)",
+            r"p95 is 5\d(\.\d)? ms, \+3\d\d % since release 2\.4 \(200 requests\)",
             found[0],
         )
 
@@ -393,7 +389,7 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
             page = show()
-        assert sentences(page) == ["1 image was not kept: too large"]
+        assert sentences(page) == ["1 image was not stored: too large"]
         assert "so nothing is compared" in page
         assert "before:" not in page
         assert (
@@ -418,10 +414,10 @@ class TestTrouble:
             patch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
             page = show(days=5)
         assert "1 hour is not counted yet, so" in page
-        assert "endpoint solve: 50 % fail" in page
-        assert "did before" not in page
+        assert "endpoint solve: 50 % of 200 requests failed" in page
+        assert "in the previous period" not in page
         assert "before:" not in page
-        assert "did before" in show(days=5)
+        assert "in the previous period" in show(days=5)
 
     def test_nothing_is_usual_of_hours_that_are_missing(self, show, monkeypatch):
         """That nothing stands out is not known yet."""

@@ -1,7 +1,8 @@
-"""What is said of which numbers, and when nothing is."""
+"""Which numbers make a finding, and what it says."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,12 +11,12 @@ from django.utils import translation
 from request_images.aggregation.standouts import Share, Standout
 from request_images.aggregation.tallies import Tally
 from request_images.charts import Notation
-from request_images.dashboard.findings import ENOUGH, Writer
+from request_images.dashboard.findings import ENOUGH, FindingWriter
 from request_images.dashboard.overview import Newcomer
 from request_images.query.links import Links
 
 NOW = datetime(2026, 6, 10, tzinfo=timezone.utc)
-WRITER = Writer(Notation(), Links("/pictures/", {"days": "30"}))
+WRITER = FindingWriter(Notation(), Links("/pictures/", {"days": "30"}))
 
 
 def tally(count, *, failed=0, slow=0):
@@ -26,12 +27,11 @@ def tally(count, *, failed=0, slow=0):
     return found
 
 
-def texts(sentences):
-    return [sentence.text.replace("\u00a0", " ") for sentence in sentences]
+def texts(findings):
+    return [finding.text.replace("\u00a0", " ") for finding in findings]
 
 
-def test_classes_that_fail_more_often():
-    """The first three of them, with where they are to be seen."""
+def test_the_three_worst_groups_are_named_with_links():
     worse = [
         Standout("mime_type", "image/webp", Share(12, 100), Share(20, 1000)),
         Standout("release", "2.4.1", Share(12, 100), Share(20, 1000)),
@@ -41,22 +41,23 @@ def test_classes_that_fail_more_often():
     better = Standout("endpoint", "read", Share(2, 1000), Share(20, 100))
     found = list(WRITER.of_failing([better, *worse]))
     assert texts(found) == [
-        "image/webp: 12 % fail, against 2 % of the others (100 requests)",
-        "release 2.4.1: 12 % fail, against 2 % of the others (100 requests)",
-        "files unknown: 12 % fail, against 2 % of the others (100 requests)",
+        "image/webp: 12 % of 100 requests failed, 2 % of the others",
+        "release 2.4.1: 12 % of 100 requests failed, 2 % of the others",
+        "files unknown: 12 % of 100 requests failed, 2 % of the others",
     ]
-    assert [sentence.href for sentence in found] == [
+    assert [finding.href for finding in found] == [
         "/pictures/?days=30&mime_type=image%2Fwebp&outcome=failed",
         "/pictures/?days=30&release=2.4.1&outcome=failed",
         "",
     ]
 
 
-def test_classes_that_are_slow():
+def test_slow_groups_are_named_with_the_limit_in_the_link():
     [found] = WRITER.of_slow(
         [Standout("megapixels", "2", Share(5, 40), Share(1, 90))], 1250
     )
-    assert "2–5 megapixels: 12.5 % are among the slowest tenth" in texts([found])[0]  # noqa: RUF001
+    text = "2–5 megapixels: 12.5 % of 40 requests are among the slowest"  # noqa: RUF001
+    assert text in texts([found])[0]
     assert found.href == (
         "/pictures/?days=30&megapixels=2-5&duration=1250.000000-&sort=slowest"
     )
@@ -65,51 +66,59 @@ def test_classes_that_are_slow():
 @pytest.mark.parametrize(
     ("now", "before", "said"),
     [
-        ((300, 30), (300, 0), "p95 99.9 ms, up 9,791 % since release 2 (300 requests)"),
-        ((300, 0), (300, 30), "p95 1 ms, down 99 % since release 2 (300 requests)"),
+        (
+            (300, 30),
+            (300, 0),
+            "p95 is 99.9 ms, +9,791 % since release 2 (300 requests)",
+        ),
+        ((300, 0), (300, 30), "p95 is 1 ms, \u221299 % since release 2"),
         ((300, 0), (300, 0), None),
         ((ENOUGH - 1, 30), (300, 0), None),
         ((300, 30), (ENOUGH - 1, 0), None),
     ],
 )
-def test_p95_since_a_release(now, before, said):
-    """Of enough requests, and when it changed by a fifth."""
+def test_p95_since_a_release_needs_enough_requests_and_a_fifth_of_change(
+    now, before, said
+):
     of_now, of_before = (tally(count, slow=slow) for count, slow in (now, before))
     found = list(WRITER.of_release(Newcomer("2", NOW, of_now, of_before)))
-    assert texts(found) == [said] * (said is not None)
-    for sentence in found:
-        assert sentence.is_bad is (" up " in sentence.text)
-        assert "release=2" in sentence.href
+    assert texts(found) == [f"{said} (300 requests)"] * (said is not None)
+    for finding in found:
+        assert finding.is_bad is ("+" in finding.text)
+        assert "release=2" in finding.href
 
 
 @pytest.mark.parametrize(
     ("now", "before", "is_bad"), [(60, 10, True), (10, 60, False), (20, 20, None)]
 )
-def test_failures_since_the_period_before(now, before, is_bad):
-    """A change that chance rarely makes."""
+def test_failures_since_the_previous_period_need_a_change_beyond_chance(
+    now, before, is_bad
+):
     found = list(WRITER.of_period(tally(1000, failed=now), tally(1000, failed=before)))
-    assert [sentence.is_bad for sentence in found] == [is_bad] * (is_bad is not None)
+    assert [finding.is_bad for finding in found] == [is_bad] * (is_bad is not None)
     for text in texts(found):
-        assert text.endswith("did before (1,000 requests)")
+        assert re.fullmatch(
+            r"[16] % of 1,000 requests failed, [16] % in the previous period", text
+        )
 
 
-def test_a_period_of_few_requests():
+def test_a_period_of_few_requests_has_no_finding():
     assert list(WRITER.of_period(tally(150, failed=100), tally(150))) == []
 
 
-def test_images_that_were_not_kept():
+def test_images_that_were_not_stored_are_counted_by_reason():
     statuses = {"stored": tally(9), "too_large": tally(23), "truncated": tally(1)}
     found = list(WRITER.of_dropped(statuses))
     assert texts(found) == [
-        "23 images were not kept: too large",
-        "1 image was not kept: cut off",
+        "23 images were not stored: too large",
+        "1 image was not stored: cut off",
     ]
     assert found[0].href == "/pictures/?days=30&capture_status=too_large"
 
 
-def test_storage():
+def test_storage_limit_is_announced_in_days():
     assert texts([WRITER.of_storage(41, "/storage/")]) == [
-        "The storage is full in 41 days, if it goes on like this"
+        "At the current rate, the storage limit is reached in 41 days"
     ]
 
 
@@ -122,17 +131,16 @@ def test_storage():
         (None, 1, []),
     ],
 )
-def test_cleanup(ran, waiting, said):
-    """Only when there has been something to do for two days."""
+def test_cleanup_is_late_when_images_expired_two_days_ago(ran, waiting, said):
     ran_at = None if ran is None else NOW - timedelta(days=ran)
     found = list(WRITER.of_cleanup(ran_at, timedelta(days=waiting), NOW, "/health/"))
     assert texts(found) == said
-    assert {sentence.href for sentence in found} <= {"/health/"}
+    assert {finding.href for finding in found} <= {"/health/"}
 
 
-def test_in_german():
+def test_findings_are_translated():
     with translation.override("de"):
         [found] = WRITER.of_failing(
             [Standout("endpoint", "solve", Share(12, 100), Share(20, 1000))]
         )
-    assert "schlagen fehl" in found.text
+    assert "fehlgeschlagen" in found.text

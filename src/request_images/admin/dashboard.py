@@ -1,4 +1,4 @@
-"""The dashboard in the admin: what there is to know of a period, and its panels."""
+"""The dashboard in the admin: the findings, tiles and charts of a period."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from request_images.aggregation.facets import Facet
 from request_images.charts import Chart, Heading
 from request_images.conf import conf
 from request_images.dashboard.figures import Figures
-from request_images.dashboard.findings import _sentences
+from request_images.dashboard.findings import findings
 from request_images.dashboard.notation import reader_notation
 from request_images.dashboard.overview import Overview
 from request_images.dashboard.panels import PANELS, Asked
@@ -165,13 +165,11 @@ class DashboardAdmin(ReadOnlyAdmin):
         endpoints = overview.now.values(Facet.ENDPOINT)
         query = asked.criteria.query()
         return context | {
-            "findings": list(
-                _sentences(
-                    overview,
-                    asked,
-                    self._panel("storage", ""),
-                    self.url_of("requestlog_health"),
-                )
+            "findings": findings(
+                overview,
+                asked,
+                self._panel("storage", ""),
+                self.url_of("requestlog_health"),
             ),
             "tiles": figures.tiles(has_endpoint=bool(rest.values)),
             "charts": _charts(figures),

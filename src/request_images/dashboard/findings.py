@@ -1,13 +1,14 @@
-"""What is to be said of the numbers: figures in, sentences out.
+"""Findings of a period: figures in, sentences out.
 
-A sentence is said only of enough requests, and of changes that chance rarely makes.
+A finding needs enough requests, and a difference that chance rarely makes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
@@ -31,11 +32,11 @@ from .overview import Newcomer, Overview
 from .panels import Asked
 
 ENOUGH = 200
-"""Below so many requests, p95 is a matter of ten of them."""
+"""The fewest requests whose p95 and failures are compared: p95 is decided by ten."""
 CHANGE = 0.2
-"""A smaller change of p95 is not told."""
+"""The smallest relative change of p95 that is a finding."""
 MOST = 3
-"""So many classes are told at the most: the others are in the table."""
+"""The most groups with a finding each; the chart's table has the others."""
 DROPPED = (
     CaptureStatus.TOO_LARGE,
     CaptureStatus.UNSUPPORTED,
@@ -45,15 +46,16 @@ DROPPED = (
     CaptureStatus.STORE_FAILED,
 )
 _LATE = timedelta(days=2)
+_STOCK_DAYS = 30
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """Something to know.
+class Finding:
+    """A sentence about a period.
 
     Attributes:
-        text: The sentence, with the number of requests that it is about.
-        href: Where those are; empty for nowhere.
+        text: The sentence, with the number of requests it is about.
+        href: URL of those requests; empty if there is none.
         is_bad: Whether it is bad news.
     """
 
@@ -62,21 +64,35 @@ class Sentence:
     is_bad: bool = True
 
 
-class Writer:
-    """Writes sentences in the reader's language.
+def findings(
+    overview: Overview, asked: Asked, storage_url: str, health_url: str
+) -> list[Finding]:
+    """Return the findings of a period, bad news first."""
+    writer = FindingWriter(asked.notation, asked.links)
+    found = [
+        *writer.of_comparisons(overview),
+        *writer.of_dropped(overview.now.values(Facet.CAPTURE_STATUS)),
+        *_of_storage(writer, storage_url),
+        *_of_cleanup(writer, health_url),
+    ]
+    return sorted(found, key=lambda finding: not finding.is_bad)
+
+
+class FindingWriter:
+    """Writes findings in the reader's language.
 
     Args:
-        notation: The reader's.
-        links: Where requests are to be seen.
+        notation: How the reader writes numbers.
+        links: Links to the requests of a finding.
     """
 
     def __init__(self, notation: Notation, links: Links) -> None:
         self._notation, self._links = notation, links
 
-    def comparing(self, overview: Overview) -> Iterator[Sentence]:
-        """Say what compares some requests with others, of those that are all counted.
+    def of_comparisons(self, overview: Overview) -> Iterator[Finding]:
+        """Compare groups and periods, once all their hours are counted.
 
-        What a part of them says may be the opposite, and another one in a minute.
+        A comparison with a part of the hours may say the opposite of one with all.
         """
         if overview.is_complete:
             yield from self.of_failing(overview.failing())
@@ -88,135 +104,156 @@ class Writer:
         if overview.is_complete:
             yield from self.of_slow(overview.slow(), overview.slow_ms)
 
-    def of_failing(self, standouts: Sequence[Standout]) -> Iterator[Sentence]:
-        """Say which classes fail more often than the others."""
-        text = gettext("%(class)s: %(share)s fail, against %(rest)s of the others")
-        yield from self._of_classes(standouts, text, {"outcome": "failed"})
+    def of_failing(self, standouts: Iterable[Standout]) -> Iterator[Finding]:
+        """Name the groups that fail more often than the other requests."""
+        for standout in _worst(standouts):
+            text = ngettext(
+                "%(group)s: %(share)s of %(count)s request failed, %(rest)s of the "
+                "others",
+                "%(group)s: %(share)s of %(count)s requests failed, %(rest)s of the "
+                "others",
+                standout.share.count,
+            )
+            yield self._of_group(standout, text, {"outcome": "failed"})
 
     def of_slow(
-        self, standouts: Sequence[Standout], slow_ms: float
-    ) -> Iterator[Sentence]:
-        """Say which classes are among the slowest tenth more often than the others.
+        self, standouts: Iterable[Standout], slow_ms: float
+    ) -> Iterator[Finding]:
+        """Name the groups that are among the slowest tenth more often than the others.
 
         Args:
-            standouts: The classes.
-            slow_ms: How long each of the slowest tenth took at the least.
+            standouts: The groups.
+            slow_ms: The shortest duration of the slowest tenth, in milliseconds.
         """
-        text = gettext(
-            "%(class)s: %(share)s are among the slowest tenth, against %(rest)s of the "
-            "others"
+        link = slower_texts(slow_ms, self._links.texts.get("duration", ""))
+        for standout in _worst(standouts):
+            text = ngettext(
+                "%(group)s: %(share)s of %(count)s request is among the slowest tenth, "
+                "%(rest)s of the others",
+                "%(group)s: %(share)s of %(count)s requests are among the slowest "
+                "tenth, %(rest)s of the others",
+                standout.share.count,
+            )
+            yield self._of_group(standout, text, link)
+
+    def of_release(self, newest: Newcomer) -> Iterator[Finding]:
+        """Compare p95 of the newest release with the releases before."""
+        text = ngettext(
+            "p95 is %(now)s, %(change)s since release %(release)s (%(count)s request)",
+            "p95 is %(now)s, %(change)s since release %(release)s (%(count)s requests)",
+            newest.tally.count,
         )
-        texts = slower_texts(slow_ms, self._links.texts.get("duration", ""))
-        yield from self._of_classes(standouts, text, texts)
+        link = {"release": newest.name, "sort": "slowest"}
+        yield from self._of_p95(newest.tally, newest.others, text, link)
 
-    def of_release(self, newest: Newcomer) -> Iterator[Sentence]:
-        """Say how p95 changed since a release came."""
-        up = gettext("p95 %(now)s, up %(change)s since release %(release)s")
-        down = gettext("p95 %(now)s, down %(change)s since release %(release)s")
-        texts = {"release": newest.name, "sort": "slowest"}
-        yield from self._of_p95(newest.tally, newest.others, (up, down), texts)
-
-    def of_period(self, now: Tally, before: Tally) -> Iterator[Sentence]:
-        """Say how p95 and the failures changed since the period before."""
-        up = gettext("p95 %(now)s, up %(change)s since the period before")
-        down = gettext("p95 %(now)s, down %(change)s since the period before")
-        yield from self._of_p95(now, before, (up, down), {"sort": "slowest"})
+    def of_period(self, now: Tally, before: Tally) -> Iterator[Finding]:
+        """Compare p95 and the failures with the previous period."""
+        text = ngettext(
+            "p95 is %(now)s, %(change)s since the previous period (%(count)s request)",
+            "p95 is %(now)s, %(change)s since the previous period (%(count)s requests)",
+            now.count,
+        )
+        yield from self._of_p95(now, before, text, {"sort": "slowest"})
         rates = Standout("", "", _failed(now), _failed(before))
         if min(now.count, before.count) >= ENOUGH and rates.gap > 0:
-            text = gettext("%(now)s of the requests fail, %(before)s did before")
+            text = ngettext(
+                "%(now)s of %(count)s request failed, %(before)s in the previous "
+                "period",
+                "%(now)s of %(count)s requests failed, %(before)s in the previous "
+                "period",
+                now.count,
+            )
             numbers = {
                 "now": self._share(rates.share.rate),
+                "count": self._count(now.count),
                 "before": self._share(rates.rest.rate),
             }
             href = self._links.to(outcome="failed")
-            yield self._sentence(text % numbers, now, href, is_bad=rates.is_worse)
+            yield Finding(text % numbers, href, rates.is_worse)
 
-    def of_dropped(self, statuses: Mapping[str, Tally]) -> Iterator[Sentence]:
-        """Say how many images were not kept although they were to be, and why."""
+    def of_dropped(self, statuses: Mapping[str, Tally]) -> Iterator[Finding]:
+        """Count the images that were not stored, by the reason."""
         for status in DROPPED:
             count = statuses.get(status.value, Tally()).count
             if count:
                 text = ngettext(
-                    "%(count)s image was not kept: %(why)s",
-                    "%(count)s images were not kept: %(why)s",
+                    "%(count)s image was not stored: %(reason)s",
+                    "%(count)s images were not stored: %(reason)s",
                     count,
                 )
-                numbers = {"count": self._count(count), "why": status.label}
+                numbers = {"count": self._count(count), "reason": status.label}
                 href = self._links.having(Facet.CAPTURE_STATUS, status.value)
-                yield Sentence(text % numbers, href)
+                yield Finding(text % numbers, href)
 
-    def of_storage(self, days: int, href: str) -> Sentence:
-        """Say when there will be no room any more."""
+    def of_storage(self, days: int, href: str) -> Finding:
+        """Say in how many days the storage limit is reached."""
         text = ngettext(
-            "The storage is full in %(days)s day, if it goes on like this",
-            "The storage is full in %(days)s days, if it goes on like this",
+            "At the current rate, the storage limit is reached in %(days)s day",
+            "At the current rate, the storage limit is reached in %(days)s days",
             days,
         )
-        return Sentence(text % {"days": self._count(days)}, href)
+        return Finding(text % {"days": self._count(days)}, href)
 
     def of_cleanup(
-        self, ran_at: datetime | None, waiting: timedelta, now: datetime, href: str
-    ) -> Iterator[Sentence]:
-        """Say that the cleanup has not run for long.
+        self, ran_at: datetime | None, overdue: timedelta, now: datetime, href: str
+    ) -> Iterator[Finding]:
+        """Say that the cleanup is overdue.
 
         Args:
-            ran_at: When it last ended; None when that was never.
-            waiting: For how long there has been something for it to do.
+            ran_at: When it last ended; None if it never ran.
+            overdue: How long ago the oldest image expired.
             now: The present.
-            href: Where more is told of it.
+            href: URL of the page with details.
         """
-        if waiting < _LATE:
+        if overdue < _LATE:
             return
         if ran_at is None:
-            yield Sentence(gettext("cleanup_old_images has never run"), href)
+            yield Finding(gettext("cleanup_old_images has never run"), href)
         elif now - ran_at >= _LATE:
             days = (now - ran_at).days
-            text = gettext("cleanup_old_images last ran %(days)s days ago")
-            yield Sentence(text % {"days": self._count(days)}, href)
+            text = ngettext(
+                "cleanup_old_images last ran %(days)s day ago",
+                "cleanup_old_images last ran %(days)s days ago",
+                days,
+            )
+            yield Finding(text % {"days": self._count(days)}, href)
 
-    def _of_classes(
-        self, standouts: Sequence[Standout], text: str, texts: dict[str, str]
-    ) -> Iterator[Sentence]:
-        worse = [standout for standout in standouts if standout.is_worse]
-        for standout in worse[:MOST]:
-            facet = Facet(standout.name)
-            numbers = {
-                "class": described(facet, standout.key),
-                "share": self._share(standout.share.rate),
-                "rest": self._share(standout.rest.rate),
-            }
-            href = self._links.having(facet, standout.key, **texts)
-            yield self._sentence(text % numbers, standout.share, href)
+    def _of_group(self, standout: Standout, text: str, link: dict[str, str]) -> Finding:
+        facet = Facet(standout.name)
+        numbers = {
+            "group": described(facet, standout.key),
+            "share": self._share(standout.share.rate),
+            "count": self._count(standout.share.count),
+            "rest": self._share(standout.rest.rate),
+        }
+        return Finding(text % numbers, self._links.having(facet, standout.key, **link))
 
     def _of_p95(
-        self, now: Tally, before: Tally, texts: tuple[str, str], link: dict[str, str]
-    ) -> Iterator[Sentence]:
+        self, now: Tally, before: Tally, text: str, link: dict[str, str]
+    ) -> Iterator[Finding]:
         if min(now.count, before.count) < ENOUGH:
             return
         late, early = _p95(now), _p95(before)
         change = late / early - 1
         if abs(change) >= CHANGE:
+            sign = "+" if change > 0 else "\N{MINUS SIGN}"
             numbers = {
                 "now": self._notation.write(late, Quantity.DURATION),
-                "change": self._share(abs(change)),
+                "change": sign + self._share(abs(change)),
                 "release": link.get("release", ""),
+                "count": self._count(now.count),
             }
-            is_up = change > 0
-            text = texts[0 if is_up else 1] % numbers
-            yield self._sentence(text, now, self._links.to(**link), is_bad=is_up)
-
-    def _sentence(
-        self, text: str, of: Tally | Share, href: str, *, is_bad: bool = True
-    ) -> Sentence:
-        counted = ngettext("%(count)s request", "%(count)s requests", of.count)
-        counted %= {"count": self._count(of.count)}
-        return Sentence(f"{text} ({counted})", href, is_bad)
+            yield Finding(text % numbers, self._links.to(**link), change > 0)
 
     def _share(self, share: float) -> str:
         return self._notation.write(share, Quantity.SHARE)
 
     def _count(self, count: int) -> str:
         return self._notation.write(count, Quantity.COUNT)
+
+
+def _worst(standouts: Iterable[Standout]) -> Iterator[Standout]:
+    return islice((standout for standout in standouts if standout.is_worse), MOST)
 
 
 def _p95(tally: Tally) -> float:
@@ -227,36 +264,18 @@ def _failed(tally: Tally) -> Share:
     return Share(tally.failed, tally.count)
 
 
-_STOCK_DAYS = 30
-
-
-def _sentences(
-    overview: Overview, asked: Asked, storage_url: str, health_url: str
-) -> Iterator[Sentence]:
-    """Yield what is to be said, bad news first."""
-    found = list(_all_sentences(overview, asked, storage_url, health_url))
-    yield from sorted(found, key=lambda sentence: not sentence.is_bad)
-
-
-def _all_sentences(
-    overview: Overview, asked: Asked, storage_url: str, health_url: str
-) -> Iterator[Sentence]:
-    writer = Writer(asked.notation, asked.links)
-    yield from writer.comparing(overview)
-    yield from writer.of_dropped(overview.now.values(Facet.CAPTURE_STATUS))
+def _of_storage(writer: FindingWriter, storage_url: str) -> Iterator[Finding]:
     if conf.MAX_STORED_MB is not None:
         period = Period.last_days(_STOCK_DAYS)
         days = stock_of(summarize(since_ever(period)), period).days_left()
         if days is not None:
             yield writer.of_storage(days, storage_url)
-    yield from _of_cleanup(writer, health_url)
 
 
-def _of_cleanup(writer: Writer, health_url: str) -> Iterator[Sentence]:
+def _of_cleanup(writer: FindingWriter, health_url: str) -> Iterator[Finding]:
     days = conf.RETENTION_DAYS
     oldest = RequestImage.objects.order_by("created_at").first()
     if days is not None and oldest is not None:
         now = timezone.now()
-        waiting = now - oldest.created_at - timedelta(days=days)
-        ran_at = last_ended("cleanup")
-        yield from writer.of_cleanup(ran_at, waiting, now, health_url)
+        overdue = now - oldest.created_at - timedelta(days=days)
+        yield from writer.of_cleanup(last_ended("cleanup"), overdue, now, health_url)
