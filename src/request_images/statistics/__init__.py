@@ -1,1 +1,1 @@
-"""Requests added up by hour, day and month."""
+"""Statistics of requests: rollups by hour, day and month."""

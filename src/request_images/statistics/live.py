@@ -1,4 +1,4 @@
-"""Requests looked at one by one: those of the open hour, and those of any question."""
+"""Statistics from single rows: those of the open hour, or of any query."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from . import groups
 from .reader import contents_between, gone_between, logs
 
 MOST_ROWS = 50_000
-"""So many rows are looked at one by one, at the most."""
+"""The largest number of rows that are read one by one."""
 SECONDS = 2.0
-"""And for so long."""
+"""The longest time of such a query, in seconds."""
 STORAGE_SECONDS = 0.25
-"""So long it is looked for what the images of some requests take in storages."""
+"""The longest time of a query for the stored bytes of requests, in seconds."""
 
 Slot = tuple[datetime, datetime]
+"""The begin and the end of a slot of time."""
 
 
 def parts_of(rows: RequestLogQuerySet, period: Period) -> Parts:
-    """Count some request logs of a period, by quarters of hours.
+    """Count request logs of a period, by quarters of an hour.
 
     Raises:
         TooManyRequests: There are more than `MOST_ROWS`, or it takes too long.
@@ -44,12 +45,12 @@ def parts_of(rows: RequestLogQuerySet, period: Period) -> Parts:
     with limited(rows.db, SECONDS):
         found = list(values)
     if len(found) > MOST_ROWS:
-        raise TooManyRequests(f"There are more than {MOST_ROWS} of them.")
+        raise TooManyRequests(f"More than {MOST_ROWS} requests match.")
     return gather(found, start_of=quarter)
 
 
 def stored_by(rows: RequestLogQuerySet) -> int:
-    """Return the bytes that are stored for some requests, each content once.
+    """Return the stored size in bytes of the images of requests, each content once.
 
     Raises:
         TooManyRequests: It takes too long.
@@ -60,29 +61,30 @@ def stored_by(rows: RequestLogQuerySet) -> int:
 
 @contextmanager
 def limited(using: str, seconds: float = SECONDS) -> Iterator[None]:
-    """Let each query within take only so long.
+    """Limit the time of each query within the context.
 
     Raises:
-        TooManyRequests: One took longer.
+        TooManyRequests: A query took longer.
     """
     try:
         with bounded_reading(using, seconds):
             yield
     except DatabaseError as error:
         if fault_of(error) is Fault.BUSY:
-            raise TooManyRequests("To look at them takes too long.") from error
+            raise TooManyRequests("Reading them takes too long.") from error
         raise
 
 
 def live_parts(slots: Sequence[Slot], endpoint: str | None) -> tuple[Parts, int]:
-    """Count requests by quarters of hours, the newest first.
+    """Count the requests of some slots by quarters of an hour.
 
     Args:
-        slots: From which hours until which.
-        endpoint: Of which endpoint; None for all of them.
+        slots: The begin and the end of each, at whole hours.
+        endpoint: The endpoint; None for all endpoints.
 
     Returns:
-        What there is; and how many hours are left out, because there is too much.
+        The counts, and the number of the oldest hours that are left out because there
+        are more than `MOST_ROWS` rows.
     """
     within = Q(pk__in=[])
     for since, until in slots:
@@ -94,7 +96,7 @@ def live_parts(slots: Sequence[Slot], endpoint: str | None) -> tuple[Parts, int]
     found = list(newest[: MOST_ROWS + 1])
     hours_left = 0
     if len(found) > MOST_ROWS:
-        first = floor(found[-1][0]) + HOUR  # of the hour before, only some were seen
+        first = floor(found[-1][0]) + HOUR  # the hour before is incomplete
         found = [row for row in found if row[0] >= first]
         hours_left = sum(
             max(0, (min(first, until) - since) // HOUR) for since, until in slots
@@ -112,14 +114,14 @@ def live_parts(slots: Sequence[Slot], endpoint: str | None) -> tuple[Parts, int]
 
 
 def edges_of(slots: Sequence[Slot], until: datetime) -> list[Slot]:
-    """Return the hours that a bound of some slots is in the middle of."""
+    """Return the closed hours that contain a bound of a slot."""
     bounds = {bound for slot in slots for bound in slot}
     hours = {floor(bound) for bound in bounds if floor(bound) != bound}
     return [(hour, hour + HOUR) for hour in sorted(hours) if hour < until]
 
 
 def hour_from(moment: datetime) -> datetime:
-    """Return the first whole hour from a moment on."""
+    """Return the first whole hour at or after a moment."""
     hour = floor(moment)
     return hour if hour == moment else hour + HOUR
 
@@ -130,9 +132,9 @@ def sorted_into(
     """Return the tallies of each slot by value, for each facet.
 
     Args:
-        slots: From when until when, in order.
-        parts: What is sorted; none of it reaches over the bound of a slot.
-        facets: What is wanted.
+        slots: The begin and the end of each, in order.
+        parts: The tallies to sort; none crosses the bound of a slot.
+        facets: The facets to return.
     """
     found: dict[Facet, list[Cells]] = {each: [{} for _ in slots] for each in facets}
     starts = [since for since, _ in slots]

@@ -1,9 +1,10 @@
-"""Keep the statistics of closed hours, days and months up to date.
+"""Rollups: the statistics of closed hours, days and months, kept up to date.
 
-All is read and added up without any lock. Then one short transaction changes the state,
-if its version is still the one that was read before; if it is not, somebody else was
-quicker, and all is read again. Marks are read before the rows and deleted by their
-keys: one that comes later stays, and its hour is made once more.
+Rows are read and summed without a lock. Then one short transaction writes the rollups
+if the version of the state is still the same as before; otherwise another process was
+faster, and the rows are read again. Marks of stale hours are read before the rows and
+deleted by their keys: a mark that is set meanwhile stays, and its hour is rolled up
+again.
 """
 
 from __future__ import annotations
@@ -65,22 +66,22 @@ from .reader import (
     rows_of,
     state,
 )
-from .schedule import _first_added_up, _next, _Work, first_hour
+from .schedule import Work, first_hour, first_rolled_up, next_work
 
 _AT_ONCE = 2000
 _TRIES = 5
 
 Key = tuple[Span, datetime, "str | None", Facet]
-"""Of what a row is: its time, its endpoint (None for all of them), and its facet."""
+"""Identify one rollup row: span, start, endpoint (None: all endpoints), facet."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What was done, and what is left to do.
+    """The progress of an update.
 
     Attributes:
-        hours: How many hours were added up.
-        left: How many closed hours of those that were asked for are still to come.
+        hours: The number of hours that were rolled up.
+        left: The number of requested closed hours that are not rolled up yet.
     """
 
     hours: int = 0
@@ -93,46 +94,44 @@ def update(
     seconds: float | None = None,
     beat: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
-    """Add up the closed hours that nobody has added up yet, and those with marks.
-
-    The newest come first.
+    """Roll up closed hours that are missing or stale, the newest first.
 
     Args:
-        since: How far to go back; None for the first request there is.
-        seconds: How long to work, about; None for as long as it takes.
-        beat: Called now and then with what was done so far.
+        since: The first hour; None for that of the first request.
+        seconds: The approximate time limit; None for no limit.
+        beat: Called with the progress after each transaction.
 
     Raises:
-        django.db.DatabaseError: The database is away, locked, or not to be written.
+        django.db.DatabaseError: The database is unavailable, locked or read-only.
     """
     ends = None if seconds is None else time.monotonic() + seconds
     since = first_hour() if since is None else max(floor(since), kept_since())
     hours = lost = 0
     while True:
         found = _begin()
-        work, rest = _next(found.built, since), left(found.built, since)
+        work, rest = next_work(found.built, since), left(found.built, since)
         if work is None or (ends is not None and time.monotonic() > ends):
             return Progress(hours, rest)
         if _do(work, found.version):
             hours += (work.until - work.since) // HOUR
             lost = 0
         else:
-            lost += 1  # another process is at it
+            lost += 1  # another process was faster
         if lost >= _TRIES:
             return Progress(hours, rest)
         beat(Progress(hours, rest))
 
 
 def mark_all(since: datetime | None, until: datetime | None) -> None:
-    """Have hours made anew: those that there are statistics of.
+    """Mark the hours with rollups as stale, so that they are rolled up again.
 
     Args:
-        since: From when on; None for from the first.
-        until: Until when; None for until the last.
+        since: The first hour; None for the first of all.
+        until: The end of the last hour; None for the last of all.
     """
     built = _begin().built
-    # Somebody may have asked for decades before the first request.
-    first = max(built.since, min(first_hour(), _first_added_up()))
+    # The state may begin decades before the first request.
+    first = max(built.since, min(first_hour(), first_rolled_up()))
     first = first if since is None else max(floor(since), first)
     last = built.until if until is None else min(until, built.until)
     hours = (first + number * HOUR for number in range(-(-(last - first) // HOUR)))
@@ -141,27 +140,27 @@ def mark_all(since: datetime | None, until: datetime | None) -> None:
 
 
 def refresh(beat: Callable[[Progress], None]) -> Progress:
-    """Add up what was added up before and is stale, and what has closed since.
+    """Roll up stale hours, and hours that have closed since the last update.
 
     Args:
-        beat: Called now and then with what was done so far.
+        beat: Called with the progress after each transaction.
     """
     found = state()
     return Progress() if found is None else update(found.built.since, beat=beat)
 
 
 def forget(before: datetime, beat: Callable[[], None] = lambda: None) -> int:
-    """Delete the statistics of the days before that of a moment.
+    """Delete the statistics of the days before the day of a moment.
 
     Args:
         before: The moment.
-        beat: Called now and then.
+        beat: Called before each batch.
 
     Returns:
-        How many rows went.
+        The number of deleted rows.
     """
     before = floor(before, Span.DAY)
-    # First of all, so that no one adds anything up anew that would come before.
+    # The state changes first, so that no process rolls up those days again.
     since = rows_of(StatisticsState).filter(pk=STATE, since__lt=before)
     since.update(version=models.F("version") + 1, since=before)
     gone = 0
@@ -182,8 +181,8 @@ def _begin() -> State:
     return found
 
 
-def _do(work: _Work, version: int) -> bool:
-    """Add up hours; False when somebody else has changed the statistics meanwhile."""
+def _do(work: Work, version: int) -> bool:
+    """Roll up hours; return False if another process has changed rollups meanwhile."""
     marks = rows_of(StaleHour).filter(hour__gte=work.since, hour__lt=work.until)
     mark_pks = list(marks.values_list("pk", flat=True))
     rows = rows_between(work.since, work.until).order_by().values_list(*FIELDS)
@@ -194,7 +193,7 @@ def _do(work: _Work, version: int) -> bool:
     documents = {**hourly, **_longer(work, hourly)}
     try:
         with bounded_transaction(database()):
-            # Whoever is second waits here, finds another version and changes nothing.
+            # A second process waits here, finds a new version, and changes nothing.
             state = rows_of(StatisticsState).filter(pk=STATE, version=version)
             then = {"since": work.then.since, "until": work.then.until}
             if not state.update(version=version + 1, **then):
@@ -210,7 +209,7 @@ def _do(work: _Work, version: int) -> bool:
 
 
 def _documents(many: Iterable[Parts]) -> dict[Key, Cells]:
-    """Return the rows of single hours."""
+    """Return the rollups of single hours."""
     documents: defaultdict[Key, Cells] = defaultdict(dict)
 
     def put(key: Key, value: str | None, tally: Tally) -> None:
@@ -227,8 +226,8 @@ def _documents(many: Iterable[Parts]) -> dict[Key, Cells]:
     return {key: capped(cells) for key, cells in documents.items()}
 
 
-def _longer(work: _Work, hourly: dict[Key, Cells]) -> dict[Key, Cells]:
-    """Return the rows of the day and the month that the hours are in."""
+def _longer(work: Work, hourly: dict[Key, Cells]) -> dict[Key, Cells]:
+    """Return the rollups of the day and the month of the hours."""
     found: dict[Key, Cells] = {}
     shorter = hourly
     since, until = work.since, work.until
@@ -254,7 +253,7 @@ def _longer(work: _Work, hourly: dict[Key, Cells]) -> dict[Key, Cells]:
     return found
 
 
-def _replace(work: _Work, documents: dict[Key, Cells]) -> None:
+def _replace(work: Work, documents: dict[Key, Cells]) -> None:
     old = Q(span=Span.HOUR.value, start__gte=work.since, start__lt=work.until)
     for span in (Span.DAY, Span.MONTH):
         old |= Q(span=span.value, start=floor(work.since, span))
@@ -274,7 +273,7 @@ def _replace(work: _Work, documents: dict[Key, Cells]) -> None:
 
 
 def _compact(gone: Sequence[tuple[int, Parts]]) -> None:
-    """Make one row of all that cleanup has taken away of an hour."""
+    """Merge the rows of requests that cleanup has deleted, to one row an hour."""
     rows: defaultdict[datetime, list[int]] = defaultdict(list)
     cells: defaultdict[tuple[datetime, str, Facet], Cells] = defaultdict(dict)
     for pk, parts in gone:

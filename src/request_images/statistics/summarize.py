@@ -1,4 +1,4 @@
-"""Summaries of periods, from the rollups or from rows."""
+"""Summaries of periods, from rollups or from rows."""
 
 from __future__ import annotations
 
@@ -36,14 +36,13 @@ from .reader import State
 from .summary import Summary
 
 BUILD_SECONDS = 0.25
-"""So long a reader adds up what nobody has added up yet, about."""
-
+"""The approximate time that a reader spends on missing rollups, in seconds."""
 
 _TRIES = 3
 
 
-class _Kept(Summary):
-    """A summary of which all but the open hour was added up before."""
+class _RollupSummary(Summary):
+    """A summary from rollups, and from rows for the open hour."""
 
     def __init__(
         self,
@@ -66,25 +65,25 @@ class _Kept(Summary):
             parts = parts | live_parts(edges, self._endpoint)[0]
         found = sorted_into(slots, parts, facets)
         whole = [(hour_from(since), floor(until)) for since, until in slots]
-        # One slot is as long as a period, and has many values: nothing to take away.
+        # A single slot is as long as a period and has many values: nothing to subtract.
         pieces_of = cover_days if len(slots) > 1 else cover_each
-        if unclear := self._add_kept(found, whole, pieces_of):
+        if unclear := self._add_rollups(found, whole, pieces_of):
             again = sorted_into(slots, parts, unclear)
-            self._add_kept(again, whole, cover_each)
+            self._add_rollups(again, whole, cover_each)
             found |= again
         return found
 
-    def _add_kept(
+    def _add_rollups(
         self,
         found: Mapping[Facet, list[Cells]],
         slots: Sequence[Slot],
         pieces_of: Callable[[Sequence[Slot], Built], Mapping[Piece, list[Use]]],
     ) -> list[Facet]:
-        """Add what was added up of each slot.
+        """Add the rollups of each slot.
 
         Returns:
-            The facets by which that cannot be done: some values are not told apart,
-            and something would have to be taken away from them.
+            The facets for which this is not possible: values would have to be
+            subtracted, but some of them are not recorded one by one.
         """
         if not found:
             return []
@@ -94,13 +93,13 @@ class _Kept(Summary):
             state = reader.state() or self._state
             if (state.version, state.last_mark) == self._token:
                 break
-            self._state = state  # somebody has changed them in between
-        taken: dict[Facet, list[Cells]] = {each: [{} for _ in slots] for each in found}
+            self._state = state  # another process has changed the rollups
+        subtracted: dict[Facet, list[Cells]] = {f: [{} for _ in slots] for f in found}
         for piece, facet, data in rows:
             for number, is_added in pieces.get(piece, ()):
-                add_packed((found if is_added else taken)[facet][number], data)
+                add_packed((found if is_added else subtracted)[facet][number], data)
         unclear = []
-        for facet, course in taken.items():
+        for facet, course in subtracted.items():
             for cells, others in zip(found[facet], course, strict=True):
                 if others and (None in cells or None in others):
                     unclear.append(facet)
@@ -114,15 +113,15 @@ class _Kept(Summary):
 
 
 def summarize(period: Period, endpoint: str | None = None) -> Summary:
-    """Sum up all requests of a period, or those of one endpoint.
+    """Summarize all requests of a period, or those of one endpoint.
 
-    What nobody has added up yet is added up now, for a moment; the newest hours come
-    first, and what is still missing then is told. Of an endpoint there are no figures
-    of stored contents.
+    Missing rollups are made now, for `BUILD_SECONDS`, the newest hours first;
+    `Summary.missing_hours` counts the rest. An endpoint has no figures of stored
+    contents.
 
     Args:
-        period: The whole hours to sum up.
-        endpoint: Of which endpoint; None for all of them.
+        period: The whole hours to summarize.
+        endpoint: The endpoint; None for all endpoints.
     """
     return summarize_all([period], endpoint)[0]
 
@@ -130,7 +129,7 @@ def summarize(period: Period, endpoint: str | None = None) -> Summary:
 def summarize_all(
     periods: Sequence[Period], endpoint: str | None = None
 ) -> list[Summary]:
-    """Sum up several periods, as `summarize` does each, with fewer queries."""
+    """Summarize several periods like `summarize`, with fewer queries."""
     first = min(period.since for period in periods)
     last = max(period.until for period in periods)
     state, since = reader.state(), max(first, reader.kept_since())
@@ -138,7 +137,7 @@ def summarize_all(
         try:
             rollups.update(since, seconds=BUILD_SECONDS)
         except DatabaseError as error:
-            # A replica, say, that takes no rows: what is missing is told.
+            # The database may be a replica, for instance, which takes no rows.
             if fault_of(error) not in (Fault.BUSY, Fault.CONFLICT):
                 report("statistics", error)
         state = reader.state()
@@ -146,11 +145,11 @@ def summarize_all(
         state = State(0, None, Built(first, first))
     since = max(state.built.until, first)
     live = live_parts([(since, last)] if since < last else [], endpoint)
-    return [_Kept(period, endpoint, state, live) for period in periods]
+    return [_RollupSummary(period, endpoint, state, live) for period in periods]
 
 
 def is_known(endpoint: str) -> bool:
-    """Tell whether there are requests of an endpoint, or were when they were counted.
+    """Return whether an endpoint has requests, or had some in the rollups.
 
     Args:
         endpoint: Any text that a column can hold.
@@ -167,11 +166,11 @@ def is_known(endpoint: str) -> bool:
 
 
 def summarize_rows(logs: RequestLogQuerySet, period: Period) -> Summary:
-    """Sum up some request logs of a period, by looking at each.
+    """Summarize request logs of a period by reading each row.
 
     Args:
-        logs: Request logs, of any time.
-        period: The whole hours to sum up.
+        logs: Request logs of any time.
+        period: The whole hours to summarize.
 
     Raises:
         TooManyRequests: There are more than `live.MOST_ROWS`, or it takes too long.

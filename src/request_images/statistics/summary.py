@@ -1,26 +1,20 @@
-"""The statistics of a period: closed hours as they were added up, the open hour live.
+"""Statistics of a period: rollups for closed hours, rows for the open hour.
 
-Two kinds of questions are answered by what was added up: about all requests of a
-period, and about those of one endpoint. Any other is answered by looking at the rows,
-as long as there are not too many of them.
+The rollups answer two kinds of questions: about all requests of a period, and about
+those of one endpoint. Any other question is answered from the rows, if there are not
+too many of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from request_images.aggregation.facets import Facet, Parts
-from request_images.aggregation.periods import (
-    HOUR,
-    Period,
-)
-from request_images.aggregation.tallies import (
-    MOST_VALUES,
-    Cells,
-    Tally,
-)
+from request_images.aggregation.periods import HOUR, Period
+from request_images.aggregation.tallies import MOST_VALUES, Cells, Tally
 
 from .groups import Group, group_of
 from .live import Slot, sorted_into
@@ -28,10 +22,10 @@ from .live import Slot, sorted_into
 
 @dataclass(frozen=True)
 class Series:
-    """Requests that have something in common, over time.
+    """A time series of requests with a common property.
 
     Attributes:
-        key: What they have in common.
+        key: The property.
         points: A group for each hour or day; the same ones for every key.
     """
 
@@ -43,9 +37,9 @@ class Summary:
     """The statistics of a period; made by `summarize` and `summarize_rows`.
 
     Attributes:
-        period: The whole hours that are summed up.
-        missing_hours: How many closed hours of it are left out, because nobody has
-            added them up yet; ``update_image_statistics`` does.
+        period: The summarized whole hours.
+        missing_hours: The number of closed hours without rollups, which are left out;
+            ``update_image_statistics`` makes them.
     """
 
     def __init__(self, period: Period, parts: Parts, missing_hours: int = 0) -> None:
@@ -55,12 +49,9 @@ class Summary:
         self._whole: dict[Facet, Cells] = {}
 
     def read(self, *facets: Facet) -> None:
-        """Read these facets of the whole period in one go.
+        """Read some facets of the whole period at once.
 
-        Others are read when they are asked for, each by itself.
-
-        Args:
-            facets: What requests will be told apart by.
+        Other facets are read one by one when they are needed.
         """
         wanted = [facet for facet in facets if facet not in self._whole]
         slot = (self.period.since, self.period.until)
@@ -69,74 +60,59 @@ class Summary:
 
     def overall(self) -> Group:
         """Return all requests as one group."""
-        return group_of({}, self._tally(Facet.ALL))
+        return group_of({}, self._cells(Facet.ALL).get("", Tally()))
 
     def by(self, facet: Facet, top: int = 20) -> list[Group]:
         """Return groups of requests, the most frequent first.
 
         Args:
-            facet: What they are told apart by; the keys are those of `Facet.key`.
-            top: How many groups at the most.
+            facet: The facet to group by; the keys are those of `Facet.key`.
+            top: The largest number of groups.
         """
         return [
             group_of(facet.key(value), tally) for value, tally in self._top(facet, top)
         ]
 
-    def rest(self, facet: Facet, top: int = 20) -> Group:
-        """Return the requests that `by` leaves out, as one group."""
-        listed = {value for value, _ in self._top(facet, top)}
-        others = Tally()
-        for value, tally in self._cells(facet).items():
-            if value not in listed:
-                others.add(tally)
-        return group_of({}, others)
-
     def by_hour(self, facet: Facet = Facet.ALL, top: int = 5) -> list[Series]:
-        """Return groups over time, hour by hour, as `by_day`; the key is ``hour``."""
-        return self._series(facet, top, list(self._hours()))
+        """Return time series by hour, like `by_day`; the key of a point is ``hour``."""
+        since, until = self.period.since, self.period.until
+        hours = (since + n * HOUR for n in range((until - since) // HOUR))
+        slots = [({"hour": hour}, (hour, hour + HOUR)) for hour in hours]
+        return self._series(facet, top, slots)
 
     def by_day(self, facet: Facet = Facet.ALL, top: int = 5) -> list[Series]:
-        """Return groups over time, day by day, those without requests included.
+        """Return time series by day, with days without requests.
 
         The days are those of the current time zone; the first and the last may be
         parts of days. The key of a point is its ``date``.
 
         Args:
-            facet: What requests are told apart by.
-            top: How many values at the most, the most frequent in the period first.
+            facet: The facet to group by.
+            top: The largest number of series, the most frequent values first.
         """
         slots = [({"date": day}, (a, b)) for day, a, b in self.period.days()]
         return self._series(facet, top, slots)
 
     def values(self, facet: Facet) -> dict[str, Tally]:
-        """Return the requests of each value told apart, the most frequent first.
-
-        Args:
-            facet: What they are told apart by.
-        """
+        """Return the tally of each value of a facet, the most frequent first."""
         return dict(self._top(facet, MOST_VALUES))
 
     def course(
         self, slots: Sequence[Slot], facet: Facet = Facet.ALL
     ) -> list[dict[str, Tally]]:
-        """Return the same of each of some times, as `courses` does for several facets.
+        """Return the tally of each value of a facet, for each slot of time.
 
         Args:
-            slots: From when until when: in order, within the period, and not beginning
-                or ending between the quarters of an hour.
-            facet: What requests are told apart by.
+            slots: Begin and end of each: in order, within the period, and at quarters
+                of an hour.
+            facet: The facet to group by.
         """
         return self.courses(slots, [facet])[facet]
 
     def courses(
         self, slots: Sequence[Slot], facets: Sequence[Facet]
     ) -> dict[Facet, list[dict[str, Tally]]]:
-        """Return the same for several facets, which are read in one go.
-
-        Args:
-            slots: As for `course`.
-            facets: What requests are told apart by.
-        """
+        """Return the result of `course` for several facets, which are read at once."""
         return {
             facet: [
                 {value: tally for value, tally in cells.items() if value is not None}
@@ -146,27 +122,18 @@ class Summary:
         }
 
     def received_bytes(self) -> int:
-        """Return how many bytes the images of the requests had, kept or not."""
-        # Not of all requests: cleanup keeps count of what their images were by these.
+        """Return the total size of the requests' images in bytes, kept or not."""
+        # Cleanup keeps the sizes of deleted images in this facet.
         return sum(tally.total_bytes for tally in self._cells(Facet.FILE_SIZE).values())
 
     def stored_bytes(self) -> dict[str, int]:
-        """Return the bytes of contents that came in the period, by storage alias.
+        """Return the size in bytes of contents stored in the period, by storage alias.
 
-        Of all endpoints, and of those contents that are still there: the ones that are
-        gone are those of `Facet.CONTENT_GONE`.
+        The contents are those of all endpoints that still exist; deleted contents are
+        in `Facet.CONTENT_GONE`.
         """
         cells = self._cells(Facet.CONTENT)
         return {value or "": tally.total_bytes for value, tally in cells.items()}
-
-    def _hours(self) -> Iterator[tuple[dict[str, Any], Slot]]:
-        at = self.period.since
-        while at < self.period.until:
-            yield {"hour": at}, (at, at + HOUR)
-            at += HOUR
-
-    def _tally(self, facet: Facet) -> Tally:
-        return self._cells(facet).get("", Tally())
 
     def _top(self, facet: Facet, top: int) -> list[tuple[str, Tally]]:
         known = [(v, t) for v, t in self._cells(facet).items() if v is not None]
@@ -181,21 +148,18 @@ class Summary:
         self, facet: Facet, top: int, slots: Sequence[tuple[dict[str, Any], Slot]]
     ) -> list[Series]:
         by_slot = self._load([facet], [slot for _, slot in slots])[facet]
-        reader: dict[str | None, int] = {}
+        totals: Counter[str] = Counter({"": 0} if facet is Facet.ALL else {})
         for cells in by_slot:
             for value, tally in cells.items():
-                reader[value] = reader.get(value, 0) + tally.count
-        if facet is Facet.ALL:
-            reader = {"": 0}
-        known = [(value, n) for value, n in reader.items() if value is not None]
-        ranked = sorted(known, key=lambda item: (-item[1], item[0]))
-        keys = [key for key, _ in slots]
+                if value is not None:
+                    totals[value] += tally.count
+        ranked = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
         return [
             Series(
                 facet.key(value),
                 [
                     group_of(key, cells.get(value, Tally()))
-                    for key, cells in zip(keys, by_slot, strict=True)
+                    for (key, _), cells in zip(slots, by_slot, strict=True)
                 ],
             )
             for value, _ in ranked[:top]
@@ -204,5 +168,5 @@ class Summary:
     def _load(
         self, facets: Sequence[Facet], slots: Sequence[Slot]
     ) -> dict[Facet, list[Cells]]:
-        """Return the tallies of each slot by value; slots are in order."""
+        """Return the tallies of each slot by value; the slots are in order."""
         return sorted_into(slots, self._parts, facets)
