@@ -159,15 +159,13 @@ class TestStanding:
         make_image(duration_ms=1, image={"width": 4000, "height": 3000})
         make_image(duration_ms=1, endpoint="other")
         html = look(make_image(duration_ms=35))
-        expected = (
-            "Slower than 75 % of 4 requests of its endpoint, &lt; 0.5 megapixels."
-        )
+        expected = "Slower than 75 % of the 4 “solve” requests under 0.5 MP."
         assert self.text(html) == expected
 
     def test_of_unknown_size_is_among_all(self, look):
         make_image(duration_ms=1)
         image = make_image(image={"width": None, "height": None})
-        expected = "Slower than 100 % of 1 requests of its endpoint."
+        expected = "Slower than 100 % of the 1 “solve” request."
         assert self.text(look(image)) == expected
 
     def test_alone(self, look):
@@ -179,8 +177,8 @@ class TestStanding:
         for days in (1, 2, 3):
             make_image(days_old=days, duration_ms=1)
         text = self.text(look(make_image(days_old=4, duration_ms=5)))
-        assert text.startswith("Slower than 100 % of 2 requests of its endpoint")
-        assert ", since " in text
+        assert text.startswith("Slower than 100 % of the 2 “solve” requests")
+        assert "Only requests since " in text
 
 
 class TestSendAgain:

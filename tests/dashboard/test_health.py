@@ -184,13 +184,13 @@ class TestProblems:
     def test_a_database_that_cannot_be_read(self):
         """Nothing else can be said then."""
         [problem] = self.vitals(error="gone").problems(Limits(silent_hours=1))
-        assert problem == "The table of requests cannot be read: gone"
+        assert problem == "The request logs cannot be read: gone"
 
     def test_a_database_that_takes_nothing(self):
         """It can be read all the same, so the rest is said, too."""
         vitals = replace(self.vitals(store_failed=1), write_error="read-only")
         assert vitals.problems(Limits())[0] == (
-            "The database takes no request: read-only"
+            "The database refuses new requests: read-only"
         )
         assert len(vitals.problems(Limits())) == 2
 
@@ -213,7 +213,7 @@ class TestProblems:
     def test_bad_files(self):
         """Each is a request that has no row."""
         vitals = replace(self.vitals(), spool_bad=2)
-        assert vitals.problems(Limits()) == ["2 files of the spool folder are bad."]
+        assert vitals.problems(Limits()) == ["2 files in the spool folder are damaged."]
         assert vitals.problems(Limits(spool_bad=2)) == []
         assert vitals.problems(Limits(spool_bad=None)) == []
 
@@ -238,7 +238,7 @@ class TestProblems:
         at = timezone.now() - datetime.timedelta(hours=23)
         vitals = replace(self.vitals(), spool_full_at=at)
         [problem] = vitals.problems(Limits())
-        assert problem == "The spool folder had no room for a request."
+        assert problem == "The spool folder was full and refused a request."
         assert replace(vitals, hours=22).problems(Limits()) == []
 
     def test_several(self):
@@ -323,7 +323,7 @@ class TestCommand:
         with read_only():
             ran = Ran()
         assert ran.status == 1
-        assert ran.err.startswith("Unhealthy: The database takes no request: ")
+        assert ran.err.startswith("Unhealthy: The database refuses new requests: ")
         assert "  stored: 1\n" in ran.out
         assert Ran().status == 0
         assert RequestLog.objects.count() == 1
@@ -345,8 +345,8 @@ class TestCommand:
         assert ran.err == (
             "Unhealthy: A request has waited in the spool folder for more than an "
             "hour.\n"
-            "Unhealthy: 1 files of the spool folder are bad.\n"
-            "Unhealthy: The spool folder had no room for a request.\n"
+            "Unhealthy: 1 file in the spool folder is damaged.\n"
+            "Unhealthy: The spool folder was full and refused a request.\n"
         )
         assert "Bad files in the spool folder: 1.\n" in ran.out
         ran = Ran("--max-bad=1", "--max-spooled-hours=8784")
@@ -360,7 +360,7 @@ class TestCommand:
         assert "Requests in the spool folder: 1.\n" in ran.out
         ran = Ran("--max-spooled", "0")
         assert ran.status == 1
-        assert ran.err == "Unhealthy: 1 requests wait in the spool folder.\n"
+        assert ran.err == "Unhealthy: 1 request waits in the spool folder.\n"
 
     def test_objects_that_wait_to_be_deleted(self):
         """How many, since when, and how often they were tried."""
@@ -482,14 +482,14 @@ class TestPage:
         text = self.text(boss.get(PAGE))
         health.reset()
         assert (
-            f"Counted by this process process id {health.of_process().pid} since"
+            f"Counters of this process process id {health.of_process().pid} since"
             in text
         )
         for part in (
-            "ended by us, nobody closed them 1",
-            "lost without a row 1",
-            "dropped, too much was waiting 1",
-            "put aside, to be written later 1",
+            "ended by the watchdog 1",
+            "lost, no row could be written 1",
+            "dropped, the queue was full 1",
+            "saved in the spool folder 1",
             "other 1",
             "Faults store:OSError 1",
         ):
@@ -509,24 +509,24 @@ class TestPage:
         spool.put({}, b"")
         (spool.folder / "1.bad").write_bytes(b"")
         text = self.text(boss.get(PAGE))
-        assert "in the spool folder 1" in text
-        assert "bad files there 1" in text
-        assert "1 files of the spool folder are bad." in text
+        assert "waiting in the spool folder 1" in text
+        assert "damaged files in the spool folder 1" in text
+        assert "1 file in the spool folder is damaged." in text
 
     def test_shows_what_waits_to_be_deleted(self, boss):
         """Where there is something."""
-        assert "objects to be deleted" not in self.text(boss.get(PAGE))
+        assert "objects waiting to be deleted" not in self.text(boss.get(PAGE))
         make_pending(hours_ago=73, tries=6)
         text = self.text(boss.get(PAGE))
-        assert "objects to be deleted 1 the oldest of them since" in text
-        assert "tries of one, at the most 6" in text
+        assert "objects waiting to be deleted 1 oldest of them waiting since" in text
+        assert "most attempts for one object 6" in text
         assert "An object has waited to be deleted for more than 72 hours." in text
 
     def test_tries_to_write(self, boss, monkeypatch):
         """That the database can be read proves nothing."""
         monkeypatch.setattr(dashboard_health, "try_write", lambda: OSError("disk full"))
         text = self.text(boss.get(PAGE))
-        assert "The database takes no request: OSError: disk full" in text
+        assert "The database refuses new requests: OSError: disk full" in text
 
     def test_of_an_empty_database(self, boss):
         """Never is an answer."""

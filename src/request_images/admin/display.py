@@ -1,4 +1,4 @@
-"""A row in words: short texts for people, as the admin's columns show them."""
+"""Texts about rows and counters for the pages of the admin."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from datetime import datetime
 
 from django.utils import formats, timezone
 from django.utils.functional import Promise
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from request_images.aggregation.bins import megapixels_in_words
 from request_images.conf import conf
 from request_images.dashboard.health import Vitals
 from request_images.gallery.rank import Standing
@@ -22,19 +21,19 @@ from request_images.query.fields import MEASURES
 
 _COUNTED: Mapping[str, str | Promise] = {
     **dict(CaptureStatus.choices),
-    "lost": _("lost without a row"),
-    "dropped": _("dropped, too much was waiting"),
-    "spooled": _("put aside, to be written later"),
-    "unspooled": _("put aside, and written by now"),
-    "spool_full": _("no room to put it aside"),
-    "spool_bad": _("put aside, and bad"),
-    "rescued": _("ended by us, nobody closed them"),
+    "lost": _("lost, no row could be written"),
+    "dropped": _("dropped, the queue was full"),
+    "spooled": _("saved in the spool folder"),
+    "unspooled": _("written from the spool folder"),
+    "spool_full": _("refused, the spool folder was full"),
+    "spool_bad": _("damaged in the spool folder"),
+    "rescued": _("ended by the watchdog"),
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """Names and values, under a caption."""
+    """Names and values under a caption."""
 
     caption: str
     rows: Sequence[tuple[object, object]]
@@ -48,14 +47,14 @@ def dimensions(image: ReceivedImage) -> str:
 
 
 def alternative(image: ReceivedImage) -> str:
-    """Return a picture's words for those who do not see it: its size and its type."""
+    """Return the alternative text of a picture: its dimensions and its type."""
     return " ".join(filter(None, (dimensions(image), image.mime_type)))
 
 
 def thumbnail_size(image: ReceivedImage) -> tuple[int, int]:
-    """Return the width and height that a thumbnail will have; a square if unknown.
+    """Return the width and height of the thumbnail in pixels; a square if unknown.
 
-    Not so when the file says that it is to be turned: then it will be fitted in.
+    An image that needs rotation gets another shape, which is fitted into this one.
     """
     sides = (image.width or 1, image.height or 1)
     scale = conf.THUMBNAIL_SIZE / max(sides)
@@ -63,23 +62,25 @@ def thumbnail_size(image: ReceivedImage) -> tuple[int, int]:
     return width, height
 
 
-def kept(teller: RequestLog | FurtherImage) -> str:
-    """Return what became of an image, with the reason if there is one.
+def capture_status(row: RequestLog | FurtherImage) -> str:
+    """Return the capture status in words, with its reason, and whether it is pinned.
 
     Args:
-        teller: The log says it of the request image, a further image of itself.
+        row: The log of a request image, or a further image.
     """
-    status = teller.get_capture_status_display()
-    if teller.capture_detail:
-        status = f"{status} ({teller.capture_detail})"
-    is_pinned = isinstance(teller, RequestLog) and teller.is_pinned
-    return f"{status}, {gettext('pinned')}" if is_pinned else status
+    status = row.get_capture_status_display()
+    if row.capture_detail:
+        status = f"{status} ({row.capture_detail})"
+    if isinstance(row, RequestLog) and row.is_pinned:
+        return gettext("%(status)s, pinned") % {"status": status}
+    return status
 
 
 def measures(content: ImageContent) -> str:
-    """Return what a content looks like in numbers, or why that is not known."""
+    """Return the measures of a content, or why there are none."""
     if content.analysis_error:
-        return gettext("cannot be analysed: %s") % content.analysis_error
+        text = gettext("cannot be analysed: %(reason)s")
+        return text % {"reason": content.analysis_error}
     if not content.analysis_version:
         return gettext("not analysed yet")
     return ", ".join(
@@ -88,51 +89,82 @@ def measures(content: ImageContent) -> str:
     )
 
 
-def standing(among: Standing) -> str:
-    """Return where a request stands among others like it."""
-    numbers = {
-        "share": formats.number_format(100 * among.faster, 0),
-        "count": formats.number_format(among.count, use_l10n=True, force_grouping=True),
-    }
-    if among.size is None:
-        text = gettext("Slower than %(share)s %% of %(count)s requests of its endpoint")
-    else:
-        numbers["size"] = megapixels_in_words(among.size)
-        text = gettext(
-            "Slower than %(share)s %% of %(count)s requests of its endpoint, %(size)s"
+def standing(among: Standing, endpoint: str) -> str:
+    """Return the percentile rank of a request's duration among similar requests."""
+    size, count = among.size, among.count
+    if size is None:
+        text = ngettext(
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” request.",
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” requests.",
+            count,
         )
-    since = among.since
-    when = "" if since is None else ", " + gettext("since %s") % _moment(since)
-    # Some languages end a time with a full stop of its own: "5 p.m."
-    return f"{text % numbers}{when}".removesuffix(".") + "."
+    elif not size.low:
+        text = ngettext(
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” request under "
+            "%(high)s MP.",
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” requests under "
+            "%(high)s MP.",
+            count,
+        )
+    elif size.high is None:
+        text = ngettext(
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” request of "
+            "%(low)s MP or more.",
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” requests of "
+            "%(low)s MP or more.",
+            count,
+        )
+    else:
+        text = ngettext(
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” request of "
+            "%(low)s to %(high)s MP.",
+            "Slower than %(share)s %% of the %(count)s “%(endpoint)s” requests of "
+            "%(low)s to %(high)s MP.",
+            count,
+        )
+    values = {
+        "share": formats.number_format(100 * among.faster, 0),
+        "count": formats.number_format(count, use_l10n=True, force_grouping=True),
+        "endpoint": endpoint,
+        "low": size and _megapixels(size.low),
+        "high": size and _megapixels(size.high),
+    }
+    if among.since is None:
+        return text % values
+    rest = gettext("Only requests since %(since)s were compared.")
+    return f"{text % values} {rest % {'since': _moment(among.since)}}"
 
 
 def health_tables(vitals: Vitals, process: ProcessHealth) -> list[Table]:
-    """Return what the database and one process tell of the recording's health."""
+    """Return the health of the recording by the database and by this process."""
     last = vitals.last_recorded
     latest = gettext("never") if last is None else _moment(last)
     of_database = [(gettext("last request"), latest), *_counted(vitals.capture_status)]
     if vitals.spooled:
-        of_database.append((gettext("in the spool folder"), vitals.spooled))
+        name = gettext("waiting in the spool folder")
+        of_database.append((name, vitals.spooled))
     if vitals.spool_bad:
-        of_database.append((gettext("bad files there"), vitals.spool_bad))
+        name = gettext("damaged files in the spool folder")
+        of_database.append((name, vitals.spool_bad))
     if vitals.pending_since is not None:
         of_database += [
-            (gettext("objects to be deleted"), vitals.pending),
-            (gettext("the oldest of them since"), _moment(vitals.pending_since)),
-            (gettext("tries of one, at the most"), vitals.pending_tries),
+            (gettext("objects waiting to be deleted"), vitals.pending),
+            (gettext("oldest of them waiting since"), _moment(vitals.pending_since)),
+            (gettext("most attempts for one object"), vitals.pending_tries),
         ]
     of_process = [
         (gettext("process id"), process.pid),
         (gettext("since"), _moment(process.since)),
         *_counted(process.counts),
     ]
+    caption = ngettext(
+        "Requests of the last hour",
+        "Requests of the last %(hours)d hours",
+        vitals.hours,
+    )
     tables = [
-        Table(
-            gettext("Requests of the last %(hours)d hours") % {"hours": vitals.hours},
-            of_database,
-        ),
-        Table(gettext("Counted by this process"), of_process),
+        Table(caption % {"hours": vitals.hours}, of_database),
+        Table(gettext("Counters of this process"), of_process),
     ]
     if process.faults:
         tables.append(Table(gettext("Faults"), list(process.faults.items())))
@@ -147,3 +179,7 @@ def _moment(value: datetime) -> str:
     if timezone.is_aware(value):
         value = timezone.localtime(value)
     return formats.date_format(value, "DATETIME_FORMAT")
+
+
+def _megapixels(pixels: float | None) -> str:
+    return "" if pixels is None else formats.number_format(f"{pixels / 1_000_000:g}")

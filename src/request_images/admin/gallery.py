@@ -273,7 +273,7 @@ def _similar(image: RequestImage) -> str:
 
 def _standing_in_words(image: RequestImage) -> str:
     standing = standing_of(image)
-    return "" if standing is None else display.standing(standing)
+    return "" if standing is None else display.standing(standing, image.log.endpoint)
 
 
 def _curl(request: HttpRequest, image: RequestImage) -> str:

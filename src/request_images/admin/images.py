@@ -140,7 +140,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
             {
                 "image": each,
                 "picture": self.thumbnail_of(each),
-                "kept": display.kept(each),
+                "capture_status": display.capture_status(each),
                 "dimensions": display.dimensions(each),
                 "url": has_links
                 and each.content_id
@@ -178,10 +178,10 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
         """How long the view took."""
         return labels.milliseconds(image.log.duration_ms)
 
-    @admin.display(description=_("kept"), ordering="log__capture_status")
+    @admin.display(description=_("capture status"), ordering="log__capture_status")
     def capture(self, image: RequestImage) -> str:
         """What became of the image."""
-        return display.kept(image.log)
+        return display.capture_status(image.log)
 
     @admin.display(description=_("request"))
     def request(self, image: RequestImage) -> SafeString:

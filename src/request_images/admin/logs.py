@@ -173,10 +173,10 @@ class RequestLogAdmin(PinActions, OrderedLists):
             return self.get_empty_value_display()
         return labels.milliseconds(log.upload_ms)
 
-    @admin.display(description=_("kept"), ordering="capture_status")
+    @admin.display(description=_("capture status"), ordering="capture_status")
     def capture(self, log: RequestLog) -> str:
         """What became of the image."""
-        return display.kept(log)
+        return display.capture_status(log)
 
     @admin.display(description=_("image"))
     def picture(self, log: RequestLog) -> str:

@@ -1,7 +1,7 @@
-"""Is the recording healthy? What was kept lately, and why the rest was not.
+"""Health of the recording: stored images, failures, and what waits to be written.
 
-The figures are the database's and the spool folder's, so they hold for all processes
-together, those of the folder for all of one machine.
+The figures come from the database and the spool folder. Those of the database hold for
+all processes, those of the folder for all processes of one machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from request_images.writer.spool.spooling import spool_contents
 
 DEFAULT_HOURS = 24
 MAX_HOURS = 24 * 366
-# Those of the images that were to be kept and were; cleanup or erasure came by since.
+# The bytes were stored; cleanup or erasure may have deleted them since.
 _KEPT = (
     CaptureStatus.STORED,
     CaptureStatus.DUPLICATE,
@@ -40,18 +40,16 @@ _NOT_KEPT = (CaptureStatus.STORE_FAILED, CaptureStatus.OVER_BUDGET)
 
 @dataclass(frozen=True)
 class Limits:
-    """What is still healthy.
+    """Limits of a healthy recording; None for no limit.
 
     Attributes:
-        failed_percent: How many per cent of the images that were to be kept may have
-            failed to be stored.
-        silent_hours: How many hours ago the last request may have been recorded; None
-            for any time.
-        spooled: How many requests may wait in the spool folder; None for any number.
-        spooled_hours: How many hours a request may wait there; None for any time.
-        spool_bad: How many files of the spool folder may be bad; None for any number.
-        pending_hours: How many hours an object may wait to be deleted from a storage;
-            None for any time. A nightly cleanup may fail once.
+        failed_percent: Percentage of images that failed to be stored.
+        silent_hours: Hours since the last request was recorded.
+        spooled: Number of requests that wait in the spool folder.
+        spooled_hours: Hours that a request waits in the spool folder.
+        spool_bad: Number of damaged files in the spool folder.
+        pending_hours: Hours that an object in a storage waits to be deleted. The
+            default allows a nightly cleanup to fail once or twice.
     """
 
     failed_percent: float = 1.0
@@ -64,23 +62,24 @@ class Limits:
 
 @dataclass(frozen=True)
 class Vitals:
-    """What the database and the spool folder tell of the requests of the last hours.
+    """State of the database and of the spool folder.
 
     Attributes:
-        enabled: Whether this process's settings say that requests are recorded.
-        hours: How many hours were looked back.
-        last_recorded: When the last request began that is recorded; None for never.
-        capture_status: How many requests have which capture status.
-        database_error: Why the database could not be asked; empty when it could.
-        write_error: Why the database took no row; empty when it did, or was not tried.
-        spooled: How many requests wait in the spool folder of this machine.
-        spooled_since: Since when the one waits that has waited longest; None for none.
-        spool_bad: How many files of that folder can never be written.
-        spool_full_at: When there last was no room in that folder; None for never.
-        spool_error: Why the spool folder could not be read; empty when it could.
-        pending: How many objects in storages wait to be deleted.
-        pending_since: Since when the one waits that has waited longest; None for none.
-        pending_tries: How often one of them was tried, at the most.
+        enabled: Whether the settings of this process enable the recording.
+        hours: Number of hours that were looked at.
+        last_recorded: Start of the last recorded request; None if there is none.
+        capture_status: Number of requests by capture status.
+        database_error: Why the database could not be read; empty if it could.
+        write_error: Why the database refused a row; empty if it did not, or was not
+            asked.
+        spooled: Number of requests that wait in the spool folder of this machine.
+        spooled_since: Time since the oldest of them waits; None if there is none.
+        spool_bad: Number of damaged files in the folder.
+        spool_full_at: Last time the folder was full; None if it never was.
+        spool_error: Why the folder could not be read; empty if it could.
+        pending: Number of objects in storages that wait to be deleted.
+        pending_since: Time since the oldest of them waits; None if there is none.
+        pending_tries: Largest number of attempts to delete one of them.
     """
 
     enabled: bool
@@ -100,21 +99,25 @@ class Vitals:
 
     @property
     def failed_percent(self) -> float:
-        """How many per cent of the images that were to be kept were not stored."""
+        """Percentage of images that should have been stored, and were not."""
         failed = sum(self.capture_status.get(status, 0) for status in _NOT_KEPT)
         kept = sum(self.capture_status.get(status, 0) for status in _KEPT)
         return 100 * failed / (failed + kept) if failed else 0.0
 
     def problems(self, limits: Limits) -> list[str]:
-        """Say what is beyond the limits, in sentences; an empty list is healthy."""
-        return [*self._of_the_folder(limits), *self._of_the_database(limits)]
+        """Return a sentence for each exceeded limit; an empty list is healthy."""
+        return [*self._of_folder(limits), *self._of_database(limits)]
 
-    def _of_the_folder(self, limits: Limits) -> Iterator[str]:
+    def _of_folder(self, limits: Limits) -> Iterator[str]:
         if self.spool_error:
             text = gettext("The spool folder cannot be read: %(error)s")
             yield text % {"error": self.spool_error}
         if limits.spooled is not None and self.spooled > limits.spooled:
-            text = gettext("%(count)d requests wait in the spool folder.")
+            text = ngettext(
+                "%(count)d request waits in the spool folder.",
+                "%(count)d requests wait in the spool folder.",
+                self.spooled,
+            )
             yield text % {"count": self.spooled}
         hours = limits.spooled_hours
         if hours is not None and _is_before(self.spooled_since, hours):
@@ -126,18 +129,22 @@ class Vitals:
             )
             yield text % {"hours": hours}
         if limits.spool_bad is not None and self.spool_bad > limits.spool_bad:
-            text = gettext("%(count)d files of the spool folder are bad.")
+            text = ngettext(
+                "%(count)d file in the spool folder is damaged.",
+                "%(count)d files in the spool folder are damaged.",
+                self.spool_bad,
+            )
             yield text % {"count": self.spool_bad}
         if self.spool_full_at and not _is_before(self.spool_full_at, self.hours):
-            yield gettext("The spool folder had no room for a request.")
+            yield gettext("The spool folder was full and refused a request.")
 
-    def _of_the_database(self, limits: Limits) -> Iterator[str]:
+    def _of_database(self, limits: Limits) -> Iterator[str]:
         if self.database_error:
-            text = gettext("The table of requests cannot be read: %(error)s")
+            text = gettext("The request logs cannot be read: %(error)s")
             yield text % {"error": self.database_error}
             return
         if self.write_error:
-            text = gettext("The database takes no request: %(error)s")
+            text = gettext("The database refuses new requests: %(error)s")
             yield text % {"error": self.write_error}
         if self.failed_percent > limits.failed_percent:
             text = gettext("%(percent)s %% of the images could not be stored.")
@@ -166,14 +173,14 @@ def look(
     tries_to_write: bool = False,
     counted: Mapping[str, int] | None = None,
 ) -> Vitals:
-    """Ask the database for the requests of so many hours. Never raises its errors.
+    """Look at the database and the spool folder. Return errors, never raise them.
 
     Args:
-        hours: How many hours to look back.
-        tries_to_write: Whether to write a row, too, and roll it back.
-        counted: How many requests have which capture status, where that is known.
+        hours: Number of hours to look back.
+        tries_to_write: Whether to write a row as well, and roll it back.
+        counted: Number of requests by capture status, if known.
     """
-    # The database that is written to: that a replica can be read proves nothing.
+    # The database for writing: a replica that can be read proves nothing.
     logs = RequestLog.objects.using(router.db_for_write(RequestLog))
     since = timezone.now() - timedelta(hours=hours)
     last: datetime | None = None
@@ -194,7 +201,7 @@ def look(
     except OSError as error:
         spool_problem = _in_a_line(error)
     return Vitals(
-        # Not `conf`: a wrong value records nothing, which is what is asked here.
+        # Not `conf`, which raises an error for a wrong value.
         enabled=Conf.ENABLED.given() is True,
         hours=hours,
         last_recorded=last,
