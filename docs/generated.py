@@ -127,7 +127,10 @@ def supported_versions() -> str:
     ]
     rows += [
         ("Pillow", f"{pillow} and later"),
-        ("Database", "SQLite, PostgreSQL, MariaDB, in the versions of your Django"),
+        (
+            "Database",
+            "SQLite, PostgreSQL, MariaDB, MySQL 8.4, as far as your Django supports them",
+        ),
     ]
     return _table(("", "Supported"), rows)
 
