@@ -129,7 +129,7 @@ def supported_versions() -> str:
         ("Pillow", f"{pillow} and later"),
         (
             "Database",
-            "SQLite, PostgreSQL, MariaDB, MySQL 8.4, as far as your Django supports them",
+            "SQLite, PostgreSQL, MariaDB, MySQL 8.4, if your Django supports it",
         ),
     ]
     return _table(("", "Supported"), rows)
