@@ -47,19 +47,19 @@ def capture_images(
     Args:
         view: The view.
         source: Where the image is, such as ``"files.photo"`` or ``"json.input.image"``
-            (see `request_images.sources`), or several of these, tried in order. By
-            default, wherever one is found.
+            (see the sources in the documentation), or several of these, tried in order.
+            By default, the place that fits the request's content type.
         endpoint: The name to log requests under; by default the name of the URL
             pattern, or its route.
         images: ``"first"`` keeps one image of each request; ``"all"`` keeps the others
             too, as `FurtherImage` rows.
-        limit: How many images of a request to keep at the most, with
-            ``images="all"``: from 1 to 1000, by default 20. The others are counted.
+        limit: Maximum number of images to keep of a request with ``images="all"``: from
+            1 to 1000, by default 20. The others are counted.
 
     Raises:
-        SourceError: ``source`` is none (at import, not in a request).
-        ImproperlyConfigured: ``images`` or ``limit`` is none, likewise.
-        TypeError: What is decorated is a class.
+        SourceError: `source` is not a valid source (raised at import).
+        ImproperlyConfigured: `images` or `limit` is not valid (raised at import).
+        TypeError: The decorated object is a class.
     """
     options = Options.of(source, endpoint, "", images, limit)
     if view is None:
@@ -100,17 +100,17 @@ def _decorate(view: Callable[..., Any], *, options: Options) -> Callable[..., An
 
 
 def call_recorded(recording: Recording, view: Callable[[], R]) -> R:
-    """Call a view that takes no more arguments, and tell the recording how it went."""
+    """Call a view without arguments, and record its response or exception."""
     try:
         response = view()
     except BaseException as exception:
-        # CancelledError and SystemExit too: the client that left is a request.
+        # CancelledError and SystemExit, too: that client has sent a request.
         recording.note_exception(exception)
         recording.leave()
         raise
     if isawaitable(response):
-        # A sync function may still return a coroutine: ``dispatch`` of an async
-        # class-based view does. The view has not even begun.
+        # ``dispatch`` of an async class-based view is a sync function that returns a
+        # coroutine. The view has not begun yet.
         return cast("R", _recorded(recording, response))
     recording.leave(response)
     return response

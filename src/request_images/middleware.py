@@ -1,7 +1,7 @@
-"""`RequestImagesMiddleware`: optional; it sees what a decorator cannot.
+"""`RequestImagesMiddleware`: optional; it sees more than a decorator.
 
-A decorator does not see what other middlewares make of a response, nor what they read
-before the view, nor, under ASGI, that the client has left while a sync view runs.
+A decorator sees neither the responses of other middlewares, nor what they read before
+the view, nor, under ASGI, that the client leaves while a sync view runs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Response = HttpResponseBase | Awaitable[HttpResponseBase]
 class RequestImagesMiddleware:
     """Make the logs of decorated views more exact.
 
-    Everything is recorded without it. With it, a log has the status that the client
-    got, also when another middleware made it; a client that leaves under ASGI is
-    logged at once, with status 499; and the body is watched before other middlewares
-    (the CSRF check) read it. Put it first in ``MIDDLEWARE``.
+    Everything is recorded without it. With it, a log has the final status, also if
+    another middleware made the response; a client that leaves under ASGI is logged at
+    once, with status 499; and the body is watched before other middlewares (the CSRF
+    check) read it. Put it first in ``MIDDLEWARE``.
 
     Args:
         get_response: The rest of the chain, sync or async.
@@ -46,12 +46,12 @@ class RequestImagesMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-            # Django would send a sync hook to a thread, for each request.
+            # Django would call a sync hook in a thread, for each request.
             # mypy: assigning to a method is the point.
             self.process_view = self._process_view_async  # type: ignore[method-assign]
 
     def __call__(self, request: HttpRequest) -> Response:
-        """Answer as the rest of the chain does."""
+        """Return the response of the rest of the chain."""
         if self._is_async:
             return self._call_async(request)
         try:
@@ -79,8 +79,8 @@ class RequestImagesMiddleware:
     ) -> Any:
         """Watch the body of a request whose view is decorated.
 
-        Django calls these hooks from the first middleware to the last, and it is in
-        its own that the CSRF check reads the form.
+        Django calls these hooks from the first middleware to the last; the CSRF check
+        reads the form in its hook.
         """
         _set_early_tap(request, view)
 
@@ -92,7 +92,6 @@ class RequestImagesMiddleware:
 
 @contextlib.contextmanager
 def _no_harm() -> Iterator[None]:
-    # Our failure is never the request's.
     try:
         yield
     except Exception as exception:  # noqa: BLE001  # ours, never the request's

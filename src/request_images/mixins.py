@@ -1,4 +1,4 @@
-"""`CaptureImagesMixin`: the decorator's work for class-based views."""
+"""`CaptureImagesMixin`: the decorator for class-based views."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class CaptureImagesMixin:
             capture_source = "files.photo"
 
     Attributes:
-        capture_source: Where the image is; as ``source`` of `capture_images`.
-        capture_endpoint: The name to log requests under; by default the URL's.
-        capture_images: ``"first"`` or ``"all"``; as ``images`` of `capture_images`.
-        capture_limit: How many of all; as ``limit`` of `capture_images`.
+        capture_source: The ``source`` of `capture_images`.
+        capture_endpoint: The ``endpoint`` of `capture_images`.
+        capture_images: The ``images`` of `capture_images`.
+        capture_limit: The ``limit`` of `capture_images`.
 
     Raises:
-        SourceError: ``capture_source`` is none (when the class is made).
-        ImproperlyConfigured: So is ``capture_images`` or ``capture_limit``.
+        SourceError: `capture_source` is not a valid source (raised at import).
+        ImproperlyConfigured: `capture_images` or `capture_limit` is not valid.
     """
 
     capture_source: ClassVar[SourceSpec] = None
@@ -50,15 +50,15 @@ class CaptureImagesMixin:
         )
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Dispatch as the view does, recorded."""
-        dispatch = super().dispatch  # type: ignore[misc]  # the view's, behind us
+        """Dispatch the request as the view does, and record it."""
+        dispatch = super().dispatch  # type: ignore[misc]  # the view's
         recording = begin((request,), {}, self.capture_images_options)
         if recording is None:
             return dispatch(request, *args, **kwargs)
         return call_recorded(recording, lambda: dispatch(request, *args, **kwargs))
 
     def handle_exception(self, exc: Exception) -> Any:
-        """REST framework's: it turns ``exc`` into a response. Note it first."""
+        """Note an exception before REST framework turns it into a response."""
         recording = recording_of(getattr(self, "request", None))
         if recording is not None:
             recording.note_exception(exc)

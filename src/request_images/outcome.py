@@ -1,4 +1,4 @@
-"""What became of a request: the record that the view may add to with `annotate`."""
+"""The outcome of a request: what the view adds to its log, and the capture status."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _OPTED_OUT = "_request_images_opted_out"
 
 
 class CaptureStatus(TextChoices):
-    """What became of a request's image: kept, or the reason why it was not."""
+    """The capture status of an image: kept, or the reason why not."""
 
     STORED = "stored", _("stored")
-    DUPLICATE = "duplicate", _("stored before")
+    DUPLICATE = "duplicate", _("duplicate")
     NO_IMAGE = "no_image", _("no image in the request")
     UNREAD = "unread", _("not read by the view")
     TOO_LARGE = "too_large", _("too large")
     UNSUPPORTED = "unsupported", _("not an image of an allowed format")
     UNREADABLE = "unreadable", _("unreadable")
-    TRUNCATED = "truncated", _("cut off")
-    SAMPLED_OUT = "sampled_out", _("not in the sample")
+    TRUNCATED = "truncated", _("truncated")
+    SAMPLED_OUT = "sampled_out", _("sampled out")
     OPTED_OUT = "opted_out", _("opted out")
     OVER_BUDGET = "over_budget", _("over budget")
     STORE_FAILED = "store_failed", _("could not be stored")
@@ -36,14 +36,14 @@ class CaptureStatus(TextChoices):
 
 @dataclass
 class Outcome:
-    """What the view said of its request.
+    """The values that the view has given by `annotate`.
 
     Attributes:
-        error_type: What went wrong, in the view's own words; empty for nothing.
-        error_message: The same in a sentence.
-        release: The release that handled it; empty for the setting's.
-        link: A row of the host project that this request belongs to.
-        metadata: Everything else, by name.
+        error_type: The view's name for an error; empty for none.
+        error_message: The error in a sentence.
+        release: The release that handled the request; empty for the setting's.
+        link: A row of the host project that the request belongs to.
+        metadata: All other values by name.
     """
 
     error_type: str = ""
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def http_request(request: object) -> HttpRequest | None:
-    """Return Django's request, also from within Django REST framework's, else None."""
+    """Return Django's request, also that of a REST framework request; else None."""
     if not isinstance(request, HttpRequest):
         # Only a real one: a Mock (Ninja's test client) has every attribute.
         request = getattr(request, "_request", None)
@@ -62,7 +62,7 @@ def http_request(request: object) -> HttpRequest | None:
 
 
 def attach_outcome(request: HttpRequest) -> Outcome:
-    """Give a request the record that `annotate` adds to."""
+    """Attach the outcome that `annotate` adds to."""
     outcome = Outcome()
     setattr(request, _ATTRIBUTE, outcome)
     return outcome
@@ -77,43 +77,43 @@ def annotate(
     link: Model | None = None,
     **metadata: Any,
 ) -> None:
-    """Say more about the request that is being recorded.
+    """Add values to the log of the request that is being recorded.
 
-    Does nothing when the request is not recorded, so that a view need not ask. It may
-    be called several times: a later value replaces an earlier one of the same name.
+    It does nothing if the request is not recorded, and may be called several times: a
+    later value replaces an earlier one of the same name.
 
     Args:
         request: The view's request; Django's or REST framework's.
-        error_type: What went wrong, such as ``"no_barcode"``. A request with an error
-            type counts as failed, whatever its status.
-        error_message: The same in a sentence.
-        release: The release of your project that handled it, where that is another
-            than `REQUEST_IMAGES_RELEASE` says.
-        link: A saved row of your own project that this request belongs to.
-        **metadata: Anything that JSON can hold, such as ``confidence=0.93``. What it
-            cannot hold is kept as text.
+        error_type: A name for the error, such as ``"no_barcode"``. A request with an
+            error type counts as failed, whatever its status.
+        error_message: The error in a sentence.
+        release: The release of your project that handled the request, if it is not that
+            of `REQUEST_IMAGES_RELEASE`.
+        link: A saved row of your own project that the request belongs to.
+        **metadata: Values that JSON can hold, such as ``confidence=0.93``. Others are
+            kept as text.
     """
-    django_request = http_request(request)
-    outcome = getattr(django_request, _ATTRIBUTE, None)
+    outcome: Outcome | None = getattr(http_request(request), _ATTRIBUTE, None)
     if outcome is None:
         return
-    if error_type is not None:
-        outcome.error_type = error_type
-    if error_message is not None:
-        outcome.error_message = error_message
-    if release is not None:
-        outcome.release = release
-    if link is not None:
-        outcome.link = link
+    given = {
+        "error_type": error_type,
+        "error_message": error_message,
+        "release": release,
+        "link": link,
+    }
+    for name, value in given.items():
+        if value is not None:
+            setattr(outcome, name, value)
     outcome.metadata.update(metadata)
 
 
 def opt_out(request: object) -> None:
-    """Keep no image of this request, nor anything that is known of one.
+    """Keep no image of this request, and no properties of one.
 
-    Its log is written all the same, with the capture status ``opted_out``. Call it in
-    the view, in a middleware before it (the image is then not even copied), or in one
-    behind it. It cannot be taken back. Does nothing when the request is not recorded.
+    Its log is still written, with the capture status ``opted_out``. Call it in the
+    view, in a middleware before it (then the image is not even copied), or in one after
+    it. It cannot be undone. It does nothing if the request is not recorded.
 
     Args:
         request: Django's request, or REST framework's.
@@ -131,11 +131,11 @@ def is_opted_out(request: object) -> bool:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to become of an image.
+    """The decision about an image.
 
     Attributes:
-        status: ``STORED`` to keep it, else why not.
-        detail: The reason in words; empty when the status says it all.
+        status: ``STORED`` to keep it, else the reason why not.
+        detail: Details of the reason; may be empty.
     """
 
     status: CaptureStatus

@@ -128,7 +128,7 @@ class TestLists:
             capture_detail="7 of 9 bytes",
         )
         text = text_of(boss.get(url_of("requestlog_changelist")))
-        for part in ("PATCH", "? ValueError", "12.3 ms", "cut off (7 of 9 bytes)"):
+        for part in ("PATCH", "? ValueError", "12.3 ms", "truncated (7 of 9 bytes)"):
             assert part in text
         assert "trace-7" in text
 

@@ -111,7 +111,7 @@ def test_images_that_were_not_stored_are_counted_by_reason():
     found = list(WRITER.of_dropped(statuses))
     assert texts(found) == [
         "23 images were not stored: too large",
-        "1 image was not stored: cut off",
+        "1 image was not stored: truncated",
     ]
     assert found[0].href == "/pictures/?days=30&capture_status=too_large"
 

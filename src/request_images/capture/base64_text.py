@@ -1,8 +1,7 @@
-"""Text to bytes: base64 in all its spellings, and data URIs.
+"""Decode text to bytes: base64 in all its variants, and data URIs.
 
-Piece by piece, by functions that are written in C: besides the text and what comes out
-of it, next to no memory is taken, and ten megabytes take some ten milliseconds,
-whatever stands in them.
+It decodes piece by piece with functions written in C. Besides the text and the result,
+that takes almost no memory, and about ten milliseconds for ten megabytes.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from io import BytesIO
 from itertools import chain
 
 _PIECE = 1 << 16
-_START = 512  # enough for a long data URI's own head and then the image's
-_START_DIGITS = 88  # 64 bytes and a bit, which no image's type needs more than
+_START = 512  # enough for the head of a long data URI, and of the image
+_START_DIGITS = 88  # 66 bytes, enough to recognise any format
 _WHITE = b" \t\r\n\f\v"
 _DATA_URI = re.compile(rb"\s*data:([^,]{0,200}),", re.IGNORECASE)
 _DATA = re.compile(rb"\s*data:", re.IGNORECASE)
@@ -27,16 +26,16 @@ _QUOPRI = bytes.maketrans(b"%", b"=")
 
 @dataclass(frozen=True)
 class Text:
-    """A text that may hold an image, as it stands in a body.
+    """A text of a body that may be an image.
 
-    It may be base64: plain or urlsafe (RFC 4648), or a data URI (RFC 2397). White
-    space and missing padding are forgiven. Anything else that is not of the alphabet
-    is an error: lenient decoding turns urlsafe text into nothing at all.
+    It may be base64, plain or urlsafe (RFC 4648), or a data URI (RFC 2397). White space
+    and missing padding are accepted. Any other character outside of the alphabet is an
+    error: lenient decoding would drop it, and decode urlsafe text to garbage.
 
     Attributes:
-        value: The text; or, of the raw body of a form, its bytes.
+        value: The text; in the raw body of a form, its bytes.
         is_escaped: Whether it is percent-escaped, as in the raw body of a form.
-        has_spaces_for_plus: Whether a "+" that nobody escaped has become a space.
+        has_spaces_for_plus: Whether an unescaped "+" has become a space.
     """
 
     value: str | bytes
@@ -44,10 +43,10 @@ class Text:
     has_spaces_for_plus: bool = False
 
     def start(self) -> bytes:
-        """Decode the first bytes, enough to tell an image's type.
+        """Decode the first bytes, enough to recognise an image's format.
 
         Raises:
-            ValueError: It is not base64 from its beginning.
+            ValueError: The first characters are not base64.
         """
         is_base64, rest = _without_head(next(self._pieces(_START), b""))
         if not is_base64:
@@ -56,7 +55,7 @@ class Text:
         return _decode_digits(digits[: len(digits) // 4 * 4])
 
     def media_type(self) -> str:
-        """Return what a data URI says that it holds; empty where it says nothing."""
+        """Return the media type of a data URI; empty for none."""
         head = _DATA_URI.match(next(self._pieces(_START), b"")[:_START])
         return head[1].decode("ascii", "replace") if head else ""
 
@@ -78,7 +77,7 @@ class Text:
 
     def _pieces(self, size: int) -> Iterator[bytes]:
         slices = (self.value[at : at + size] for at in range(0, len(self.value), size))
-        # What is not ASCII becomes a "?", which is not of the alphabet either.
+        # A character that is not ASCII becomes a "?", outside of the alphabet, too.
         pieces = (
             piece.encode("ascii", "replace") if isinstance(piece, str) else piece
             for piece in slices
@@ -105,7 +104,7 @@ class Text:
 
 
 def _without_head(first: bytes) -> tuple[bool, bytes]:
-    """Tell whether a text is base64, and return its first piece without its head."""
+    """Return whether a text is base64, and its first piece without the URI's head."""
     match = _DATA_URI.match(first[:_START])
     if match is not None:
         return match.group().lower().endswith(b";base64,"), first[match.end() :]
@@ -119,16 +118,16 @@ def _decode_digits(digits: bytes) -> bytes:
         data = binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
     except binascii.Error:
         data = b""
-    # What is not of the alphabet was passed over. (Python 3.10 has no strict mode.)
+    # Other characters were skipped. (Python 3.10 has no strict mode.)
     if len(data) != len(digits) * 3 // 4 or len(digits) % 4 == 1:
         raise ValueError("characters outside of its alphabet, or one too few")
     return data
 
 
 def unescape(data: bytes) -> bytes:
-    """Resolve percent-escapes, as `urllib.parse.unquote_to_bytes` does.
+    """Resolve percent-escapes as `urllib.parse.unquote_to_bytes` does.
 
-    That one makes an object of each escape, and of ten megabytes 200.
+    That function makes an object of each escape, and takes 200 MB for ten.
     """
     return b"".join(_unescaped([data]))
 
@@ -137,7 +136,7 @@ def _unescaped(pieces: Iterable[bytes]) -> Iterator[bytes]:
     carry = b""
     for piece in pieces:
         whole = carry + piece
-        # An escape may be cut in two.
+        # An escape may be split between two pieces.
         cut = whole.find(b"%", max(0, len(whole) - 2))
         carry = b"" if cut < 0 else whole[cut:]
         yield _resolve(whole[:cut] if carry else whole)
@@ -147,5 +146,5 @@ def _unescaped(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _resolve(data: bytes) -> bytes:
     if b"%" not in data:
         return data
-    # Quoted-printable has the same escapes with another sign, and a decoder in C.
+    # Quoted-printable has the same escapes with "=", and a decoder in C.
     return binascii.a2b_qp(data.replace(b"=", b"%3D").translate(_QUOPRI))

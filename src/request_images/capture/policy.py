@@ -1,4 +1,4 @@
-"""Keep an image or skip it, and for which reason."""
+"""Decisions whether to keep an image, and the reason if not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .search import Candidate
 
 
 class Sampled(Protocol):
-    """What sampling needs of a ``RequestLog``."""
+    """The attributes of a ``RequestLog`` for sampling."""
 
     request_id: str
     sample_probability: float
@@ -29,12 +29,12 @@ def max_size() -> int:
 
 
 def max_request_size() -> int:
-    """Return how many bytes all images of a request may have together."""
+    """Return the size limit of all images of a request together, in bytes."""
     return max(max_size(), int(conf.MAX_REQUEST_MB * 1024 * 1024))
 
 
 def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
-    """Decide about a request in which nothing was found.
+    """Decide about a request in which no candidate was found.
 
     Args:
         was_read: Whether the view read the body.
@@ -43,7 +43,7 @@ def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
     if was_read or not expected_size:
         return Decision(CaptureStatus.NO_IMAGE)
     if expected_size > 2 * max_size():
-        # Text may be twice as long as the image in it, but this is beyond that.
+        # Base64 text may be up to twice as long as its image.
         return Decision(CaptureStatus.TOO_LARGE, f"a body of {expected_size} bytes")
     return Decision(CaptureStatus.UNREAD)
 
@@ -51,7 +51,7 @@ def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
 def decide_without_bytes(  # noqa: PLR0911  # one return a reason
     candidate: Candidate,
 ) -> Decision | None:
-    """Decide what can be decided before looking into the bytes; None for the rest."""
+    """Decide before the bytes are inspected; None for "inspect them"."""
     limit = max_size()
     if candidate.too_large or (candidate.size or 0) > limit:
         return Decision(CaptureStatus.TOO_LARGE, f"more than {limit} bytes")
@@ -72,7 +72,7 @@ def decide_without_bytes(  # noqa: PLR0911  # one return a reason
 
 
 def decide(info: ImageInfo) -> Decision:
-    """Decide about bytes that were inspected."""
+    """Decide about inspected bytes."""
     if info.format is None:
         return Decision(CaptureStatus.UNSUPPORTED, info.problem)
     if info.format.name not in conf.ALLOWED_FORMATS:
@@ -83,23 +83,23 @@ def decide(info: ImageInfo) -> Decision:
 
 
 def sample_point(request_id: str) -> float:
-    """Return where a request falls between 0 and 1: the same in every process.
+    """Return the sample point of a request, from 0 to 1: the same in every process.
 
-    It is kept with a probability above this number, so that who is in a sample is in
-    every larger one too.
+    It is kept with each probability above this number. So a request in a sample is in
+    every larger sample, too.
     """
-    # A callers' id may be as regular as it likes, its hash is not. 53 bits are what a
-    # float holds: more would be rounded, up to 1 at worst.
+    # A hash, as the ids of callers may be regular. A float holds 53 bits: more would be
+    # rounded, at worst up to 1.
     digest = hashlib.sha256(request_id.encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
 
 
 def decide_before_view(request: object, log: Sampled) -> Decision | None:
-    """Decide whether a request's image is looked for; None for yes.
+    """Decide whether to capture a request's image; None for yes.
 
     Args:
         request: Django's request.
-        log: What is known by now; is told the probability of being kept.
+        log: The state of the capture; its sample probability is set.
     """
     if opted_out := decide_opted_out(request):
         return opted_out
@@ -118,15 +118,15 @@ def decide_before_view(request: object, log: Sampled) -> Decision | None:
 
 
 def decide_opted_out(request: object) -> Decision | None:
-    """Decide about a request for which ``opt_out`` may have been called."""
+    """Return the decision of a request for which `opt_out` was called, else None."""
     return Decision(CaptureStatus.OPTED_OUT) if is_opted_out(request) else None
 
 
 def decide_after_view(log: Sampled) -> Decision:
-    """Decide about an image that could be kept, now that its request's end is known.
+    """Decide about an image that could be kept, now that the log is complete.
 
     Args:
-        log: The unsaved log; is told the probability of being kept.
+        log: The unsaved log; its sample probability is multiplied.
     """
     try:
         should_keep = _function(conf.SHOULD_KEEP)
@@ -141,8 +141,8 @@ def decide_after_view(log: Sampled) -> Decision:
 
 
 def _sample(log: Sampled) -> Decision | None:
-    # The point is the same before the view and after it: whoever is kept with the
-    # product of two probabilities was in the sample of the first one.
+    # The point is the same before and after the view: a request that is kept with the
+    # product of both probabilities was in the sample of the first one.
     if sample_point(log.request_id) < log.sample_probability:
         return None
     detail = f"kept with a probability of {log.sample_probability:g}"
@@ -150,5 +150,5 @@ def _sample(log: Sampled) -> Decision | None:
 
 
 def _function(value: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
-    # Each time by its path: cheap (a look into `sys.modules`), and never out of date.
+    # By its path each time: a look into `sys.modules`, and never out of date.
     return import_string(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""A search through what was seen of one request, for whatever is at a source."""
+"""The search for candidates at a source, in the bytes seen of one request."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .base64_text import Text, unescape
 from .payload import Payload, Upload
 
 IsImage = Callable[[bytes], bool]
-"""Tells from the first bytes whether an image begins here."""
+"""Tells from the first bytes whether they are an image."""
 
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One place to look: a kind of `KINDS`, and a field name or path within it."""
+    """One place to look: a kind, and a field name or path within it."""
 
     kind: str
     path: tuple[str, ...] = ()
@@ -31,20 +31,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What was found at a source, an image or not.
+    """Data found at a source, an image or not.
 
     Attributes:
-        source: Where it was, written as a source, such as ``files.photo``.
-        data: The bytes, or None when they were not kept.
+        source: Its exact source, such as ``files.photo``.
+        data: The bytes; None if they were not kept.
         head: The first bytes, as far as known.
-        size: Number of bytes, or None when unknown.
+        size: Number of bytes; None if unknown.
         complete: Whether all of it was seen.
         view_stopped: Whether the view stopped reading before the end.
-        too_large: Whether the bytes were dropped for their number.
-        over_budget: Whether they were dropped for the number of all images' together.
-        problem: Why the text there is no image; empty for none.
-        number: Which one of those with the same source.
-        declared: What the client said it is: a media type as it was written, or empty.
+        too_large: Whether the bytes were dropped because it is too large.
+        over_budget: Whether they were dropped because all images are too large.
+        problem: Why the data cannot be read; empty for no problem.
+        number: Its number among those with the same source.
+        declared: The media type that the client declared, as written; empty for none.
     """
 
     source: str
@@ -64,7 +64,7 @@ _Candidates = tuple[Iterable[Candidate], int]
 
 
 def fitting(payload: Payload) -> tuple[Source, ...]:
-    """Return where an image can be in a body of this content type."""
+    """Return the sources that fit the body's content type."""
     if payload.content_type == "multipart/form-data":
         return Source("files"), Source("form")
     if payload.content_type == "application/x-www-form-urlencoded":
@@ -75,7 +75,7 @@ def fitting(payload: Payload) -> tuple[Source, ...]:
 
 
 class Search:
-    """A search through one payload. A text is taken apart once, however often."""
+    """A search through one payload, which parses each text once."""
 
     def __init__(self, payload: Payload, is_image: IsImage, *, takes_all: bool) -> None:
         self._payload = payload
@@ -83,7 +83,7 @@ class Search:
         self._takes_all = takes_all
 
     def at(self, source: Source) -> _Candidates:
-        """Return what is at a source, and how many images there are of its kind."""
+        """Return the candidates at a source, and the number of images of its kind."""
         searches = {
             "files": self._files,
             "body": self._body,
@@ -103,7 +103,7 @@ class Search:
         if not self._takes_all:
             named.sort(key=lambda each: not each[2])  # stable: images first
         if payload.problem:
-            # What arrived whole before it broke is as good as ever.
+            # Files that were complete before the error are still good.
             whole = [_uploaded(u, n) for n, u, is_one in named if is_one and u.complete]
             return [*whole, *self._malformed("files")], count
         return [_uploaded(upload, number) for number, upload, _ in named], count
@@ -147,7 +147,7 @@ class Search:
         return map(_decoded, [source], [Text(value)])
 
     def _below(self, path: tuple[str, ...], value: Any) -> Iterable[Candidate]:
-        """Return an element of a list: a text, or an object that has the image."""
+        """Return the candidates in an element of a list: a text, or an object."""
         if not isinstance(value, dict | list):
             return self._at_path(path, value)
         images = self._images_in(value)
@@ -158,7 +158,7 @@ class Search:
 
     @cached_property
     def _document(self) -> tuple[Any, list[Candidate]]:
-        return self._taken_apart("json", body_text.load_json)
+        return self._parsed("json", body_text.load_json)
 
     @cached_property
     def _images_in_json(self) -> list[tuple[str, Text]]:
@@ -166,7 +166,7 @@ class Search:
         return [(_json_source(path), text) for path, text in images]
 
     def _images_in(self, value: Any) -> list[tuple[body_text.Path, Text]]:
-        # One is rather the outer one; of all, the first is the one that stands first.
+        # For one image, outer strings first; for all, in the order of the document.
         strings = body_text.strings(value, in_order=self._takes_all)
         found = ((path, Text(text)) for path, text in strings)
         return [(path, text) for path, text in found if self._is(text)]
@@ -189,19 +189,19 @@ class Search:
                 for name, values in (payload.fields or {}).items()
                 for value in values
             ], self._malformed("form") if not payload.fields else []
-        fields, instead = self._taken_apart("form", body_text.form_fields)
+        fields, instead = self._parsed("form", body_text.form_fields)
         return [
             (_field_name(name), Text(value, is_escaped=True))
             for name, value in fields or ()
         ], instead
 
-    def _taken_apart(
-        self, source: str, take_apart: Callable[[bytes], Any]
+    def _parsed(
+        self, source: str, parse: Callable[[bytes], Any]
     ) -> tuple[Any, list[Candidate]]:
-        """Return the body taken apart; or None, and what there is to say instead."""
+        """Return the parsed body; or None, and the candidate that tells the reason."""
         payload = self._payload
         if payload.body is None or not payload.complete:
-            # Nothing to read in it, but why there is nothing is worth knowing.
+            # There is nothing to parse, but there is a reason.
             candidate = Candidate(
                 source,
                 complete=payload.complete,
@@ -210,7 +210,7 @@ class Search:
             )
             return None, [candidate] if payload.was_read and payload.size else []
         try:
-            return take_apart(payload.body), []
+            return parse(payload.body), []
         except ValueError as error:
             return None, [Candidate(source, size=payload.size, problem=str(error))]
 
@@ -241,7 +241,7 @@ def _uploaded(upload: Upload, number: int) -> Candidate:
 
 
 def _json_source(path: tuple[str, ...]) -> str:
-    """Write a path in JSON as the source that leads there."""
+    """Return the source of a path in JSON."""
     if any("." in key or not key for key in path):
         return "json:/" + "/".join(
             key.replace("~", "~0").replace("/", "~1") for key in path

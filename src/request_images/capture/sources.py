@@ -1,6 +1,6 @@
-"""Where in a request an image is: an uploaded file, the raw body, base64 in text.
+"""Sources: the places in a request where an image may be, and the choice among them.
 
-A source is written as a short string::
+A source is a short string::
 
     files           the first uploaded file that is an image
     files.photo     the file of the form field "photo"
@@ -11,11 +11,11 @@ A source is written as a short string::
     form            the first text field of a form that holds an image
     form.photo      the text field "photo"
 
-Where several images are looked for, each is a place for all: ``files.photo`` for every
-file of that field, ``json.images`` for every element of that list. One of JSON is
-rather an outer string; several are taken as they stand in the document.
+If a view keeps all images, each source stands for several: ``files.photo`` for every
+file of that field, ``json.images`` for every element of that list. Of JSON strings, the
+outer ones come first for one image; several are taken in the order of the document.
 
-Without a source, whichever of these fits the request's content type is taken.
+Without a source, the one that fits the request's content type is used.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = ("Candidate", "Found", "Source", "SourceSpec", "find", "parse", "uploa
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a request.
+    """The result of `find`.
 
     Attributes:
-        candidates: The chosen ones: first the image of the request (the first that is
-            an image, else the first that is there at all), then the others in order.
-        count: How many images the request holds.
-        left_out: How many more there were to choose.
+        candidates: The chosen candidates: first the request's image (the first that is
+            an image, else the first candidate), then the others in order.
+        count: Number of images in the request.
+        left_out: Number of candidates over the limit.
     """
 
     candidates: Sequence[Candidate] = ()
@@ -54,10 +54,10 @@ class Found:
 
 
 def parse(spec: SourceSpec) -> tuple[Source, ...]:
-    """Read a source, or several that are tried in order. None gives an empty tuple.
+    """Parse a source, or several that are tried in order. None gives an empty tuple.
 
     Raises:
-        SourceError: It is none; the text says what may be written.
+        SourceError: It is not a valid source; the text lists the valid ones.
     """
     if spec is None:
         return ()
@@ -71,12 +71,12 @@ def parse(spec: SourceSpec) -> tuple[Source, ...]:
             ),
         )
     kind, *path = spec.split(".")
-    # A field name may hold dots, a path in JSON is divided by them.
+    # A field name may contain dots; a path in JSON is split at them.
     parts = path if kind == "json" else [".".join(path)] if path else []
     if kind not in KINDS or not all(parts) or (kind == "body" and parts):
         raise SourceError(
-            f"{spec!r} is no source. Write 'files', 'files.<field>', 'body', 'json', "
-            "'json.<path>', 'json:/<pointer>', 'form' or 'form.<field>'."
+            f"{spec!r} is not a valid source. Write 'files', 'files.<field>', 'body', "
+            "'json', 'json.<path>', 'json:/<pointer>', 'form' or 'form.<field>'."
         )
     return (Source(kind, tuple(parts)),)
 
@@ -87,13 +87,13 @@ def find(
     is_image: IsImage,
     limit: int | None = None,
 ) -> Found:
-    """Find the images in what was seen of a request.
+    """Find the images in the bytes seen of a request.
 
     Args:
-        payload: What the tap saw.
-        sources: Where to look, in order; empty for "wherever it fits".
-        is_image: Tells from the first bytes whether an image begins there.
-        limit: How many to choose, images rather than what is none; None for the first.
+        payload: The bytes.
+        sources: Places to look, in order; empty for the one that fits.
+        is_image: Tells from the first bytes whether they are an image.
+        limit: How many candidates to choose, images first; None for one.
     """
     search = Search(payload, is_image, takes_all=limit is not None)
     candidates: list[Iterable[Candidate]] = []
@@ -102,7 +102,7 @@ def find(
         found, counts[source.kind] = search.at(source)
         candidates.append(found)
     count = sum(counts.values())
-    # One by one: texts are decoded as they are asked for, and one is mostly enough.
+    # Lazily: each text is decoded when it is asked for, and one is mostly enough.
     one_by_one = chain.from_iterable(candidates)
     if limit is not None:
         chosen, left_out = _choose(_once(one_by_one, payload.problem), is_image, limit)
@@ -116,7 +116,7 @@ def find(
 
 
 def _once(candidates: Iterable[Candidate], problem: str) -> Iterator[Candidate]:
-    # Two sources may lead to the same place; and a form that broke is no two of them.
+    # Two sources may lead to the same place; a malformed form counts once.
     seen: set[tuple[str, int]] = set()
     for candidate in candidates:
         place = (candidate.source, candidate.number)
@@ -130,7 +130,7 @@ def _once(candidates: Iterable[Candidate], problem: str) -> Iterator[Candidate]:
 def _choose(
     candidates: Iterable[Candidate], is_image: IsImage, limit: int
 ) -> tuple[list[Candidate], int]:
-    """Return the chosen candidates, and how many were not chosen."""
+    """Return the chosen candidates, and the number of the others."""
     images: list[tuple[int, Candidate]] = []
     others: list[tuple[int, Candidate]] = []
     left_out = 0
@@ -140,7 +140,7 @@ def _choose(
             kind.append((number, candidate))
         else:
             left_out += 1
-        if len(images) + len(others) > limit:  # no more than these at any time
+        if len(images) + len(others) > limit:  # never hold more
             (others or images).pop()
             left_out += 1
     first = (images or others)[:1]
@@ -151,12 +151,12 @@ def _choose(
 def upload_rank(
     upload: Upload, sources: Sequence[Source], is_image: IsImage
 ) -> tuple[int, ...]:
-    """Tell how much an upload is worth keeping: the highest rank is `find`'s choice.
+    """Rate how much an upload is worth keeping; `find` chooses the highest rank.
 
     Args:
-        upload: A file whose head has arrived.
-        sources: Where the image is looked for.
-        is_image: Tells from the first bytes whether an image begins there.
+        upload: A file whose head was seen.
+        sources: As for `find`.
+        is_image: As for `find`.
     """
     paths = [source.path for source in sources if source.kind == "files"]
     named = [at for at, path in enumerate(paths) if path in ((), (upload.field,))]
