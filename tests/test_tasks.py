@@ -303,32 +303,32 @@ class TestCheck:
         return [m for m in run_checks() if m.id == "request_images.W006"]
 
     @needs_tasks
-    def test_W004_tasks_that_run_at_once(self, settings, backend):
+    def test_W006_backend_that_runs_tasks_at_once(self, settings, backend):
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
         [message] = self.found(settings)
         assert "runs a task at once" in message.msg
         assert not message.is_serious()
 
     @needs_tasks
-    def test_W006_compression_too(self, settings, backend):
+    def test_W006_names_each_setting_that_needs_tasks(self, settings, backend):
         """The check names each setting that needs tasks."""
         settings.REQUEST_IMAGES_COMPRESSION = "task"
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
         thumbnails, compression, analysis = self.found(settings)
         assert thumbnails.msg.startswith("REQUEST_IMAGES_THUMBNAILS is 'task'")
-        assert "compress_image_contents only" in compression.msg
-        assert "analyze_image_contents only" in analysis.msg
+        assert "only compress_image_contents compresses" in compression.msg
+        assert "only analyze_image_contents analyses" in analysis.msg
 
     @needs_tasks
-    def test_W004_is_silent_with_a_worker(self, settings, queue):
+    def test_W006_is_silent_with_a_worker(self, settings, queue):
         assert self.found(settings) == []
 
-    def test_W004_is_silent_on_demand(self, settings):
+    def test_W006_is_silent_on_demand(self, settings):
         settings.REQUEST_IMAGES_THUMBNAILS = "on_demand"
         assert [m for m in run_checks() if m.id == "request_images.W006"] == []
 
-    def test_W004_without_the_package(self, settings, monkeypatch):
+    def test_W006_names_the_missing_package(self, settings, monkeypatch):
         """Django 5.2 needs a package, and the check names it."""
 
         def missing(name):
