@@ -580,6 +580,49 @@ class TestStats:
         assert set(documented) == set(response.json())
 
 
+class TestCommandsInTheGuides:
+    """The guides print what the commands print, apart from the numbers."""
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize(
+        ("page", "command", "lines"),
+        [
+            ("statistics", "update_image_statistics", 1),
+            ("storages", "verify_image_contents", 1),
+            ("monitoring", "request_images_health", 4),
+        ],
+    )
+    def test_output(self, page, command, lines, settings):
+        settings.REQUEST_IMAGES_ENABLED = True
+        make_image()
+        out = io.StringIO()
+        call_command(command, stdout=out)
+        text = re.sub(r"\d+", "N", PAGES[f"docs/howto/{page}.md"])
+        # One second or minute, where the page has some.
+        text = re.sub(r"N (second|minute|hour)s ago", "N seconds ago", text)
+        said = re.sub(r"\d+", "N", out.getvalue())
+        said = re.sub(r"N (second|minute|hour)s? ago", "N seconds ago", said)
+        assert len(said.splitlines()) >= lines
+        assert [line for line in said.splitlines() if line not in text] == []
+
+    @pytest.mark.django_db
+    def test_output_of_a_cleanup_with_a_budget(self, settings):
+        page = block_with("docs/howto/cleanup.md", "console", "Images may take")
+        names = run(block_with("docs/howto/cleanup.md", "python", "MAX_STORED_MB"))
+        for name, value in names.items():
+            if name.startswith("REQUEST_IMAGES"):
+                setattr(settings, name, value)
+        make_image(days_old=20)
+        make_image(draw(seed=1), days_old=200)
+        out = io.StringIO()
+        call_command("cleanup_old_images", stdout=out)
+        number = re.compile(r"[\d.]+ (?:MB|KB|bytes)|\d+")
+        told = {number.sub("N", line) for line in page.splitlines()}
+        said = [number.sub("N", line) for line in out.getvalue().splitlines()]
+        assert len(said) > 5
+        assert [line for line in said if line not in told] == []
+
+
 class TestCleanup:
     @pytest.mark.django_db
     @pytest.mark.parametrize("dry_run", [True, False])
