@@ -1,4 +1,4 @@
-"""What headers tell beside the size: the same as Pillow, in so many steps."""
+"""Metadata in headers: the same as in Pillow, in a bounded number of steps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ JPEG_MODES = ["L", "RGB", "RGBA", "CMYK", "YCbCr"]
 
 
 class Metadata(NamedTuple):
-    """What a header tells beside the size."""
+    """The header metadata of an image."""
 
     color_mode: str = ""
     is_animated: bool | None = None
@@ -49,7 +49,7 @@ class Metadata(NamedTuple):
 
 
 def written(fmt: str, mode: str, *, orientation: int = 1, **options: object) -> bytes:
-    """Return a picture of one colour in a mode; nothing where the format has none."""
+    """Return a picture of one colour; nothing if the format lacks the mode."""
     exif, out = Image.Exif(), io.BytesIO()
     if orientation > 1:
         exif[ExifTags.Base.Orientation] = orientation
@@ -62,7 +62,7 @@ def written(fmt: str, mode: str, *, orientation: int = 1, **options: object) -> 
 
 
 def by_pillow(data: bytes) -> Metadata:
-    """Return what Pillow tells of a picture."""
+    """Return the metadata that Pillow reads."""
     with Image.open(io.BytesIO(data)) as image:
         mode = "I;16" if image.mode.startswith("I;16") else image.mode
         if getattr(image, "tag_v2", {}).get(262) == 6 and image.tag_v2[259] == 1:
@@ -87,7 +87,7 @@ def metadata_of(data: bytes) -> Metadata:
     ],
 )
 @pytest.mark.parametrize("mode", [*MODES, "F"])
-def test_the_same_as_pillow(fmt, options, mode):
+def test_metadata_equal_those_of_pillow(fmt, options, mode):
     """Every mode of every format that Pillow writes."""
     if options.get("compression") == "jpeg" and mode not in JPEG_MODES:
         return  # refused by Pillow 12.3, but only after it wrote beyond its buffer
@@ -97,7 +97,7 @@ def test_the_same_as_pillow(fmt, options, mode):
         assert metadata_of(data).color_mode in COLOR_MODES
 
 
-def test_grey_and_alpha_of_16_bits():
+def test_png_of_16_bit_grey_with_alpha():
     """Pillow reads such a PNG, and writes none."""
     header = struct.pack(">IIBBBBB", 1, 1, 16, 4, 0, 0, 0)
     pixels = zlib.compress(bytes([0, 1, 2, 255, 255]))
@@ -109,8 +109,8 @@ def test_grey_and_alpha_of_16_bits():
 
 @pytest.mark.parametrize("orientation", range(1, 10))
 @pytest.mark.parametrize("fmt", ["AVIF", "JPEG", "PNG", "TIFF", "WEBP", "BMP"])
-def test_the_orientation(fmt, orientation):
-    """All that is not upright, where the format says it; nine is none."""
+def test_orientation(fmt, orientation):
+    """Orientations 2 to 8 need rotation; 9 is not valid."""
     data = written(fmt, "RGB", orientation=orientation)
     if orientation == 9:
         assert metadata_of(data).has_orientation is False
@@ -120,7 +120,7 @@ def test_the_orientation(fmt, orientation):
 
 @pytest.mark.parametrize("fmt", ["AVIF", "GIF", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_further_pictures(fmt, count):
+def test_animation_has_several_pictures(fmt, count):
     """Frames of an animation, and pages of a TIFF."""
     frames = [Image.new("RGB", (20, 10), (40 * n, 9, 9)) for n in range(count)]
     out = io.BytesIO()
@@ -129,15 +129,15 @@ def test_further_pictures(fmt, count):
     assert metadata_of(out.getvalue()).is_animated is (count > 1)
 
 
-def test_several_pictures_in_one_jpeg():
-    """They are views of the same, and no animation."""
+def test_mpo_is_not_animated():
+    """The pictures of an MPO are views of one scene, not an animation."""
     first, second = (Image.new("RGB", (33, 21), colour) for colour in ("red", "blue"))
     out = io.BytesIO()
     first.save(out, "MPO", save_all=True, append_images=[second])
     assert metadata_of(out.getvalue()) == Metadata("RGB", False, False)
 
 
-def test_grey_palettes():
+def test_grey_palette_is_grey():
     """A GIF or a bitmap with a ramp of greys for a palette is grey, as in Pillow."""
     ramp = Image.linear_gradient("L")
     for fmt in ("GIF", "BMP"):
@@ -150,7 +150,7 @@ def test_grey_palettes():
         )
 
 
-def test_a_palette_of_its_own():
+def test_gif_frame_with_its_own_palette():
     """A GIF's first picture may have one, and the screen none."""
     frame = b"," + struct.pack("<4HB", 0, 0, 1, 1, 0x80) + bytes([9, 0, 0, 0, 9, 0])
     data = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + frame + b"\2\2L\1\0;"
@@ -160,7 +160,7 @@ def test_a_palette_of_its_own():
 @pytest.mark.parametrize("bits", [1, 4, 8, 16, 24, 32])
 @pytest.mark.parametrize("size", [12, 40, 108])
 @pytest.mark.parametrize("grey", [True, False])
-def test_bitmaps(bits, size, grey):
+def test_bitmap_of_each_depth(bits, size, grey):
     """Old headers and new ones, of every depth."""
     count = 1 << bits if bits <= 8 else 0
     ramp = (0, 255) if count == 2 else range(count)
@@ -185,8 +185,8 @@ def test_bitmaps(bits, size, grey):
         (40, (0xFF0000, 0xFF00, 0xFF, 0), "RGB"),
     ],
 )
-def test_bitmaps_with_masks(size, masks, mode):
-    """The fourth mask is that of the opacity, where the header has one."""
+def test_bitmap_with_alpha_mask(size, masks, mode):
+    """The fourth mask is that of the opacity, if the header has one."""
     head = struct.pack("<IiiHHIIiiII", size, 8, 8, 1, 32, 3, 0, 0, 0, 0, 0)
     head += struct.pack("<4I", *masks) + bytes(size - 40)
     data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head)) + head + bytes(999)
@@ -206,8 +206,8 @@ def test_bitmaps_with_masks(size, masks, mode):
         (0x20, b"\0" * 4, 4, ""),
     ],
 )
-def test_surfaces(flags, code, bits, mode):
-    """The usual kinds; of the others it is unknown."""
+def test_direct_draw_surface(flags, code, bits, mode):
+    """The mode of unusual kinds is unknown."""
     masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     data = b"DDS " + struct.pack("<IIII", 124, 0x1007, 8, 8) + bytes(56)
     data += struct.pack("<II4sI", 32, flags, code, bits) + masks + bytes(20)
@@ -217,7 +217,7 @@ def test_surfaces(flags, code, bits, mode):
         assert by_pillow(data).color_mode == mode
 
 
-def test_icons():
+def test_icon():
     """A bitmap in it has its mask as opacity; a PNG is what it is."""
     rgba = icon((16, 0, 32, dib(16, 32)))
     assert metadata_of(rgba) == Metadata("RGBA", False, False)
@@ -249,12 +249,12 @@ def test_photoshop(channels, bits, kind, mode):
     ],
 )  # fmt: skip
 def test_jpeg_2000(boxes, mode):
-    """Inks, palettes, and what is neither."""
+    """Inks, palettes, and files with neither."""
     assert metadata_of(JP2 + box(b"jp2h", *boxes)).color_mode == mode
 
 
-def test_jpeg_2000_without_a_header():
-    """Of a file that says nothing of its samples, nothing is told."""
+def test_jpeg_2000_without_a_header_is_unknown():
+    """The mode of a file without a description of its samples is unknown."""
     data = JP2 + box(b"jp2h")
     assert inspect(data).color_mode == ""
 
@@ -278,8 +278,8 @@ DEPTH = box(b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"
         (FTYP + box(b"meta"), Metadata("", False, None)),
     ],
 )
-def test_heif(data, metadata):
-    """As far as the primary image's properties tell."""
+def test_heif_properties(data, metadata):
+    """The metadata come from the properties of the primary image."""
     assert metadata_of(data) == metadata
 
 
@@ -287,7 +287,7 @@ def test_heif(data, metadata):
     ("fmt", "kind", "value"),
     [("BigTIFF", 0, 0), ("TIFF", 2, 16), ("TIFF", 3, 32), ("TIFF", 1, 12)],
 )
-def test_deep_tiff(fmt, kind, value):
+def test_tiff_with_deep_samples(fmt, kind, value):
     """Samples with a sign, fractions, and of odd lengths."""
     numbers = {256: 4, 257: 4, 258: value or 16, 262: 1, 277: 1, 339: kind or 1}
     data = tiff(numbers)
@@ -321,8 +321,8 @@ def test_tiff_by_its_tags(numbers, mode):
     assert metadata_of(tiff({256: 4, 257: 4, **numbers})).color_mode == mode
 
 
-def test_exif_that_is_cut_off_is_unknown():
-    """No more than that: everything else is told."""
+def test_truncated_exif_is_unknown():
+    """Only the orientation is unknown; everything else is read."""
     jpeg = draw("JPEG")
     bad = segment(0xE1, b"Exif\0\0II*\0" + b"\x7f" * 4)
     assert metadata_of(jpeg[:2] + bad + jpeg[2:]) == Metadata("RGB", False, None)
@@ -333,8 +333,8 @@ def test_exif_that_is_cut_off_is_unknown():
     )
 
 
-def test_exif_behind_the_picture():
-    """Of a PNG and of a WebP it may come last; and it may have a head of its own."""
+def test_exif_after_the_picture():
+    """In a PNG and a WebP, Exif may come last, and may have its own header."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     body = exif.tobytes()
@@ -352,8 +352,8 @@ def test_exif_behind_the_picture():
     assert metadata_of(webp[: place - 8]).has_orientation is False
 
 
-def test_too_much_to_walk_over_is_unknown():
-    """What can be told without is told."""
+def test_too_many_parts_are_unknown():
+    """The metadata that need no further walk are read."""
     png = draw()
     end = png.rindex(b"IEND") - 4
     many = png[:end] + chunk(b"tEXt") * MAX_SEGMENTS + png[end:]
@@ -369,7 +369,7 @@ def test_too_much_to_walk_over_is_unknown():
 
 
 @pytest.mark.parametrize("fmt", ["AVIF", "GIF", "PNG", "TIFF", "WEBP", "JPEG"])
-def test_a_large_honest_file_is_told(fmt):
+def test_large_valid_file_is_read(fmt):
     """Ten megabytes of noise: a picture's own blocks are not too many."""
     noise = Image.effect_noise((1500, 1500), 90).convert("RGB")
     out = io.BytesIO()
@@ -396,7 +396,7 @@ def test_a_large_honest_file_is_told(fmt):
     ),
     length=st.floats(0, 3),
 )
-def test_no_exception_ever(seed, edits, length):
+def test_mutated_header_raises_inspection_error_only(seed, edits, length):
     """Mutated headers of every format: an answer, whatever stands there."""
     data = bytearray(seed)
     for share, patch in edits:
@@ -410,8 +410,8 @@ def test_no_exception_ever(seed, edits, length):
             assert header.color_mode in ("", *COLOR_MODES)
 
 
-def test_exif_is_read_once():
-    """Of thousands of directories, each of thousands of entries, the first counts."""
+def test_only_the_first_exif_is_read():
+    """Of thousands of directories of thousands of entries, only the first is read."""
     directory = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 5000) + b"\1" * 60_000
     jpeg = draw("JPEG")
     frame = jpeg[: jpeg.index(b"\xff\xda")]

@@ -1,4 +1,4 @@
-"""Inspection: any bytes in, what they are out, never an exception."""
+"""Inspection: facts about any bytes, and never an exception."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def size_of(data: bytes) -> tuple[int | None, int | None]:
 
 
 @pytest.mark.parametrize(("name", "options"), WRITABLE)
-def test_honest_files(name, options):
+def test_valid_file(name, options):
     """Type, size, dimensions and hash of every format that Pillow writes."""
     size = (24, 24) if name == "ICO" else (33, 21)
     data = draw(name, size, **options)
@@ -118,8 +118,8 @@ def test_photoshop():
     st.integers(1, 300),
     st.integers(1, 8),
 )
-def test_the_same_as_pillow(writable, mode, width, height, orientation):
-    """Whatever Pillow writes has the size that Pillow reads, turned or not."""
+def test_size_equals_that_of_pillow(writable, mode, width, height, orientation):
+    """What Pillow writes has the size that Pillow reads, rotated or not."""
     (name, options), out = writable, io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -164,14 +164,14 @@ CLAP = box(b"clap", struct.pack(">8I", 31, 1, 40, 2, 0, 1, 0, 1))
         "without data",
     ],
 )
-def test_heif_needs_no_plugin(data, size):
+def test_heif_without_plugin(data, size):
     """The size of a HEIF, as it is shown, is in its boxes: Pillow needs no plugin."""
     assert size_of(data) == size
     assert inspect(data).format is FORMATS["HEIF"]
 
 
-def test_avif_is_as_in_pillow():
-    """An AVIF is told neither cropped nor turned, as Pillow opens it."""
+def test_avif_size_equals_that_of_pillow():
+    """The size of an AVIF is that before cropping and rotation, as in Pillow."""
     data = heif(ISPE, CLAP, box(b"irot", b"\1")).replace(b"heic", b"avif")
     assert size_of(data) == (33, 21)
 
@@ -188,14 +188,14 @@ def test_avif_is_as_in_pillow():
         movie((0, 0)),
     ],
 )
-def test_a_file_that_does_not_say_its_size(data):
-    """A container without a size is no fault of the image: it is unknown."""
+def test_container_without_a_size(data):
+    """A container without a size is not an error; the size is unknown."""
     assert size_of(data) == (None, None)
 
 
 @pytest.mark.parametrize("length", [1, 7, 1000])
-def test_a_box_of_a_wrong_length(length):
-    """Neither shorter than its beginning, nor beyond its parent."""
+def test_box_of_a_wrong_length(length):
+    """A box is not shorter than its header, nor longer than its parent."""
     data = FTYP + struct.pack(">I4sQ", length, b"free", 8)
     assert inspect(data).problem == "its header holds a box of a wrong length"
 
@@ -213,7 +213,7 @@ def test_a_box_of_a_wrong_length(length):
     ],
 )
 def test_no_image(data):
-    """What shows no known signature is no image."""
+    """Bytes without a known signature are no image."""
     info = inspect(data)
     assert (info.format, info.problem) == (None, "not an image")
 
@@ -271,7 +271,7 @@ COMMENT = b"!\xfe\5hello\0"
     ],
     ids=["frame", "screen only", "ends", "cut off", "many comments", "long comment"],
 )
-def test_gif(data, size):
+def test_gif_size_includes_the_first_frame(data, size):
     """A GIF is as large as its screen, or as its first frame where that is larger."""
     assert size_of(data) == size
 
@@ -291,8 +291,8 @@ SOF = b"\xff\xc2\0\x11\x08" + struct.pack(">HH", 21, 33)
     ],
     ids=["segments", "fill", "junk", "table", "no length", "just enough"],
 )
-def test_jpeg(data):
-    """The frame header is found behind all that may stand before it."""
+def test_jpeg_frame_header_is_found(data):
+    """The frame header is found after all that may precede it."""
     assert size_of(data) == (33, 21)
 
 
@@ -309,8 +309,8 @@ FAR = bytes(65_000)
     ],
     ids=["jpeg", "heif", "png"],
 )
-def test_header_far_behind_the_beginning(data, size):
-    """HOSTILE7: the whole file is looked at, not a first part of so many bytes."""
+def test_header_far_after_the_beginning(data, size):
+    """HOSTILE7: the whole file is read, not only a first part."""
     assert size_of(data) == size
 
 
@@ -338,8 +338,8 @@ def test_header_far_behind_the_beginning(data, size):
         (b"\0\0\0\x0cjP  \r\n\x87\n", "has no width and height"),
     ],
 )
-def test_headers_that_cannot_be_read(data, problem):
-    """The problem says what is wrong, and the format is told all the same."""
+def test_unreadable_header(data, problem):
+    """The problem says what is wrong, and the format is known."""
     info = inspect(data)
     assert info.format
     assert info.problem.startswith(f"its header {problem}")
@@ -356,7 +356,7 @@ def test_bitmaps():
 @pytest.mark.parametrize(("kind", "layout"), [(1, "B3x"), (3, "H2x"), (4, "I")])
 @pytest.mark.parametrize(("turn", "size"), [(1, (33, 21)), (6, (21, 33))])
 def test_tiff(order, kind, layout, turn, size):
-    """Both byte orders, every whole number, upright and turned; the first counts."""
+    """Both byte orders, each integer type, rotated or not; the first entry counts."""
     entries = ((256, 33), (257, 21), (274, turn), (256, 99))
     data = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, 4)
     for tag, value in entries:
@@ -382,12 +382,12 @@ def test_webp(mode, options):
     assert size_of(out.getvalue()) == (333, 21)
 
 
-def test_pnm():
+def test_pnm_with_comments():
     """Comments and any white space, as Netpbm writes them and others do."""
     assert size_of(b"P5 # by\n# hand\r33\t#\n 21\n255\n#\n") == (33, 21)
 
 
-def test_apple_png():
+def test_png_of_apple_with_its_own_chunk():
     """Apple's tools put a chunk of their own before IHDR."""
     data = draw(size=(33, 21))
     assert size_of(data[:8] + b"\0\0\0\4CgBI" + bytes(8) + data[8:]) == (33, 21)
@@ -456,8 +456,8 @@ def test_no_exception_ever_leaves_inspection(seed, edits, length):
 @trap("HOSTILE10")
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([seed[:16] for seed in SEEDS]), st.binary(max_size=300))
-def test_nor_for_what_only_begins_as_an_image(beginning, rest):
-    """HOSTILE10: any bytes behind a signature: an answer, never an exception."""
+def test_no_exception_for_bytes_after_a_signature(beginning, rest):
+    """HOSTILE10: any bytes after a signature: an answer, never an exception."""
     inspect(beginning + rest)
 
 
@@ -466,7 +466,7 @@ def test_formats_and_mime_types_are_one_to_one():
     assert len(MIME_TYPES) == len(FORMATS)
 
 
-def test_brands():
+def test_brands_tell_avif_and_heif_apart():
     """The brands of the shared container tell AVIF, HEIF and others apart."""
     box = b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf"
     assert sniff(box).name == "AVIF"

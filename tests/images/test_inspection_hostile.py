@@ -1,7 +1,7 @@
-"""Hostile files: none of 10 MB or less costs inspection much time or memory.
+"""Hostile files up to 10 MB: inspection takes little time and memory.
 
-Each of them keeps a careless reader busy, or has it reserve memory. Read by Pillow, as
-most are when they are opened the usual way, they take up to 50 seconds.
+Each file keeps a careless reader busy, or makes it reserve memory. Pillow takes up to
+50 seconds to open one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.image_files import draw
 from tests.traps import trap
 
 LIMIT = 10 * 1024 * 1024
-"""Bytes: what a capture keeps of one image, as the settings are by default."""
+"""Bytes: the default size limit of one image."""
 
 
 def full(head: bytes, unit: bytes, tail: bytes = b"") -> bytes:
@@ -261,7 +261,7 @@ def test_time_is_bounded(hostile):
 
 @trap("HOSTILE1", "HOSTILE2", "HOSTILE3", "HOSTILE5")
 def test_memory_is_bounded(hostile):
-    """No file has Python reserve a fifth of the 20 MB that are promised."""
+    """No file makes Python reserve a fifth of the promised 20 MB."""
     tracemalloc.start()
     try:
         inspect(hostile)
@@ -273,8 +273,8 @@ def test_memory_is_bounded(hostile):
 
 @trap("HOSTILE4")
 @pytest.mark.usefixtures("_no_hash")
-def test_what_is_not_on_the_list_is_not_read():
-    """HOSTILE4: PostScript keeps Pillow busy for long; to us it is no image at all."""
+def test_unknown_format_is_not_read():
+    """HOSTILE4: PostScript keeps Pillow busy; here it is not an image."""
     data = full(b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%\n")
     assert inspect(data).problem == "not an image"
     assert calls_of(inspect, data) < 100
@@ -286,8 +286,8 @@ HONEST = {"JPEG": {"quality": 20}, "PNG": {"compress_level": 1}, "WEBP": {"metho
 @trap("HOSTILE6")
 @pytest.mark.usefixtures("_no_hash")
 @pytest.mark.parametrize("fmt", HONEST)
-def test_honest_files_are_read_at_once(fmt):
-    """HOSTILE6: twelve megapixels take some steps, and no copy of the file."""
+def test_large_valid_file_takes_few_steps(fmt):
+    """HOSTILE6: twelve megapixels take few steps, and no copy of the file."""
     data = draw(fmt, (4000, 3000), **HONEST[fmt])
     assert calls_of(inspect, data) < 200
     tracemalloc.start()
@@ -300,8 +300,8 @@ def test_honest_files_are_read_at_once(fmt):
     assert peak < len(data)
 
 
-def test_what_is_told_of_them(hostile):
-    """Either the size, where it stands in front, or why there is none."""
+def test_hostile_file_has_a_size_or_a_problem(hostile):
+    """The result has the size if it can be found, or a problem."""
     info = inspect(hostile)
     assert info.format
     assert (info.width is None) == info.problem.startswith("its header ")
@@ -330,7 +330,7 @@ print(json.dumps([growth, sorted(sys.modules)]))
 
 @trap("HOSTILE8", "HOSTILE9")
 def test_memory_of_the_process_is_bounded(tmp_path):
-    """Nor does it grow elsewhere, out of Python's sight: Pillow is not even loaded."""
+    """Memory outside Python's allocator does not grow either: Pillow is not loaded."""
     pytest.importorskip("resource", reason="Windows does not tell")
     for name, make in FILES.items():
         (tmp_path / name).write_bytes(make())

@@ -1,4 +1,4 @@
-"""Bytes in, what a picture looks like in numbers out; and how alike two are."""
+"""Measures of pictures, and the similarity of two."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from request_images.exceptions import PictureRefused
 from request_images.images import decode
-from request_images.images.hashes import SAME_LAYOUT, distance, group
+from request_images.images.hashes import MAX_DISTANCE, distance, group
 from request_images.images.measures import Measures, measure
 from tests.images.test_thumbnail import MODES, SAMPLES, grey, rgba, written
 from tests.traps import trap
@@ -39,36 +39,36 @@ def scene(seed: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
 
 
 class TestNumbers:
-    def test_of_one_grey(self):
-        """Nothing is to be seen in it."""
+    def test_uniform_picture(self):
+        """A uniform picture has no contrast, entropy or sharpness."""
         found = measured(Image.new("L", (40, 30), 80))
         assert found == Measures(80, 0, 0, 0, "0" * 64)
 
-    def test_of_black_and_white(self):
-        """Half of each: as much contrast as there can be, and one bit."""
+    def test_black_and_white_picture(self):
+        """Half black and half white: the largest contrast, and one bit."""
         found = measured(grey("L", 0, 255))
         assert found.brightness == found.contrast == 127.5
         assert found.entropy == 1
 
-    def test_of_every_grey(self):
+    def test_picture_of_all_greys(self):
         """Eight bits, and the standard deviation of 0 to 255."""
         found = measured(Image.frombytes("L", (16, 16), bytes(range(256))))
         assert (found.brightness, found.entropy) == (127.5, 8)
         assert found.contrast == pytest.approx(((256**2 - 1) / 12) ** 0.5)
 
-    def test_of_one_light_pixel(self):
+    def test_sharpness_of_one_light_pixel(self):
         """Of nine Laplacians one is -40 and four are 10."""
         image = Image.new("L", (5, 5))
         image.putpixel((2, 2), 10)
         assert measured(image).sharpness == pytest.approx((40**2 + 4 * 10**2) / 9)
 
-    def test_of_colours(self):
+    def test_brightness_of_colours(self):
         """Green is lighter than red, and red lighter than blue (BT.601)."""
         colours = {"red": 76, "lime": 150, "blue": 29}
         for colour, expected in colours.items():
             assert measured(Image.new("RGB", (9, 9), colour)).brightness == expected
 
-    def test_a_darker_picture_is_darker(self):
+    def test_darker_picture_has_lower_brightness(self):
         bright, dark = (
             measured(ImageEnhance.Brightness(scene(1)).enhance(factor))
             for factor in (1, 0.4)
@@ -78,8 +78,8 @@ class TestNumbers:
         assert dark.entropy < bright.entropy
 
     @pytest.mark.parametrize("fmt", ["PNG", "JPEG", "WEBP"])
-    def test_a_blurred_picture_is_less_sharp(self, fmt):
-        """Strictly so, the more it is blurred."""
+    def test_blurred_picture_is_less_sharp(self, fmt):
+        """Sharpness falls strictly with the blur."""
         blurred = [
             measured(scene(1).filter(ImageFilter.GaussianBlur(radius)), fmt).sharpness
             for radius in (0, 1, 2, 4)
@@ -87,8 +87,8 @@ class TestNumbers:
         assert blurred == sorted(blurred, reverse=True)
         assert blurred[0] > 10 * blurred[-1]
 
-    def test_a_sharp_thing_before_an_empty_background(self):
-        """It is looked for at the size that the picture has, tile by tile."""
+    def test_sharp_object_on_an_empty_background(self):
+        """Sharpness is measured at full size, tile by tile."""
         image = Image.new("L", (2400, 1800), 200)
         thing = Image.effect_noise((200, 200), 60)
         image.paste(thing, (300, 200))
@@ -98,24 +98,24 @@ class TestNumbers:
         assert measured(blurred).sharpness < 5 < measured(small).sharpness
 
     @pytest.mark.parametrize("size", [(1, 1), (2, 9), (9, 2), (257, 300), (3000, 2)])
-    def test_of_small_and_narrow_pictures(self, size):
-        """Where no pixel has four neighbours nothing is sharp."""
+    def test_small_and_narrow_pictures(self, size):
+        """Without a pixel with four neighbours, sharpness is 0."""
         found = measured(Image.effect_noise(size, 80))
         assert len(found.layout) == 64
         assert (found.sharpness > 0) == (min(size) > 2)
 
 
-class TestWhatIsLookedAt:
+class TestInput:
     @pytest.mark.parametrize("mode", MODES)
     def test_every_mode(self, mode):
-        """A dark half and a light one, whatever the pixels are made of."""
+        """A dark half and a light one measure the same in each mode."""
         found = measure(MODES[mode], max_pixels=10**6)
         assert found.brightness == pytest.approx(127.5, abs=3)
         assert found.contrast == pytest.approx(127.5, abs=6)
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-    def test_what_can_be_seen_through_is_white(self, mode):
-        """As on most pages."""
+    def test_transparent_pixels_are_white(self, mode):
+        """A transparent picture is shown on white, as on most pages."""
         image = rgba((0, 0, 0)).convert("RGBA")
         if mode == "P":
             image = image.quantize(4)
@@ -124,7 +124,7 @@ class TestWhatIsLookedAt:
         assert measured(image).brightness == 127.5
 
     @pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG"])
-    def test_an_animation_is_its_first_frame(self, fmt):
+    def test_animation_is_measured_by_its_first_frame(self, fmt):
         frames = [Image.new("L", (40, 40), value) for value in (0, 255)]
         options = {"lossless": True} if fmt == "WEBP" else {}
         found = measured(
@@ -136,19 +136,19 @@ class TestWhatIsLookedAt:
         ("fmt", "mode"),
         [("JPEG", "RGB"), ("PNG", "RGB"), ("WEBP", "RGB"), ("PNG", "RGBA")],
     )
-    def test_the_layout_is_turned_upright(self, fmt, mode):
-        """By the Exif orientation, as a viewer shows it."""
+    def test_hash_is_of_the_rotated_picture(self, fmt, mode):
+        """The hash is of the picture as a viewer shows it."""
         image = scene(3).convert(mode)
         exif = Image.Exif()
         exif[EXIF_ORIENTATION] = 6
         turned = image.transpose(Image.Transpose.ROTATE_90)
         layout = measured(image).layout
         assert distance(layout, measured(turned, fmt, exif=exif).layout) < 8
-        assert distance(layout, measured(turned, fmt).layout) > SAME_LAYOUT
+        assert distance(layout, measured(turned, fmt).layout) > MAX_DISTANCE
 
 
-class TestLayout:
-    def test_is_the_difference_of_neighbours(self):
+class TestPerceptualHash:
+    def test_bit_compares_neighbours(self):
         """A bit for each place that is lighter than the one to its right."""
         image = Image.new("L", (17, 16))
         image.putpixel((0, 0), 200)
@@ -170,31 +170,31 @@ class TestLayout:
         ],
     )
     @pytest.mark.parametrize("fmt", ["PNG", "JPEG", "WEBP"])
-    def test_of_copies_is_the_same(self, change, fmt):
+    def test_copies_are_similar(self, change, fmt):
         for seed in range(3):
             layout = measured(scene(seed)).layout
             copy = measured(change(scene(seed)), fmt).layout
-            assert distance(layout, copy) <= SAME_LAYOUT - 8
+            assert distance(layout, copy) <= MAX_DISTANCE - 8
 
-    def test_of_others_is_another(self):
+    def test_different_pictures_are_not_similar(self):
         layouts = [measured(scene(seed)).layout for seed in range(8)]
         for index, layout in enumerate(layouts):
             for other in layouts[:index]:
-                assert distance(layout, other) > 2 * SAME_LAYOUT
+                assert distance(layout, other) > 2 * MAX_DISTANCE
 
 
 class TestGroups:
-    def test_of_the_same_layout(self):
+    def test_similar_pictures_share_a_group(self):
         """Each picture is in one; the largest comes first, the rest in their order."""
         one, near, far = "0" * 64, "0" * 56 + "f" * 8, "f" * 64
-        assert distance(one, near) == SAME_LAYOUT
+        assert distance(one, near) == MAX_DISTANCE
         assert group([far, one, near, one, far, one]) == [[1, 2, 3, 5], [0, 4]]
 
-    def test_one_bit_beyond(self):
+    def test_distance_above_the_limit_makes_two_groups(self):
         one, beyond = "0" * 64, "0" * 55 + "1" + "f" * 8
         assert group([one, beyond]) == [[0], [1]]
 
-    def test_of_nothing(self):
+    def test_no_pictures_make_no_groups(self):
         assert group([]) == []
 
 
@@ -238,7 +238,7 @@ class TestBounds:
             ("WEBP", "RGBA", {"lossless": True, "method": 0}),
         ],
     )
-    def test_the_memory_of_a_format_is_not_more(self, fmt, mode, options):
+    def test_memory_stays_within_the_estimate(self, fmt, mode, options):
         """Measured in a process of its own, with a picture of nine megapixels."""
         done = subprocess.run(
             [sys.executable, "-c", MEMORY, fmt, mode],

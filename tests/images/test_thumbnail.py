@@ -1,4 +1,4 @@
-"""Bytes in, a small WebP out; and only `PictureRefused` for bytes of any kind."""
+"""Thumbnails: a small WebP, or `PictureRefused` for any other bytes."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_of_grey_is_black_and_white(mode):
+def test_each_grey_mode_is_scaled_to_black_and_white(mode):
     """The darkest becomes black and the lightest white, however deep the samples."""
     small = thumbnail(MODES[mode]).convert("RGB")
     assert small.size == (64, 32)
@@ -108,7 +108,7 @@ def test_every_mode_of_grey_is_black_and_white(mode):
 
 
 @pytest.mark.parametrize("mode", ["I;16", "F"])
-def test_one_deep_grey_everywhere(mode):
+def test_deep_picture_of_one_grey(mode):
     """A picture without contrast divides nothing by zero."""
     assert thumbnail(written(grey(mode, 700), "TIFF")).size == (64, 64)
 
@@ -125,8 +125,8 @@ def test_one_deep_grey_everywhere(mode):
     ],
     ids=["RGBA", "LA", "WebP", "P", "GIF", "L"],
 )
-def test_transparency_stays(data):
-    """What one can see through is seen through in the thumbnail too."""
+def test_transparency_is_kept(data):
+    """Transparent parts stay transparent."""
     small = thumbnail(data)
     assert small.mode == "RGBA"
     assert small.getpixel((10, 16))[3] > 240
@@ -135,9 +135,9 @@ def test_transparency_stays(data):
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation(fmt):
-    """A picture taken with the camera on its side stands upright."""
+    """A picture taken with a rotated camera is rotated."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     picture = Image.new("RGB", (40, 20), "white")
     picture.paste("black", (0, 0, 20, 20))
     small = thumbnail(written(picture, fmt, exif=exif)).convert("RGB")
@@ -152,7 +152,7 @@ def test_exif_orientation(fmt):
     "exif", [b"garbage", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\5\1\x12\0\3"]
 )
 def test_broken_exif_data(fmt, exif):
-    """They are no part of the picture: it is drawn as its pixels stand."""
+    """A picture with damaged Exif is drawn without rotation."""
     picture = Image.new("RGB", (40, 20), (200, 40, 60))
     small = thumbnail(written(picture, fmt, exif=b"Exif\0\0" + exif))
     assert small.size == (64, 32)
@@ -160,8 +160,8 @@ def test_broken_exif_data(fmt, exif):
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
-def test_nothing_but_the_picture_is_kept(fmt):
-    """No place, no camera, no profile: a thumbnail is small and tells nothing else."""
+def test_metadata_are_removed(fmt):
+    """A thumbnail has no location, camera or profile."""
     exif = Image.Exif()
     exif[0x010E] = "where it was taken " * 50
     options = {"exif": exif, "icc_profile": b"p" * 50_000}
@@ -183,7 +183,7 @@ def test_picture_of_several():
 
 
 @pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG"])
-def test_an_animation_is_its_first_frame(fmt):
+def test_animation_is_its_first_frame(fmt):
     """One frame is decoded, and it is the first."""
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     data = written(frames[0], fmt, save_all=True, append_images=frames[1:])
@@ -193,7 +193,7 @@ def test_an_animation_is_its_first_frame(fmt):
 
 
 @pytest.mark.parametrize(("size", "small"), [((2000, 3), (64, 1)), ((1, 999), (1, 64))])
-def test_a_thin_line_does_not_shrink_to_nothing(size, small):
+def test_thin_line_keeps_one_pixel(size, small):
     """Narrow crops, such as barcodes, have a thumbnail too."""
     assert thumbnail(draw(size=size)).size == small
 
@@ -210,7 +210,7 @@ def test_too_many_pixels_are_refused_before_decoding(monkeypatch):
 
 @trap("HOSTILE8")
 def test_too_many_pixels_are_refused_unopened(monkeypatch):
-    """HOSTILE8: some of its readers reserve memory for the whole picture at once."""
+    """HOSTILE8: some of Pillow's readers reserve memory for the whole picture."""
     monkeypatch.setattr(decode, "find_opener", lambda name: pytest.fail("opened"))
     data = bytearray(draw("WEBP", lossless=True))
     data[21:25] = struct.pack("<I", 16_382 | 16_382 << 14)
@@ -218,21 +218,21 @@ def test_too_many_pixels_are_refused_unopened(monkeypatch):
         make_thumbnail(bytes(data), size=64, max_pixels=10**6)
 
 
-def test_what_pillow_finds_counts_too():
-    """A JPEG may say two sizes; of these Pillow takes the last."""
+def test_size_that_pillow_reads_is_limited_too():
+    """A JPEG may have two frame headers; Pillow reads the last."""
     small = b"\xff\xc0\0\x0b\x08\0\5\0\5\1\1\x11\0"
     data = draw("JPEG", (300, 200))
     with pytest.raises(PictureRefused, match="300 x 200 pixels"):
         make_thumbnail(data[:2] + small + data[2:], size=64, max_pixels=1000)
 
 
-def test_a_header_that_cannot_be_read():
-    """What has no size is not even opened."""
+def test_unreadable_header_is_refused():
+    """A file without a size is not opened."""
     with pytest.raises(PictureRefused, match="its header is cut off"):
         make_thumbnail(draw()[:20], size=64, max_pixels=10**6)
 
 
-def test_an_icon_that_lies():
+def test_icon_with_a_false_size_is_refused():
     """An icon is 256 pixels wide at most, whatever the bitmap in it says."""
     bitmap = struct.pack("<IiiHH", 40, 300, 600, 1, 32) + bytes(24)
     entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(bitmap), 22)
@@ -242,7 +242,7 @@ def test_an_icon_that_lies():
     assert thumbnail(honest).size == (64, 64)
 
 
-def test_what_takes_too_much_memory_is_refused_unopened(monkeypatch):
+def test_too_much_memory_is_refused_unopened(monkeypatch):
     """A WebP takes 17 bytes a pixel, a JPEG a third of that."""
     monkeypatch.setattr(decode, "find_opener", lambda name: pytest.fail("opened"))
     with pytest.raises(PictureRefused, match="32 x 24 pixels"):
@@ -255,8 +255,8 @@ def test_what_takes_too_much_memory_is_refused_unopened(monkeypatch):
         assert make_thumbnail(data, size=64, max_pixels=10**6, max_bytes=enough)
 
 
-def test_the_memory_of_every_format_is_known():
-    """There is a number for each that is kept."""
+def test_each_format_has_a_memory_estimate():
+    """Each format has a number."""
     assert set(decode.BYTES_PER_PIXEL) == set(FORMATS)
 
 
@@ -293,7 +293,7 @@ print((most() - before) / 3000**2)
         ("WEBP", "RGBA", {"lossless": True, "method": 0}),
     ],
 )
-def test_the_memory_of_a_format_is_not_more(fmt, mode, options):
+def test_memory_stays_within_the_estimate(fmt, mode, options):
     """Measured in a process of its own, with a picture of nine megapixels."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, fmt, mode],
@@ -306,20 +306,20 @@ def test_the_memory_of_a_format_is_not_more(fmt, mode, options):
     assert float(done.stdout) < decode.BYTES_PER_PIXEL[fmt] + 1
 
 
-def test_as_many_pixels_as_allowed():
+def test_largest_allowed_number_of_pixels():
     """The limit itself is allowed."""
     assert thumbnail(draw(), max_pixels=32 * 24).size == (64, 48)
 
 
-def test_what_is_no_image():
+def test_bytes_of_no_image_are_refused():
     """Text, and nothing at all, are no images."""
     for data in (b"", b"<html>", b"P6"):
         with pytest.raises(PictureRefused, match="not an image"):
             make_thumbnail(data, size=64, max_pixels=10**6)
 
 
-def test_a_format_that_this_pillow_cannot_read(monkeypatch):
-    """HEIF wants a plugin; without it the reason is said."""
+def test_format_without_a_reader_is_refused(monkeypatch):
+    """HEIF needs a plugin; without it the text says so."""
     heif = struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1")
     Image.init()
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
@@ -328,8 +328,8 @@ def test_a_format_that_this_pillow_cannot_read(monkeypatch):
 
 
 @trap("HOSTILE1")
-def test_what_keeps_pillow_busy_behind_the_pixels(monkeypatch):
-    """HOSTILE1: a thousand chunks behind the image are not read to the end."""
+def test_chunks_after_the_pixels_are_limited(monkeypatch):
+    """HOSTILE1: a thousand chunks after the image are not read to the end."""
     profile = b"x\0\0" + zlib.compress(b"\0" * 100)
     checksum = zlib.crc32(b"iCCP" + profile)
     chunk = struct.pack(">I4s", len(profile), b"iCCP") + profile

@@ -1,1 +1,1 @@
-"""Image files: bytes in, facts or pixels out. No Django."""
+"""Image files: their format, header, measures and thumbnails. No Django."""

@@ -88,23 +88,23 @@ def _refuse_large(size: tuple[int, int] | None, most: float) -> None:
         raise PictureRefused(f"{size[0]} x {size[1]} pixels")
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Return a picture turned as its Exif orientation says."""
+def rotated(image: Image.Image) -> Image.Image:
+    """Return a picture rotated as its Exif orientation says."""
     try:
         return ImageOps.exif_transpose(image)
-    # What stands beside the pixels is broken, or odd. They are not.
+    # The metadata are damaged, but the pixels are not.
     except Exception:  # noqa: BLE001
         return image
 
 
-def narrowed(image: Image.Image) -> Image.Image:
-    """Return a picture of 8 bits a channel: a deeper one from its darkest to white.
+def as_8_bit(image: Image.Image) -> Image.Image:
+    """Return a picture of 8 bits a channel; the range of a deeper one is scaled to it.
 
-    Pillow would clip those of 16 bits and more to white instead of scaling.
+    Pillow would clip samples of 16 bits and more to white instead of scaling.
     """
     if not image.mode.startswith(("I", "F")):
         return image
-    # Of those of the other byte order Pillow tells no extremes.
+    # Pillow gives no extremes for the other byte order.
     if image.mode.startswith("I"):
         image = image.convert("I")
     low, high = cast("tuple[float, float]", image.getextrema())
@@ -113,30 +113,30 @@ def narrowed(image: Image.Image) -> Image.Image:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Tell whether a picture has pixels, or a colour, that one can see through."""
+    """Return whether a picture has transparent pixels, or a transparent colour."""
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
 Opener = Callable[[IO[bytes], str], Image.Image]
-"""Reads the header of a file; any exception may come out on a crafted one."""
+"""Open a file by its header; a crafted file may raise any exception."""
 
 
 class BudgetExceeded(ValueError):
-    """Reading a file took longer than an honest one needs."""
+    """Reading a file took longer than an honest file needs."""
 
 
 class BudgetedReader(io.BytesIO):
-    """A file object over some bytes that stops a reader that takes too long.
+    """A file object that stops a reader that takes too long.
 
-    It can do so when it is read from only: a long decoding is not interrupted.
+    It can only stop the reader when it reads; a long decoding is not interrupted.
 
     Args:
         data: The bytes.
-        seconds: CPU time of this thread, from now on.
+        seconds: The CPU time of this thread from now on.
 
     Raises:
-        BudgetExceeded: From ``read``, when the time is over; the text goes on after
-            "takes".
+        BudgetExceeded: Raised by ``read`` when the time is over; the text completes
+            "decoding it takes ...".
     """
 
     def __init__(self, data: bytes, *, seconds: float) -> None:
@@ -144,15 +144,15 @@ class BudgetedReader(io.BytesIO):
         self._deadline = time.thread_time() + seconds
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file does, while there is time."""
+        """Read like any file while there is time."""
         if time.thread_time() > self._deadline:
             raise BudgetExceeded("too long to read")
         return super().read(size)
 
 
 def find_opener(format_name: str) -> Opener | None:
-    """Return what reads a format's header, or None when this Pillow has no reader."""
-    # Loads every plugin, once: some load others while they read.
+    """Return Pillow's opener of a format, or None when this Pillow has none."""
+    # This loads every plugin once: some load others while they read.
     Image.init()
     if format_name == "ICO":
         return _open_icon
@@ -163,11 +163,11 @@ def find_opener(format_name: str) -> Opener | None:
 
 
 def _open_icon(file: IO[bytes], name: str) -> Image.Image:
-    """Open the largest picture of an icon; Pillow's own opener decodes it as well.
+    """Open the largest picture of an icon; Pillow's own opener would also decode it.
 
     Raises:
-        SyntaxError: A bitmap of another size than the icon's directory says. Pillow
-            would decode it on the way, and the directory cannot say more than 256.
+        SyntaxError: The bitmap has another size than the icon's directory says. Pillow
+            would decode it before any check; the directory's largest size is 256.
     """
     icon = IcoImagePlugin.IcoFile(file)
     entry = icon.entry[0]
@@ -176,5 +176,5 @@ def _open_icon(file: IO[bytes], name: str) -> Image.Image:
     if not head.startswith(b"\x89PNG"):
         width, height = struct.unpack("<ii", head[4:])
         if (width, height // 2) != entry.dim:  # the picture, and its mask below it
-            raise SyntaxError("an icon that holds another size than it says")
+            raise SyntaxError("its icon holds another size than its directory says")
     return icon.getimage(entry.dim)

@@ -1,6 +1,6 @@
-"""Bytes in, what a picture looks like in numbers out.
+"""Measures of a picture's appearance: brightness, contrast, sharpness and others.
 
-Never called in a captured request: it decodes every pixel.
+They decode every pixel, so no captured request computes them.
 """
 
 from __future__ import annotations
@@ -11,40 +11,40 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFilter
 
-from .decode import is_transparent, narrowed, opened, upright
-from .hashes import HASH_SIDE, LAYOUT_LENGTH
+from .decode import as_8_bit, is_transparent, opened, rotated
+from .hashes import HASH_SIDE, PERCEPTUAL_HASH_LENGTH
 
 VERSION = 1
-"""Of what the numbers mean: raised whenever the same bytes may give others."""
+"""The version of the measures: raised when the same bytes may give other numbers."""
 
 TILE = 256
-"""The side of a tile in which sharpness is looked for, in pixels."""
+"""The side of a tile in which sharpness is measured, in pixels."""
 _LAPLACIAN = (0, 1, 0, 1, -4, 1, 0, 1, 0)
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What a picture looks like, by its luminance Y' (ITU-R BT.601), from 0 to 255.
+    """Measures of a picture's luminance Y' (ITU-R BT.601), from 0 to 255.
 
-    What can be seen through is laid on white; of more than 8 bits a channel the darkest
-    counts as 0 and the lightest as 255; of several pictures it is the first.
+    Transparent pixels count as white. With more than 8 bits a channel, the darkest
+    pixel counts as 0 and the lightest as 255. Of several pictures the first is measured.
 
     Attributes:
         brightness: The mean of all pixels; 0 is black, 255 white.
-        contrast: Their standard deviation, from 0 to 127.5: the contrast of E. Peli,
-            "Contrast in complex images", Journal of the Optical Society of America A 7
-            (1990), not divided by 255.
-        entropy: Of their histogram, in bits, from 0 to 8: -Σ p log2 p (C. E. Shannon,
-            "A mathematical theory of communication", 1948).
+        contrast: The standard deviation of all pixels, from 0 to 127.5: the contrast of
+            E. Peli, "Contrast in complex images", Journal of the Optical Society of
+            America A 7 (1990), not divided by 255.
+        entropy: The entropy of the histogram in bits, from 0 to 8: -Σ p log2 p (C. E.
+            Shannon, "A mathematical theory of communication", 1948).
         sharpness: The variance of the Laplacian (J. L. Pech-Pacheco et al., "Diatom
             autofocusing in brightfield microscopy", 2000) in the sharpest of nine
-            tiles. It is taken at the size that the picture has: scaled down, a blurred
-            one looks sharp. And of the sharpest tile: of a sharp thing before an empty
-            background a mean would tell how much is empty.
-        layout: A difference hash of 256 bits, in hexadecimal, turned as the Exif
-            orientation says: for each of 16 x 16 places whether it is lighter than the
-            one to its right (N. Krawetz, "Kind of Like That", Hacker Factor, 2013,
-            there 8 x 8).
+            tiles. It is measured at full size, because a blurred picture looks sharp
+            when it is scaled down, and in the sharpest tile, because an empty
+            background would lower the mean.
+        layout: The perceptual hash, in hexadecimal: a difference hash of 256 bits of
+            the picture rotated by its Exif orientation. Each bit says whether one of 16
+            x 16 places is lighter than the next to its right (N. Krawetz, "Kind of Like
+            That", Hacker Factor, 2013, there 8 x 8).
     """
 
     brightness: float
@@ -55,18 +55,18 @@ class Measures:
 
 
 def measure(data: bytes, *, max_pixels: int, max_bytes: float = math.inf) -> Measures:
-    """Look at a picture.
+    """Measure a picture.
 
     Args:
         data: The image's bytes.
         max_pixels: Refuse an image with more (width times height), before decoding.
-        max_bytes: Refuse an image that takes more memory to decode, beforehand too.
+        max_bytes: Refuse an image that needs more memory, before decoding.
 
     Raises:
         PictureRefused: It cannot be decoded, is too large, or takes too long.
     """
     with opened(data, max_pixels=max_pixels, max_bytes=max_bytes) as image:
-        # A JPEG has its luminance apart: the colours need not be decoded.
+        # A JPEG stores luminance separately, so its colours need not be decoded.
         image.draft("L", None)
         grey = _luminance(image)
         histogram = grey.histogram()
@@ -76,24 +76,24 @@ def measure(data: bytes, *, max_pixels: int, max_bytes: float = math.inf) -> Mea
             contrast=math.sqrt(variance),
             entropy=_entropy(histogram),
             sharpness=max(map(_sharpness, _tiles(grey)), default=0.0),
-            layout=_layout(upright(grey)),
+            layout=_difference_hash(rotated(grey)),
         )
 
 
 def _luminance(image: Image.Image) -> Image.Image:
-    image = narrowed(image)
+    image = as_8_bit(image)
     if not is_transparent(image):
         return image if image.mode == "L" else image.convert("L")
     if image.mode not in ("RGBA", "LA"):
         image = image.convert("RGBA")
     flat = Image.new("L", image.size, 255)
     flat.paste(image.convert("L"), mask=image.getchannel("A"))
-    flat.info = image.info  # how it is to be turned
+    flat.info = image.info  # the Exif orientation
     return flat
 
 
 def _moments(histogram: Iterable[tuple[int, int]], count: int) -> tuple[float, float]:
-    """Return the mean and the variance of values, each with how often it is there."""
+    """Return the mean and the variance of values, each given with its frequency."""
     total = squares = 0
     for value, n in histogram:
         total += value * n
@@ -108,11 +108,11 @@ def _entropy(histogram: Sequence[int]) -> float:
 
 
 def _tiles(grey: Image.Image) -> Iterator[Image.Image]:
-    """Yield the middle of each ninth of a picture; all of a small one."""
+    """Yield a tile in the middle of each ninth of a picture; tile a small one whole."""
     for top in _places(grey.height):
         for left in _places(grey.width):
             right, bottom = min(left + TILE, grey.width), min(top + TILE, grey.height)
-            if min(right - left, bottom - top) > 2:  # some pixel has four neighbours
+            if min(right - left, bottom - top) > 2:  # a pixel has four neighbours
                 yield grey.crop((left, top, right, bottom))
 
 
@@ -123,8 +123,8 @@ def _places(side: int) -> Iterable[int]:
 
 
 def _sharpness(tile: Image.Image) -> float:
-    # Pillow cuts off what is below 0 or above 255, so each sign is filtered for
-    # itself; and it leaves the outermost pixels as they are.
+    # Pillow clips values below 0 or above 255, so each sign is filtered separately;
+    # and it leaves the outermost pixels unfiltered.
     size = (tile.width - 2, tile.height - 2)
     found = []
     for sign in (1, -1):
@@ -135,12 +135,12 @@ def _sharpness(tile: Image.Image) -> float:
     return variance
 
 
-def _layout(grey: Image.Image) -> str:
-    # By the mean of each place: noise goes, and no ringing comes.
+def _difference_hash(grey: Image.Image) -> str:
+    # The mean of each place removes noise and adds no ringing.
     size = (HASH_SIDE + 1, HASH_SIDE)
     places = list(grey.resize(size, Image.Resampling.BOX).tobytes())
     bits = 0
     for top in range(0, len(places), HASH_SIDE + 1):
         for left in range(top, top + HASH_SIDE):
             bits = bits << 1 | (places[left] > places[left + 1])
-    return f"{bits:0{LAYOUT_LENGTH}x}"
+    return f"{bits:0{PERCEPTUAL_HASH_LENGTH}x}"

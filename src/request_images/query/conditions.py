@@ -23,7 +23,7 @@ from request_images.aggregation.bins import SizeClass
 from request_images.aggregation.facets import AS_DECLARED, UNTOLD
 from request_images.aggregation.periods import floor
 from request_images.db.expressions import HammingDistance, Unindexed, same_text
-from request_images.images.hashes import SAME_LAYOUT
+from request_images.images.hashes import MAX_DISTANCE
 from request_images.models import FurtherImage, ImageContent, RequestLog
 from request_images.models.querysets import failed, succeeded
 
@@ -181,7 +181,7 @@ class SameLayout:
     @cached_property
     def contents(self) -> QuerySet[Any] | list[int]:
         """Their primary keys, or the query for them when they are many."""
-        near = LessThanOrEqual(HammingDistance("layout", self.layout), SAME_LAYOUT)
+        near = LessThanOrEqual(HammingDistance("layout", self.layout), MAX_DISTANCE)
         # No index knows of distances: every layout there is has to be compared.
         return _named(ImageContent.objects.filter(near, layout__gt=""), "pk")
 
