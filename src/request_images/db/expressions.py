@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import F, Func, IntegerField, Q
 from django.db.models.lookups import Exact
 
-from request_images.images.hashes import PERCEPTUAL_HASH_LENGTH, distance
+from request_images.images.hashes import HASH_DIGITS, distance
 
 _NAME = "request_images_hamming"
 _DIGITS = 16
@@ -43,7 +43,7 @@ class HammingDistance(Func):
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """Add up the bits of four numbers of 64 bits."""
-        starts = range(0, PERCEPTUAL_HASH_LENGTH, _DIGITS)
+        starts = range(0, HASH_DIGITS, _DIGITS)
         sql = " + ".join(
             f"BIT_COUNT(CAST(CONV(SUBSTR(%(column)s, {at + 1}, {_DIGITS}), 16, 10) "
             "AS UNSIGNED) ^ %%s)"

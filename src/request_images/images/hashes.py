@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 HASH_SIDE = 16
-PERCEPTUAL_HASH_LENGTH = HASH_SIDE * HASH_SIDE // 4
+HASH_DIGITS = HASH_SIDE * HASH_SIDE // 4
 """The number of hexadecimal digits of a hash."""
 MAX_DISTANCE = 32
 """The largest distance of similar pictures, in bits: an eighth of 256.

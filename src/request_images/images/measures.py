@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageFilter
 
 from .decode import as_8_bit, is_transparent, opened, rotated
-from .hashes import HASH_SIDE, PERCEPTUAL_HASH_LENGTH
+from .hashes import HASH_DIGITS, HASH_SIDE
 
 VERSION = 1
 """The version of the measures: raised when the same bytes may give other numbers."""
@@ -27,7 +27,7 @@ class Measures:
     """Measures of a picture's luminance Y' (ITU-R BT.601), from 0 to 255.
 
     Transparent pixels count as white. With more than 8 bits a channel, the darkest
-    pixel counts as 0 and the lightest as 255. Of several pictures the first is measured.
+    pixel counts as 0 and the lightest as 255. The first of several pictures counts.
 
     Attributes:
         brightness: The mean of all pixels; 0 is black, 255 white.
@@ -143,4 +143,4 @@ def _difference_hash(grey: Image.Image) -> str:
     for top in range(0, len(places), HASH_SIDE + 1):
         for left in range(top, top + HASH_SIDE):
             bits = bits << 1 | (places[left] > places[left + 1])
-    return f"{bits:0{PERCEPTUAL_HASH_LENGTH}x}"
+    return f"{bits:0{HASH_DIGITS}x}"

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from request_images.aggregation.facets import contents_gone
-from request_images.images.hashes import PERCEPTUAL_HASH_LENGTH
+from request_images.images.hashes import HASH_DIGITS
 from request_images.storage.encodings import decode
 from request_images.storage.stores import store_of
 
@@ -82,9 +82,7 @@ class ImageContent(models.Model):
     contrast = models.FloatField(_("contrast"), null=True, db_index=True)
     entropy = models.FloatField(_("entropy (bits)"), null=True, db_index=True)
     sharpness = models.FloatField(_("sharpness"), null=True, db_index=True)
-    layout = models.CharField(
-        _("layout"), max_length=PERCEPTUAL_HASH_LENGTH, blank=True
-    )
+    layout = models.CharField(_("layout"), max_length=HASH_DIGITS, blank=True)
     # The last columns: SQLite would read through the bytes to whatever follows them.
     thumbnail = models.BinaryField(_("thumbnail"), null=True)
     data = models.BinaryField(_("bytes"), null=True)
