@@ -109,7 +109,7 @@ class TestEntry:
         monkeypatch.setattr(OriginalAccess.objects, "create", fail)
         response = open_it(boss, image, kind)
         assert response.status_code == 503
-        assert b"access log does not answer" in response.content
+        assert b"access log cannot be written" in response.content
         assert PICTURE not in response.content
         assert health.faults() == {"access:DatabaseError": 1}
         health.reset()

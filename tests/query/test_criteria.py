@@ -10,8 +10,8 @@ from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
 
-from request_images.admin.carry_over import carried
 from request_images.admin.filters import CriteriaFilter
+from request_images.admin.list_criteria import list_criteria
 from request_images.aggregation.bins import (
     ASPECTS,
     BITS_PER_PIXEL,
@@ -606,7 +606,7 @@ class TestLists:
     def test_leave_out_a_date_that_is_none(self):
         """Django refuses it in a list; its own pages do not come here."""
         given = QueryDict("created_at__year=2024&created_at__month=13&width=3")
-        found = carried(given, own=())
+        found = list_criteria(given, own=())
         assert (found.criteria.texts, found.left_out) == ({"width": "3"}, ["time"])
 
     def test_leave_out_what_the_list_does_not_read_either(self, client):

@@ -17,7 +17,7 @@ from .base import ReadOnlyAdmin
 
 
 class OriginalAccessAdmin(ReadOnlyAdmin):
-    """Looks at originals and downloads of them; nobody deletes one here."""
+    """The access log: who looked at which original, and who downloaded it."""
 
     list_display = ("created_at", "username", "action", "image", "request_id")
     list_display_links = None
@@ -35,7 +35,7 @@ class OriginalAccessAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Find by a user's name, or by the beginning of a request id or of a hash."""
+        """Search by user name, or by the beginning of a request id or of a hash."""
         by_name = queryset.filter(username=search_term.strip())
         if by_name.exists():
             return by_name, False

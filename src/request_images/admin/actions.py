@@ -1,4 +1,4 @@
-"""What may be done to rows in the admin's lists: keeping them from cleanup."""
+"""Actions of the lists: pin requests and unpin them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PERMISSION = "request_images.change_requestlog"
 
 
 class PinActions(AnyAdmin):
-    """Pins and unpins the requests of the chosen rows; each is told in the history."""
+    """Pins and unpins the requests of the chosen rows, and logs it in their history."""
 
     actions = ("pin", "unpin")
     log_field = "pk"
-    """The field of a row that has its log's primary key."""
+    """Field with the primary key of the log."""
 
     def has_pin_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change request logs may pin them; all else is never changed."""
+        """Ask for the permission to change request logs, which allows nothing else."""
         return bool(request.user.has_perm(PERMISSION))
 
     @admin.action(permissions=["pin"], description=_("Keep from cleanup (pin)"))

@@ -1,4 +1,4 @@
-"""What all our pages in the admin have in common: they are read-only."""
+"""The base of all pages in the admin: read-only, guarded by the view permission."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ ACCESSES = "request_images.view_originalaccess"
 NEEDS_PERMISSION = {"picture": IMAGES, "request": LOGS}
 
 Tool = tuple[str, str]
-"""A link at the top of a page: its text and its URL."""
+"""Text and URL of a link at the top of a page."""
 
 
 class ReadOnlyAdmin(AnyAdmin):
-    """Rows that are looked at: only recording writes them and only cleanup deletes."""
+    """Read-only pages: the recording writes the rows, and cleanup deletes them."""
 
     class Media:
         css: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -57,19 +57,19 @@ class ReadOnlyAdmin(AnyAdmin):
         return request.user.has_perm(f"{opts.app_label}.{name}")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds."""
+        """Refuse everybody."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes."""
+        """Refuse everybody."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes: an image's bytes may be another request's too."""
+        """Refuse everybody: other requests may share the bytes of an image."""
         return False
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Leave out the dates where the database cannot count them."""
+        """Drop the date hierarchy if the database cannot compute local days."""
         changelist = super().get_changelist_instance(request)
         if not _knows_local_days(connections[changelist.queryset.db]):
             changelist.date_hierarchy = None
@@ -82,19 +82,19 @@ class ReadOnlyAdmin(AnyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """List, with links above it."""
+        """Add links above the list. Drop parameters with NUL, PostgreSQL refuses it."""
         given = request.GET.copy()
         for name in list(given):
-            if "\0" in name + "".join(given.getlist(name)):  # PostgreSQL looks for none
+            if "\0" in name + "".join(given.getlist(name)):
                 del given[name]
                 text = gettext("there is a NUL character in it")
                 messages.warning(request, f"{name}: {text}")
-        request.GET = given  # type: ignore[assignment]  # it is as good when mutable
+        request.GET = given  # type: ignore[assignment]  # mutable, but equal
         context = {"tools": self.tools(request)}
         return super().changelist_view(request, context | (extra_context or {}))
 
     def page_context(self, request: HttpRequest, title: str) -> dict[str, Any]:
-        """Return what every template of a page of ours needs."""
+        """Return the context that the base template of all pages needs."""
         return {
             **self.admin_site.each_context(request),
             "title": title,
@@ -103,12 +103,12 @@ class ReadOnlyAdmin(AnyAdmin):
         }
 
     def url_of(self, page: str, *args: int) -> str:
-        """Return the URL of one of our pages in this admin site."""
+        """Return the URL of a page of this app in this admin site."""
         name = f"admin:request_images_{page}"
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def thumbnail_of(self, image: ReceivedImage) -> SafeString | str:
-        """Return the HTML of an image's thumbnail by its URL, or why there is none."""
+        """Return the HTML of the thumbnail of an image, or a text if there is none."""
         if image.content_id is None or image.is_expired:
             return gettext("no picture")
         width, height = display.thumbnail_size(image)
@@ -122,9 +122,9 @@ class ReadOnlyAdmin(AnyAdmin):
 
 
 def permitted(names: tuple[str, ...], request: HttpRequest) -> tuple[str, ...]:
-    """Return those of some columns or fields that somebody may see.
+    """Return the columns or fields that the user may see.
 
-    To others they would be a broken picture and a link that is refused.
+    The others would be a broken picture, or a link to a page that is refused.
     """
     refused = {
         name
@@ -135,7 +135,7 @@ def permitted(names: tuple[str, ...], request: HttpRequest) -> tuple[str, ...]:
 
 
 def _knows_local_days(connection: BaseDatabaseWrapper) -> bool:
-    # MySQL and MariaDB convert to no other time zone before their tables are loaded,
-    # and then answer NULL, which Django takes for an error.
+    # Without time zone tables MySQL and MariaDB convert a time to NULL, which is an
+    # error for Django.
     as_stored = connection.timezone_name == timezone.get_current_timezone_name()
     return as_stored or connection.features.has_zoneinfo_database

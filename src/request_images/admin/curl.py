@@ -1,4 +1,4 @@
-"""The request of an image once more, as a command for a shell."""
+"""A shell command that sends an image again with curl."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ from collections.abc import Sequence
 
 from request_images.capture.sources import Source
 
-_MARK = "\0"  # is in no name that a request log holds
+_MARK = "\0"  # in no stored name
 _MAX_INDEX = 100
 
 
 def curl_command(
     *, method: str, url: str, source: Source, mime_type: str, file_name: str
 ) -> str:
-    """Return a command that sends an image as it was sent.
+    """Return a command that sends an image as the client did.
 
-    Everything else of the request, such as other fields and headers, is not known and
-    not in it.
+    The other fields and the headers of the request are not stored, so they are missing.
 
     Args:
-        method: The HTTP method.
-        url: Where to, absolute.
-        source: Where in the request the image was.
-        mime_type: The image's type; empty when unknown.
-        file_name: The file that has the image's bytes.
+        method: HTTP method.
+        url: Absolute URL.
+        source: Place of the image in the request.
+        mime_type: Type of the image; empty if it is unknown.
+        file_name: Name of the file with the bytes of the image.
 
     Returns:
-        One line, in which every word is quoted; empty when the field's name is one that
-        curl cannot be told.
+        One line in which every word is quoted; empty if curl has no syntax for the name
+        of the field.
     """
     head = ("curl", "-X", method, url)
     name = source.path[0] if source.path else "image"
     mime_type = mime_type or "application/octet-stream"
     data: tuple[str, ...]
     if source.kind == "json":
-        before, behind = _json_around(source.path or ("image",))
+        before, after = _json_around(source.path or ("image",))
         pieces = f"printf %s {shlex.quote(before)}; {_base64(file_name)}"
-        pieces += f"; printf %s {shlex.quote(behind)}"
+        pieces += f"; printf %s {shlex.quote(after)}"
         data = ("-H", "Content-Type: application/json", "--data-binary", "@-")
         return f"({pieces}) | {shlex.join((*head, *data))}"
     if source.kind == "body":
@@ -63,5 +62,5 @@ def _json_around(path: Sequence[str]) -> tuple[str, str]:
             document = [*[None] * int(key), document]
         else:
             document = {key: document}
-    before, _, behind = json.dumps(document).partition(json.dumps(_MARK)[1:-1])
-    return before, behind
+    before, _, after = json.dumps(document).partition(json.dumps(_MARK)[1:-1])
+    return before, after

@@ -26,7 +26,6 @@ from request_images.query.fields import MEASURES
 from . import display
 from .actions import PinActions
 from .base import LOGS, ORIGINALS, Tool
-from .carry_over import carried
 from .filters import (
     CriteriaFilter,
     ErrorTypeFilter,
@@ -36,6 +35,7 @@ from .filters import (
     search,
 )
 from .gallery import PicturePage
+from .list_criteria import list_criteria
 from .pictures import PictureFiles
 
 _OF_IMAGE = (
@@ -95,7 +95,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
         """Lead to the gallery of the same pictures."""
-        shown = carried(request.GET, own=("mime_type",))
+        shown = list_criteria(request.GET, own=("mime_type",))
         return [shown.link(gettext("Gallery"), self.url_of("requestimage_gallery"))]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -24,7 +24,6 @@ from request_images.query.criteria import Criteria
 from . import display
 from .actions import PinActions
 from .base import IMAGES, Tool, permitted
-from .carry_over import carried
 from .export import csv_chunks
 from .filters import (
     CriteriaFilter,
@@ -34,6 +33,7 @@ from .filters import (
     ValuesFilter,
     search,
 )
+from .list_criteria import list_criteria
 from .responses import streamed
 
 
@@ -115,7 +115,7 @@ class RequestLogAdmin(PinActions, OrderedLists):
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
         """Lead to the page of health, and to the CSV file of the same requests."""
-        shown = carried(request.GET, own=("endpoint", "error_type"))
+        shown = list_criteria(request.GET, own=("endpoint", "error_type"))
         return [
             shown.link(gettext("Dashboard"), self.url_of("requestlog_dashboard")),
             shown.link(gettext("CSV"), self.url_of("requestlog_csv")),

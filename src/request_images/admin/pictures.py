@@ -1,4 +1,4 @@
-"""The URLs that serve pictures: thumbnails, and originals to those who may see them."""
+"""The URLs of thumbnails and originals."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .responses import original_response, text_response, thumbnail_response
 
 
 class PictureFiles(ReadOnlyAdmin):
-    """Serves the pictures of request images."""
+    """Serves the thumbnails and originals of request images and further images."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the URLs that serve pictures."""
+        """Add the URLs of thumbnails, originals and downloads."""
         view = self.admin_site.admin_view
-        # Others would wait while it is being drawn.
+        # A transaction would hold its locks while the thumbnail is made.
         thumbnail = without_transaction(view(self.thumbnail_view))
         urls = super().get_urls()
         views = (
@@ -41,7 +41,7 @@ class PictureFiles(ReadOnlyAdmin):
     def thumbnail_view(
         self, request: HttpRequest, pk: int, model: type[ReceivedImage]
     ) -> HttpResponseBase:
-        """Serve the thumbnail to whoever may see the list."""
+        """Serve the thumbnail to users who may see the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return _or_404(thumbnail_response(_image(model, pk)))
@@ -49,13 +49,13 @@ class PictureFiles(ReadOnlyAdmin):
     def original_view(
         self, request: HttpRequest, pk: int, model: type[ReceivedImage]
     ) -> HttpResponseBase:
-        """Serve the bytes as received to whoever may see originals, and log it."""
+        """Serve the bytes as received to users who may see originals, and log it."""
         return self._bytes(request, model, pk, OriginalAccess.Action.VIEWED)
 
     def body_view(
         self, request: HttpRequest, pk: int, model: type[ReceivedImage]
     ) -> HttpResponseBase:
-        """Serve the same as a download, to be sent once more, and log it."""
+        """Serve the bytes as received as a download, and log it."""
         return self._bytes(request, model, pk, OriginalAccess.Action.DOWNLOADED)
 
     def _bytes(
@@ -76,9 +76,8 @@ class PictureFiles(ReadOnlyAdmin):
         try:
             note_access(image, request.user, action)
         except DatabaseError as error:
-            # Nobody sees an original unseen.
             report("access", error)
-            text = gettext("The access log does not answer, so nothing is shown.")
+            text = gettext("The access log cannot be written, so nothing is shown.")
             return text_response(text, 503)
         return response
 
@@ -94,5 +93,5 @@ def _image(model: type[ReceivedImage], pk: int) -> ReceivedImage:
 
 def _or_404(response: HttpResponseBase | None) -> HttpResponseBase:
     if response is None:
-        raise Http404(gettext("This image was not kept, or is gone."))
+        raise Http404(gettext("This image was not stored, or was deleted."))
     return response

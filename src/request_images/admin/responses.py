@@ -1,8 +1,8 @@
-"""Hand an image to a browser so that it can be seen and nothing else happens.
+"""Responses with the bytes of an image, which no browser will execute.
 
-The bytes came from strangers. A browser that guesses a type may take them for a page
-and run what is in it; so the type is told from the bytes, only types that cannot run
-anything are shown, and a policy forbids the rest.
+The bytes came from strangers. A browser that guesses their type may run them as a page.
+So the type is detected from the bytes, only types that cannot hold scripts are shown
+inline, and a content security policy forbids everything else.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ stroke-width="2" stroke-dasharray="5 4"/>\
 
 
 def file_name(image: ReceivedImage) -> str:
-    """Return what an image's file is called when it is saved."""
+    """Return the name of the file that a download is saved as."""
     known = MIME_TYPES.get(image.mime_type)
     return f"{image.image_hash[:16]}{known.extension if known else '.bin'}"
 
@@ -66,14 +66,14 @@ def file_name(image: ReceivedImage) -> str:
 def original_response(
     image: ReceivedImage, *, as_file: bool = False
 ) -> HttpResponse | None:
-    """Return the bytes as received; None when they were not kept or are gone.
+    """Return the bytes as received; None if they were not stored or were deleted.
 
-    A type that browsers show without running anything is shown, any other is a
-    download. What a storage has lost is a 404, and one that is away a 503.
+    Types that browsers show without running anything are shown, others are downloads.
+    The status is 404 if the storage has lost the bytes, and 503 if it does not answer.
 
     Args:
-        image: Whose bytes.
-        as_file: Whether it is to be a download in any case.
+        image: The image.
+        as_file: Whether to return a download for every type.
     """
     try:
         data = image.image_data
@@ -91,12 +91,12 @@ def original_response(
 
 
 def thumbnail_response(image: ReceivedImage) -> HttpResponseBase | None:
-    """Return the thumbnail, made now if it never was; None when the image is gone.
+    """Return the thumbnail, made now if it is missing; None if the image is deleted.
 
-    An image that cannot be drawn small gets a picture that says so; and so does one
-    that somebody else is drawing, or whose turn has not come: with a status that tells
-    a program to ask again. A browser shows the picture all the same. What a storage has
-    lost is a 404, and one that is away a 503; the next look tries again.
+    An image without a thumbnail redirects to a placeholder. While another process makes
+    it, or before the next attempt, a placeholder has status 503 with ``Retry-After``;
+    browsers show it all the same. The status is 404 if the storage has lost the bytes,
+    and 503 if it does not answer.
     """
     if image.content_id is None or image.is_expired:
         return None
@@ -130,7 +130,7 @@ def _failed_response(error: StorageError) -> HttpResponse:
 
 
 def text_response(text: str, status: int) -> HttpResponse:
-    """Return some words in the place of an image."""
+    """Return a plain text in place of an image."""
     return HttpResponse(
         text, status=status, content_type="text/plain; charset=utf-8", headers=_HEADERS
     )
@@ -139,10 +139,10 @@ def text_response(text: str, status: int) -> HttpResponse:
 def streamed(
     request: HttpRequest, chunks: Iterator[str], **options: Any
 ) -> StreamingHttpResponse:
-    """Answer with chunks, each made when the one before has gone.
+    """Return a response that sends each chunk before it makes the next.
 
-    Under ASGI Django would make all of them before it sends the first, unless they are
-    asynchronous; under WSGI it is the other way round.
+    Under ASGI, Django collects a synchronous iterator before it sends the first chunk;
+    under WSGI, an asynchronous one.
     """
     if isinstance(request, ASGIRequest):
         return StreamingHttpResponse(_asynchronous(chunks), **options)
@@ -152,8 +152,8 @@ def streamed(
 async def _asynchronous(chunks: Iterator[str]) -> AsyncIterator[str]:
     # Thread-sensitive: the database connection belongs to one thread.
     @sync_to_async(thread_sensitive=True)
-    def following() -> str | None:
+    def next_chunk() -> str | None:
         return next(chunks, None)
 
-    while (chunk := await following()) is not None:
+    while (chunk := await next_chunk()) is not None:
         yield chunk

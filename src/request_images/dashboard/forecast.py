@@ -1,4 +1,4 @@
-"""What is stored: how much of it came when, and how much it will be."""
+"""The stored bytes by the day they came, and a forecast of their growth."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from request_images.statistics.summary import Summary
 PROJECTED_DAYS = 60
 _MB = 1024 * 1024
 _RECENT_DAYS = 14
-"""So many days say how much comes on a day."""
+"""Number of days that the daily average is made of."""
 
 
 @dataclass(frozen=True)
 class Stock:
-    """What is stored now.
+    """The bytes that are stored now.
 
     Attributes:
-        older: Bytes of what came before the first day.
-        days: When each day ends, and the bytes of what came on it and is still there.
-        daily: How many bytes come on a day, on average.
-        limit: How many there may be; None for no limit.
-        keeps_days: After how many days they go; None for never.
+        older: Bytes that came before the first day.
+        days: End of each day, and the bytes that came on it and are still stored.
+        daily: Average number of bytes that come on a day.
+        limit: Largest number of bytes that may be stored; None for no limit.
+        keeps_days: Days until bytes are deleted; None for never.
     """
 
     older: int
@@ -39,11 +39,11 @@ class Stock:
 
     @property
     def total(self) -> int:
-        """How many bytes there are."""
+        """Number of stored bytes."""
         return self.older + sum(size for _, size in self.days)
 
     def levels(self) -> list[tuple[datetime, int]]:
-        """Return how much of what is stored had come by the end of each day."""
+        """Return the stored bytes that had come by the end of each day."""
         found, level = [], self.older
         for end, size in self.days:
             level += size
@@ -51,12 +51,11 @@ class Stock:
         return found
 
     def expected(self, days: int) -> float:
-        """Return how many bytes there will be in so many days, if it goes on like this.
+        """Return the bytes that will be stored after some days at the current rate.
 
-        As many come on a day as did on average. What came on a day goes when it is as
-        old as it is kept; what is too old already goes at once. What is kept for
-        another time, since it is pinned or of a failed request, counts as all others:
-        of which contents that is so, statistics do not know.
+        Each day adds the daily average, and deletes the bytes that reach `keeps_days`.
+        Bytes that are older already are deleted at once. Longer retention of pinned and
+        failed requests is not considered: statistics do not record it by content.
         """
         if self.keeps_days is None:
             return self.total + self.daily * days
@@ -67,7 +66,7 @@ class Stock:
         return kept + self.daily * min(days, self.keeps_days)
 
     def days_left(self, at_most: int = 3650) -> int | None:
-        """Return in how many days the limit is reached; None if it is not."""
+        """Return the days until the limit is reached; None if it is not reached."""
         limit = self.limit
         if limit is None:
             return None
@@ -76,11 +75,11 @@ class Stock:
 
 
 def stock_of(ever: Summary, period: Period) -> Stock:
-    """Return what is stored, by the days of a period.
+    """Return the stored bytes by the days of a period.
 
     Args:
-        ever: The summary of `since_ever`.
-        period: Ends now.
+        ever: Summary of `since_ever`.
+        period: A period that ends now.
     """
     days = [(since, until) for _, since, until in period.days()]
     slots = [(ever.period.since, period.since)] * (ever.period.since < period.since)
@@ -111,5 +110,5 @@ def stock_of(ever: Summary, period: Period) -> Stock:
 
 
 def since_ever(now: Period) -> Period:
-    """Return the time that there is anything of, until a period ends."""
+    """Return the time from the first recorded hour to the end of a period."""
     return Period(min(first_hour(), now.since), now.until)

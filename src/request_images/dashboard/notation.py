@@ -1,4 +1,4 @@
-"""How charts are written in the reader's language: Django's formats and messages."""
+"""Numbers and times of charts in the formats and the language of the reader."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _FORMATS = {
 
 
 def reader_notation() -> Notation:
-    """Return the notation of the current language and the current time zone."""
+    """Return the notation of the current language and time zone."""
     return Notation(
-        # The same numbers and moments come again and again within a page.
+        # A page repeats the same numbers and times many times.
         number=lru_cache(_CACHED)(_number),
         moment=lru_cache(_CACHED)(_moment),
         gettext=gettext,
@@ -34,7 +34,7 @@ def reader_notation() -> Notation:
 
 
 def _number(value: float, decimals: int) -> str:
-    # Django cuts off what is beyond the decimals.
+    # Django truncates to the decimals.
     rounded = round(value, decimals)
     return formats.number_format(rounded, decimals, force_grouping=True)
 
@@ -42,6 +42,6 @@ def _number(value: float, decimals: int) -> str:
 def _moment(moment: datetime, grain: Grain) -> str:
     if grain is Grain.YEAR:
         return formats.date_format(moment, "Y")
-    # Names of months are cut short: their room is narrow.
+    # Abbreviate the months: axis labels are narrow.
     pattern = str(formats.get_format(_FORMATS[grain]))
     return formats.date_format(moment, pattern.replace("F", "M").replace("N", "M"))

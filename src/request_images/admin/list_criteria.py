@@ -1,4 +1,4 @@
-"""From a list to other pages: what of it they show as well, and what they cannot."""
+"""The filters of a list as criteria, for links to the other pages of its requests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _AS_CRITERIA = {
     "status_code__isnull": "status",
     "capture_status__exact": "capture_status",
 }
-"""What the lists' own filters are called, and the criteria that mean the same."""
+"""Filters of Django's lists, and the criteria with the same meaning."""
 _DATES = ("created_at__year", "created_at__month", "created_at__day")
 _NO_FILTERS = {
     *OF_GALLERY,
     *("o", "p", "all", "e", "_popup", "_to_field", "_facets", "_source_model"),
 }
-"""Parameters of Django's lists, and of the gallery, that choose no rows."""
+"""Parameters of the lists and of the gallery that filter no rows."""
 _WORDS = {
     "q": _("search"),
     "created_at": _("time"),
@@ -41,23 +41,23 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What a list shows, for other pages.
+class ListCriteria:
+    """The filters of a list, as far as other pages know them.
 
     Attributes:
-        criteria: What they read.
-        left_out: What they cannot be told, in words.
+        criteria: Criteria with the same meaning.
+        left_out: Labels of the filters without such criteria.
     """
 
     criteria: Criteria
     left_out: Sequence[str]
 
     def link(self, label: str, url: str) -> tuple[str, str]:
-        """Return a link to a page of the same requests, or of which others it says.
+        """Return a link to a page with these criteria; its text names what is left out.
 
         Args:
-            label: What the page is called.
-            url: Its URL.
+            label: Name of the page.
+            url: URL of the page.
         """
         if self.left_out:
             texts = {"page": label, "filters": ", ".join(self.left_out)}
@@ -65,18 +65,18 @@ class Carried:
         return label, url + self.criteria.query()
 
 
-def carried(parameters: QueryDict, own: Iterable[str]) -> Carried:
-    """Return what a list shows, for pages that know nothing but criteria.
+def list_criteria(parameters: QueryDict, own: Iterable[str]) -> ListCriteria:
+    """Translate the filters of a list into criteria.
 
     Args:
-        parameters: The list's.
-        own: What filters of its own take, though a criterion has the same name.
+        parameters: Query string of the list.
+        own: Names that are both a filter of the list and a criterion; the filter wins.
     """
     given = parameters.copy()
-    # Of several, its filter takes the last.
+    # The list applies the last of several outcomes.
     given.setlist("outcome", given.getlist("outcome")[-1:])
     shared = {name for name in given if name in CRITERIA} - set(own)
-    # Of these, the list leaves out what is wrong, too.
+    # The list ignores wrong values as well.
     texts = dict(Criteria.of_form(_some(given, shared)).texts)
     left_out = []
     for name in given:
@@ -95,7 +95,7 @@ def carried(parameters: QueryDict, own: Iterable[str]) -> Carried:
         left_out += dates
     criteria = Criteria.of(QueryDict(urlencode(texts)))
     left_out += [problem.name for problem in criteria.problems]
-    return Carried(criteria, list(dict.fromkeys(_in_words(name) for name in left_out)))
+    return ListCriteria(criteria, list(dict.fromkeys(map(_label, left_out))))
 
 
 def _some(given: QueryDict, names: Iterable[str]) -> QueryDict:
@@ -106,7 +106,7 @@ def _some(given: QueryDict, names: Iterable[str]) -> QueryDict:
 
 
 def _as_criterion(name: str, texts: set[str]) -> tuple[str, str]:
-    """Return the criterion of a list's own filter, and its text; empty for no such."""
+    """Return the criterion and value of a list filter; empty if there is none."""
     name = name.removeprefix("log__")
     criterion = _AS_CRITERIA.get(name, "")
     if not criterion or len(texts) > 1:
@@ -120,11 +120,11 @@ def _as_criterion(name: str, texts: set[str]) -> tuple[str, str]:
 
 
 def _days_of(given: QueryDict, names: Sequence[str]) -> dict[str, str]:
-    """Return the first and the last day of the year, month or day of a list."""
+    """Return the first and last day of the chosen year, month or day."""
     if not names or names != list(_DATES[: len(names)]):
         return {}
     with suppress(ValueError):
-        # Several of one are as wrong as none that is a number.
+        # Raises for several values as well.
         known = [int(part) for [part] in map(given.getlist, names)]
         first = date(*(*known, 1, 1)[:3])
         last = first if len(known) > 1 else first.replace(month=12)
@@ -134,7 +134,7 @@ def _days_of(given: QueryDict, names: Sequence[str]) -> dict[str, str]:
     return {}
 
 
-def _in_words(name: str) -> str:
+def _label(name: str) -> str:
     column = name.removeprefix("log__").partition("__")[0]
     criterion = CRITERIA.get("status" if column == "status_code" else column)
     return str(criterion.label if criterion else _WORDS.get(column, column))
