@@ -122,8 +122,8 @@ def fill(rows: int) -> None:
 
 def measure() -> None:
     """Sum up all hours, and time the pages and the JSON endpoint."""
-    from request_images.aggregation.facets import Facet
     from request_images.aggregation.periods import Period
+    from request_images.aggregation.properties import ERROR, FACETS
     from request_images.statistics import rollups
     from request_images.statistics.summarize import summarize
 
@@ -143,8 +143,10 @@ def measure() -> None:
         "the period before": lambda: summarize(period.before).overall(),
         "by hour": lambda: summarize(period).by_hour(),
         "by day": lambda: summarize(period).by_day(),
-        "errors by day": lambda: summarize(period).by_day(Facet.ERROR),
-        **{f"by {f.value}": lambda f=f: summarize(period).by(f) for f in Facet},
+        "errors by day": lambda: summarize(period).by_day(ERROR),
+        **{
+            f"by {f.name}": lambda f=f: summarize(period).by(f) for f in FACETS.values()
+        },
         **_pages(),
     }
     for name, ask in parts.items():

@@ -34,6 +34,14 @@ class CaptureStatus(TextChoices):
     ERASED = "erased", _("erased")
 
 
+def is_failure(status_code: int | None, error_type: str) -> bool:
+    """Return whether a request failed: a status of 400 or more, or an error type.
+
+    `models.querysets.failed` is the same rule in SQL.
+    """
+    return bool(error_type) or (status_code or 0) >= 400
+
+
 @dataclass
 class Outcome:
     """The values that the view has given by `annotate`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -15,6 +15,15 @@ from django.views.decorators.http import require_safe
 
 from request_images.aggregation.facets import Facet
 from request_images.aggregation.periods import Period, midnight
+from request_images.aggregation.properties import (
+    ALL,
+    CAPTURE_STATUS,
+    CONTENT,
+    ENDPOINT,
+    ERROR,
+    IMAGE_PROPERTIES,
+    RELEASE,
+)
 from request_images.db.transactions import without_transaction
 from request_images.models.querysets import RequestLogQuerySet
 from request_images.query.criteria import DEFAULT_DAYS, Criteria
@@ -33,21 +42,11 @@ __all__ = ("image_performance_stats",)
 
 TREND_DAYS = 7
 TREND_HOURS = 24
-_LISTS = {
-    "by_dimensions": Facet.DIMENSIONS,
-    "by_megapixels": Facet.MEGAPIXELS,
-    "by_file_size": Facet.FILE_SIZE,
-    "by_aspect": Facet.ASPECT,
-    "by_bits_per_pixel": Facet.BITS_PER_PIXEL,
-    "by_mime_type": Facet.MIME_TYPE,
-    "by_color_mode": Facet.COLOR_MODE,
-    "by_animated": Facet.ANIMATED,
-    "by_orientation": Facet.ORIENTATION,
-    "by_declared": Facet.DECLARED,
-    "by_seen_before": Facet.SEEN_BEFORE,
-    "by_error_type": Facet.ERROR,
-    "by_endpoint": Facet.ENDPOINT,
-    "by_release": Facet.RELEASE,
+_LISTS: Mapping[str, Facet] = {
+    **{f"by_{each.name}": each for each in IMAGE_PROPERTIES},
+    "by_error_type": ERROR,
+    "by_endpoint": ENDPOINT,
+    "by_release": RELEASE,
 }
 PERMISSION = "request_images.view_requestlog"
 
@@ -91,7 +90,7 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
     else:
         found = [summarize_rows(matching, each) for each in (period, week, day)]
     asked, in_days, in_hours = found
-    asked.read(Facet.ALL, Facet.CONTENT, *_LISTS.values())
+    asked.read(ALL, CONTENT, *_LISTS.values())
     [days], [hours] = in_days.by_day(), in_hours.by_hour()
     return {
         # Of an end alone, the first hour there is anything of would change by itself.
@@ -110,7 +109,7 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
 
 
 def _health(last_hours: Summary) -> dict[str, Any]:
-    groups = last_hours.by(Facet.CAPTURE_STATUS)
+    groups = last_hours.by(CAPTURE_STATUS)
     counted = {each.key["capture_status"]: each.request_count for each in groups}
     vitals = dashboard_health.look(TREND_HOURS, counted=counted)
     return asdict(vitals) | {"process": asdict(health.of_process())}

@@ -12,8 +12,8 @@ from django.db import connection
 from django.urls import reverse, reverse_lazy
 from django.utils import timezone, translation
 
-from request_images.aggregation.facets import Facet
 from request_images.aggregation.periods import Period
+from request_images.aggregation.properties import CAPTURE_STATUS, IMAGE_PROPERTIES
 from request_images.cleanup.retention import clean
 from request_images.dashboard import overview, panels, samples
 from request_images.dashboard.panels import PANELS
@@ -21,7 +21,6 @@ from request_images.exceptions import TooManyRequests
 from request_images.models import Lease, RequestImage, StaleHour
 from request_images.models.cutoffs import Retention
 from request_images.models.job_locks import lease
-from request_images.query import labels
 from request_images.query.criteria import Criteria
 from request_images.statistics import live, rollups
 from tests.factories import (
@@ -95,7 +94,7 @@ class TestThePage:
             "Median duration": "12.5 ms",
             "p95 of durations": "12.5 ms",
         }
-        for name in ("durations", "errors", "separating", "megapixels", "formats"):
+        for name in ("durations", "errors", "separating", "megapixels", "mime-type"):
             assert f'id="{name}"' in page
         assert "no_barcode (422)" in page
 
@@ -164,11 +163,7 @@ class TestThePage:
             page,
             re.DOTALL,
         )
-        facets = [
-            *("mime_type", "megapixels", "file_size", "aspect", "bits_per_pixel"),
-            *("color_mode", "animated", "orientation", "declared", "seen_before"),
-        ]
-        for facet in facets:
+        for facet in [each.name for each in IMAGE_PROPERTIES if each.options()]:
             found = [(url, int(n)) for url, n in rows if f"&{facet}=" in url]
             known = 8 if facet == "declared" else 12
             assert sum(count for _, count in found) == known
@@ -192,7 +187,7 @@ class TestThePage:
             re.search(rf'<figure[^>]*id="{name}".*?</figure>', page, re.DOTALL)[0]
             for name in ("separating", "slow")
         )
-        for part in ("colour mode CMYK", "to be turned: yes", "100 % (91.2 %–100 %)"):  # noqa: RUF001
+        for part in ("colour mode CMYK", "needs rotation", "100 % (91.2 %–100 %)"):  # noqa: RUF001
             assert part in failing
         assert "200 %" in failing
         assert "orientation=yes&outcome=failed" in failing
@@ -656,7 +651,7 @@ def test_rows_that_go_while_they_are_counted():
 
 
 def test_capture_status_in_words():
-    assert labels.name_of(Facet.CAPTURE_STATUS, "too_large") == "too large"
+    assert CAPTURE_STATUS.words("too_large") == "too large"
 
 
 class TestSlots:

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from request_images.aggregation.facets import FILE_SIZES, MEGAPIXELS, Facet, gather
+from request_images.aggregation.gather import FIELDS, gather
 from request_images.aggregation.histograms import bucket_of, percentiles
+from request_images.aggregation.properties import (
+    ALL,
+    DIMENSIONS,
+    FILE_SIZE,
+    IMAGE_PROPERTIES,
+    MEASURES,
+    MEGAPIXELS,
+)
 from request_images.aggregation.tallies import (
     Tally,
     add_packed,
@@ -116,24 +124,34 @@ def test_the_rest_stays_the_rest():
 def test_classes(size, width, height, megapixels, bytes_):
     """Bounds belong to the class above them."""
     moment = datetime(2026, 6, 10, 15, 20, tzinfo=timezone.utc)
-    row = (moment, 5.0, 80, "solve", 200, "", "", "stored", size, 1, "", width, height)
-    row += ("", None, None, "", None)
+    known = {
+        "created_at": moment,
+        "duration_ms": 5.0,
+        "duration_bucket": 80,
+        "endpoint": "solve",
+        "image__pk": 1,
+        "image__file_size": size,
+        "image__width": width,
+        "image__height": height,
+    }
+    row = tuple(known.get(name) for name in FIELDS)
     values = {place.facet: place.value for place in gather([row])}
 
     def bounds(facet):
         return tuple(facet.key(values[facet]).values())
 
-    assert bounds(Facet.MEGAPIXELS) == megapixels
-    assert bounds(Facet.FILE_SIZE) == bytes_
-    assert Facet.ALL.key(values[Facet.ALL]) == {}
-    known = width is not None and height is not None
-    assert Facet.DIMENSIONS.key(values[Facet.DIMENSIONS]) == {
-        "width": width if known else None,
-        "height": height if known else None,
+    assert bounds(MEGAPIXELS) == megapixels
+    assert bounds(FILE_SIZE) == bytes_
+    assert ALL.key(values[ALL]) == {}
+    has_size = width is not None and height is not None
+    assert DIMENSIONS.key(values[DIMENSIONS]) == {
+        "width": width if has_size else None,
+        "height": height if has_size else None,
     }
 
 
 def test_classes_are_in_order():
     """Each ends where the next begins."""
-    assert list(MEGAPIXELS) == sorted(MEGAPIXELS)
-    assert list(FILE_SIZES) == sorted(FILE_SIZES)
+    for each in (*IMAGE_PROPERTIES, *MEASURES.values()):
+        bounds = getattr(each, "bounds", ())
+        assert list(bounds) == sorted(bounds)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from html import unescape
 
 import pytest
 from django.urls import reverse
 
-from request_images.aggregation.bins import LOOKS, class_of, plain_in_words
+from request_images.aggregation.bins import bin_of, range_in_words
+from request_images.aggregation.properties import MEASURES
 from request_images.dashboard import appearance
 from request_images.exceptions import TooManyRequests
-from request_images.query.fields import CRITERIA, MEASURES
+from request_images.images.measures import Measures
+from request_images.query.fields import CRITERIA
 from tests.factories import analysed, make_image, make_superuser, make_user
 from tests.image_files import draw
 
@@ -113,18 +116,19 @@ class TestPanel:
 
 class TestClasses:
     def test_are_of_what_is_measured(self):
-        assert set(LOOKS) == set(MEASURES)
+        measured = {field.name for field in fields(Measures)} - {"layout"}
+        assert set(MEASURES) == measured <= set(CRITERIA)
 
-    @pytest.mark.parametrize("name", LOOKS)
+    @pytest.mark.parametrize("name", MEASURES)
     def test_are_parameters(self, name):
         """Each value is in the one class that finds it."""
-        for size in LOOKS[name]:
+        for size in MEASURES[name].bins:
             low, high = CRITERIA[name].parse(size.name)
             assert (low, high) == (size.low, size.high)
-            assert class_of(low, LOOKS[name]) is size
+            assert bin_of(low, MEASURES[name].bins) is size
             if high is not None:
-                assert class_of(high - 0.001, LOOKS[name]) is size
+                assert bin_of(high - 0.001, MEASURES[name].bins) is size
 
     def test_in_words(self):
-        words = [plain_in_words(size) for size in LOOKS["contrast"]]
+        words = [range_in_words(size) for size in MEASURES["contrast"].bins]
         assert words == ["< 20", "20–40", "40–60", "60–80", "≥ 80"]  # noqa: RUF001

@@ -43,7 +43,7 @@ def test_the_three_worst_groups_are_named_with_links():
     assert texts(found) == [
         "image/webp: 12 % of 100 requests failed, 2 % of the others",
         "release 2.4.1: 12 % of 100 requests failed, 2 % of the others",
-        "files unknown: 12 % of 100 requests failed, 2 % of the others",
+        "file size unknown: 12 % of 100 requests failed, 2 % of the others",
     ]
     assert [finding.href for finding in found] == [
         "/pictures/?days=30&mime_type=image%2Fwebp&outcome=failed",

@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from request_images.aggregation.facets import Facet
 from request_images.aggregation.periods import Period
+from request_images.aggregation.properties import ALL
 from request_images.management.commands import update_image_statistics
 from request_images.models import StaleHour, StatisticsRollup
 from request_images.statistics import rollups
@@ -82,7 +82,7 @@ class TestCommand:
         """All of it, or some days."""
         make_log(created_at=now - 50 * HOUR)
         update()
-        StatisticsRollup.objects.filter(facet=Facet.ALL.value).delete()
+        StatisticsRollup.objects.filter(facet=ALL.name).delete()
         assert update("--rebuild") == "Added up 50 hours; 0 are left.\n"
         assert summarize(Period.last_days(3)).overall().request_count == 1
         told = update("--rebuild", "--since=2026-06-09", "--until=2026-06-10")

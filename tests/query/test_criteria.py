@@ -12,23 +12,23 @@ from django.utils import timezone
 
 from request_images.admin.filters import CriteriaFilter
 from request_images.admin.list_criteria import list_criteria
-from request_images.aggregation.bins import (
-    ASPECTS,
-    BITS_PER_PIXEL,
-    FILE_SIZES,
-    MEGAPIXELS,
-    aspect_in_words,
-    bits_per_pixel_in_words,
-    class_of,
-    file_size_in_words,
-    megapixels_in_words,
-)
-from request_images.aggregation.facets import Facet
+from request_images.aggregation.bins import bin_of
+from request_images.aggregation.facets import Number
 from request_images.aggregation.periods import Period
+from request_images.aggregation.properties import (
+    ASPECT,
+    BITS_PER_PIXEL,
+    DECLARED,
+    ERROR,
+    FILE_SIZE,
+    IMAGE_PROPERTIES,
+    MEASURES,
+    MEGAPIXELS,
+    RELEASE,
+)
 from request_images.models import RequestImage, RequestLog
 from request_images.query.criteria import Criteria
 from request_images.query.fields import CRITERIA, OF_GALLERY
-from request_images.query.labels import texts_of
 from request_images.statistics.summarize import summarize_rows
 from tests.factories import (
     analysed,
@@ -46,36 +46,7 @@ LOGS = "admin:request_images_requestlog_changelist"
 GALLERY = "admin:request_images_requestimage_gallery"
 CSV = "admin:request_images_requestlog_csv"
 STATS = "request_images:image-performance-stats"
-RIGHT = {
-    "days": "7",
-    "since": "2026-01-31",
-    "until": "2999-01-31T12:00",
-    "endpoint": "upload",
-    "status": "422",
-    "outcome": "failed",
-    "error_type": "no_barcode",
-    "release": "2.4.1",
-    "duration": "250.5-500",
-    "capture_status": "too_large",
-    "mime_type": "image/gif",
-    "width": "2000",
-    "height": "1500",
-    "megapixels": "2-5",
-    "file_size": "1024-5120",
-    "aspect": "1.25-2",
-    "bits_per_pixel": "4-8",
-    "color_mode": "CMYK",
-    "animated": "yes",
-    "orientation": "yes",
-    "declared": "other",
-    "seen_before": "yes",
-    "hash": "abcd",
-    "brightness": "0-40.5",
-    "contrast": "80-",
-    "entropy": "2-4",
-    "sharpness": "0-30",
-    "layout": "ff" + "0" * 62,
-}
+RIGHT = {name: criterion.sample for name, criterion in CRITERIA.items()}
 WRONG = [
     *(("days", value) for value in ("0", "3651", "x", "9" * 5000)),
     *(("since", value) for value in ("yesterday", "2026-02-30", "0001-01-01", "9999")),
@@ -228,10 +199,10 @@ class TestEachCriterion:
             for error_type in ("", "-x", "two words", "500"):
                 make_log(status_code=status, error_type=error_type)
                 make_log(status_code=status, error_type=error_type)
-        found = summarize_rows(RequestLog.objects.all(), today()).values(Facet.ERROR)
+        found = summarize_rows(RequestLog.objects.all(), today()).values(ERROR)
         assert len(found) == 14
         for value, tally in found.items():
-            criteria = asked(**texts_of(Facet.ERROR, value))
+            criteria = asked(**ERROR.parameters(value))
             assert criteria.problems == []
             assert criteria.apply(RequestLog.objects.all()).count() == tally.count == 2
 
@@ -243,9 +214,9 @@ class TestEachCriterion:
         """Also where there is none; one that is called as none is has no link."""
         for release in ("", "-", "2.4.1"):
             make_log(release=release)
-        assert texts_of(Facet.RELEASE, "-") == {}
+        assert RELEASE.parameters("-") == {}
         for release in ("", "2.4.1"):
-            criteria = asked(**texts_of(Facet.RELEASE, release))
+            criteria = asked(**RELEASE.parameters(release))
             assert criteria.problems == []
             [log] = criteria.apply(RequestLog.objects.all())
             assert log.release == release
@@ -314,11 +285,11 @@ class TestEachCriterion:
         image = make_image(image={"width": width, "height": height})
         found = [
             c.name
-            for c in ASPECTS
+            for c in ASPECT.bins
             if asked(aspect=c.name).apply(RequestImage.objects.all()).exists()
         ]
-        [value] = summarize_rows(RequestLog.objects.all(), today()).values(Facet.ASPECT)
-        assert found == [name] == [texts_of(Facet.ASPECT, value)["aspect"]]
+        [value] = summarize_rows(RequestLog.objects.all(), today()).values(ASPECT)
+        assert found == [name] == [ASPECT.parameters(value)["aspect"]]
         assert image.pk
 
     @pytest.mark.parametrize(
@@ -331,12 +302,12 @@ class TestEachCriterion:
         make_image(image={"width": 32, "height": 32, "file_size": size})
         found = [
             c.name
-            for c in BITS_PER_PIXEL
+            for c in BITS_PER_PIXEL.bins
             if asked(bits_per_pixel=c.name).apply(RequestImage.objects.all()).exists()
         ]
-        facet = Facet.BITS_PER_PIXEL
+        facet = BITS_PER_PIXEL
         [value] = summarize_rows(RequestLog.objects.all(), today()).values(facet)
-        assert found == [name] == [texts_of(facet, value)["bits_per_pixel"]]
+        assert found == [name] == [facet.parameters(value)["bits_per_pixel"]]
 
     @pytest.mark.parametrize(
         "image",
@@ -351,12 +322,12 @@ class TestEachCriterion:
         make_image(image=image)
         summary = summarize_rows(RequestLog.objects.all(), today())
         for facet, classes in (
-            (Facet.ASPECT, ASPECTS),
-            (Facet.BITS_PER_PIXEL, BITS_PER_PIXEL),
+            (ASPECT, ASPECT.bins),
+            (BITS_PER_PIXEL, BITS_PER_PIXEL.bins),
         ):
             assert list(summary.values(facet)) == [""]
             for each in classes:
-                found = asked(**{facet.value: each.name})
+                found = asked(**{facet.name: each.name})
                 assert not found.apply(RequestImage.objects.all()).exists()
 
     def test_of_declared_types(self):
@@ -371,9 +342,7 @@ class TestEachCriterion:
         for name, found in (("same", "image/png"), ("other", "image/webp")):
             [image] = asked(declared=name).apply(RequestImage.objects.all())
             assert image.mime_type == found
-        values = summarize_rows(RequestLog.objects.all(), today()).values(
-            Facet.DECLARED
-        )
+        values = summarize_rows(RequestLog.objects.all(), today()).values(DECLARED)
         counts = {value: tally.count for value, tally in values.items()}
         assert counts == {"": 2, "same": 1, "other": 1}
 
@@ -386,23 +355,27 @@ class TestEachCriterion:
 
 class TestClasses:
     @pytest.mark.parametrize(
-        "classes", [MEGAPIXELS, FILE_SIZES, ASPECTS, BITS_PER_PIXEL]
+        "classes",
+        [
+            *(each.bins for each in IMAGE_PROPERTIES if isinstance(each, Number)),
+            *(each.bins for each in MEASURES.values()),
+        ],
     )
     def test_leave_no_gap(self, classes):
         """Each begins where the one before ends; the last has no end."""
         assert [c.low for c in classes] == [0, *(c.high for c in classes[:-1])]
         assert classes[-1].high is None
         for size in classes:
-            assert class_of(size.low, classes) == size
+            assert bin_of(size.low, classes) == size
 
     def test_in_words(self):
-        words = [megapixels_in_words(size) for size in MEGAPIXELS]
+        words = list(MEGAPIXELS.options().values())
         assert (words[0], words[-1]) == ("< 0.5 megapixels", "≥ 20 megapixels")
         assert words[3] == "2–5 megapixels"  # noqa: RUF001
-        words = [file_size_in_words(size) for size in FILE_SIZES]
+        words = list(FILE_SIZE.options().values())
         assert (words[0], words[-1]) == ("< 100 KB", "≥ 10 MB")
         assert words[2] == "500 KB–1 MB"  # noqa: RUF001
-        words = [aspect_in_words(size) for size in ASPECTS]
+        words = list(ASPECT.options().values())
         assert words == [
             "very tall (< 1:2)",
             "tall (1:2–4:5)",  # noqa: RUF001
@@ -410,7 +383,7 @@ class TestClasses:
             "wide (5:4–2:1)",  # noqa: RUF001
             "very wide (≥ 2:1)",
         ]
-        words = [bits_per_pixel_in_words(size) for size in BITS_PER_PIXEL]
+        words = list(BITS_PER_PIXEL.options().values())
         assert words[:2] == ["< 0.25 bits per pixel", "0.25–0.5 bits per pixel"]  # noqa: RUF001
 
 

@@ -13,6 +13,14 @@ from django.utils import timezone
 from request_images import health
 from request_images.aggregation.facets import Facet
 from request_images.aggregation.periods import Period, floor
+from request_images.aggregation.properties import (
+    ALL,
+    CAPTURE_STATUS,
+    CONTENT_GONE,
+    ERROR,
+    FACETS,
+    RELEASE,
+)
 from request_images.cleanup.delete_rows import Going, remove
 from request_images.cleanup.report import Reason
 from request_images.cleanup.retention import clean
@@ -43,7 +51,7 @@ from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
 PICTURES = [draw(size=size) for size in ((40, 20), (20, 40), (640, 480))]
-FACETS = [facet for facet in Facet if not facet.is_of_contents]
+OF_REQUESTS = [facet for facet in FACETS.values() if not facet.is_of_contents]
 HOUR = datetime.timedelta(hours=1)
 
 
@@ -74,15 +82,15 @@ def fill(days: float, requests: int) -> None:
 
 def figures(of: Summary, *left_out: Facet) -> dict[str, object]:
     """Return all numbers of a summary, for comparison."""
-    facets = [facet for facet in FACETS if facet not in left_out]
+    facets = [facet for facet in OF_REQUESTS if facet not in left_out]
     [days], [hours] = of.by_day(), of.by_hour()
     return {
         "overall": rounded([of.overall()]),
         "bytes": of.received_bytes(),
         "days": rounded(days.points),
         "hours": rounded(hours.points),
-        "errors": [rounded(each.points) for each in of.by_day(Facet.ERROR)],
-        **{facet.value: rounded(of.by(facet)) for facet in facets},
+        "errors": [rounded(each.points) for each in of.by_day(ERROR)],
+        **{facet.name: rounded(of.by(facet)) for facet in facets},
     }
 
 
@@ -289,7 +297,7 @@ class TestCleanup:
         at(2026, 6, 10, 15, 20)
         fill(40, 60)
         period = Period.last_days(41)
-        before = figures(by_rows(period), Facet.CAPTURE_STATUS)
+        before = figures(by_rows(period), CAPTURE_STATUS)
         if is_built:
             rollups.update(period.since)
         for days in [(20, 35), (5, 10)][:times]:
@@ -297,7 +305,7 @@ class TestCleanup:
         assert GoneRequests.objects.exists()
         for _ in range(2):
             rollups.update(period.since)
-            assert figures(summarize(period), Facet.CAPTURE_STATUS) == before
+            assert figures(summarize(period), CAPTURE_STATUS) == before
             rollups.mark_all(None, None)
         hours = list(GoneRequests.objects.values_list("hour", flat=True))
         assert len(hours) == len(set(hours))
@@ -310,11 +318,11 @@ class TestCleanup:
         RequestLog.objects.update(created_at=timezone.now() - 41 * 24 * HOUR)
         RequestImage.objects.update(created_at=timezone.now() - 41 * 24 * HOUR)
         period = Period.last_days(60)
-        before = figures(by_rows(period), Facet.CAPTURE_STATUS)
+        before = figures(by_rows(period), CAPTURE_STATUS)
         clean(Retention.of_days(20, 30), batch_size=500)
         assert not RequestLog.objects.exists()
         rollups.update()
-        assert figures(summarize(period), Facet.CAPTURE_STATUS) == before
+        assert figures(summarize(period), CAPTURE_STATUS) == before
         assert is_known("solve")
         assert not is_known("nowhere")
 
@@ -349,9 +357,9 @@ class TestCleanup:
         rollups.update(period.since)
         *kept, gone = sizes.values()
         assert summarize(period).stored_bytes() == {"": sum(kept)}
-        [group] = summarize(period).by(Facet.CONTENT_GONE)
+        [group] = summarize(period).by(CONTENT_GONE)
         assert (group.key, group.request_count) == ({"storage": ""}, 1)
-        assert summarize(period)._cells(Facet.CONTENT_GONE)[""].total_bytes == gone
+        assert summarize(period)._cells(CONTENT_GONE)[""].total_bytes == gone
 
 
 class TestDays:
@@ -399,10 +407,10 @@ class TestBounds:
         rollups.update()
         found = summarize(Period.last_days(1))
         assert found.overall().request_count == 122
-        listed = found.by(Facet.RELEASE, top=1000)
+        listed = found.by(RELEASE, top=1000)
         assert len(listed) == 100
         assert sum(group.request_count for group in listed) == 102
-        [most_frequent] = found.by(Facet.RELEASE, top=1)
+        [most_frequent] = found.by(RELEASE, top=1)
         assert most_frequent.request_count == 3
 
     def test_days_with_too_many_values_are_summed_by_hour(self, settings, at):
@@ -417,7 +425,7 @@ class TestBounds:
         period = Period.last_days(3)
         rollups.update(period.since)
         slots = [(since, until) for _, since, until in period.days()]
-        facets = (Facet.ALL, Facet.ERROR, Facet.RELEASE)
+        facets = (ALL, ERROR, RELEASE)
         found = summarize(period).courses(slots, facets)
         assert counted(found) == counted(by_rows(period).courses(slots, facets))
 
@@ -425,9 +433,9 @@ class TestBounds:
         at(2026, 6, 10, 15, 20)
         fill(1, 3)
         found = summarize(Period.last_days(1))
-        found.read(Facet.ALL, Facet.ERROR)
+        found.read(ALL, ERROR)
         with capture_queries() as queries:
-            found.read(Facet.ERROR, Facet.ALL)
+            found.read(ERROR, ALL)
         assert list(queries) == []
 
     def test_reader_rolls_up_for_a_limited_time(self, at, monkeypatch):
@@ -477,12 +485,12 @@ class TestBounds:
         rollups.update(period.before.since)
         with capture_queries() as queries:
             found = summarize(period)
-            found.read(*Facet)
+            found.read(*FACETS.values())
             found.overall()
-            for facet in Facet:
+            for facet in FACETS.values():
                 found.by(facet)
             found.by_hour()
-            found.by_day(Facet.ERROR)
+            found.by_day(ERROR)
             summarize(period.before).overall()
         assert len(queries) <= 15
 
@@ -561,11 +569,11 @@ class TestFaults:
         fill(40, 40)
         period = Period.last_days(41)
         rollups.update(period.since)
-        before = figures(by_rows(period), Facet.CAPTURE_STATUS)
+        before = figures(by_rows(period), CAPTURE_STATUS)
         found = summarize(period)
         clean(Retention.of_days(5, 10), batch_size=500)
         rollups.update(period.since)
-        assert figures(found, Facet.CAPTURE_STATUS) == before
+        assert figures(found, CAPTURE_STATUS) == before
 
     def test_rollups_that_keep_changing(self, at, monkeypatch):
         """What was read last is taken."""
@@ -573,14 +581,14 @@ class TestFaults:
         fill(40, 40)
         period = Period.last_days(41)
         rollups.update(period.since)
-        before = figures(by_rows(period), Facet.CAPTURE_STATUS)
+        before = figures(by_rows(period), CAPTURE_STATUS)
         found, state = summarize(period), reader.state
 
         def moving_on():
             return replace(state(), version=random.getrandbits(40))
 
         monkeypatch.setattr(reader, "state", moving_on)
-        assert figures(found, Facet.CAPTURE_STATUS) == before
+        assert figures(found, CAPTURE_STATUS) == before
 
     def test_deleted_requests_of_other_endpoints_are_left_out(self, at):
         """Also of an hour that is looked at row by row."""

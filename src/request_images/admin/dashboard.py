@@ -13,8 +13,8 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
-from request_images.aggregation.facets import Facet
-from request_images.charts import Chart, Heading
+from request_images.aggregation.properties import ENDPOINT, PROMINENT
+from request_images.charts import Chart
 from request_images.conf import conf
 from request_images.dashboard.figures import Figures
 from request_images.dashboard.findings import findings
@@ -162,7 +162,7 @@ class DashboardAdmin(ReadOnlyAdmin):
             return context | {"is_empty": True, "has_any": has_any}
         figures = Figures(overview, asked.links, asked.notation)
         rest = asked.criteria.without(*PERIOD)
-        endpoints = overview.now.values(Facet.ENDPOINT)
+        endpoints = overview.now.values(ENDPOINT)
         query = asked.criteria.query()
         return context | {
             "findings": findings(
@@ -193,18 +193,10 @@ class DashboardAdmin(ReadOnlyAdmin):
 
 
 def _charts(figures: Figures) -> list[Chart]:
-    classes = (
-        (Facet.MEGAPIXELS, "megapixels", gettext("By megapixels")),
-        (Facet.FILE_SIZE, "sizes", gettext("By file size")),
-        (Facet.MIME_TYPE, "formats", gettext("By format")),
-    )
     return [
         figures.durations(),
         figures.errors(),
         figures.failing(),
         figures.slow(),
-        *(
-            figures.classes(facet, Heading(name, title))
-            for facet, name, title in classes
-        ),
+        *map(figures.by, PROMINENT),
     ]

@@ -11,13 +11,14 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from request_images.aggregation.bins import write_number
+from request_images.aggregation.properties import MEASURES
 from request_images.conf import conf
 from request_images.dashboard.health import Vitals
 from request_images.gallery.rank import Standing
 from request_images.health import ProcessHealth
 from request_images.models import FurtherImage, ImageContent, ReceivedImage, RequestLog
 from request_images.outcome import CaptureStatus
-from request_images.query.fields import MEASURES
 
 _COUNTED: Mapping[str, str | Promise] = {
     **dict(CaptureStatus.choices),
@@ -84,8 +85,8 @@ def measures(content: ImageContent) -> str:
     if not content.analysis_version:
         return gettext("not analysed yet")
     return ", ".join(
-        f"{label} {formats.number_format(getattr(content, name), 1)}"
-        for name, label in MEASURES.items()
+        f"{each.label} {formats.number_format(getattr(content, each.name), 1)}"
+        for each in MEASURES.values()
     )
 
 
@@ -181,5 +182,5 @@ def _moment(value: datetime) -> str:
     return formats.date_format(value, "DATETIME_FORMAT")
 
 
-def _megapixels(pixels: float | None) -> str:
-    return "" if pixels is None else formats.number_format(f"{pixels / 1_000_000:g}")
+def _megapixels(bound: float | None) -> str:
+    return "" if bound is None else write_number(bound)

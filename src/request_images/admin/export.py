@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db.models import F
 
+from request_images.aggregation.properties import COLUMNS, MEASURES
 from request_images.models import RequestImage, RequestLog
 from request_images.query.criteria import Criteria
-from request_images.query.fields import MEASURES
 from request_images.query.paging import SORTS, Walk
 
 CHUNK = 1000
@@ -21,6 +21,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 _MEASURED = (*MEASURES, "layout")
 
+_FIRST = ("image_hash", "mime_type", "file_size", "width", "height", "source")
 _Column = Callable[[RequestLog, RequestImage | None], Any]
 
 
@@ -65,22 +66,7 @@ LOG_COLUMNS: Mapping[str, _Column] = {
     "metadata": lambda log, image: json.dumps(log.metadata, ensure_ascii=False),
 }
 IMAGE_COLUMNS: Mapping[str, _Column] = {
-    **{
-        name: _of_image(name)
-        for name in (
-            "image_hash",
-            "mime_type",
-            "file_size",
-            "width",
-            "height",
-            "source",
-            "color_mode",
-            "is_animated",
-            "has_orientation",
-            "declared_type",
-            "is_repeated",
-        )
-    },
+    **{name: _of_image(name) for name in dict.fromkeys((*_FIRST, *COLUMNS))},
     # Selected beside the log: a content has the bytes, too.
     **{name: _of_log(name) for name in _MEASURED},
 }
@@ -113,10 +99,7 @@ def csv_chunks(criteria: Criteria, *, with_images: bool) -> Iterator[str]:
     yield _lines([columns])
     logs = RequestLog.objects.select_related("image")
     if with_images:
-        measured = {
-            name: F(f"image__content__{name}") for name in (*MEASURES, "layout")
-        }
-        logs = logs.annotate(**measured)
+        logs = logs.annotate(**{n: F(f"image__content__{n}") for n in _MEASURED})
     walk = Walk(logs, criteria, SORTS["newest"])
     page = walk.page(CHUNK)
     while page:

@@ -13,10 +13,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from request_images.aggregation.facets import UNTOLD
-from request_images.models.querysets import failed
+from request_images.models.querysets import failed, succeeded
 from request_images.query.conditions import Columns
 from request_images.query.criteria import Criteria
-from request_images.query.fields import CRITERIA, OF_GALLERY
+from request_images.query.fields import CRITERIA, OF_GALLERY, OUTCOMES
 from request_images.query.paging import SORTS
 
 from .base import ReadOnlyAdmin
@@ -31,14 +31,14 @@ class OutcomeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Return the two outcomes."""
-        return [("failed", _("failed")), ("succeeded", _("succeeded"))]
+        return list(OUTCOMES.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the rows whose request had the chosen outcome."""
         if self.value() == "failed":
             return queryset.filter(failed(self.path_to_log))
         if self.value() == "succeeded":
-            return queryset.exclude(failed(self.path_to_log))
+            return queryset.filter(succeeded(self.path_to_log))
         if self.value():
             known = ", ".join(value for value, _label in self.lookup_choices)
             text = gettext("known are %s") % known

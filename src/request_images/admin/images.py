@@ -17,11 +17,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from request_images.aggregation.properties import COLUMNS, MEASURES
 from request_images.gallery.rows import times_seen
 from request_images.models import ImageContent, RequestImage
 from request_images.models.querysets import failed
 from request_images.query import labels
-from request_images.query.fields import MEASURES
 
 from . import display
 from .actions import PinActions
@@ -38,13 +38,16 @@ from .gallery import PicturePage
 from .list_criteria import list_criteria
 from .pictures import PictureFiles
 
+_SIZE = ("dimensions", "size", "mime_type")
+_SEEN = ("seen", "is_repeated", "source", "capture")
+_SHOWN = {*_SIZE, *_SEEN, "width", "height", "file_size"}
 _OF_IMAGE = (
     "thumbnail",
-    ("dimensions", "size", "mime_type"),
-    ("color_mode", "is_animated", "has_orientation", "declared_type"),
+    _SIZE,
+    tuple(name for name in COLUMNS if name not in _SHOWN),
     "image_hash",
     "looks",
-    ("seen", "is_repeated", "source", "capture"),
+    _SEEN,
 )
 _OF_REQUEST = (("endpoint", "status", "duration"), "created_at")
 _OF_LOG = ("request", "method", "error_message", "username", "metadata")

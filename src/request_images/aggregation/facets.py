@@ -1,311 +1,383 @@
-"""What requests are told apart by: values of a request, and classes of values."""
+"""The kinds of facets: what divides requests, and what each of its values means.
+
+`properties` declares the facets themselves. Statistics store a facet by its name and a
+value by its text, so neither is ever renamed.
+"""
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from enum import Enum
-from itertools import islice
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, ClassVar
 
-from .bins import (
-    ASPECT_BOUNDS,
-    BITS_PER_PIXEL_BOUNDS,
-    KILOBYTE_BOUNDS,
-    MEGAPIXEL_BOUNDS,
-)
-from .periods import floor
-from .tallies import Cells, Tally
+from django.utils.functional import Promise
+from django.utils.text import capfirst
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-MEGAPIXELS = MEGAPIXEL_BOUNDS
-"""Where one class of images by their pixels ends, and the next begins; in 10^6."""
-FILE_SIZES = tuple(1024 * kb for kb in KILOBYTE_BOUNDS)
-"""The same by their bytes."""
+from request_images.outcome import CaptureStatus
 
+from .bins import Bin, bin_of, bins_between, range_in_words, write_number
 
-class Facet(str, Enum):
-    """What requests are told apart by."""
-
-    ALL = "all"
-    """Nothing: all of them together."""
-    ENDPOINT = "endpoint"
-    MIME_TYPE = "mime_type"
-    DIMENSIONS = "dimensions"
-    MEGAPIXELS = "megapixels"
-    FILE_SIZE = "file_size"
-    ASPECT = "aspect"
-    BITS_PER_PIXEL = "bits_per_pixel"
-    COLOR_MODE = "color_mode"
-    ANIMATED = "animated"
-    ORIENTATION = "orientation"
-    DECLARED = "declared"
-    """Whether the image is what the client said it is."""
-    SEEN_BEFORE = "seen_before"
-    ERROR = "error"
-    """The error type and the status, of failed requests only."""
-    RELEASE = "release"
-    CAPTURE_STATUS = "capture_status"
-    CONTENT = "content"
-    """Not of requests: contents by the storage they are in, by when they came."""
-    CONTENT_GONE = "content_gone"
-    """The same, of those that were deleted since."""
-
-    @property
-    def is_of_contents(self) -> bool:
-        """Whether contents are counted, and not requests: these have no endpoint."""
-        return self in (Facet.CONTENT, Facet.CONTENT_GONE)
-
-    def key(self, value: str) -> dict[str, Any]:
-        """Return what a value means, by names."""
-        if self is Facet.DIMENSIONS:
-            width, _, height = value.partition("x")
-            return {"width": _number(width), "height": _number(height)}
-        if self is Facet.ERROR:
-            status, _, error_type = value.partition(" ")
-            return {"error_type": error_type, "status_code": _number(status)}
-        if self in BOUNDS:
-            names = (f"{self.value}_from", f"{self.value}_below")
-            return dict(zip(names, _bounds(value, BOUNDS[self]), strict=True))
-        if self in FLAGS:
-            return {self.value: {YES: True, NO: False}.get(value)}
-        return {} if self is Facet.ALL else {_NAMES.get(self, self.value): value}
-
-
-BOUNDS: Mapping[Facet, tuple[float, ...]] = {
-    Facet.MEGAPIXELS: MEGAPIXELS,
-    Facet.FILE_SIZE: FILE_SIZES,
-    Facet.ASPECT: ASPECT_BOUNDS,
-    Facet.BITS_PER_PIXEL: BITS_PER_PIXEL_BOUNDS,
-}
-"""Where the classes of numbers begin, but for the lowest."""
-FLAGS = (Facet.ANIMATED, Facet.ORIENTATION, Facet.SEEN_BEFORE)
-"""What an image has or has not."""
+Text = str | Promise
 YES, NO = "yes", "no"
-_SAID = {True: YES, False: NO, None: ""}
 AS_DECLARED, OTHER = "same", "other"
 UNTOLD = "-"
-"""What stands in a URL for an error type or a status that a failed request has not."""
-_NAMES = {Facet.CONTENT: "storage", Facet.CONTENT_GONE: "storage"}
-
-LOG_FIELDS = (
-    "created_at",
-    "duration_ms",
-    "duration_bucket",
-    "endpoint",
-    "status_code",
-    "error_type",
-    "release",
-    "capture_status",
-)
-IMAGE_FIELDS = (
-    "image__file_size",
-    "image__pk",
-    "image__mime_type",
-    "image__width",
-    "image__height",
-    "image__color_mode",
-    "image__is_animated",
-    "image__has_orientation",
-    "image__declared_type",
-    "image__is_repeated",
-)
-FIELDS = (*LOG_FIELDS, *IMAGE_FIELDS)
-"""What `gather` asks of a request log, in this order."""
+"""The parameter's text for a request without an error type, a status or a release."""
 
 
-class Place(NamedTuple):
-    """Where a tally belongs; of no endpoint are the contents."""
+@dataclass(frozen=True, eq=False)
+class Facet:
+    """A division of requests by one of their properties.
 
-    hour: datetime
-    endpoint: str
-    facet: Facet
-    value: str | None
-
-
-Parts = dict[Place, Tally]
-
-
-def gather(
-    rows: Iterable[tuple[Any, ...]],
-    *,
-    of_log: bool = True,
-    start_of: Callable[[datetime], datetime] = floor,
-) -> Parts:
-    """Count requests by hour, endpoint and each facet.
-
-    Args:
-        rows: The values of `FIELDS` of each.
-        start_of: Returns the hour of a moment, or what shall count as such.
-        of_log: Whether what the log says counts, or its image only.
+    Attributes:
+        name: The name in the statistics' tables, in JSON and in URLs.
+        label: The name in the middle of a sentence.
     """
-    parts: defaultdict[Place, Tally] = defaultdict(Tally)
-    remaining = iter(rows)
-    while some := list(islice(remaining, _AT_ONCE)):
-        for (hour, endpoint), divisions in _divided(some, start_of).items():
-            for values_of, division in zip(_DIVISIONS, divisions, strict=True):
-                if values_of is _values_of_log and not of_log:
-                    continue
-                for known, counted in division.items():
-                    tally = _tally_of(counted)
-                    for facet, value in values_of(*known).items():
-                        parts[Place(hour, endpoint, facet, value)].add(tally)
-    return dict(parts)
+
+    name: str
+    label: Text = ""
+    is_of_contents: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """The heading of a chart with one row a value."""
+        return gettext("By %(property)s") % {"property": self.label}
+
+    def key(self, value: str) -> dict[str, Any]:
+        """Return what a value means, by JSON names."""
+        return {self.name: value}
+
+    def parameters(self, value: str) -> dict[str, str]:
+        """Return the query parameters that find a value; none if no parameter can."""
+        return {self.name: value} if value else {}
+
+    def words(self, value: str) -> str:
+        """Return a value as it stands below the facet's title."""
+        return value or gettext("unknown")
+
+    def described(self, value: str) -> str:
+        """Return a value with the facet's label, as it stands alone."""
+        text = gettext("%(property)s %(value)s")
+        return text % {"property": self.label, "value": self.words(value)}
 
 
-_AT_ONCE = 10_000
-"""So many requests are in memory at once."""
-_Counted = tuple[int, int, int, bool]
-"""Of a request: microseconds, duration bucket, bytes, and whether it failed."""
-_Division = defaultdict[tuple[Any, ...], list[_Counted]]
-"""Requests by what some facets have in common."""
+class AllFacet(Facet):
+    """No division: all requests together."""
+
+    def key(self, value: str) -> dict[str, Any]:
+        """Return nothing: there is one value."""
+        return {}
 
 
-def _divided(
-    rows: Iterable[tuple[Any, ...]], start_of: Callable[[datetime], datetime]
-) -> dict[tuple[datetime, str], list[_Division]]:
-    """Divide requests by hour and endpoint, and then in each way of `_DIVISIONS`.
+class ErrorFacet(Facet):
+    """The status and the error type of failed requests, as ``"422 no_barcode"``."""
 
-    To append is quick. The facets that are made of the same columns are told apart
-    later: for all requests at once that have these in common.
+    def key(self, value: str) -> dict[str, Any]:
+        """Return the error type, and the status or None."""
+        status, _, error_type = value.partition(" ")
+        return {"error_type": error_type, "status_code": _integer(status)}
+
+    def parameters(self, value: str) -> dict[str, str]:
+        """Return the parameters for failed requests with both."""
+        status, _, error_type = value.partition(" ")
+        texts = {"status": status or UNTOLD, "error_type": error_type or UNTOLD}
+        return {"outcome": "failed", **texts}
+
+    def words(self, value: str) -> str:
+        """Return the error type with the status, or the one that is known."""
+        status, _, error_type = value.partition(" ")
+        return f"{error_type} ({status})" if status and error_type else value.strip()
+
+
+class ReleaseFacet(Facet):
+    """The release that handled a request."""
+
+    def parameters(self, value: str) -> dict[str, str]:
+        """Return the parameter; none for a release named like the text for none."""
+        return {} if value == UNTOLD else {self.name: value or UNTOLD}
+
+
+class CaptureStatusFacet(Facet):
+    """The capture status of a request."""
+
+    def words(self, value: str) -> str:
+        """Return the label of a status."""
+        return str(CaptureStatus(value).label)
+
+
+class ContentFacet(Facet):
+    """The storage of contents: it divides contents, and not requests."""
+
+    is_of_contents = True
+
+    def key(self, value: str) -> dict[str, Any]:
+        """Return the alias of the storage."""
+        return {"storage": value}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Property(Facet):
+    """A property of an image.
+
+    Attributes:
+        columns: The fields of `RequestImage` that it is made of.
+        about: The requests that its query parameter finds, for the documentation.
+        sample: A text of its query parameter, for documentation and tests.
+        is_compared: Whether its values are compared to find what sets failed or slow
+            requests apart.
+        is_prominent: Whether its chart is part of the dashboard, and not of a panel.
     """
-    places: defaultdict[tuple[datetime, str], list[_Division]] = defaultdict(
-        lambda: [defaultdict(list) for _ in _DIVISIONS]
-    )
-    for row in rows:
-        created_at, ms, bucket, endpoint, status_code, error_type = row[:6]
-        size, image, mime_type, width, height = row[8:13]
-        is_failed = bool(error_type) or (status_code or 0) >= 400
-        counted = (round(ms * 1000), bucket, size or 0, is_failed)
-        logs, kinds, pixels, weights = places[start_of(created_at), endpoint]
-        logs[row[4:8]].append(counted)
-        if image is not None:
-            bits = _bits_per_pixel(size, width, height)
-            weight = _class_of(size, FILE_SIZES), _class_of(bits, BITS_PER_PIXEL_BOUNDS)
-            kinds[(mime_type, *row[13:])].append(counted)
-            pixels[width, height].append(counted)
-            weights[weight].append(counted)
-    return places
+
+    columns: tuple[str, ...]
+    about: str = ""
+    sample: str = ""
+    is_compared: bool = True
+    is_prominent: bool = False
+
+    def options(self) -> Mapping[str, Text]:
+        """Return each text of the query parameter, in words; none for no parameter."""
+        raise NotImplementedError
+
+    def value(self, *columns: Any) -> str:
+        """Return the value of an image; empty if it is unknown.
+
+        Args:
+            columns: What the fields hold.
+        """
+        raise NotImplementedError
 
 
-def _tally_of(counted: Sequence[_Counted]) -> Tally:
-    microseconds, buckets, sizes, failed = zip(*counted, strict=True)
-    tally = Tally(len(counted), sum(failed), sum(microseconds), sum(sizes))
-    for bucket in buckets:
-        tally.histogram[bucket] += 1
-    return tally
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dimensions(Property):
+    """Width and height, as ``"640x480"``; each has a query parameter of its own."""
+
+    def options(self) -> Mapping[str, Text]:
+        """Return nothing."""
+        return {}
+
+    def value(self, *columns: int | None) -> str:
+        """Return both, or nothing if one is unknown."""
+        return "" if None in columns else "x".join(map(str, columns))
+
+    def key(self, value: str) -> dict[str, Any]:
+        """Return width and height in pixels, or None."""
+        sides = value.split("x") if value else ("", "")
+        return dict(zip(self.columns, map(_integer, sides), strict=True))
+
+    def parameters(self, value: str) -> dict[str, str]:
+        """Return a parameter for each side."""
+        return {name: str(side) for name, side in self.key(value).items() if value}
 
 
-def by_hour(parts: Parts) -> dict[datetime, Cells]:
-    """Return the tallies of each hour, by endpoint, facet and value in one text."""
-    found: defaultdict[datetime, Cells] = defaultdict(dict)
-    for place, tally in parts.items():
-        found[place.hour][json.dumps(place[1:])] = tally
-    return dict(found)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Choice(Property):
+    """A text, one of several.
 
-
-def contents_gone(
-    contents: Iterable[tuple[str, datetime, int]],
-) -> dict[datetime, Cells]:
-    """Count contents by the hour when they came, and by the storage they are in.
-
-    Args:
-        contents: Storage alias, time and stored size of each.
+    Attributes:
+        known: The texts.
+        speaks: Whether a text is understood without the label.
     """
-    parts: defaultdict[Place, Tally] = defaultdict(Tally)
-    for storage, created_at, size in contents:
-        place = Place(floor(created_at), "", Facet.CONTENT_GONE, storage)
-        parts[place].add(Tally(1, total_bytes=size))
-    return by_hour(parts)
+
+    known: tuple[str, ...]
+    speaks: bool = False
+
+    def options(self) -> Mapping[str, Text]:
+        """Return the texts as they are."""
+        return {text: text for text in self.known}
+
+    def value(self, *columns: str) -> str:
+        """Return the text."""
+        return columns[0]
+
+    def described(self, value: str) -> str:
+        """Return a value with the label, unless it is understood without."""
+        return value if value and self.speaks else super().described(value)
 
 
-def of_hour(hour: datetime, cells: Cells) -> Parts:
-    """Return what `by_hour` made texts of."""
-    parts: Parts = {}
-    for text, tally in cells.items():
-        endpoint, facet, value = json.loads(text or "")
-        parts[Place(hour, endpoint, Facet(facet), value)] = tally
-    return parts
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Flag(Property):
+    """Something that is so or not.
+
+    Attributes:
+        so: The words for images of which it is so, where they stand alone.
+        not_so: The words for the others.
+    """
+
+    so: Text
+    not_so: Text
+
+    @property
+    def title(self) -> str:
+        """The heading of a chart."""
+        return capfirst(str(self.label))
+
+    def options(self) -> Mapping[str, Text]:
+        """Return yes and no."""
+        return {YES: _("yes"), NO: _("no")}
+
+    def value(self, *columns: bool | None) -> str:
+        """Return yes or no, or nothing if it is unknown."""
+        return "" if columns[0] is None else YES if columns[0] else NO
+
+    def key(self, value: str) -> dict[str, Any]:
+        """Return true, false or None."""
+        return {self.name: {YES: True, NO: False}.get(value)}
+
+    def words(self, value: str) -> str:
+        """Return yes or no."""
+        return str(self.options()[value]) if value else super().words(value)
+
+    def described(self, value: str) -> str:
+        """Return the words for images of which it is so, or not."""
+        texts = {YES: self.so, NO: self.not_so}
+        return str(texts[value]) if value else super().described(value)
 
 
-def _values_of_log(
-    status_code: int | None, error_type: str, release: str, capture_status: str
-) -> dict[Facet, str]:
-    values = {
-        Facet.ALL: "",
-        Facet.RELEASE: release,
-        Facet.CAPTURE_STATUS: capture_status,
-    }
-    if error_type or (status_code or 0) >= 400:
-        code = "" if status_code is None else status_code
-        values[Facet.ERROR] = f"{code} {error_type}"
-    return values
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Agreement(Property):
+    """Whether two texts are the same; unknown if one of them is empty.
+
+    Attributes:
+        same: The words for those that are the same.
+        other: The words for the others.
+    """
+
+    same: Text
+    other: Text
+
+    def options(self) -> Mapping[str, Text]:
+        """Return the two answers."""
+        return {AS_DECLARED: self.same, OTHER: self.other}
+
+    def value(self, *columns: str) -> str:
+        """Return whether the texts of both columns are the same."""
+        if not all(columns):
+            return ""
+        return AS_DECLARED if columns[0] == columns[1] else OTHER
+
+    def words(self, value: str) -> str:
+        """Return the answer."""
+        return str(self.options()[value]) if value else super().words(value)
+
+    def described(self, value: str) -> str:
+        """Return the answer, which is understood without the label."""
+        return self.words(value) if value else super().described(value)
 
 
-def _values_of_kind(*kind: Any) -> dict[Facet, str]:
-    mime_type, color_mode, is_animated, is_turned, declared_type, is_repeated = kind
-    declared = ""
-    if declared_type and mime_type:
-        declared = AS_DECLARED if declared_type == mime_type else OTHER
-    return {
-        Facet.MIME_TYPE: mime_type,
-        Facet.COLOR_MODE: color_mode,
-        Facet.ANIMATED: _SAID[is_animated],
-        Facet.ORIENTATION: _SAID[is_turned],
-        Facet.DECLARED: declared,
-        Facet.SEEN_BEFORE: _SAID[is_repeated],
-    }
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Number(Property):
+    """A number in bins: ``factor`` times the product of ``columns``, or a quotient.
+
+    Attributes:
+        bounds: The bounds of its bins. Statistics store a bin by its lower bound, so
+            that a later version may have more bounds.
+        per: Those of the columns that are divided by. They must be `positive`.
+        positive: Those of the columns that must not be 0, or the number is unknown.
+        factor: The factor.
+        unit: The unit of the bounds in the query parameter.
+        write: Returns a bound in words.
+        pattern: The words for a bin; its placeholder is ``range``.
+        bin_names: A name for each bin, which comes before the range.
+    """
+
+    bounds: tuple[float, ...]
+    per: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    factor: Fraction = Fraction(1)
+    unit: int = 1
+    write: Callable[[float], str] = write_number
+    pattern: Text = "%(range)s"
+    bin_names: tuple[Text, ...] = ()
+
+    @cached_property
+    def bins(self) -> tuple[Bin, ...]:
+        """The bins, from 0 to infinity."""
+        return bins_between(self.bounds, self.unit)
+
+    def number(self, *columns: int | None) -> float | None:
+        """Return the number of an image; None if it is unknown."""
+        over, under = self.factor.numerator, self.factor.denominator
+        for name, value in zip(self.columns, columns, strict=True):
+            if value is None or (not value and name in self.positive):
+                return None
+            if name in self.per:
+                under *= value
+            else:
+                over *= value
+        return over / under
+
+    def bin(self, *columns: int | None) -> Bin | None:
+        """Return the bin of an image; None if its number is unknown."""
+        number = self.number(*columns)
+        return None if number is None else bin_of(number, self.bins)
+
+    def bin_in_words(self, each: Bin) -> str:
+        """Return a bin in words, such as "2 to 5 megapixels"."""
+        text = str(self.pattern) % {"range": range_in_words(each, self.write)}
+        names = self.bin_names
+        return f"{names[self.bins.index(each)]} ({text})" if names else text
+
+    def options(self) -> Mapping[str, Text]:
+        """Return the bins by their names."""
+        return {each.name: self.bin_in_words(each) for each in self.bins}
+
+    def value(self, *columns: int | None) -> str:
+        """Return the lower bound of an image's bin."""
+        found = self.bin(*columns)
+        return "" if found is None else str(found.low)
+
+    def key(self, value: str) -> dict[str, Any]:
+        """Return the bounds of a bin: None for no bound, and both if unknown."""
+        low = high = None
+        if value:
+            low = float(value) if "." in value else int(value)
+            high = next((bound for bound in self.bounds if bound > low), None)
+        return {f"{self.name}_from": low, f"{self.name}_below": high}
+
+    def parameters(self, value: str) -> dict[str, str]:
+        """Return the parameter for the bin of a lower bound."""
+        return {self.name: bin_of(float(value), self.bins).name} if value else {}
+
+    def words(self, value: str) -> str:
+        """Return the bin of a lower bound in words."""
+        if not value:
+            return super().words(value)
+        return self.bin_in_words(bin_of(float(value), self.bins))
+
+    def described(self, value: str) -> str:
+        """Return the bin, with the label unless its words name the property."""
+        speaks = value and (self.bin_names or self.pattern != "%(range)s")
+        return self.words(value) if speaks else super().described(value)
 
 
-def _values_of_pixels(width: int | None, height: int | None) -> dict[Facet, str]:
-    if width is None or height is None:
-        sized = (Facet.DIMENSIONS, Facet.MEGAPIXELS, Facet.ASPECT)
-        return dict.fromkeys(sized, "")
-    aspect = width / height if width and height else None
-    return {
-        Facet.DIMENSIONS: f"{width}x{height}",
-        Facet.MEGAPIXELS: _class_of(width * height / 1e6, MEGAPIXELS),
-        Facet.ASPECT: _class_of(aspect, ASPECT_BOUNDS),
-    }
+@dataclass(frozen=True)
+class Measure:
+    """A measure of a picture's pixels, stored with the content of an image.
+
+    Its query parameter takes any range. No statistics are kept of it.
+
+    Attributes:
+        name: The field of `ImageContent`, and the query parameter.
+        label: The name in the middle of a sentence.
+        bounds: The bounds of the bins that failed pictures are compared by.
+        about: The requests that its query parameter finds, for the documentation.
+        sample: A text of its query parameter, for documentation and tests.
+    """
+
+    name: str
+    label: Text
+    bounds: tuple[float, ...]
+    about: str = ""
+    sample: str = ""
+
+    @cached_property
+    def bins(self) -> tuple[Bin, ...]:
+        """The bins, from 0 to infinity."""
+        return bins_between(self.bounds)
 
 
-def _values_of_weight(sizes: str, bits_per_pixel: str) -> dict[Facet, str]:
-    return {Facet.FILE_SIZE: sizes, Facet.BITS_PER_PIXEL: bits_per_pixel}
-
-
-_DIVISIONS: tuple[Callable[..., dict[Facet, str]], ...] = (
-    _values_of_log,
-    _values_of_kind,
-    _values_of_pixels,
-    _values_of_weight,
-)
-"""The values of facets that are made of the same columns."""
-
-
-def _bits_per_pixel(
-    size: int | None, width: int | None, height: int | None
-) -> float | None:
-    if size is None or not width or not height:
-        return None
-    return 8 * size / (width * height)
-
-
-def _class_of(number: float | None, bounds: tuple[float, ...]) -> str:
-    # By its lower bound, not by its place: a later version may have more of them.
-    if number is None:
-        return ""
-    at = bisect_right(bounds, number)
-    return str(bounds[at - 1]) if at else "0"
-
-
-def _bounds(value: str, bounds: tuple[float, ...]) -> tuple[float | None, float | None]:
-    if not value:
-        return None, None
-    lower = float(value) if "." in value else int(value)
-    return lower, next((bound for bound in bounds if bound > lower), None)
-
-
-def _number(text: str) -> int | None:
+def _integer(text: str) -> int | None:
     return int(text) if text else None

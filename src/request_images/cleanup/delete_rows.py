@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from request_images.aggregation.facets import FIELDS, by_hour, gather
+from request_images.aggregation.gather import FIELDS, by_hour, gather
 from request_images.aggregation.periods import floor
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from request_images.models.querysets import RequestImageQuerySet, RequestLogQuerySet

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db.models import F
 
-from request_images.aggregation.bins import LOOKS, class_of
+from request_images.aggregation.bins import bin_of
+from request_images.aggregation.properties import MEASURES
 from request_images.aggregation.standouts import Share, Standout, telling
 from request_images.models import RequestLog
 from request_images.query.criteria import Criteria
@@ -52,9 +53,9 @@ def looks_of(criteria: Criteria) -> Looks:
     bad, failed = _newest(criteria.having(outcome="failed"))
     good, succeeded = _newest(criteria.having(outcome="succeeded"))
     standouts = [
-        Standout(name, size.name, bad[name, size.name], good[name, size.name])
-        for name, sizes in LOOKS.items()
-        for size in sizes
+        Standout(name, key, bad[name, key], good[name, key])
+        for name, measure in MEASURES.items()
+        for key in [each.name for each in measure.bins]
     ]
     return Looks(
         telling(standouts),
@@ -64,14 +65,14 @@ def looks_of(criteria: Criteria) -> Looks:
 
 
 def _newest(criteria: Criteria) -> tuple[Mapping[tuple[str, str], Share], int]:
-    measures: dict[str, Any] = {name: F(f"image__content__{name}") for name in LOOKS}
+    measures: dict[str, Any] = {name: F(f"image__content__{name}") for name in MEASURES}
     rows = RequestLog.objects.only("created_at").annotate(**measures)
     with limited(rows.db):
         walk = Walk(rows, criteria, SORTS["newest"])
         found = walk.page(MOST)
         count = walk.count
-    hits = {(name, size.name): 0 for name, sizes in LOOKS.items() for size in sizes}
+    counts = {(m.name, each.name): 0 for m in MEASURES.values() for each in m.bins}
     for row in found:
-        for name, sizes in LOOKS.items():
-            hits[name, class_of(getattr(row, name), sizes).name] += 1
-    return {place: Share(n, len(found)) for place, n in hits.items()}, count
+        for name, measure in MEASURES.items():
+            counts[name, bin_of(getattr(row, name), measure.bins).name] += 1
+    return {place: Share(n, len(found)) for place, n in counts.items()}, count

@@ -9,8 +9,9 @@ from functools import partial
 
 from django.utils.translation import gettext
 
-from request_images.aggregation.facets import BOUNDS, Facet
+from request_images.aggregation.facets import Facet, Number
 from request_images.aggregation.histograms import BUCKET_RATIO, percentiles
+from request_images.aggregation.properties import ERROR, FACETS, RELEASE
 from request_images.aggregation.standouts import Share, Standout
 from request_images.aggregation.tallies import Tally
 from request_images.charts import (
@@ -31,7 +32,7 @@ from request_images.charts import (
     stacked_bars,
     tile,
 )
-from request_images.query.labels import described, name_of, slower_texts, texts_of
+from request_images.query.labels import slower_texts
 from request_images.query.links import Links
 
 from .overview import Overview, newly_stored
@@ -134,7 +135,7 @@ class Figures:
             )
         ]
         markers = [
-            Marker(each.since, each.name, self.links.having(Facet.RELEASE, each.name))
+            Marker(each.since, each.name, self.links.having(RELEASE, each.name))
             for each in overview.arrivals
         ]
         heading = Heading("durations", gettext("Durations over time"))
@@ -154,7 +155,7 @@ class Figures:
         for (since, until), cells in zip(overview.slots, overview.errors, strict=True):
             counts: dict[str, int] = {}
             for value, tally in cells.items():
-                kind = name_of(Facet.ERROR, value)
+                kind = ERROR.words(value)
                 values[kind] = value
                 counts[kind] = tally.count
             stacks.append(Stack(since, until, counts))
@@ -166,11 +167,12 @@ class Figures:
         link = partial(self._error_link, values)
         return stacked_bars(heading, stacks, link=link, notation=self.notation)
 
-    def classes(self, facet: Facet, heading: Heading) -> Chart:
-        """Draw how many requests each class has, how many fail, and their p95."""
+    def by(self, facet: Facet) -> Chart:
+        """Draw the requests, the failures and the p95 of each value of a facet."""
+        heading = Heading(facet.name.replace("_", "-"), facet.title)
         found = self.overview.now.values(facet)
         values = list(found)
-        if facet in BOUNDS:
+        if isinstance(facet, Number):
             values.sort(key=lambda value: float(value or "inf"))
         measures = [
             Measure(gettext("requests"), Quantity.COUNT),
@@ -246,12 +248,12 @@ class Figures:
             heading = replace(heading, empty=text)
         bars = []
         for standout in found[:_MOST_SEPARATING]:
-            facet, share = Facet(standout.name), standout.share
+            facet, share = FACETS[standout.name], standout.share
             tally = self.overview.now.values(facet)[standout.key]
             numbers = [share.rate, standout.rest.rate, standout.lift, share.count]
             bars.append(
                 Bar(
-                    described(facet, standout.key),
+                    facet.described(standout.key),
                     [*numbers, *_percentiles(tally)[:2]],
                     [share.interval, standout.rest.interval],
                     self.links.having(facet, standout.key, **texts),
@@ -284,10 +286,10 @@ class Figures:
         share = Share(tally.failed, tally.count)
         others = [Share(each.failed, each.count) for each in found.values()]
         rest = sum(others, Share(0, 0)) - share
-        lift = Standout(facet.value, value, share, rest).lift
+        lift = Standout(facet.name, value, share, rest).lift
         p50, p95, _p99 = _percentiles(tally)
         return Bar(
-            name_of(facet, value),
+            facet.words(value),
             [tally.count, share.rate, lift, p50, p95],
             [None, share.interval],
             self.links.having(facet, value),
@@ -298,7 +300,7 @@ class Figures:
     ) -> str:
         texts = {"outcome": "failed"}
         if kind is not None:
-            texts = texts_of(Facet.ERROR, values[kind])
+            texts = ERROR.parameters(values[kind])
         if stack is None:
             return self.links.to(**texts)
         return self.links.within(stack.begin, stack.end, **texts)

@@ -13,9 +13,9 @@ from itertools import islice
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
-from request_images.aggregation.facets import Facet
 from request_images.aggregation.histograms import percentile
 from request_images.aggregation.periods import Period
+from request_images.aggregation.properties import CAPTURE_STATUS, FACETS
 from request_images.aggregation.standouts import Share, Standout
 from request_images.aggregation.tallies import Tally
 from request_images.charts import Notation, Quantity
@@ -23,7 +23,7 @@ from request_images.conf import conf
 from request_images.models import RequestImage
 from request_images.models.job_locks import last_ended
 from request_images.outcome import CaptureStatus
-from request_images.query.labels import described, slower_texts
+from request_images.query.labels import slower_texts
 from request_images.query.links import Links
 from request_images.statistics.summarize import summarize
 
@@ -71,7 +71,7 @@ def findings(
     writer = FindingWriter(asked.notation, asked.links)
     found = [
         *writer.of_comparisons(overview),
-        *writer.of_dropped(overview.now.values(Facet.CAPTURE_STATUS)),
+        *writer.of_dropped(overview.now.values(CAPTURE_STATUS)),
         *_of_storage(writer, storage_url),
         *_of_cleanup(writer, health_url),
     ]
@@ -182,7 +182,7 @@ class FindingWriter:
                     count,
                 )
                 numbers = {"count": self._count(count), "reason": status.label}
-                href = self._links.having(Facet.CAPTURE_STATUS, status.value)
+                href = self._links.having(CAPTURE_STATUS, status.value)
                 yield Finding(text % numbers, href)
 
     def of_storage(self, days: int, href: str) -> Finding:
@@ -219,9 +219,9 @@ class FindingWriter:
             yield Finding(text % {"days": self._count(days)}, href)
 
     def _of_group(self, standout: Standout, text: str, link: dict[str, str]) -> Finding:
-        facet = Facet(standout.name)
+        facet = FACETS[standout.name]
         numbers = {
-            "group": described(facet, standout.key),
+            "group": facet.described(standout.key),
             "share": self._share(standout.share.rate),
             "count": self._count(standout.share.count),
             "rest": self._share(standout.rest.rate),

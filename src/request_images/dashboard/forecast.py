@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import dropwhile
 
-from request_images.aggregation.facets import Facet
 from request_images.aggregation.periods import Period
+from request_images.aggregation.properties import CONTENT, CONTENT_GONE
 from request_images.conf import conf
 from request_images.statistics.schedule import first_hour
 from request_images.statistics.summary import Summary
@@ -86,8 +86,7 @@ def stock_of(ever: Summary, period: Period) -> Stock:
     there, gone = (
         [sum(tally.total_bytes for tally in cells.values()) for cells in course]
         for course in (
-            ever.course([*slots, *days], facet)
-            for facet in (Facet.CONTENT, Facet.CONTENT_GONE)
+            ever.course([*slots, *days], facet) for facet in (CONTENT, CONTENT_GONE)
         )
     )
     first = len(slots)

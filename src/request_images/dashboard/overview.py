@@ -12,30 +12,25 @@ from itertools import pairwise
 from request_images.aggregation.facets import Facet
 from request_images.aggregation.histograms import BUCKET_RATIO, bucket_value, percentile
 from request_images.aggregation.periods import HOUR, Period, floor
+from request_images.aggregation.properties import (
+    ALL,
+    CAPTURE_STATUS,
+    COMPARED,
+    CONTENT,
+    CONTENT_GONE,
+    ERROR,
+    FILE_SIZE,
+    RELEASE,
+)
 from request_images.aggregation.standouts import Share, Standout, separate
 from request_images.aggregation.tallies import Tally
 from request_images.statistics.live import Slot
 from request_images.statistics.summary import Summary
 
-SEPARATED = (
-    Facet.MIME_TYPE,
-    Facet.MEGAPIXELS,
-    Facet.FILE_SIZE,
-    Facet.ASPECT,
-    Facet.BITS_PER_PIXEL,
-    Facet.COLOR_MODE,
-    Facet.ANIMATED,
-    Facet.ORIENTATION,
-    Facet.DECLARED,
-    Facet.SEEN_BEFORE,
-    Facet.ENDPOINT,
-    Facet.RELEASE,
-)
-"""By what it is looked for what separates requests."""
 SLOW_SHARE = 0.9
 """Slower than so many are the slow ones."""
-_COURSES = (Facet.ALL, Facet.RELEASE, Facet.ERROR)
-_STORED = (Facet.CONTENT, Facet.CONTENT_GONE)
+_COURSES = (ALL, RELEASE, ERROR)
+_STORED = (CONTENT, CONTENT_GONE)
 _MOST_HOURS, _MOST_DAYS, _MOST_WEEKS = 72, 100, 100
 _LONGEST_DAY = timedelta(hours=25)
 _MOST_CROWDED = 7
@@ -105,18 +100,18 @@ class Overview:
 
     def read(self) -> None:
         """Read what a dashboard shows in a few queries, and not each by itself."""
-        self.now.read(Facet.ALL, Facet.CAPTURE_STATUS, *SEPARATED, *_STORED)
-        self.before.read(Facet.ALL, Facet.FILE_SIZE, *_STORED)
+        self.now.read(ALL, CAPTURE_STATUS, *COMPARED, *_STORED)
+        self.before.read(ALL, FILE_SIZE, *_STORED)
 
     @cached_property
     def whole(self) -> Tally:
         """All requests of the period."""
-        return self.now.values(Facet.ALL).get("", Tally())
+        return self.now.values(ALL).get("", Tally())
 
     @cached_property
     def earlier(self) -> Tally:
         """All requests of the period before."""
-        return self.before.values(Facet.ALL).get("", Tally())
+        return self.before.values(ALL).get("", Tally())
 
     @property
     def is_complete(self) -> bool:
@@ -140,17 +135,17 @@ class Overview:
     @cached_property
     def course(self) -> list[Tally]:
         """All requests of each slot."""
-        return [cells.get("", Tally()) for cells in self._courses[Facet.ALL]]
+        return [cells.get("", Tally()) for cells in self._courses[ALL]]
 
     @property
     def releases(self) -> list[dict[str, Tally]]:
         """The requests of each slot by their release."""
-        return self._courses[Facet.RELEASE]
+        return self._courses[RELEASE]
 
     @property
     def errors(self) -> list[dict[str, Tally]]:
         """The failed requests of each slot by what failed."""
-        return self._courses[Facet.ERROR]
+        return self._courses[ERROR]
 
     @cached_property
     def arrivals(self) -> list[Arrival]:
@@ -181,7 +176,7 @@ class Overview:
         if not parts:
             return arrivals
         firsts: dict[str, Slot] = {}
-        course = self.now.course(parts, Facet.RELEASE)
+        course = self.now.course(parts, RELEASE)
         for part, cells in zip(parts, course, strict=True):
             for name in cells:
                 firsts.setdefault(name, part)
@@ -201,7 +196,7 @@ class Overview:
         if any(each.until > newest.since for each in earlier):
             return None
         tally, others = Tally(), Tally()
-        for value, each in self.now.values(Facet.RELEASE).items():
+        for value, each in self.now.values(RELEASE).items():
             (tally if value == newest.name else others).add(each)
         return Newcomer(newest.name, newest.since, tally, others)
 
@@ -209,11 +204,11 @@ class Overview:
         """Return what separates failed requests from the others."""
         return separate(
             {
-                facet.value: [
+                facet.name: [
                     (value, Share(tally.failed, tally.count))
                     for value, tally in self.now.values(facet).items()
                 ]
-                for facet in SEPARATED
+                for facet in COMPARED
             }
         )
 
@@ -235,11 +230,11 @@ class Overview:
         limit = self._slow_limit
         return separate(
             {
-                facet.value: [
+                facet.name: [
                     (value, Share(_slower(tally, limit), tally.count))
                     for value, tally in self.now.values(facet).items()
                 ]
-                for facet in SEPARATED
+                for facet in COMPARED
             }
         )
 

@@ -12,10 +12,15 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from request_images.aggregation.bins import LOOKS, plain_in_words
-from request_images.aggregation.facets import Facet
+from request_images.aggregation.bins import range_in_words
 from request_images.aggregation.histograms import BUCKET_RATIO, percentile
 from request_images.aggregation.periods import Period
+from request_images.aggregation.properties import (
+    COMPARED,
+    MEASURES,
+    MEGAPIXELS,
+    PROMINENT,
+)
 from request_images.aggregation.tallies import Tally
 from request_images.charts import (
     Bar,
@@ -34,7 +39,6 @@ from request_images.gallery.similar import COMMAND
 from request_images.models import RequestImage
 from request_images.query import labels
 from request_images.query.criteria import Criteria
-from request_images.query.fields import MEASURES
 from request_images.query.links import Links
 from request_images.query.paging import MANY, SORTS, Walk
 from request_images.query.summaries import summaries
@@ -89,30 +93,15 @@ def properties(asked: Asked) -> Mapping[str, Any]:
     """Draw the failures and durations of each class, by one property after another."""
     [now] = summaries(asked.criteria, [asked.period])
     figures = Figures(Overview(now, now), asked.links, asked.notation)
-    titles = {
-        Facet.ASPECT: gettext("By aspect"),
-        Facet.BITS_PER_PIXEL: gettext("By bits per pixel"),
-        Facet.COLOR_MODE: gettext("By colour mode"),
-        Facet.ANIMATED: gettext("Animated"),
-        Facet.ORIENTATION: gettext("To be turned"),
-        Facet.DECLARED: gettext("What the client said they are"),
-        Facet.SEEN_BEFORE: gettext("Seen before"),
-        Facet.ENDPOINT: gettext("By endpoint"),
-        Facet.RELEASE: gettext("By release"),
-    }
-    return {
-        "charts": [
-            figures.classes(facet, Heading(facet.value.replace("_", "-"), title))
-            for facet, title in titles.items()
-        ]
-    }
+    facets = [each for each in COMPARED if each not in PROMINENT]
+    return {"charts": [figures.by(facet) for facet in facets]}
 
 
 def pixels(asked: Asked) -> Mapping[str, Any]:
     """Draw how long requests took by the megapixels of their images."""
     [now] = summaries(asked.criteria, [asked.period])
     sized = Tally()
-    for value, tally in now.values(Facet.MEGAPIXELS).items():
+    for value, tally in now.values(MEGAPIXELS).items():
         if value:
             sized.add(tally)
     # From the beginning of its bucket, so that none of the slowest percent is left out.
@@ -219,10 +208,10 @@ def _failure(image: RequestImage) -> str:
 def looks(asked: Asked) -> Mapping[str, Any]:
     """Draw what pictures of failed requests look like, and others do not."""
     found = looks_of(asked.within)
-    classes = {(name, c.name): c for name, sizes in LOOKS.items() for c in sizes}
+    bins = {(m.name, each.name): each for m in MEASURES.values() for each in m.bins}
     bars = [
         Bar(
-            f"{MEASURES[each.name]} {plain_in_words(classes[each.name, each.key])}",
+            f"{MEASURES[each.name].label} {range_in_words(bins[each.name, each.key])}",
             [each.share.rate, each.rest.rate],
             [each.share.interval, each.rest.interval],
             asked.links.to(**{each.name: each.key, "outcome": "failed"}),

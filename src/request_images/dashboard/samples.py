@@ -13,6 +13,7 @@ from request_images.charts import Dot
 from request_images.gallery.rows import LATEST, images
 from request_images.models import RequestImage, RequestLog
 from request_images.models.querysets import RequestLogQuerySet, failed
+from request_images.outcome import is_failure
 from request_images.query.criteria import Criteria
 from request_images.query.paging import SORTS, Walk
 from request_images.statistics.live import limited
@@ -101,7 +102,7 @@ def _some(rows: QuerySet[Any], total: int, count: int) -> list[tuple[Any, ...]]:
 
 def _dot(row: tuple[Any, ...], href: Callable[[int], str]) -> Dot:
     _, image, width, height, duration, status, error_type = row
-    is_failed = bool(error_type) or (status or 0) >= 400
+    is_failed = is_failure(status, error_type)
     text = (error_type or str(status)) if is_failed else ""
     return Dot(width * height / 1e6, duration, is_failed, href(image), text)
 

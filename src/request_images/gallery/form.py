@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from request_images.aggregation.bins import (
-    ASPECTS,
-    BITS_PER_PIXEL,
-    FILE_SIZES,
-    MEGAPIXELS,
-    aspect_in_words,
-    bits_per_pixel_in_words,
-    file_size_in_words,
-    megapixels_in_words,
-)
-from request_images.aggregation.facets import NO, YES
-from request_images.images.formats import COLOR_MODES, MIME_TYPES
-from request_images.outcome import CaptureStatus
-from request_images.query.fields import CRITERIA, DECLARED, OUTCOMES, PERIOD, said
+from request_images.aggregation.facets import Text
+from request_images.query.fields import CRITERIA, PERIOD
 from request_images.query.paging import SORTS
 
 from .gallery import GROUPINGS, Gallery, Page
 
 _DAYS = ("1", "7", "30", "90", "365")
-_FLAGS = ("animated", "orientation", "seen_before")
 
 
 @dataclass(frozen=True)
@@ -45,7 +31,7 @@ class Field:
     """
 
     name: str
-    label: str | Promise
+    label: Text
     value: str
     options: Sequence[tuple[str, Any]] = ()
     is_choice: bool = True
@@ -59,21 +45,6 @@ def fields_of(gallery: Gallery, page: Page) -> list[Field]:
         page: What is shown: its endpoints and error types are suggested.
     """
     logs = [image.log for section in page.sections for image in section.images]
-    choices: dict[str, Iterable[tuple[str, Any]]] = {
-        "days": [(days, days) for days in _DAYS],
-        "outcome": OUTCOMES.items(),
-        "capture_status": CaptureStatus.choices,
-        "mime_type": [(name, name) for name in MIME_TYPES],
-        "megapixels": [(c.name, megapixels_in_words(c)) for c in MEGAPIXELS],
-        "file_size": [(c.name, file_size_in_words(c)) for c in FILE_SIZES],
-        "aspect": [(c.name, aspect_in_words(c)) for c in ASPECTS],
-        "bits_per_pixel": [
-            (c.name, bits_per_pixel_in_words(c)) for c in BITS_PER_PIXEL
-        ],
-        "color_mode": [(name, name) for name in COLOR_MODES],
-        "declared": DECLARED.items(),
-        **{name: ((YES, said(True)), (NO, said(False))) for name in _FLAGS},
-    }
     suggestions = {
         "endpoint": {log.endpoint for log in logs},
         "error_type": {log.error_type for log in logs} - {""},
@@ -81,16 +52,19 @@ def fields_of(gallery: Gallery, page: Page) -> list[Field]:
     texts = gallery.criteria.texts
     fields = []
     for name, criterion in CRITERIA.items():
-        field = Field(name, criterion.label, texts.get(name, ""))
-        if name in choices:
-            options = list(choices[name])
-            if field.value not in ("", *(value for value, _label in options)):
-                options.append((field.value, field.value))
-            field = Field(name, field.label, field.value, options)
-        else:
-            known = [(text, text) for text in sorted(suggestions.get(name, ()))]
-            field = Field(name, field.label, field.value, known, is_choice=False)
-        fields.append(field)
+        value = texts.get(name, "")
+        suggested = {text: text for text in sorted(suggestions.get(name, ()))}
+        options: dict[str, Text] = {}
+        if name == "days":
+            options = dict(zip(_DAYS, _DAYS, strict=True))
+        elif criterion.options is not None:
+            options = dict(criterion.options())
+        if options and value:
+            options.setdefault(value, value)
+        known = list((options or suggested).items())
+        fields.append(
+            Field(name, criterion.label, value, known, is_choice=bool(options))
+        )
     sorts = [(name, sort.label) for name, sort in SORTS.items()]
     fields.append(Field("sort", _("order"), gallery.own_sort, sorts[1:]))
     fields.append(Field("group", _("groups"), gallery.group, list(GROUPINGS.items())))

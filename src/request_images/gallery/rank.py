@@ -7,10 +7,11 @@ from datetime import datetime
 
 from django.db.models import Count, Q
 
-from request_images.aggregation.bins import MEGAPIXELS, SizeClass, class_of
+from request_images.aggregation.bins import Bin
+from request_images.aggregation.properties import MEGAPIXELS
 from request_images.db.expressions import same_text
 from request_images.models import RequestImage, RequestLog
-from request_images.query.conditions import Columns, has_megapixels
+from request_images.query.conditions import Columns, in_bin
 
 AMONG = 20_000
 """Among how many requests of its endpoint, the newest, it is looked for its like."""
@@ -28,7 +29,7 @@ class Standing:
         since: When they begin; None when they are all there are.
     """
 
-    size: SizeClass | None
+    size: Bin | None
     count: int
     faster: float
     since: datetime | None
@@ -51,7 +52,7 @@ def standing_of(image: RequestImage) -> Standing | None:
         logs = logs.filter(created_at__gt=since)
     size = size_of(image)
     if size is not None:
-        logs = logs.filter(has_megapixels(size, Columns(RequestLog)))
+        logs = logs.filter(in_bin(MEGAPIXELS, size, Columns(RequestLog)))
         if since is not None:
             # The same of the images, or PostgreSQL would read all of them.
             logs = logs.filter(image__created_at__gt=since)
@@ -63,8 +64,6 @@ def standing_of(image: RequestImage) -> Standing | None:
     return Standing(size, counts["count"], counts["faster"] / counts["count"], since)
 
 
-def size_of(image: RequestImage) -> SizeClass | None:
+def size_of(image: RequestImage) -> Bin | None:
     """Return the class of megapixels that an image is of; None when unknown."""
-    if image.width is None or image.height is None:
-        return None
-    return class_of(image.width * image.height, MEGAPIXELS)
+    return MEGAPIXELS.bin(image.width, image.height)

@@ -6,7 +6,7 @@ from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from request_images.aggregation.facets import contents_gone
+from request_images.aggregation.gather import contents_gone
 from request_images.images.hashes import HASH_DIGITS
 from request_images.storage.encodings import decode
 from request_images.storage.stores import store_of

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
+from request_images.aggregation.gather import LOG_FIELDS
 from request_images.aggregation.periods import floor
+from request_images.aggregation.properties import COLUMNS
 from request_images.db.primary import PrimaryQuerySet
 
 from .statistics import hours_of, mark
@@ -17,18 +19,13 @@ from .statistics import hours_of, mark
 if TYPE_CHECKING:
     from .requests import RequestLog
 
-_COUNTED = {
-    *("created_at", "endpoint", "duration_ms", "duration_bucket", "status_code"),
-    *("error_type", "release", "capture_status"),
-    *("mime_type", "file_size", "width", "height", "color_mode", "is_animated"),
-    *("has_orientation", "declared_type", "is_repeated"),
-}
+_COUNTED = {*LOG_FIELDS, *COLUMNS}
 """The fields that statistics are made of."""
 _PINNED_AT_ONCE = 500
 
 
 def failed(prefix: str = "") -> Q:
-    """Return the condition for a failed request: an error type, or a status from 400.
+    """Return the condition for failed requests: `outcome.is_failure` in SQL.
 
     Args:
         prefix: The path from the queryset's model to the request log, such as

@@ -8,7 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from request_images.outcome import CaptureStatus
+from request_images.outcome import CaptureStatus, is_failure
 
 from .access import OriginalAccess
 from .content import HASH_LENGTH, ImageContent
@@ -124,8 +124,8 @@ class RequestLog(Counted):
 
     @property
     def is_failed(self) -> bool:
-        """Whether the request failed; the same rule as `RequestLogQuerySet.failed`."""
-        return bool(self.error_type) or (self.status_code or 0) >= 400
+        """Whether the request failed: a status of 400 or more, or an error type."""
+        return is_failure(self.status_code, self.error_type)
 
     @property
     def link(self) -> models.Model | None:

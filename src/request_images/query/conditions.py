@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import mul
 from typing import Any
 
 from django.db.models import BigIntegerField, F, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 from django.db.models.lookups import (
-    GreaterThan,
     GreaterThanOrEqual,
     LessThan,
     LessThanOrEqual,
 )
 from django.utils import timezone
 
-from request_images.aggregation.bins import SizeClass
-from request_images.aggregation.facets import AS_DECLARED, UNTOLD
+from request_images.aggregation.bins import Bin
+from request_images.aggregation.facets import (
+    AS_DECLARED,
+    UNTOLD,
+    YES,
+    Agreement,
+    Flag,
+    Number,
+    Property,
+)
 from request_images.aggregation.periods import floor
 from request_images.db.expressions import HammingDistance, Unindexed, same_text
 from request_images.images.hashes import MAX_DISTANCE
@@ -197,62 +205,46 @@ def _between(column: str, bounds: Bounds) -> Q:
     return condition if high is None else condition & Q(**{f"{column}__lt": high})
 
 
-def has_megapixels(size: SizeClass, columns: Columns) -> Q:
-    """Those whose image has so many pixels, width times height."""
-    # PostgreSQL would take the product for a number of 32 bits too.
-    _, width, height = _pixels(columns)
-    condition = Q(GreaterThanOrEqual(width * height, size.low))
-    if size.high is not None:
-        condition &= Q(LessThan(width * height, size.high))
+def has_property(of: Property) -> Condition:
+    """Return the condition of an image property; it takes one of the options."""
+    if isinstance(of, Number):
+        bins = {each.name: each for each in of.bins}
+        return lambda name, columns: in_bin(of, bins[name], columns)
+    if isinstance(of, Agreement):
+        return lambda name, columns: _agrees(of, name, columns)
+    is_value = on_image(*of.columns)
+    if isinstance(of, Flag):
+        return lambda name, columns: is_value(name == YES, columns)
+    return is_value
+
+
+def in_bin(of: Number, within: Bin, columns: Columns) -> Q:
+    """Find images by the bin of a number: `Number.number` in SQL.
+
+    All is compared in whole numbers, so that every database and the statistics agree
+    at the bounds.
+    """
+    low, high = (
+        Fraction(str(end or 0)) / of.factor for end in (within.low, within.high)
+    )
+    if len(of.columns) == 1:
+        bounds = (int(low), None if within.high is None else int(high))
+        return _between(columns.image(*of.columns), bounds)
+    names = {name: columns.image(name) for name in of.columns}
+    # PostgreSQL would take a product for a number of 32 bits.
+    values = {name: Cast(path, BigIntegerField()) for name, path in names.items()}
+    over = reduce(mul, [values[name] for name in of.columns if name not in of.per])
+    under = reduce(mul, [values[name] for name in of.per]) if of.per else 1
+    condition = Q(**{f"{names[name]}__gt": 0 for name in of.positive})
+    condition &= Q(GreaterThanOrEqual(over * low.denominator, under * low.numerator))
+    if within.high is not None:
+        condition &= Q(LessThan(over * high.denominator, under * high.numerator))
     return condition
 
 
-def has_aspect(size: SizeClass, columns: Columns) -> Q:
-    """Those whose image is so wide for its height."""
-    condition, width, height = _pixels(columns)
-    # Whole numbers, so that all databases and the statistics agree at the bounds.
-    ends = (size.low, size.high or 0)
-    low, high = (Fraction(end).limit_denominator(10) for end in ends)
-    lowest = GreaterThanOrEqual(width * low.denominator, height * low.numerator)
-    condition &= Q(lowest)
-    if high:
-        condition &= Q(LessThan(width * high.denominator, height * high.numerator))
-    return condition
-
-
-def has_bits_per_pixel(size: SizeClass, columns: Columns) -> Q:
-    """Those whose image has so many bits of its file for each pixel."""
-    condition, width, height = _pixels(columns)
-    bytes_ = Cast(columns.image("file_size"), BigIntegerField())
-    condition &= Q(**{f"{columns.image('file_size')}__isnull": False})
-    # The bounds are powers of two up to eight: whole numbers of pixels for a byte.
-    if size.low:
-        condition &= Q(LessThanOrEqual(width * height, bytes_ * int(8 / size.low)))
-    if size.high is not None:
-        condition &= Q(GreaterThan(width * height, bytes_ * int(8 / size.high)))
-    return condition
-
-
-def _pixels(columns: Columns) -> tuple[Q, Cast, Cast]:
-    """Return that there are pixels, and both sides as numbers of 64 bits."""
-    sides = columns.image("width"), columns.image("height")
-    width, height = (Cast(side, BigIntegerField()) for side in sides)
-    return Q(**{f"{side}__gt": 0 for side in sides}), width, height
-
-
-def is_as_declared(value: str, columns: Columns) -> Q:
-    """Those whose image is what the client said, or ``other`` than that."""
-    declared, real = columns.image("declared_type"), columns.image("mime_type")
-    is_same = Q(**{declared: F(real)})
-    # Not negated: what is unlike "" would be also what is no image.
-    is_known = Q(**{f"{declared}__gt": "", f"{real}__gt": ""})
-    return is_known & (is_same if value == AS_DECLARED else ~is_same)
-
-
-def has_file_size(size: SizeClass, columns: Columns) -> Q:
-    """Those whose image has so many bytes."""
-    column = columns.image("file_size")
-    condition = Q(**{f"{column}__gte": size.low})
-    if size.high is not None:
-        condition &= Q(**{f"{column}__lt": size.high})
-    return condition
+def _agrees(of: Agreement, name: str, columns: Columns) -> Q:
+    first, second = map(columns.image, of.columns)
+    is_same = Q(**{first: F(second)})
+    # The texts must not be empty, or requests without an image would differ, too.
+    is_known = Q(**{f"{first}__gt": "", f"{second}__gt": ""})
+    return is_known & (is_same if name == AS_DECLARED else ~is_same)

@@ -1,4 +1,4 @@
-"""The parameters that pages share: what each is called, may say, and means."""
+"""The query parameters that all pages share: their names, texts and meaning."""
 
 from __future__ import annotations
 
@@ -7,39 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q
-from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from request_images.aggregation.bins import (
-    ASPECTS,
-    BITS_PER_PIXEL,
-    FILE_SIZES,
-    MEGAPIXELS,
-    aspect_in_words,
-    bits_per_pixel_in_words,
-    file_size_in_words,
-    megapixels_in_words,
-)
-from request_images.aggregation.facets import AS_DECLARED, OTHER, UNTOLD
-from request_images.images.formats import COLOR_MODES, MIME_TYPES
+from request_images.aggregation.facets import UNTOLD, Dimensions, Property, Text
+from request_images.aggregation.properties import IMAGE_PROPERTIES, MEASURES
 from request_images.outcome import CaptureStatus
 
 from .conditions import (
     Columns,
     SameImage,
     SameLayout,
-    has_aspect,
-    has_bits_per_pixel,
     has_duration,
-    has_file_size,
     has_hash,
     has_layout,
     has_measure,
-    has_megapixels,
     has_outcome,
+    has_property,
     has_status,
-    is_as_declared,
     of_last_days,
     on_image,
     on_log,
@@ -56,25 +41,15 @@ from .parameters import (
     logged_endpoint,
     moment,
     one_of,
-    size_class,
     status,
     whole,
-    yes_or_no,
 )
 
 MAX_DAYS = 3650
-OUTCOMES = {"failed": _("failed"), "succeeded": _("succeeded")}
-DECLARED = {
-    AS_DECLARED: _("what the client said"),
-    OTHER: _("another type than the client said"),
-}
-MEASURES: Mapping[str, str | Promise] = {
-    "brightness": _("brightness"),
-    "contrast": _("contrast"),
-    "entropy": _("entropy (bits)"),
-    "sharpness": _("sharpness"),
-}
-"""What is measured of a picture, and what it is called."""
+OUTCOMES: Mapping[str, Text] = {"failed": _("failed"), "succeeded": _("succeeded")}
+PERIOD = ("days", "since", "until")
+OF_GALLERY = ("sort", "group", "at", "before")
+"""The parameters that say how the gallery shows pictures, and not which."""
 _LARGEST = 2**31 - 1  # what a column of PostgreSQL holds
 
 
@@ -84,135 +59,192 @@ class Criterion:
 
     Attributes:
         name: The parameter's name.
-        label: What it is about, for people.
+        label: The name for people, in the middle of a sentence.
+        condition: Turns a value into a condition.
         parse: Turns the text of a parameter into a value, or raises `ValueError` with
             the reason.
-        condition: Turns a value into a condition.
+        about: The requests that it finds, for the documentation.
+        sample: A text that it takes, for documentation and tests.
         shown: Turns a value into words; None for the text as it was given.
+        options: Its texts, in words; None if it takes others, too.
     """
 
     name: str
-    label: str | Promise
-    parse: Callable[[str], Any]
+    label: Text
     condition: Callable[[Any, Columns], Q]
+    parse: Callable[[str], Any]
+    about: str
+    sample: str
     shown: Callable[[Any], str] | None = None
+    options: Callable[[], Mapping[str, Text]] | None = None
 
 
-def _label_of_status(name: str) -> str:
-    return str(CaptureStatus(name).label)
+def _choice(  # noqa: PLR0913, PLR0917  # as many as a criterion has
+    name: str,
+    label: Text,
+    condition: Callable[[Any, Columns], Q],
+    options: Callable[[], Mapping[str, Text]],
+    about: str,
+    sample: str,
+) -> Criterion:
+    """Return a criterion that takes some texts only."""
+
+    def parse(text: str) -> str:
+        return one_of(options())(text)
+
+    def shown(text: str) -> str:
+        return str(options()[text])
+
+    return Criterion(name, label, condition, parse, about, sample, shown, options)
 
 
-def said(value: bool) -> str:
-    """Return whether something is so, in a word."""
-    return gettext("yes") if value else gettext("no")
+def _of_property(each: Property) -> tuple[Criterion, ...]:
+    """Return the criterion of an image property; of dimensions, one a side."""
+    if not isinstance(each, Dimensions):
+        condition = has_property(each)
+        return (
+            _choice(
+                each.name, each.label, condition, each.options, each.about, each.sample
+            ),
+        )
+    return tuple(
+        Criterion(
+            name,
+            label,
+            on_image(name),
+            whole(0, _LARGEST),
+            f"whose image has a {name} in pixels",
+            sample,
+        )
+        for name, label, sample in (
+            ("width", _("width (px)"), "2000"),
+            ("height", _("height (px)"), "1500"),
+        )
+    )
 
 
-def _or_untold(text: str) -> str:
+def _or_none(text: str) -> str:
     return gettext("none") if text == UNTOLD else text
 
 
-CRITERIA = {
-    criterion.name: criterion
-    for criterion in (
-        Criterion("days", _("days"), whole(1, MAX_DAYS), of_last_days),
-        Criterion("since", _("since"), moment, on_time("gte")),
-        Criterion("until", _("until"), end, on_time("lt")),
-        Criterion("endpoint", _("endpoint"), logged_endpoint, on_text("endpoint")),
-        Criterion("status", _("status"), status, has_status, _or_untold),
+CRITERIA: Mapping[str, Criterion] = {
+    each.name: each
+    for each in (
         Criterion(
+            "days",
+            _("days"),
+            of_last_days,
+            whole(1, MAX_DAYS),
+            f"of the last days, 1 to {MAX_DAYS}, from a whole hour on",
+            "7",
+        ),
+        Criterion(
+            "since",
+            _("since"),
+            on_time("gte"),
+            moment,
+            "from a date or time on",
+            "2026-01-31",
+        ),
+        Criterion(
+            "until",
+            _("until"),
+            on_time("lt"),
+            end,
+            "before a time, or until the end of a date",
+            "2999-01-31T12:00",
+        ),
+        Criterion(
+            "endpoint",
+            _("endpoint"),
+            on_text("endpoint"),
+            logged_endpoint,
+            "of an endpoint",
+            "upload",
+        ),
+        Criterion(
+            "status",
+            _("status"),
+            has_status,
+            status,
+            "with a status, with any of a hundred (`5xx`), or without one (`-`)",
+            "422",
+            _or_none,
+        ),
+        _choice(
             "outcome",
             _("outcome"),
-            one_of(OUTCOMES),
             has_outcome,
-            lambda name: str(OUTCOMES[name]),
+            lambda: OUTCOMES,
+            "that failed, or that succeeded",
+            "failed",
         ),
-        *(
-            Criterion(name, label, any_text, on_text_or_none(name), _or_untold)
-            for name, label in (
-                ("error_type", _("error type")),
-                ("release", _("release")),
-            )
-        ),
-        Criterion("duration", _("duration (ms)"), amounts, has_duration),
         Criterion(
+            "error_type",
+            _("error type"),
+            on_text_or_none("error_type"),
+            any_text,
+            "with an error type, or without one (`-`)",
+            "no_barcode",
+            _or_none,
+        ),
+        Criterion(
+            "release",
+            _("release"),
+            on_text_or_none("release"),
+            any_text,
+            "that a release handled, or that have none (`-`)",
+            "2.4.1",
+            _or_none,
+        ),
+        Criterion(
+            "duration",
+            _("duration (ms)"),
+            has_duration,
+            amounts,
+            "whose view took at least the first number of milliseconds and less than "
+            "the second, or `1000-` for no end",
+            "250.5-500",
+        ),
+        _choice(
             "capture_status",
-            _("kept"),
-            one_of(CaptureStatus.values),
+            _("capture status"),
             on_log("capture_status"),
-            _label_of_status,
+            lambda: dict(CaptureStatus.choices),
+            "with a [capture status](models.md#capture-status)",
+            "too_large",
         ),
-        Criterion(
-            "mime_type", _("MIME type"), one_of(MIME_TYPES), on_image("mime_type")
-        ),
-        Criterion("width", _("width (px)"), whole(0, _LARGEST), on_image("width")),
-        Criterion("height", _("height (px)"), whole(0, _LARGEST), on_image("height")),
-        Criterion(
-            "megapixels",
-            _("megapixels"),
-            size_class(MEGAPIXELS),
-            has_megapixels,
-            megapixels_in_words,
-        ),
-        Criterion(
-            "file_size",
-            _("size"),
-            size_class(FILE_SIZES),
-            has_file_size,
-            file_size_in_words,
-        ),
-        Criterion(
-            "aspect", _("aspect"), size_class(ASPECTS), has_aspect, aspect_in_words
-        ),
-        Criterion(
-            "bits_per_pixel",
-            _("bits per pixel"),
-            size_class(BITS_PER_PIXEL),
-            has_bits_per_pixel,
-            bits_per_pixel_in_words,
-        ),
-        Criterion(
-            "color_mode",
-            _("colour mode"),
-            one_of(COLOR_MODES),
-            on_image("color_mode"),
-        ),
-        Criterion("animated", _("animated"), yes_or_no, on_image("is_animated"), said),
-        Criterion(
-            "orientation",
-            _("orientation"),
-            yes_or_no,
-            on_image("has_orientation"),
-            said,
-        ),
-        Criterion(
-            "declared",
-            _("declared type"),
-            one_of(DECLARED),
-            is_as_declared,
-            lambda name: str(DECLARED[name]),
-        ),
-        Criterion(
-            "seen_before", _("seen before"), yes_or_no, on_image("is_repeated"), said
-        ),
+        *(criterion for of in IMAGE_PROPERTIES for criterion in _of_property(of)),
         Criterion(
             "hash",
             _("SHA-256"),
-            lambda text: SameImage(hash_or_part(text)),
             has_hash,
+            lambda text: SameImage(hash_or_part(text)),
+            "whose image has a SHA-256 that begins with 4 digits or more; the list of "
+            "logs, the dashboard, the CSV file and the statistics look at "
+            "[further images](../howto/several-images.md), too",
+            "abcd",
         ),
         *(
-            Criterion(name, label, amounts, has_measure(name))
-            for name, label in MEASURES.items()
+            Criterion(
+                each.name,
+                each.label,
+                has_measure(each.name),
+                amounts,
+                f"{each.about}; [analysed](../howto/study.md) images only",
+                each.sample,
+            )
+            for each in MEASURES.values()
         ),
         Criterion(
             "layout",
-            _("layout"),
-            lambda text: SameLayout(layout_hash(text)),
+            _("perceptual hash"),
             has_layout,
+            lambda text: SameLayout(layout_hash(text)),
+            "whose image looks like one with this perceptual hash (64 digits)",
+            "ff" + "0" * 62,
             lambda same: same.layout[:12],
         ),
     )
 }
-PERIOD = ("days", "since", "until")
-OF_GALLERY = ("sort", "group", "at", "before")
-"""What the gallery reads besides: how pictures are shown, not which."""
+"""Every parameter by its name, in the order of forms and of the JSON."""

@@ -12,7 +12,6 @@ from request_images.aggregation.periods import Period
 
 from .criteria import DEFAULT_DAYS, Criteria
 from .fields import PERIOD
-from .labels import texts_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Links:
 
     def having(self, facet: Facet, value: str, **texts: str) -> str:
         """Return the URL of those with a value; empty when no parameter means it."""
-        found = texts_of(facet, value)
+        found = facet.parameters(value)
         return self.to(**{**found, **texts}) if found else ""
 
 

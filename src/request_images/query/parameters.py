@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -11,8 +11,7 @@ from django.conf import settings
 from django.utils import dateparse, timezone
 from django.utils.translation import gettext
 
-from request_images.aggregation.bins import SizeClass
-from request_images.aggregation.facets import NO, UNTOLD, YES
+from request_images.aggregation.facets import UNTOLD
 from request_images.aggregation.periods import UTC
 from request_images.statistics.summarize import is_known
 
@@ -124,18 +123,6 @@ def _as_in_rows(time: datetime) -> datetime:
         # PostgreSQL knows no offset of 16 hours or more from UTC.
         return aware.astimezone(UTC)
     return timezone.make_naive(time) if timezone.is_aware(time) else time
-
-
-def yes_or_no(value: str) -> bool:
-    """Whether something is so."""
-    return one_of((YES, NO))(value) == YES
-
-
-def size_class(known: Sequence[SizeClass]) -> Callable[[str], SizeClass]:
-    """One of some classes of sizes, by its name."""
-    by_name = {size.name: size for size in known}
-    is_one = one_of(by_name)
-    return lambda value: by_name[is_one(value)]
 
 
 def layout_hash(value: str) -> str:

@@ -11,8 +11,10 @@ from itertools import chain
 from django.db import DatabaseError
 from django.db.models import Q
 
-from request_images.aggregation.facets import FIELDS, Facet, Parts, gather
+from request_images.aggregation.facets import Facet
+from request_images.aggregation.gather import FIELDS, Parts, gather
 from request_images.aggregation.periods import HOUR, Period, floor, quarter
+from request_images.aggregation.properties import ALL, ENDPOINT
 from request_images.aggregation.tallies import Cells, Tally, add_to
 from request_images.db.errors import Fault, fault_of
 from request_images.db.expressions import same_text
@@ -144,6 +146,6 @@ def sorted_into(
             continue
         if place.facet in found:
             add_to(found[place.facet][number], {place.value: tally})
-        if place.facet is Facet.ALL and Facet.ENDPOINT in found:
-            add_to(found[Facet.ENDPOINT][number], {place.endpoint: tally})
+        if place.facet is ALL and ENDPOINT in found:
+            add_to(found[ENDPOINT][number], {place.endpoint: tally})
     return found

@@ -12,7 +12,8 @@ from django.db import models, router
 from django.db.models import Count, Q, Subquery, Sum
 from django.db.models.functions import TruncHour
 
-from request_images.aggregation.facets import Facet, Parts, Place, of_hour
+from request_images.aggregation.facets import Facet
+from request_images.aggregation.gather import Parts, Place, of_hour
 from request_images.aggregation.periods import (
     HOUR,
     UTC,
@@ -24,6 +25,7 @@ from request_images.aggregation.periods import (
     frontier,
     midnight,
 )
+from request_images.aggregation.properties import CONTENT, FACETS
 from request_images.aggregation.tallies import Tally, unpack
 from request_images.conf import conf
 from request_images.models import ImageContent, RequestLog
@@ -126,7 +128,7 @@ def contents_between(since: datetime, until: datetime) -> Parts:
         .values_list("hour", "storage", "n", "size")
     )
     return {
-        Place(floor(hour), "", Facet.CONTENT, storage): Tally(n, total_bytes=int(size))
+        Place(floor(hour), "", CONTENT, storage): Tally(n, total_bytes=int(size))
         for hour, storage, n, size in rows
     }
 
@@ -158,11 +160,11 @@ def kept_of(
         times,
         is_total=endpoint is None,
         endpoint=endpoint or "",
-        facet__in=[facet.value for facet in facets],
+        facet__in=[facet.name for facet in facets],
     )
     names = ("span", "start", "facet", "endpoint", "tallies")
     return [
-        ((Span(span), floor(start)), Facet(facet), data)
+        ((Span(span), floor(start)), FACETS[facet], data)
         for span, start, facet, of_endpoint, data in rows.values_list(*names)
         # MariaDB takes two endpoints for one that differ in case only.
         if of_endpoint == (endpoint or "")

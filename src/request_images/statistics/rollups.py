@@ -18,14 +18,8 @@ from datetime import datetime
 from django.db import DatabaseError, models
 from django.db.models import Q
 
-from request_images.aggregation.facets import (
-    FIELDS,
-    Facet,
-    Parts,
-    Place,
-    by_hour,
-    gather,
-)
+from request_images.aggregation.facets import Facet
+from request_images.aggregation.gather import FIELDS, Parts, Place, by_hour, gather
 from request_images.aggregation.periods import (
     HOUR,
     Built,
@@ -34,6 +28,7 @@ from request_images.aggregation.periods import (
     floor,
     frontier,
 )
+from request_images.aggregation.properties import ALL, ENDPOINT, FACETS
 from request_images.aggregation.tallies import (
     Cells,
     Tally,
@@ -220,9 +215,9 @@ def _documents(many: Iterable[Parts]) -> dict[Key, Cells]:
             put((Span.HOUR, hour, None, facet), value, tally)
             if not facet.is_of_contents:
                 put((Span.HOUR, hour, endpoint, facet), value, tally)
-            if facet is Facet.ALL:
-                put((Span.HOUR, hour, None, Facet.ENDPOINT), endpoint, tally)
-                put((Span.HOUR, hour, endpoint, Facet.ENDPOINT), endpoint, tally)
+            if facet is ALL:
+                put((Span.HOUR, hour, None, ENDPOINT), endpoint, tally)
+                put((Span.HOUR, hour, endpoint, ENDPOINT), endpoint, tally)
     return {key: capped(cells) for key, cells in documents.items()}
 
 
@@ -243,7 +238,7 @@ def _longer(work: Work, hourly: dict[Key, Cells]) -> dict[Key, Cells]:
         pieces: defaultdict[Key, list[Cells]] = defaultdict(list)
         names = ("endpoint", "is_total", "facet", "tallies")
         for endpoint, is_total, facet, data in others.values_list(*names):
-            key = (span, start, None if is_total else endpoint, Facet(facet))
+            key = (span, start, None if is_total else endpoint, FACETS[facet])
             pieces[key].append(unpack(data))
         for (_, _, endpoint, facet), cells in shorter.items():
             pieces[span, start, endpoint, facet].append(cells)
@@ -264,7 +259,7 @@ def _replace(work: Work, documents: dict[Key, Cells]) -> None:
             start=start,
             is_total=endpoint is None,
             endpoint=endpoint or "",
-            facet=facet.value,
+            facet=facet.name,
             tallies=pack(cells),
         )
         for (span, start, endpoint, facet), cells in documents.items()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from django.db import DatabaseError
 
-from request_images.aggregation.facets import Facet, Parts
+from request_images.aggregation.facets import Facet
+from request_images.aggregation.gather import Parts
 from request_images.aggregation.periods import (
     Built,
     Period,
@@ -18,6 +19,7 @@ from request_images.aggregation.periods import (
     cover_each,
     floor,
 )
+from request_images.aggregation.properties import ALL
 from request_images.aggregation.tallies import (
     Cells,
     add_packed,
@@ -159,7 +161,7 @@ def is_known(endpoint: str) -> bool:
         for rows in (
             reader.rows_of(RequestLog),
             reader.rows_of(StatisticsRollup).filter(
-                span=Span.HOUR.value, is_total=False, facet=Facet.ALL.value
+                span=Span.HOUR.value, is_total=False, facet=ALL.name
             ),
         )
     )

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from request_images.aggregation.facets import Facet, Parts
+from request_images.aggregation.facets import Facet
+from request_images.aggregation.gather import Parts
 from request_images.aggregation.periods import HOUR, Period
+from request_images.aggregation.properties import ALL, CONTENT, FILE_SIZE
 from request_images.aggregation.tallies import MOST_VALUES, Cells, Tally
 
 from .groups import Group, group_of
@@ -60,7 +62,7 @@ class Summary:
 
     def overall(self) -> Group:
         """Return all requests as one group."""
-        return group_of({}, self._cells(Facet.ALL).get("", Tally()))
+        return group_of({}, self._cells(ALL).get("", Tally()))
 
     def by(self, facet: Facet, top: int = 20) -> list[Group]:
         """Return groups of requests, the most frequent first.
@@ -73,14 +75,14 @@ class Summary:
             group_of(facet.key(value), tally) for value, tally in self._top(facet, top)
         ]
 
-    def by_hour(self, facet: Facet = Facet.ALL, top: int = 5) -> list[Series]:
+    def by_hour(self, facet: Facet = ALL, top: int = 5) -> list[Series]:
         """Return time series by hour, like `by_day`; the key of a point is ``hour``."""
         since, until = self.period.since, self.period.until
         hours = (since + n * HOUR for n in range((until - since) // HOUR))
         slots = [({"hour": hour}, (hour, hour + HOUR)) for hour in hours]
         return self._series(facet, top, slots)
 
-    def by_day(self, facet: Facet = Facet.ALL, top: int = 5) -> list[Series]:
+    def by_day(self, facet: Facet = ALL, top: int = 5) -> list[Series]:
         """Return time series by day, with days without requests.
 
         The days are those of the current time zone; the first and the last may be
@@ -98,7 +100,7 @@ class Summary:
         return dict(self._top(facet, MOST_VALUES))
 
     def course(
-        self, slots: Sequence[Slot], facet: Facet = Facet.ALL
+        self, slots: Sequence[Slot], facet: Facet = ALL
     ) -> list[dict[str, Tally]]:
         """Return the tally of each value of a facet, for each slot of time.
 
@@ -124,15 +126,15 @@ class Summary:
     def received_bytes(self) -> int:
         """Return the total size of the requests' images in bytes, kept or not."""
         # Cleanup keeps the sizes of deleted images in this facet.
-        return sum(tally.total_bytes for tally in self._cells(Facet.FILE_SIZE).values())
+        return sum(tally.total_bytes for tally in self._cells(FILE_SIZE).values())
 
     def stored_bytes(self) -> dict[str, int]:
         """Return the size in bytes of contents stored in the period, by storage alias.
 
         The contents are those of all endpoints that still exist; deleted contents are
-        in `Facet.CONTENT_GONE`.
+        in `CONTENT_GONE`.
         """
-        cells = self._cells(Facet.CONTENT)
+        cells = self._cells(CONTENT)
         return {value or "": tally.total_bytes for value, tally in cells.items()}
 
     def _top(self, facet: Facet, top: int) -> list[tuple[str, Tally]]:
@@ -148,7 +150,7 @@ class Summary:
         self, facet: Facet, top: int, slots: Sequence[tuple[dict[str, Any], Slot]]
     ) -> list[Series]:
         by_slot = self._load([facet], [slot for _, slot in slots])[facet]
-        totals: Counter[str] = Counter({"": 0} if facet is Facet.ALL else {})
+        totals: Counter[str] = Counter({"": 0} if facet is ALL else {})
         for cells in by_slot:
             for value, tally in cells.items():
                 if value is not None:
