@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, OperationalError
 
-from request_images import erasure
+from request_images.cleanup import batches, references
 from request_images.cleanup.retention import clean
+from request_images.db import walk
 from request_images.erasure import Cleaned, Reason, Report, erase
 from request_images.models import (
     FurtherImage,
@@ -96,8 +97,8 @@ def test_objects_of_a_storage_are_listed_for_deletion(settings, tmp_path):
 @pytest.mark.parametrize(("at_once", "images"), [(1, 100), (2, 100), (100, 3)])
 def test_batches_of_any_size_delete_everything(monkeypatch, at_once, images):
     """The size of the batches and the number of images make no difference."""
-    monkeypatch.setattr(erasure, "_AT_ONCE", at_once)
-    monkeypatch.setattr(erasure, "_IMAGES_AT_ONCE", images)
+    monkeypatch.setattr(walk, "CHUNK", at_once)
+    monkeypatch.setattr(references, "_IMAGES_AT_ONCE", images)
     for seed in range(4):
         image = image_of("ann", seed)
         for other in range(seed * 2):
@@ -110,16 +111,16 @@ def test_batches_of_any_size_delete_everything(monkeypatch, at_once, images):
 
 def test_request_recorded_meanwhile_stays(monkeypatch):
     """Otherwise the erasure might never end."""
-    monkeypatch.setattr(erasure, "_AT_ONCE", 1)
+    monkeypatch.setattr(walk, "CHUNK", 1)
     image_of("ann", 1)
     image_of("ann", 2)
-    remove = erasure.remove
+    remove = batches.remove
 
-    def meanwhile(going):
+    def meanwhile(*arguments):
         image_of("ann", 3)
-        return remove(going)
+        return remove(*arguments)
 
-    monkeypatch.setattr(erasure, "remove", meanwhile)
+    monkeypatch.setattr(batches, "remove", meanwhile)
     assert erase(of("ann")).total.logs == 2
     assert of("ann").count() == 2
 
@@ -142,14 +143,14 @@ def test_request_selected_twice_counts_once():
 def test_collision_is_retried(monkeypatch, error):
     """A batch that collides with another process is repeated."""
     image_of("ann", 1)
-    remove, left = erasure.remove, [error, error]
+    remove, left = batches.remove, [error, error]
 
-    def disturbed(going):
+    def disturbed(*arguments):
         if left:
             raise left.pop()
-        return remove(going)
+        return remove(*arguments)
 
-    monkeypatch.setattr(erasure, "remove", disturbed)
+    monkeypatch.setattr(batches, "remove", disturbed)
     assert erase(of("ann")).total.logs == 1
 
 

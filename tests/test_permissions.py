@@ -7,7 +7,7 @@ from itertools import chain, combinations
 import pytest
 from django.urls import reverse
 
-from request_images.models.access import OriginalAccess, note_access
+from request_images.models.access import OriginalAccess, record_access
 from tests.factories import make_image, make_superuser, make_user
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +37,7 @@ WITHOUT_ROW = ("changelist", "gallery", "health", "csv")
 def urls():
     """Return the URL of each page, with existing rows."""
     image = make_image()
-    note_access(image, make_superuser(), OriginalAccess.Action.VIEWED)
+    record_access(image, make_superuser(), OriginalAccess.Action.VIEWED)
     pks = {
         "requestimage": image.pk,
         "requestlog": image.log_id,

@@ -120,7 +120,7 @@ def clean() -> None:
     before = _peak_mb()
     started = time.perf_counter()
     with lease("cleanup") as held:
-        report = clean(Retention.of_days(30, 365), batch_size=500, beat=held.prolong)
+        report = clean(Retention.of_days(30, 365), batch_size=500, beat=held.renew)
     seconds = time.perf_counter() - started
     found = {
         "images": report.total.images,

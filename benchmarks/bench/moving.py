@@ -100,7 +100,7 @@ def _moved(alias: str, count: int) -> dict[str, Any]:
     with Statements() as statements:
         started = time.perf_counter()
         with lease("move") as held:
-            moved = move(alias, batch_size=500, tell=lambda _: held.prolong())
+            moved = move(alias, batch_size=500, on_progress=lambda _: held.renew())
         seconds = time.perf_counter() - started
     if moved.contents != count:
         raise RuntimeError(f"not all of them were moved: {moved}")

@@ -18,20 +18,20 @@ _OPTED_OUT = "_request_images_opted_out"
 class CaptureStatus(TextChoices):
     """The capture status of an image: kept, or the reason why not."""
 
-    STORED = "stored", _("stored")
-    DUPLICATE = "duplicate", _("duplicate")
-    NO_IMAGE = "no_image", _("no image in the request")
-    UNREAD = "unread", _("not read by the view")
-    TOO_LARGE = "too_large", _("too large")
-    UNSUPPORTED = "unsupported", _("not an image of an allowed format")
-    UNREADABLE = "unreadable", _("unreadable")
-    TRUNCATED = "truncated", _("truncated")
-    SAMPLED_OUT = "sampled_out", _("sampled out")
-    OPTED_OUT = "opted_out", _("opted out")
-    OVER_BUDGET = "over_budget", _("over budget")
-    STORE_FAILED = "store_failed", _("could not be stored")
-    EXPIRED = "expired", _("expired")
-    ERASED = "erased", _("erased")
+    STORED = "stored", _("Stored")
+    DUPLICATE = "duplicate", _("Duplicate")
+    NO_IMAGE = "no_image", _("No image")
+    UNREAD = "unread", _("Not read by the view")
+    TOO_LARGE = "too_large", _("Too large")
+    UNSUPPORTED = "unsupported", _("Unsupported format")
+    UNREADABLE = "unreadable", _("Unreadable")
+    TRUNCATED = "truncated", _("Truncated")
+    SAMPLED_OUT = "sampled_out", _("Not sampled")
+    OPTED_OUT = "opted_out", _("Opted out")
+    OVER_BUDGET = "over_budget", _("Over budget")
+    STORE_FAILED = "store_failed", _("Storage failed")
+    EXPIRED = "expired", _("Expired")
+    ERASED = "erased", _("Erased")
 
 
 def is_failure(status_code: int | None, error_type: str) -> bool:

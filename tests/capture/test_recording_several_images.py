@@ -704,7 +704,7 @@ class TestCleanup:
         assert (went.images, went.contents) == (2, 2)
         gone = old.further.get()
         assert (gone.capture_status, gone.content) == ("over_budget", None)
-        assert gone.capture_detail.endswith("MB in all")
+        assert gone.capture_detail.endswith("MB in total")
         assert young.image_data == draw(seed=5)
         assert pinned.further.get().image_data == draw(seed=2)
 

@@ -186,7 +186,7 @@ class TestThatHoldFast:
     def test_that_come_at_the_last_moment(self, monkeypatch, pauses):
         """The next try sees them."""
         image = make_image(days_old=40)
-        spare, tries = delete_rows._spare, []
+        spare, tries = delete_rows._spare_protected, []
 
         def meanwhile(going):
             found = spare(going)
@@ -195,7 +195,7 @@ class TestThatHoldFast:
             tries.append(found)
             return found
 
-        monkeypatch.setattr(delete_rows, "_spare", meanwhile)
+        monkeypatch.setattr(delete_rows, "_spare_protected", meanwhile)
         report = retention.clean(LOGS, batch_size=10)
         assert report.held == {"host.Complaint": 1}
         assert len(tries) == 2
@@ -206,8 +206,8 @@ class TestThatHoldFast:
             Complaint.objects.create(log=make_log(days_old=days))
         told = run("--dry-run")
         assert (
-            "2 requests keep their rows, past their retention: host.Complaint "
-            "protects them. Their bytes do not stay.\n"
+            "2 requests past their retention period keep their rows, because "
+            "host.Complaint protects them. Their bytes are deleted.\n"
         ) in told
         assert run() == told.replace("Would delete", "Deleted")
 

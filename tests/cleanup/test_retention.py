@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from request_images.cleanup import batches as cleanup_batches
 from request_images.cleanup import delete_rows, references, retention
+from request_images.cleanup.delete_rows import Going, cost_of
 from request_images.cleanup.report import Cleaned, Reason, Report
 from request_images.cleanup.retention import preview
+from request_images.db import walk
 from request_images.exceptions import RetentionError
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from request_images.models.cutoffs import Retention, Term
@@ -70,7 +72,9 @@ class TestRetention:
     @pytest.mark.parametrize("of", ["images", "logs", "failed_days", "bytes_days"])
     def test_nothing_means_everything(self, days, of):
         """Zero days, or fewer, are refused of whatever."""
-        with pytest.raises(RetentionError, match=f"^{days} days would delete every"):
+        with pytest.raises(
+            RetentionError, match=f"^A retention of {days} days would delete every"
+        ):
             of_days(**{of: days})
 
     @pytest.mark.parametrize("days", [None, 10**9, 10**30])
@@ -85,7 +89,7 @@ class TestRetention:
     @pytest.mark.parametrize("size", [0, -1])
     def test_a_batch_of_nothing(self, size):
         """A batch size that deletes nothing is an error, not a quiet success."""
-        with pytest.raises(RetentionError, match="deletes nothing"):
+        with pytest.raises(RetentionError, match="batch size must be at least 1"):
             clean(of_days(), batch_size=size)
 
     def test_what_was_cleaned_adds_up(self):
@@ -225,6 +229,14 @@ def stored_bytes() -> int:
     return sum(size + len(thumbnail or b"") for size, thumbnail in rows)
 
 
+def weights_of_contents() -> dict[int, int]:
+    """Weigh each content; orphans, which no budget counts, weigh nothing."""
+    rows = ImageContent.objects.all()
+    orphans = rows.unreferenced().values_list("pk", flat=True)
+    weights = dict(rows.values_list("pk", references.SIZE))
+    return weights | dict.fromkeys(orphans, 0)
+
+
 def logs_of(rows) -> set[int]:
     return set(rows.values_list("log", flat=True))
 
@@ -251,12 +263,12 @@ def test_the_dry_run_is_the_real_run(  # noqa: PLR0917
     monkeypatch, pauses, rows, images, logs, failed_, bytes_, share, batch, at_once
 ):
     """Whatever there is: the preview tells exactly what goes, and the rest is whole."""
-    monkeypatch.setattr(retention, "_AT_ONCE", at_once)
-    monkeypatch.setattr(retention, "_IMAGES_AT_ONCE", 2 * at_once)
+    monkeypatch.setattr(walk, "CHUNK", at_once)
+    monkeypatch.setattr(references, "_IMAGES_AT_ONCE", 2 * at_once)
     populate(rows)
     before = image_rows(), RequestLog.objects.count()
     contents, weight = ImageContent.objects.count(), stored_bytes()
-    weights = dict(references.weights(0, 100))
+    weights = weights_of_contents()
     budget = None if share is None else max(1, int(weight * share))
     pinned = set(RequestLog.objects.filter(is_pinned=True).values_list("pk", flat=True))
     pinned_bytes = logs_of(
@@ -311,7 +323,7 @@ def check_that_no_budget_took_too_much(went, weights, budget) -> None:
     assert not losers.filter(image_hash__in=there).exists()
     assert not hanging.filter(image_hash__in=there).exists()
     if went.contents:
-        left = dict(references.weights(0, 100))
+        left = weights_of_contents()
         largest = max(weights[pk] for pk in weights.keys() - left.keys())
         assert sum(left.values()) + largest > budget
 
@@ -446,7 +458,7 @@ class TestPins:
             RequestLog.objects.update(is_pinned=True)
             return real(batch, detail)
 
-        monkeypatch.setattr(retention, "remove", pinned_meanwhile)
+        monkeypatch.setattr(cleanup_batches, "remove", pinned_meanwhile)
         assert clean(of_days(**options), batch_size=10) == Cleaned()
         image.refresh_from_db()
         assert image.content.read() == PICTURE
@@ -508,7 +520,7 @@ class TestBudget:
 
     def test_bytes_of_nobody_do_not_end_the_count(self, monkeypatch):
         """However many there are; and who refers is asked of few at once."""
-        monkeypatch.setattr(retention, "_AT_ONCE", 2)
+        monkeypatch.setattr(walk, "CHUNK", 2)
         for seed in range(5):
             make_image(draw(seed=seed), days_old=9)
         RequestLog.objects.all().delete()
@@ -533,7 +545,7 @@ class TestBudget:
         assert image.content is None
         assert image.width == 32
         assert image.log.capture_status == CaptureStatus.OVER_BUDGET
-        assert image.log.capture_detail.endswith(" MB in all")
+        assert image.log.capture_detail.endswith(" MB in total")
 
     def test_shared_bytes_come_free_with_their_last_reference(self):
         """Up to there all go, and those behind stay."""
@@ -570,7 +582,7 @@ class TestBudget:
 
     def test_many_that_share_bytes_are_walked_too(self, monkeypatch, pauses):
         """However many; and the dry run tells all of them."""
-        monkeypatch.setattr(retention, "_AT_ONCE", 2)
+        monkeypatch.setattr(walk, "CHUNK", 2)
         for days in range(7):
             make_image(days_old=days)
         told = preview(of_days(), max_bytes=1)
@@ -581,14 +593,14 @@ class TestBudget:
         """Whatever somebody else deleted meanwhile need not come free once more."""
         make_image(days_old=40)
         erased, stays = (make_image(draw(seed=n), days_old=1) for n in (1, 2))
-        real = retention._go_logs
+        real = retention._Cleanup._delete_logs
 
         def erase(*arguments):
             erased.delete()
             ImageContent.delete_all(ImageContent.objects.filter(pk=erased.content_id))
             return real(*arguments)
 
-        monkeypatch.setattr(retention, "_go_logs", erase)
+        monkeypatch.setattr(retention._Cleanup, "_delete_logs", erase)
         budget = stays.content.stored_size
         report = retention.clean(of_days(), batch_size=10, max_bytes=budget)
         assert set(report.by_reason) == {Reason.SUCCESS}
@@ -618,7 +630,7 @@ class TestBudget:
     )
     def test_of_nothing(self, budget, run):
         """No budget is None; nothing at all would be everything gone."""
-        with pytest.raises(RetentionError, match="every image there is"):
+        with pytest.raises(RetentionError, match="every image"):
             run(of_days(), max_bytes=budget)
 
 
@@ -638,12 +650,15 @@ class TestPace:
     def test_rows_with_bytes_fill_a_batch_sooner(self):
         """They cost more; and one row always fits."""
         pace = cleanup_batches.Pace(10)
-        assert cleanup_batches.loads([1] * 4, [0, 1, 16 * 1024, 1024**2]) == [
-            1,
-            1,
-            2,
-            65,
-        ]
+        sizes = (0, 1, 16 * 1024, 1024**2)
+        going = []
+        for seed, size in enumerate(sizes):
+            image = make_image(draw(seed=seed))
+            ImageContent.objects.filter(pk=image.content_id).update(stored_size=size)
+            going.append(
+                Going.of(Reason.SUCCESS, image.log_id, image.pk, [image.content_id])
+            )
+        assert cost_of(going) == [1, 1, 2, 65]
         assert pace.fitting([1] * 20) == 10
         assert pace.fitting([1] * 3) == 3
         assert pace.fitting([5, 5, 1]) == 2
@@ -719,19 +734,19 @@ class TestCost:
 
     def test_no_more_images_are_asked_about_at_once(self, monkeypatch):
         """A request has up to a thousand, and a question has its longest."""
-        monkeypatch.setattr(retention, "_IMAGES_AT_ONCE", 6)
+        monkeypatch.setattr(references, "_IMAGES_AT_ONCE", 6)
         for number in (1, 3, 1, 9, 0):
             image = make_image(draw(seed=number), days_old=40)
             for seed in range(number):
                 add_further(image, draw(seed=10 * number + seed))
-        sizes, walk = [], retention._walk_images
+        sizes, walk = [], retention._Cleanup._walk
 
         def walked(*args):
             for part in walk(*args):
-                sizes.append([1 + len(row.further) for row in part])
+                sizes.append([len(row.contents) for row in part])
                 yield part
 
-        monkeypatch.setattr(retention, "_walk_images", walked)
+        monkeypatch.setattr(retention._Cleanup, "_walk", walked)
         assert preview(of_days()).total.images == 5 + 14
         assert sizes == [[2, 4], [2], [10], [1]]
 
@@ -744,7 +759,7 @@ class TestCost:
             sizes.append(len(batch))
             return real(batch, detail)
 
-        monkeypatch.setattr(retention, "remove", remove)
+        monkeypatch.setattr(cleanup_batches, "remove", remove)
         return sizes
 
     @pytest.mark.parametrize(
@@ -877,7 +892,7 @@ class TestFaults:
         monkeypatch.setattr(delete_rows, "_weigh", meanwhile)
         # On one connection the rival's row is rolled back with the batch: write it
         # again before the next try, as if it had been committed.
-        real = retention.remove
+        real = cleanup_batches.remove
 
         def remove(batch, detail):
             try:
@@ -886,7 +901,7 @@ class TestFaults:
                 make_image(days_old=1)
                 raise
 
-        monkeypatch.setattr(retention, "remove", remove)
+        monkeypatch.setattr(cleanup_batches, "remove", remove)
         assert clean(of_days(), batch_size=10) == Cleaned(1, 0, 0, 0)
         assert RequestImage.objects.get().image_data == PICTURE
 
@@ -903,14 +918,14 @@ class TestFaults:
     ):
         """The database has rolled one of two back; the same again may go well."""
         make_image(days_old=40)
-        real, left = retention.remove, [error] * 3
+        real, left = cleanup_batches.remove, [error] * 3
 
         def remove(batch, detail):
             if left:
                 raise left.pop()
             return real(batch, detail)
 
-        monkeypatch.setattr(retention, "remove", remove)
+        monkeypatch.setattr(cleanup_batches, "remove", remove)
         assert clean(of_days(), batch_size=10).images == 1
         assert len(pauses) == 4  # one of them behind the batch
 

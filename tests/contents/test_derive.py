@@ -21,6 +21,7 @@ from request_images import health
 from request_images.admin.responses import thumbnail_response
 from request_images.cleanup.retention import clean
 from request_images.contents import derive, thumbnails
+from request_images.contents.attempts import GAVE_UP
 from request_images.contents.derive import Fate, derive_missing, try_to_derive
 from request_images.contents.thumbnails import THUMBNAIL, thumbnail_of
 from request_images.exceptions import NotYet
@@ -115,7 +116,7 @@ class TestClaim:
         tried(content, 3, ago=derive.CLAIM_SECONDS + 10)
         assert thumbnail_of(content.pk) is None
         content.refresh_from_db()
-        assert content.thumbnail_error == derive.GAVE_UP
+        assert content.thumbnail_error == GAVE_UP
         assert thumbnail_of(content.pk) is None
         assert drawn == []
 
@@ -155,7 +156,7 @@ class TestClaim:
         def claim():
             gate.wait()
             try:
-                won.append(derive._is_claimed(THUMBNAIL, content.pk))
+                won.append(derive._claim(THUMBNAIL, content.pk))
             except NotYet:
                 won.append(False)
             finally:
@@ -176,7 +177,7 @@ class TestOneAtATime:
         content = make_content()
         with (
             derive._one_picture,
-            pytest.raises(NotYet, match="at others"),
+            pytest.raises(NotYet, match="busy with other"),
         ):
             thumbnail_of(content.pk, wait=0.01)
         content.refresh_from_db()
@@ -222,7 +223,7 @@ class TestDatabase:
         def fail(what, pk):
             raise OperationalError("database is locked")
 
-        monkeypatch.setattr(derive, "_is_claimed", fail)
+        monkeypatch.setattr(derive, "_claim", fail)
         content = make_content()
         with pytest.raises(NotYet, match="busy"):
             thumbnail_of(content.pk)
@@ -234,7 +235,7 @@ class TestDatabase:
         def fail(what, pk):
             raise DatabaseError("no such column")
 
-        monkeypatch.setattr(derive, "_is_claimed", fail)
+        monkeypatch.setattr(derive, "_claim", fail)
         with pytest.raises(DatabaseError, match="no such column"):
             draw(make_content().pk)
 
@@ -271,14 +272,14 @@ class TestBytesThatCannotBeRead:
         use_bucket(settings, tmp_path, "files")
         settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
         [content] = keep(1)
-        claim = derive._is_claimed
+        claim = derive._claim
 
         def while_somebody_moves(what, pk):
             call_command("move_image_contents", to=to, verbosity=0)
             delete_now()
             return claim(what, pk)
 
-        monkeypatch.setattr(derive, "_is_claimed", while_somebody_moves)
+        monkeypatch.setattr(derive, "_claim", while_somebody_moves)
         assert draw(content.pk) is Fate.MADE
 
     def test_because_their_object_went_with_the_row(
@@ -440,16 +441,17 @@ class TestCommand:
             make_content(picture(seed=seed))
         with capture_queries() as queries:
             assert draw_missing(limit=0, batch_size=2) == []
-            assert list(derive._missing(THUMBNAIL, False, 2))
-        lists = [sql for sql in queries if "LIMIT" in sql]
-        assert len(lists) == 3
+            assert draw_missing(batch_size=2) == [Fate.MADE] * 5
+        lists = [sql for sql in queries if "LIMIT 2" in sql]
+        assert len(lists) == 4
         assert loading_bytes(lists) == []
 
     def test_counts_what_another_one_made_meanwhile_as_skipped(self, monkeypatch):
         """Two that run side by side count each thumbnail once."""
         content = make_content()
         ImageContent.objects.update(thumbnail=b"theirs")
-        monkeypatch.setattr(derive, "_missing", lambda *a: [content.pk, 0])
+        keys = [[(content.pk,), (0,)]]
+        monkeypatch.setattr(derive, "chunks", lambda *a, **k: keys)
         assert run() == "Made 0 thumbnails; 0 cannot be made; 2 were skipped.\n"
 
     @pytest.mark.parametrize(
@@ -472,7 +474,7 @@ class TestCommand:
     def test_wrong_values_from_other_code(self, option, value):
         """``call_command`` passes values by the parser; none is a quiet success."""
         make_content()
-        with pytest.raises(CommandError, match=f"must be 1 at least, not {value}"):
+        with pytest.raises(CommandError, match=f"must be at least 1, not {value}"):
             run(**{option: value})
 
 
@@ -563,4 +565,4 @@ class TestProcesses:
             process.communicate(timeout=120)
             assert process.returncode == -signal.SIGKILL
         assert answer(project, "-c", KILLED, pk) == ""
-        assert answer(project, "-c", LOOK) == f"(3, {derive.GAVE_UP!r})\n"
+        assert answer(project, "-c", LOOK) == f"(3, {GAVE_UP!r})\n"

@@ -17,6 +17,7 @@ from django.utils import timezone
 from request_images.cleanup.retention import clean
 from request_images.contents import verify as contents_verify
 from request_images.contents.verify import Problem, verify
+from request_images.db import walk
 from request_images.db.retry import TRIES
 from request_images.exceptions import ObjectMissing
 from request_images.models import (
@@ -157,10 +158,10 @@ class TestMissing:
         out, errors, fails = run(repair=True)
         assert fails
         assert "missing: 11" in out
-        assert "repaired" not in errors.replace("--force repairs", "")
+        assert "repaired" not in errors.replace("nothing was repaired", "")
         assert errors.endswith(
-            "bucket: so much is missing or changed that nothing of it was given up. "
-            "Is it mounted, and the right one? --force repairs it.\n"
+            "bucket: so many images are missing or damaged that nothing was repaired. "
+            "Is the right disk mounted? Use --force to repair it nevertheless.\n"
         )
         assert ImageContent.objects.count() == 11 + since
 
@@ -178,7 +179,7 @@ class TestMissing:
         """However little it was: a storage of which nothing is there is doubted."""
         for content in keep(*range(lost)):
             bucket.delete(content.name)
-        assert "--force repairs it" in run(repair=True)[1]
+        assert "Use --force to repair it" in run(repair=True)[1]
         assert ImageContent.objects.count() == lost
 
     def test_comes_back_after_it_was_given_up(self, bucket):
@@ -197,13 +198,13 @@ class TestMissing:
         [content, _] = keep(1, 2)
         data = content.read()
         bucket.delete(content.name)
-        mended = contents_verify._mended
+        mended = contents_verify._repair_contents
 
         def late(*given):
             bucket.save(content.name, ContentFile(data))
             return mended(*given)
 
-        monkeypatch.setattr(contents_verify, "_mended", late)
+        monkeypatch.setattr(contents_verify, "_repair_contents", late)
         out, errors, fails = run(repair=True)
         assert out == f"Read 2 images and listed 2 objects. {RIGHT}"
         assert (errors, fails) == ("", False)
@@ -213,13 +214,13 @@ class TestMissing:
         """Then it stays as it is."""
         [content, _] = keep(1, 2)
         bucket.delete(content.name)
-        mended = contents_verify._mended
+        mended = contents_verify._repair_contents
 
         def late(*given):
             bucket.hooks["open"] = raising(OSError("away"))
             return mended(*given)
 
-        monkeypatch.setattr(contents_verify, "_mended", late)
+        monkeypatch.setattr(contents_verify, "_repair_contents", late)
         out, _, fails = run(repair=True)
         assert fails
         assert "missing: 0; mismatch: 0; orphan: 0; unreadable: 1." in out
@@ -259,7 +260,7 @@ class TestMissing:
 
         told = []
         bucket.hooks["open"] = look
-        verify(repair=False, tell=told.append)
+        verify(repair=False, on_found=told.append)
         assert seen == [0, 1]
 
     def test_what_goes_while_it_is_looked_at(self, bucket):
@@ -278,13 +279,13 @@ class TestMissing:
         """There is nothing left to do."""
         [content, _] = keep(1, 2)
         bucket.delete(content.name)
-        let_go = contents_verify._let_go
+        let_go = contents_verify._detach
 
         def late(finding):
             clean(until(timezone.now()), batch_size=10)
             let_go(finding)
 
-        monkeypatch.setattr(contents_verify, "_let_go", late)
+        monkeypatch.setattr(contents_verify, "_detach", late)
         assert run(repair=True)[2] is False
         assert not RequestLog.objects.filter(capture_status="store_failed").exists()
 
@@ -292,13 +293,13 @@ class TestMissing:
         """Somebody has put the bytes elsewhere: it is not given up."""
         [content] = keep(1)
         bucket.delete(content.name)
-        let_go = contents_verify._let_go
+        let_go = contents_verify._detach
 
         def late(finding):
             ImageContent.objects.update(storage="", name="", data=draw(seed=1))
             let_go(finding)
 
-        monkeypatch.setattr(contents_verify, "_let_go", late)
+        monkeypatch.setattr(contents_verify, "_detach", late)
         run(repair=True, force=True)
         assert RequestImage.objects.get().image_data == draw(seed=1)
 
@@ -348,7 +349,7 @@ class TestMismatch:
         out, errors, fails = run()
         assert fails
         assert "mismatch: 1" in out
-        assert "is not what was received (its SHA-256 is " in errors
+        assert "differs from what was received (its SHA-256 is " in errors
         assert run(repair=True)[2] is False
         log = RequestLog.objects.get(capture_status="store_failed")
         assert log.capture_detail.startswith("mismatch: its SHA")
@@ -366,7 +367,7 @@ class TestMismatch:
         out, errors, fails = run(repair=True)
         assert fails
         assert "mismatch: 11" in out
-        assert errors.endswith("--force repairs it.\n")
+        assert errors.endswith("Use --force to repair it nevertheless.\n")
         assert not PendingDeletion.objects.exists()
         assert ImageContent.objects.count() == 11 + right
         assert not run(repair=True, force=True)[2]
@@ -376,7 +377,7 @@ class TestMismatch:
         """It cannot be another disk; but so many may be another fault."""
         keep(*range(10))
         ImageContent.objects.update(data=b"damaged")
-        assert "database: so much is missing or changed" in run(repair=True)[1]
+        assert "database: so many images are missing or damaged" in run(repair=True)[1]
         assert ImageContent.objects.count() == 10
 
 
@@ -417,7 +418,7 @@ class TestOrphans:
     @pytest.mark.parametrize(("known", "unknown"), [(0, 1), (1, 10), (80, 10)])
     def test_of_another_database(self, bucket, monkeypatch, known, unknown):
         """An empty one, or an old copy: what it does not know is not deleted."""
-        monkeypatch.setattr(contents_verify, "_BATCH", 7)
+        monkeypatch.setattr(walk, "CHUNK", 7)
         keep(*range(known))
         self.orphans(bucket, unknown)
         out, errors, fails = run(repair=True)
@@ -425,8 +426,9 @@ class TestOrphans:
         assert f"orphan: {unknown}" in out
         assert "repaired." not in errors
         assert errors.endswith(
-            "bucket: so much belongs to no image that none of it was deleted. Is this "
-            "the right database, and nobody else's storage? --force repairs it.\n"
+            "bucket: so many objects belong to no image that none was deleted. Is this "
+            "the right database, and is the storage used for nothing else? Use --force "
+            "to delete them nevertheless.\n"
         )
         assert not PendingDeletion.objects.exists()
         assert not run(repair=True, force=True)[2]
@@ -445,7 +447,7 @@ class TestOrphans:
         assert f"orphan: {unknown}" in out
         assert fails is (unknown == 10)
         assert PendingDeletion.objects.count() == (0 if fails else unknown)
-        assert ("bucket: so much belongs to no image" in errors) is fails
+        assert ("bucket: so many objects belong to no image" in errors) is fails
         assert not run(repair=True, storage=[ALIAS], force=True)[2]
         assert PendingDeletion.objects.count() == unknown
 
@@ -555,13 +557,13 @@ class TestRowsWithoutRequests:
         first = contents[0]
         where = f"{first.storage or 'database'}: {first.name or first.image_hash}"
         assert errors.startswith(
-            f"{where} belongs to no image (its requests are gone).\n"
+            f"{where} belongs to no image (its requests were deleted).\n"
         )
         assert ImageContent.objects.count() == 3
 
     def test_are_repaired(self, contents, monkeypatch):
         """The row goes, and its object; what has a request stays."""
-        monkeypatch.setattr(contents_verify, "_BATCH", 1)
+        monkeypatch.setattr(walk, "CHUNK", 1)
         assert run(repair=True)[1].count("; repaired.\n") == 2
         assert ImageContent.objects.get().read() == draw(seed=3)
         check()
@@ -571,13 +573,13 @@ class TestRowsWithoutRequests:
 
     def test_somebody_sends_the_same_image_meanwhile(self, contents, monkeypatch):
         """Then it is no orphan any more."""
-        drop = contents_verify._drop
+        drop = contents_verify._delete_orphan
 
         def late(finding):
             keep(1)
             drop(finding)
 
-        monkeypatch.setattr(contents_verify, "_drop", late)
+        monkeypatch.setattr(contents_verify, "_delete_orphan", late)
         run(repair=True)
         left = ImageContent.objects.values_list("image_hash", flat=True)
         assert contents[0].image_hash in left
@@ -591,7 +593,7 @@ def test_unreadable(bucket):
     [content] = keep(1)
     bucket.hooks["open"] = raising(OSError("away"))
     found = []
-    verified = verify(repair=True, tell=found.append)
+    verified = verify(repair=True, on_found=found.append)
     assert [finding.problem for finding in found] == [Problem.UNREADABLE]
     assert verified.unrepaired == 1
     bucket.hooks.clear()
@@ -613,7 +615,7 @@ def test_a_storage_that_is_away(bucket, settings):
     assert bucket.calls.count("open") == 5
     assert errors.endswith(
         "bucket: the storage cannot be read (given up after 5 failures; 3 images not "
-        "looked at).\n"
+        "read).\n"
     )
 
 
@@ -626,7 +628,7 @@ def test_a_storage_that_is_away_to_the_end(bucket):
     assert fails
     assert "listed 0 objects" in out
     assert "orphan: 0; unreadable: 6" in out
-    assert errors.endswith("(given up after 5 failures; 0 images not looked at).\n")
+    assert errors.endswith("(given up after 5 failures; 0 images not read).\n")
 
 
 def test_a_storage_that_hesitates(bucket):
@@ -640,7 +642,7 @@ def test_a_storage_that_hesitates(bucket):
 
 def test_goes_through_in_batches(bucket, monkeypatch):
     """And what goes between the list and the look is not looked at."""
-    monkeypatch.setattr(contents_verify, "_BATCH", 2)
+    monkeypatch.setattr(walk, "CHUNK", 2)
     contents = keep(*range(5))
     assert run()[0] == f"Read 5 images and listed 5 objects. {RIGHT}"
 

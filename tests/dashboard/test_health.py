@@ -285,7 +285,7 @@ class TestCommand:
         assert ran.status == 0
         assert ran.out == (
             "Recording is off.\n"
-            "No request was ever recorded.\n"
+            "No request has been recorded yet.\n"
             "Requests of the last 48 hours: 0.\n"
             "Healthy.\n"
         )
@@ -372,8 +372,8 @@ class TestCommand:
             "Unhealthy: An object has waited to be deleted for more than 72 hours.\n"
         )
         assert (
-            "Objects to be deleted from storages: 2, since 3 days, 8 hours, tried 4 "
-            "times at the most.\n"
+            "Objects to be deleted from storages: 2, the oldest for 3 days, 8 hours, "
+            "after up to 4 attempts.\n"
         ) in ran.out
         assert Ran("--max-pending-hours=81").status == 0
 
@@ -418,20 +418,20 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
-            (("--hours", "0"), "'0' is no whole number from 1 to 8784"),
-            (("--hours", "8785"), "'8785' is no whole number"),
-            (("--hours", "9" * 5000), "is no whole number"),
-            (("--hours", "1.5"), "'1.5' is no whole number"),
-            (("--hours", "\N{SUPERSCRIPT TWO}"), "is no whole number"),
-            (("--max-silence", "x"), "'x' is no whole number"),
-            (("--max-spooled-hours", "0"), "'0' is no whole number"),
-            (("--max-pending-hours", "0"), "'0' is no whole number"),
-            (("--max-bad", "x"), "'x' is no whole number"),
-            (("--max-spooled", "-1"), "'-1' is no whole number"),
-            (("--max-spooled", "9" * 5000), "is no whole number"),
-            (("--max-failed", "x"), "'x' is no number from 0 to 100"),
-            (("--max-failed", "101"), "'101' is no number from 0 to 100"),
-            (("--max-failed", "nan"), "'nan' is no number from 0 to 100"),
+            (("--hours", "0"), "'0' is not a whole number from 1 to 8784"),
+            (("--hours", "8785"), "'8785' is not a whole number"),
+            (("--hours", "9" * 5000), "is not a whole number"),
+            (("--hours", "1.5"), "'1.5' is not a whole number"),
+            (("--hours", "\N{SUPERSCRIPT TWO}"), "is not a whole number"),
+            (("--max-silence", "x"), "'x' is not a whole number"),
+            (("--max-spooled-hours", "0"), "'0' is not a whole number"),
+            (("--max-pending-hours", "0"), "'0' is not a whole number"),
+            (("--max-bad", "x"), "'x' is not a whole number"),
+            (("--max-spooled", "-1"), "'-1' is not a whole number"),
+            (("--max-spooled", "9" * 5000), "is not a whole number"),
+            (("--max-failed", "x"), "'x' is not a number from 0 to 100"),
+            (("--max-failed", "101"), "'101' is not a number from 0 to 100"),
+            (("--max-failed", "nan"), "'nan' is not a number from 0 to 100"),
         ],
     )
     def test_a_wrong_argument_is_refused(self, arguments, says):

@@ -16,6 +16,7 @@ from request_images.cleanup.retention import clean
 from request_images.contents import analysis
 from request_images.contents import derive as contents_derive
 from request_images.contents.analysis import ANALYSIS
+from request_images.contents.attempts import GAVE_UP
 from request_images.contents.derive import (
     Fate,
     count_missing,
@@ -175,7 +176,7 @@ class TestTries:
         long_ago = timezone.now() - timedelta(seconds=contents_derive.CLAIM_SECONDS + 1)
         ImageContent.objects.update(analysis_tries=3, analysis_tried_at=long_ago)
         answer = derive(ANALYSIS, content.pk)
-        assert answer["analysis_error"] == error(content) == contents_derive.GAVE_UP
+        assert answer["analysis_error"] == error(content) == GAVE_UP
         assert try_to_derive(ANALYSIS, content.pk) is Fate.SKIPPED
         assert try_to_derive(THUMBNAIL, content.pk) is Fate.MADE
 

@@ -1,4 +1,4 @@
-"""Commands of which two at once do no harm: one works, the other says who it is."""
+"""Commands that only one process may run at a time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from request_images.management.base import AloneCommand
+from request_images.management.base import ImagesCommand
 from request_images.models import ImageContent, Lease, PendingDeletion, job_locks
-from request_images.models.pending_deletions import note_for_deletion
+from request_images.models.pending_deletions import schedule_deletions
 from tests.factories import make_image
 from tests.image_files import draw
 from tests.storages import ALIAS, use_bucket
@@ -30,7 +30,7 @@ ON = pytest.mark.parametrize(("work", "name", "options"), COMMANDS)
 
 @pytest.fixture(autouse=True)
 def bucket(settings, tmp_path):
-    """Something to do for each of them."""
+    """Set up something to do for each command."""
     storage = use_bucket(settings, tmp_path, "files")
     Path(storage.location).mkdir()  # or it would only not be mounted
     make_image(days_old=40)
@@ -42,42 +42,44 @@ def bucket(settings, tmp_path):
 
 
 def state():
-    """What any of the commands would change."""
+    """Return everything that the commands would change."""
     contents = ImageContent.objects.values_list("storage", "thumbnail", "data")
     return list(contents), PendingDeletion.objects.count()
 
 
 def run(name, *options):
-    """Return what a command says to people."""
+    """Return the output of a command."""
     out = io.StringIO()
     call_command(name, *options, stdout=out, stderr=io.StringIO())
     return out.getvalue()
 
 
-def test_that_deletes_objects_for_long(bucket, monkeypatch):
-    """It holds on before each of them, and stops when another one took over."""
+def test_deletion_of_objects_renews_the_lease_and_stops_when_it_is_lost(
+    bucket, monkeypatch
+):
+    """The lease is renewed before each object."""
     kept = [bucket.save(f"ab/{name}.png", ContentFile(b"old")) for name in "xyz"]
-    note_for_deletion([(ALIAS, name) for name in kept], "default")
+    schedule_deletions([(ALIAS, name) for name in kept], "default")
 
     def taken(name):
         Lease.objects.update(holder="another")
 
     bucket.hooks["delete"] = taken
-    monkeypatch.setattr(job_locks, "_PROLONGED_EVERY", timedelta(0))
+    monkeypatch.setattr(job_locks, "_RENEW_EVERY", timedelta(0))
     with pytest.raises(CommandError, match="taken over the cleanup"):
         run("cleanup_old_images")
     assert [bucket.exists(name) for name in kept] == [False, True, True]
 
 
 @ON
-def test_the_second_one(work, name, options):
-    """Does nothing, says who is at it, and is no failure."""
+def test_second_process_does_nothing_and_says_who_works(work, name, options):
+    """This is not an error."""
     now = timezone.now()
     Lease.objects.create(
         work=work, holder="web2", since=now, until=now + timedelta(minutes=5)
     )
     before = state()
-    assert f"web2 is at the {work} since 20" in run(name, *options)
+    assert f"The {work} already runs on web2, since 20" in run(name, *options)
     assert run(name, *options).endswith("Nothing was done.\n")
     assert run(name, *options, "--verbosity=0") == ""
     assert state() == before
@@ -88,15 +90,17 @@ def test_the_second_one(work, name, options):
 
 
 @ON
-def test_that_slept_for_too_long(monkeypatch, work, name, options):
-    """Another one has taken over: this one stops, and fails."""
-    held = job_locks.Held
+def test_process_that_slept_too_long_stops_with_an_error(
+    monkeypatch, work, name, options
+):
+    """Another process has taken over."""
+    held = job_locks.HeldLease
 
     def asleep(work, holder, until):
         Lease.objects.update(holder="web2")
         return held(work, holder, until - timedelta(minutes=5))
 
-    monkeypatch.setattr(job_locks, "Held", asleep)
+    monkeypatch.setattr(job_locks, "HeldLease", asleep)
     before = state()
     with pytest.raises(CommandError, match=f"has taken over the {work}"):
         run(name, *options)
@@ -111,8 +115,8 @@ def test_that_slept_for_too_long(monkeypatch, work, name, options):
         ("move", "move_image_contents", (f"--to={ALIAS}", "--dry-run")),
     ],
 )
-def test_that_only_looks(work, name, options):
-    """It disturbs nobody, and nobody disturbs it."""
+def test_dry_run_needs_no_lease(work, name, options):
+    """It runs while another process works."""
     now = timezone.now()
     Lease.objects.create(
         work=work, holder="web2", since=now, until=now + timedelta(minutes=5)
@@ -120,7 +124,7 @@ def test_that_only_looks(work, name, options):
     assert "Would " in run(name, *options)
 
 
-def test_that_does_nothing_yet():
-    """Each command says itself what its work is."""
+def test_work_is_abstract():
+    """Each command defines its own."""
     with pytest.raises(NotImplementedError):
-        AloneCommand().work()
+        ImagesCommand().work()

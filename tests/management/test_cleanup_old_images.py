@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.utils import timezone
 
-from request_images.cleanup import delete_rows, retention
+from request_images.cleanup import batches, delete_rows
 from request_images.exceptions import LeaseLost
 from request_images.models import (
     ImageContent,
@@ -44,8 +44,8 @@ def test_deletes_what_the_settings_say(settings):
     make_log(days_old=101)
     young = make_image(draw(seed=1), days_old=6)
     assert run() == (
-        "Images are kept 7 days.\n"
-        "Logs are kept 100 days.\n"
+        "Images are kept for 7 days.\n"
+        "Logs are kept for 100 days.\n"
         "Deleted 1 images of successful requests (1 distinct); "
         f"{len(PICTURE)} bytes ({len(PICTURE)} bytes).\n"
         "Deleted 1 logs, with 0 images (0 distinct); 0 bytes (0 bytes).\n"
@@ -61,7 +61,7 @@ def test_days_go_before_the_setting(days):
     """``--days`` is for this run."""
     make_image(days_old=4)
     text = run(days)
-    assert text.startswith(f"Images are kept {days[7:]} day")
+    assert text.startswith(f"Images are kept for {days[7:]} day")
     assert not RequestImage.objects.exists()
 
 
@@ -110,16 +110,16 @@ def test_any_batch_size_has_the_same_result(size):
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("--days=0", "0 would delete everything there is; give 1 at least"),
-        ("--days=-1", "-1 would delete everything there is"),
-        ("--failed-days=0", "0 would delete everything there is"),
-        ("--days=x", "'x' is no whole number"),
-        ("--days=1.5", "'1.5' is no whole number"),
-        ("--days=", "'' is no whole number"),
-        ("--batch-size=0", "no whole number from 1 to 10000"),
-        ("--batch-size=10001", "no whole number from 1 to 10000"),
-        ("--batch-size=many", "'many' is no whole number"),
-        ("--max-objects=0", "no whole number from 1 to"),
+        ("--days=0", "0 would delete everything; the minimum is 1 day"),
+        ("--days=-1", "-1 would delete everything"),
+        ("--failed-days=0", "0 would delete everything"),
+        ("--days=x", "'x' is not a whole number"),
+        ("--days=1.5", "'1.5' is not a whole number"),
+        ("--days=", "'' is not a whole number"),
+        ("--batch-size=0", "not a whole number from 1 to 10000"),
+        ("--batch-size=10001", "not a whole number from 1 to 10000"),
+        ("--batch-size=many", "'many' is not a whole number"),
+        ("--max-objects=0", "not a whole number from 1 to"),
     ],
 )
 def test_a_wrong_argument_is_refused(argument, says):
@@ -133,12 +133,12 @@ def test_a_wrong_argument_is_refused(argument, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"days": 0}, "0 days would delete everything there is"),
-        ({"days": -1}, "-1 days would delete everything there is"),
-        ({"failed_days": 0}, "0 days would delete everything there is"),
-        ({"batch_size": 0}, "A batch of 0 rows deletes nothing"),
-        ({"batch_size": -1}, "A batch of -1 rows deletes nothing"),
-        ({"max_objects": 0}, "max_objects must be 1 at least, not 0"),
+        ({"days": 0}, "A retention of 0 days would delete everything"),
+        ({"days": -1}, "A retention of -1 days would delete everything"),
+        ({"failed_days": 0}, "A retention of 0 days would delete everything"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"batch_size": -1}, "batch_size must be at least 1, not -1"),
+        ({"max_objects": 0}, "max_objects must be at least 1, not 0"),
     ],
 )
 def test_wrong_values_from_other_code_are_refused(options, says):
@@ -167,7 +167,7 @@ def test_says_what_went_and_why(settings):
     told = run("--dry-run")
     lines = [line for line in told.splitlines() if "kept" not in line]
     beginnings = [
-        f"Images may take {megabytes:.10g} MB in all.",
+        f"Images may take {megabytes:.10g} MB in total.",
         "Would delete 1 images of successful requests (1 distinct); ",
         "Would delete 1 images of failed requests (1 distinct); ",
         "Would delete the bytes of 1 images (1 distinct); ",
@@ -179,10 +179,10 @@ def test_says_what_went_and_why(settings):
     for line, beginning in zip(lines, beginnings, strict=True):
         assert line.startswith(beginning)
     assert (
-        "Images are kept 30 days.\n"
-        "Images of failed requests are kept 90 days.\n"
-        "Bytes of successful requests are kept 7 days.\n"
-        "Logs are kept 365 days.\n"
+        "Images are kept for 30 days.\n"
+        "Images of failed requests are kept for 90 days.\n"
+        "Bytes of successful requests are kept for 7 days.\n"
+        "Logs are kept for 365 days.\n"
     ) in told
     assert run() == told.replace("Would delete", "Deleted")
     assert ImageContent.objects.count() == 1
@@ -192,20 +192,20 @@ def test_days_of_failures():
     """``--failed-days`` is for this run too, and for failures alone."""
     make_image(days_old=8, status_code=500)
     make_image(draw(seed=1), days_old=8)
-    assert "Images of failed requests are kept 7 days." in run("--failed-days=7")
+    assert "Images of failed requests are kept for 7 days." in run("--failed-days=7")
     assert RequestImage.objects.get().log.status_code == 200
 
 
 def test_bytes_go_with_their_images(settings):
     """So that is said, whatever the days of bytes are."""
     settings.REQUEST_IMAGES_BYTES_RETENTION_DAYS = 7
-    assert "\nBytes are kept 3 days.\n" in run("--days=3")
+    assert "\nBytes are kept for 3 days.\n" in run("--days=3")
 
 
 def test_a_large_budget_is_a_number(settings):
     """And no formula: two terabytes."""
     settings.REQUEST_IMAGES_MAX_STORED_MB = 2_000_000
-    assert "Images may take 2000000 MB in all." in run()
+    assert "Images may take 2000000 MB in total." in run()
 
 
 class TestEndsEarly:
@@ -226,7 +226,7 @@ class TestEndsEarly:
                     raise error
                 return real(batch, detail)
 
-            monkeypatch.setattr(retention, "remove", remove)
+            monkeypatch.setattr(batches, "remove", remove)
 
         return choose
 
@@ -234,7 +234,7 @@ class TestEndsEarly:
         """With Ctrl-C: no trace of Python, and the next one may begin at once."""
         break_down(KeyboardInterrupt())
         out = io.StringIO()
-        with pytest.raises(CommandError, match="The next run goes on") as stopped:
+        with pytest.raises(CommandError, match="The next run continues") as stopped:
             call_command(COMMAND, stdout=out)
         assert stopped.value.returncode == 130
         assert "\nDeleted 1 images (1 distinct) and 0 logs; " in out.getvalue()
@@ -254,7 +254,7 @@ class TestEndsEarly:
 def test_images_go_with_their_logs(settings):
     """So that is said, whatever the days of images are."""
     settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 20
-    assert "Images are kept 20 days." in run()
+    assert "Images are kept for 20 days." in run()
 
 
 class TestTwoAtOnce:
@@ -266,7 +266,7 @@ class TestTwoAtOnce:
         with lease("cleanup"):
             text = run()
         assert f"process {os.getpid()}" in text
-        assert "is at the cleanup since" in text
+        assert "The cleanup already runs on" in text
         assert text.endswith("Nothing was done.\n")
         assert RequestImage.objects.exists()
         assert run("--verbosity=0") == ""
@@ -291,10 +291,10 @@ class TestTwoAtOnce:
         """Another has the work by now; that is a failure, and told."""
         make_image(days_old=40)
 
-        def prolong(held):
+        def renew(held):
             raise LeaseLost("Another process has taken over the cleanup.")
 
-        monkeypatch.setattr(job_locks.Held, "prolong", prolong)
+        monkeypatch.setattr(job_locks.HeldLease, "renew", renew)
         with pytest.raises(CommandError, match="taken over the cleanup"):
             run()
         assert RequestImage.objects.exists()

@@ -34,7 +34,7 @@ STOPS = """
 import time
 import django
 django.setup()
-from request_images import rollups
+from request_images.statistics import rollups
 def stop(cells):
     print("in the middle", flush=True)
     time.sleep(600)
@@ -68,25 +68,31 @@ class TestCommand:
     def test_adds_up_everything(self, now):
         """Once; a second time there is nothing left to do."""
         make_log(created_at=now - 50 * HOUR)
-        assert update() == "Added up 50 hours; 0 are left.\n"
-        assert update() == "Added up 0 hours; 0 are left.\n"
+        assert update() == "Updated the statistics of 50 hours; 0 are left.\n"
+        assert update() == "Updated the statistics of 0 hours; 0 are left.\n"
         assert update(verbosity=0) == ""
 
     def test_from_a_day_on(self, now):
         """Or a moment, in the project's time zone."""
         make_log(created_at=now - 50 * HOUR)
-        assert "Added up 15 hours" in update("--since", "2026-06-10T02:00")
-        assert "Added up 26 hours" in update("--since", "2026-06-09T00:00+02:00")
+        assert "Updated the statistics of 15 hours" in update(
+            "--since", "2026-06-10T02:00"
+        )
+        assert "Updated the statistics of 26 hours" in update(
+            "--since", "2026-06-09T00:00+02:00"
+        )
 
     def test_adds_up_again(self, now):
         """All of it, or some days."""
         make_log(created_at=now - 50 * HOUR)
         update()
         StatisticsRollup.objects.filter(facet=ALL.name).delete()
-        assert update("--rebuild") == "Added up 50 hours; 0 are left.\n"
+        told = update("--rebuild")
+        assert told == "Updated the statistics of 50 hours; 0 are left.
+"
         assert summarize(Period.last_days(3)).overall().request_count == 1
         told = update("--rebuild", "--since=2026-06-09", "--until=2026-06-10")
-        assert "Added up 24 hours" in told
+        assert "Updated the statistics of 24 hours" in told
 
     def test_without_time_zones(self, settings):
         """A moment with one is turned into the wall clock's."""
@@ -98,7 +104,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            (["--since=yesterday"], "no day or moment"),
+            (["--since=yesterday"], "is not a day or time"),
             (["--until=2026-06-10"], "needs --rebuild"),
             (["--rebuild", "--since=2026-06-10", "--until=2026-06-10"], "before"),
         ],
@@ -111,7 +117,7 @@ class TestCommand:
         """It fails, and says that this is all there is to it."""
         make_log(created_at=now - 3 * HOUR)
         monkeypatch.setattr(rollups, "_do", lambda work, version: False)
-        with pytest.raises(CommandError, match="always quicker"):
+        with pytest.raises(CommandError, match="kept changing the statistics"):
             update()
 
     def test_shows_how_far_it_is_on_a_terminal(self, now):
@@ -119,7 +125,7 @@ class TestCommand:
         err = io.StringIO()
         err.isatty = lambda: True
         update(stderr=err)
-        assert err.getvalue() == "\rAdded up 3 hours; 3 are left.\n"
+        assert err.getvalue() == f"\r[{'#' * 15}{' ' * 15}] 3 of 6 hours\n"
 
     def test_cleanup_keeps_the_statistics_up_to_date(self, now, settings):
         """What it took something of is added up again; what is too old goes."""
@@ -132,7 +138,7 @@ class TestCommand:
             call_command("cleanup_old_images", dry_run=dry_run, stdout=out)
             told.append(out.getvalue())
         rows = [line for line in out.getvalue().splitlines() if "rows of" in line]
-        assert "Statistics are kept 20 days." in told[0]
+        assert "Statistics are kept for 20 days." in told[0]
         assert rows[0].replace("Would delete", "Deleted") == rows[1]
         assert "Deleted 0" not in rows[1]
 
@@ -141,7 +147,7 @@ class TestCommand:
         update()
         out = io.StringIO()
         call_command("cleanup_old_images", stdout=out)
-        assert "Added up 1 hours of the statistics." in out.getvalue()
+        assert "Updated the statistics of 1 hours." in out.getvalue()
         assert not StaleHour.objects.exists()
 
 

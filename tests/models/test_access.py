@@ -142,7 +142,7 @@ class TestPage:
     def test_lists_the_latest_first(self, boss, entries):
         assert self.found(boss, "") == entries[::-1]
         html = boss.get(LIST).content.decode()
-        assert "looked at" in html
+        assert "viewed" in html
         assert f'href="?q={entries[0].image_hash}"' in html
 
     def test_is_searched(self, boss, entries):

@@ -31,7 +31,7 @@ def test_one_at_a_time():
     with lease("cleanup"):
         with (
             pytest.raises(
-                WorkTaken, match=r"process \d+ .* is at the cleanup since 20"
+                WorkTaken, match=r"The cleanup already runs on .*process \d+ .*since 20"
             ),
             lease("cleanup"),
         ):
@@ -62,7 +62,10 @@ def test_is_given_back_after_a_fault():
 def test_of_a_killed_process_ends_by_itself():
     """Ten minutes after its last sign of life, and not before."""
     make_lease(ends_in=timedelta(seconds=5))
-    with pytest.raises(WorkTaken, match="another is at the cleanup"), lease("cleanup"):
+    with (
+        pytest.raises(WorkTaken, match="The cleanup already runs on another"),
+        lease("cleanup"),
+    ):
         pytest.fail("too early")  # pragma: no cover
     Lease.objects.update(until=timezone.now() - timedelta(seconds=1))
     with lease("cleanup"):
@@ -74,14 +77,14 @@ def test_prolonging(monkeypatch):
     """Costs a query only now and then."""
     with lease("cleanup") as held:
         with capture_queries() as queries:
-            held.prolong()
+            held.renew()
         assert queries == []
         now = timezone.now() + timedelta(minutes=8)
         monkeypatch.setattr(job_locks.timezone, "now", lambda: now)
-        held.prolong()
-        assert Lease.objects.get().until == now + job_locks.LASTS
+        held.renew()
+        assert Lease.objects.get().until == now + job_locks.LEASE_DURATION
         with capture_queries() as queries:
-            held.prolong()
+            held.renew()
         assert queries == []
 
 
@@ -92,14 +95,14 @@ def test_that_another_has_taken(monkeypatch):
         now = timezone.now() + timedelta(minutes=20)
         monkeypatch.setattr(job_locks.timezone, "now", lambda: now)
         with pytest.raises(LeaseLost, match="taken over the cleanup"):
-            held.prolong()
+            held.renew()
     assert Lease.objects.get().holder == "another"
 
 
 def test_that_is_given_back_at_this_very_moment(monkeypatch):
     """It was taken when we asked; that the row is gone by now changes nothing."""
     monkeypatch.setattr(QuerySet, "bulk_create", lambda *_, **__: [])
-    with pytest.raises(WorkTaken, match="was just being done"), lease("cleanup"):
+    with pytest.raises(WorkTaken, match="has just ended the cleanup"), lease("cleanup"):
         pytest.fail("nobody's")  # pragma: no cover
 
 
@@ -117,9 +120,9 @@ def test_that_runs_into_others(monkeypatch, method, nth):
         return statement(rows, *args, **kwargs)
 
     monkeypatch.setattr(QuerySet, method, failing)
-    monkeypatch.setattr(job_locks, "_PROLONGED_EVERY", timedelta(0))
+    monkeypatch.setattr(job_locks, "_RENEW_EVERY", timedelta(0))
     with lease("cleanup") as held:
-        held.prolong()
+        held.renew()
     assert len(calls) > nth
     assert not Lease.objects.filter(until__gt=timezone.now()).exists()
 

@@ -30,6 +30,7 @@ from request_images.contents.delete_objects import delete_pending
 from request_images.contents.derive import Fate, try_to_derive
 from request_images.contents.move import move
 from request_images.contents.thumbnails import THUMBNAIL
+from request_images.db import walk
 from request_images.exceptions import ObjectClaimed, ObjectMissing, StorageError
 from request_images.models import (
     ImageContent,
@@ -857,7 +858,7 @@ class TestDeletion:
         assert "(2 distinct)" in self.run(dry_run=True)
         assert len(objects()) == 2
         assert self.run() == (
-            "Deleted 2 objects from storages; 0 failed, 0 are pending."
+            "Deleted 2 objects from storages; 0 failed; 0 are still to be deleted."
         )
         assert objects() == set()
         assert not PendingDeletion.objects.exists()
@@ -868,12 +869,12 @@ class TestDeletion:
         keep(1, 2, 3)
         self.expire()
         assert self.run(max_objects=2) == (
-            "Deleted 2 objects from storages; 0 failed, 1 are pending."
+            "Deleted 2 objects from storages; 0 failed; 1 are still to be deleted."
         )
         assert not ImageContent.objects.exists()
         assert len(objects()) == 1
         assert self.run(max_objects=2) == (
-            "Deleted 1 objects from storages; 0 failed, 0 are pending."
+            "Deleted 1 objects from storages; 0 failed; 0 are still to be deleted."
         )
         assert objects() == set()
 
@@ -891,7 +892,7 @@ class TestDeletion:
         self.expire()
         bucket.hooks["delete"] = raising(OSError("away"))
         assert self.run() == (
-            "Deleted 0 objects from storages; 1 failed, 1 are pending."
+            "Deleted 0 objects from storages; 1 failed; 1 are still to be deleted."
         )
         entry = PendingDeletion.objects.get()
         assert (entry.tries, entry.error) == (1, "bucket: OSError: away")
@@ -916,7 +917,7 @@ class TestDeletion:
         self, bucket, settings, tmp_path, monkeypatch, batch
     ):
         """It is left alone for the rest of the run."""
-        monkeypatch.setattr(delete_objects, "_BATCH", batch)
+        monkeypatch.setattr(walk, "CHUNK", batch)
         keep(*range(6))
         bench.use_bucket(settings, tmp_path, alias="other")
         keep(*range(10, 15))
@@ -952,7 +953,7 @@ class TestDeletion:
 
     def test_many_that_are_due_at_the_same_moment(self, bucket, monkeypatch):
         """None is passed over from batch to batch."""
-        monkeypatch.setattr(delete_objects, "_BATCH", 2)
+        monkeypatch.setattr(walk, "CHUNK", 2)
         keep(*range(5))
         clean(until(timezone.now()), batch_size=10)
         assert delete_now().deleted == 5

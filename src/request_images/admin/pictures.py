@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from request_images.db.transactions import without_transaction
 from request_images.health import report
 from request_images.models import FurtherImage, ReceivedImage, RequestImage
-from request_images.models.access import OriginalAccess, note_access
+from request_images.models.access import OriginalAccess, record_access
 
 from .base import ORIGINALS, ReadOnlyAdmin
 from .responses import original_response, text_response, thumbnail_response
@@ -74,7 +74,7 @@ class PictureFiles(ReadOnlyAdmin):
         if response.status_code != 200:
             return response
         try:
-            note_access(image, request.user, action)
+            record_access(image, request.user, action)
         except DatabaseError as error:
             report("access", error)
             text = gettext("The access log cannot be written, so nothing is shown.")

@@ -1,18 +1,21 @@
-"""What refers to contents, from both tables of images, and which comes last.
+"""Which images refer to contents, and which of them does so last.
 
-Nothing here loads an image's bytes, and nothing is written.
+Nothing here loads the bytes of an image, and nothing is written.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import models, router
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Length
 
+from request_images.db.primary import PrimaryQuerySet
+from request_images.db.walk import chunks
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from request_images.models.querysets import (
     ImageContentQuerySet,
@@ -23,43 +26,46 @@ from request_images.models.querysets import (
 )
 
 SIZE = F("stored_size") + Coalesce(Length("thumbnail"), 0)
-"""The bytes that a content takes, thumbnail included."""
+"""The bytes that a content takes, including its thumbnail."""
+_IMAGES_AT_ONCE = 2_000
+"""Images looked up at once: a request has up to a thousand."""
 _TO_IMAGE = "request_image__"
 Condition = Callable[[str], Q]
-"""What must hold of request images, by the way that leads to them."""
+"""A condition on request images, given the path that leads to them."""
+Row = TypeVar("Row", bound=tuple[Any, ...])
 
 
 class Last(NamedTuple):
-    """The image that takes the bytes of its content along, and how many those are."""
+    """The last image that refers to a content, and the bytes that it frees."""
 
     image: int
     size: int
 
 
 def last_of(content_pks: Iterable[int], staying: Condition) -> dict[int, Last]:
-    """Return which images take bytes along when all that is not staying goes.
+    """Return which images free bytes when all that do not stay are deleted.
 
     Args:
         content_pks: The contents to ask about.
-        staying: Which request images stay.
+        staying: The condition for request images that stay.
 
     Returns:
-        For each content that no staying image refers to, the last request image by
-        time that does, itself or by one that hangs on it.
+        For each content without a staying image, the last request image by time that
+        refers to it, itself or by a further image.
     """
     rows = _not_referred(content_pks, staying)
     return _latest(rows, [lambda path: Q()])
 
 
 def last_in_budget(content_pks: Iterable[int], counted: Condition) -> dict[int, Last]:
-    """Return which images take bytes along when successes go first, then failures.
+    """Return which images free bytes when successes are deleted before failures.
 
     Args:
         content_pks: The contents to ask about.
-        counted: Which request images there still are.
+        counted: The condition for request images that still exist.
 
     Returns:
-        As `last_of`. Contents of pinned requests are not among them.
+        As `last_of`, without the contents of pinned requests.
     """
     rows = _not_referred(content_pks, lambda path: Q(**{f"{path}log__is_pinned": True}))
     return _latest(
@@ -74,87 +80,112 @@ def last_in_budget(content_pks: Iterable[int], counted: Condition) -> dict[int, 
 def referring_to(
     content_pks: Collection[int], staying: Condition
 ) -> tuple[RequestImageQuerySet, RequestImageQuerySet]:
-    """Return the staying request images that have some contents: as their own, ...
+    """Return the staying request images that have contents, in two querysets.
 
-    ... and those that have them only by an image that hangs on them. Not in one query,
-    which no database would answer from two indexes.
+    First those that have them as their own, then those that have them by a further
+    image only: no database would answer one query from two indexes.
     """
     own = Q(content__in=list(content_pks))
-    hanging = further().filter(own).values("request_image")
+    by_further = further().filter(own).values("request_image")
     there = images().filter(staying(""))
-    return there.filter(own), there.filter(pk__in=hanging).exclude(own)
+    return there.filter(own), there.filter(pk__in=by_further).exclude(own)
 
 
-def weights(after: int, limit: int) -> list[tuple[int, int]]:
-    """Return the primary keys of the next contents, and how many bytes each takes.
+def stored_size(beat: Callable[[], None]) -> int:
+    """Return the bytes of all contents that an image refers to.
 
-    Those that nothing refers to, because somebody has deleted logs by hand, count as
-    none: to take bytes of requests away would not make these fewer.
+    Orphans do not count: deleting the bytes of images would not reduce them.
+
+    Args:
+        beat: Called now and then; what it raises ends the walk.
     """
-    rows = contents().filter(pk__gt=after).order_by("pk")
-    found = list(rows.values_list("pk", SIZE)[:limit])
-    # By their keys: asked along with the walk, PostgreSQL reads all references anew
-    # each time.
-    those = contents().filter(pk__in=[pk for pk, _ in found])
-    alone = set(those.unreferenced().values_list("pk", flat=True))
-    return [(pk, 0 if pk in alone else size) for pk, size in found]
+    total = 0
+    for chunk in chunks(contents(), SIZE, beat=beat):
+        # By their keys: asked along with the walk, PostgreSQL reads all references
+        # each time.
+        found = contents().filter(pk__in=[pk for pk, _ in chunk])
+        orphans = set(found.unreferenced().values_list("pk", flat=True))
+        total += sum(size for pk, size in chunk if pk not in orphans)
+    return total
 
 
 def database() -> str:
-    """Return the alias of the database that is cleaned.
+    """Return the alias of the database that is cleaned: the one that is written to.
 
-    For reading too: a replica that lags behind still shows references that are gone,
-    and a content that is kept for one of them is an orphan for ever.
+    It is also read: a replica that lags behind shows references that are gone, and a
+    content that is kept because of one would be an orphan for ever.
     """
     return router.db_for_write(RequestLog)
 
 
 def logs() -> RequestLogQuerySet:
-    """Return the logs of the database that is cleaned."""
-    return RequestLog.objects.using(database())
+    """Return the logs in the database that is cleaned."""
+    return RequestLog.objects.primary()
 
 
 def images() -> RequestImageQuerySet:
-    """Return the images of the database that is cleaned."""
-    return RequestImage.objects.using(database())
+    """Return the request images in the database that is cleaned."""
+    return RequestImage.objects.primary()
 
 
 def contents() -> ImageContentQuerySet:
-    """Return the contents of the database that is cleaned."""
-    return ImageContent.objects.using(database())
+    """Return the contents in the database that is cleaned."""
+    return ImageContent.objects.primary()
 
 
-def further_of(image_pks: Iterable[int]) -> dict[int, list[int | None]]:
-    """Return the contents of the further images of some request images, None for none.
+def further() -> PrimaryQuerySet:
+    """Return the further images in the database that is cleaned."""
+    return FurtherImage.objects.primary()
 
-    Request images that have none are left out.
+
+def with_further(
+    rows: Iterable[Row], image_of: Callable[[Row], int | None]
+) -> Iterator[list[tuple[Row, list[int | None]]]]:
+    """Yield rows with the contents of their further images (None for lost bytes).
+
+    Args:
+        rows: The rows.
+        image_of: Returns the request image of a row.
+
+    Yields:
+        As many rows as have at most 2,000 images together, or one row.
     """
-    found: dict[int, list[int | None]] = defaultdict(list)
-    rows = further().filter(request_image__in=list(image_pks)).order_by()
-    for image, content in rows.values_list("request_image", "content"):
-        found[image].append(content)
-    return found
+    rows = list(rows)
+    pks = [pk for row in rows if (pk := image_of(row)) is not None]
+    found = further().filter(request_image__in=pks).order_by()
+    counts = dict(found.values_list("request_image").annotate(models.Count("pk")))
+    part: list[Row] = []
+    total = 0
+    for row in rows:
+        number = 1 + counts.get(image_of(row), 0)
+        if part and total + number > _IMAGES_AT_ONCE:
+            yield _joined(part, image_of)
+            part, total = [], 0
+        part.append(row)
+        total += number
+    if part:
+        yield _joined(part, image_of)
 
 
-def further_counts(image_pks: Iterable[int]) -> dict[int, int]:
-    """Return how many further images some request images have; none are left out."""
-    rows = further().filter(request_image__in=list(image_pks)).order_by()
-    return dict(rows.values_list("request_image").annotate(models.Count("pk")))
-
-
-def further() -> models.QuerySet[FurtherImage]:
-    """Return the further images of the database that is cleaned."""
-    return FurtherImage.objects.using(database())
+def _joined(
+    rows: list[Row], image_of: Callable[[Row], int | None]
+) -> list[tuple[Row, list[int | None]]]:
+    contents_of: dict[int | None, list[int | None]] = defaultdict(list)
+    pks = [pk for row in rows if (pk := image_of(row)) is not None]
+    found = further().filter(request_image__in=pks).order_by()
+    for image, content in found.values_list("request_image", "content"):
+        contents_of[image].append(content)
+    return [(row, contents_of[image_of(row)]) for row in rows]
 
 
 def _referring(
     condition: Condition,
 ) -> tuple[tuple[models.QuerySet[Any], str], ...]:
-    """Return what refers to an outer content, and each one's way to its image."""
+    """Return what refers to an outer content, each with the path to its image."""
     content = OuterRef("pk")
     return (
         (images().filter(condition(""), content=content), ""),
-        (further().filter(condition("request_image__"), content=content), _TO_IMAGE),
+        (further().filter(condition(_TO_IMAGE), content=content), _TO_IMAGE),
     )
 
 
@@ -170,7 +201,7 @@ def _not_referred(
 def _latest(
     rows: ImageContentQuerySet, conditions: Sequence[Condition]
 ) -> dict[int, Last]:
-    """Return the last image of each content, of the first condition that has one."""
+    """Return the last image of each content, for the first condition that has one."""
     newest = [
         Subquery(_newest_first(references, path).values(f"{path}pk")[:1])
         for condition in conditions
@@ -180,10 +211,10 @@ def _latest(
     for pk, size, *ends in rows.values_list("pk", SIZE, *newest):
         pairs = ({*ends[at : at + 2]} - {None} for at in range(0, len(ends), 2))
         sizes[pk], candidates[pk] = size, next(filter(None, pairs), set())
-    # Each table has its last one: which of the two came later?
-    doubtful = {i for pair in candidates.values() if len(pair) > 1 for i in pair}
-    moments = images().filter(pk__in=doubtful).values_list("pk", "created_at")
-    when = dict(moments) if doubtful else {}
+    # Both tables may have a last one: compare their times.
+    rivals = [pair for pair in candidates.values() if len(pair) > 1]
+    moments = images().filter(pk__in=set(chain(*rivals)))
+    when = dict(moments.values_list("pk", "created_at")) if rivals else {}
     return {
         pk: Last(max(found, key=lambda image: (when.get(image), image)), sizes[pk])
         for pk, found in candidates.items()

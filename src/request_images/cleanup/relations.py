@@ -1,7 +1,7 @@
 """Rows of the host project's own models that refer to logs and images.
 
-What becomes of them is theirs to say, by ``on_delete``. Only Django knows it: the
-database would refuse to delete what they refer to.
+Their ``on_delete`` decides what happens to them. Only Django applies it: the database
+would refuse to delete rows that they refer to.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _TO_LOG = {
 
 
 def referred_to(log_pks: Collection[int], using: str) -> set[int]:
-    """Return those of some logs that other apps' rows refer to, or to their images.
+    """Return the logs that rows of other apps refer to, directly or by their images.
 
     Args:
         log_pks: The primary keys of the logs.
-        using: The database where they are.
+        using: The database of the logs.
     """
     found: set[int] = set()
     for relation, path in _relations(using) if log_pks else ():
@@ -37,10 +37,10 @@ def referred_to(log_pks: Collection[int], using: str) -> set[int]:
 
 
 def protector_of(rows: QuerySet[models.Model]) -> str:
-    """Return the model whose ``on_delete`` forbids to delete one of some rows.
+    """Return the model whose ``on_delete`` forbids the deletion of one of the rows.
 
     Returns:
-        Its label, such as ``shop.Order``; an empty text when nobody forbids it.
+        Its label, such as ``shop.Order``; an empty string if there is none.
     """
     try:
         Collector(using=rows.db).collect(rows)
@@ -52,10 +52,10 @@ def protector_of(rows: QuerySet[models.Model]) -> str:
 
 
 def _relations(using: str) -> Iterator[tuple[ForeignObjectRel, str]]:
-    """Yield the relations of other apps, and each one's way to our log."""
+    """Yield the relations of other apps, each with the path to the log."""
     ours = RequestLog._meta.app_label
-    for model, way in _TO_LOG.items():
-        # With the hidden ones: ``related_name="+"``, and those of many to many.
+    for model, path in _TO_LOG.items():
+        # Including hidden ones: ``related_name="+"``, and the tables of many-to-many.
         for relation in model._meta.get_fields(include_hidden=True):
             if not isinstance(relation, ForeignObjectRel) or relation.many_to_many:
                 continue
@@ -65,4 +65,4 @@ def _relations(using: str) -> Iterator[tuple[ForeignObjectRel, str]]:
                 and relation.on_delete is not DO_NOTHING
                 and router.allow_migrate_model(using, their)
             ):
-                yield relation, f"{relation.field.name}{way}"
+                yield relation, f"{relation.field.name}{path}"

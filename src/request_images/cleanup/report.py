@@ -1,43 +1,42 @@
-"""What a cleanup deleted, or would delete: how much, and for which reason."""
+"""The result of a cleanup or an erasure: how much was deleted, and for which reason."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import Enum
 
 
 class Reason(Enum):
-    """Why something goes; what goes with it follows from that."""
+    """Why something is deleted, which also decides what is deleted with it."""
 
     SUCCESS = "success"
-    """The image of a request that succeeded is past its retention."""
+    """An image of a successful request is past its retention period."""
     FAILURE = "failure"
-    """The image of a request that failed is past its own."""
+    """An image of a failed request is past its retention period."""
     BYTES = "bytes"
-    """The bytes are past theirs; what is known of the image stays."""
+    """The bytes are past their retention period; the row of the image stays."""
     BUDGET = "budget"
-    """There are more bytes than there may be; what is known of the image stays."""
+    """The bytes are over the budget; the row of the image stays."""
     LOG = "log"
-    """The log is past its retention, and takes its image along."""
+    """A log is past its retention period, and is deleted with its image."""
     ERASURE = "erasure"
-    """Somebody demands it, and the log goes with its images, pinned or not."""
+    """A log is erased with its images, pinned or not."""
     ERASED_BYTES = "erased_bytes"
-    """Somebody demands it, and another model protects the rows."""
+    """The bytes are erased, because another model protects the rows."""
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What a cleanup deleted, or would delete.
+    """The numbers of what was deleted, or would be.
 
     Attributes:
-        images: Images of requests that went (`RequestImage` rows), or that lost their
-            bytes.
-        contents: Distinct images: bytes and thumbnails that nothing refers to any more.
-        logs: Request logs.
-        freed: Bytes that came free, as stored, thumbnails included. The database can
-            use them again; its files on disk do not shrink by themselves.
+        images: Images of requests that were deleted, or that lost their bytes.
+        contents: Distinct images whose bytes and thumbnail were deleted.
+        logs: Request logs that were deleted.
+        freed: Freed bytes, as stored, including thumbnails. The database can use them
+            again; its files on disk do not shrink by themselves.
     """
 
     images: int = 0
@@ -46,22 +45,19 @@ class Cleaned:
     freed: int = 0
 
     def __add__(self, other: Cleaned) -> Cleaned:
-        return Cleaned(
-            self.images + other.images,
-            self.contents + other.contents,
-            self.logs + other.logs,
-            self.freed + other.freed,
-        )
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Cleaned(*map(sum, pairs))
 
 
 @dataclass(frozen=True)
 class Report:
-    """What went, by the reason why; reasons that nothing went for are left out.
+    """The result of a cleanup or an erasure.
 
     Attributes:
-        by_reason: What went.
-        held: How many requests keep their rows because of a model of another app, by
-            its label; their bytes went.
+        by_reason: What was deleted, by reason; without the reasons for which nothing
+            was.
+        held: The number of requests whose rows a model of another app protects, by its
+            label; their bytes were deleted.
     """
 
     by_reason: Mapping[Reason, Cleaned] = field(default_factory=dict)
@@ -79,5 +75,5 @@ class Report:
 
     @property
     def total(self) -> Cleaned:
-        """All that went."""
+        """What was deleted for all reasons together."""
         return sum(self.by_reason.values(), Cleaned())

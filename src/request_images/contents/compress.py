@@ -1,7 +1,7 @@
-"""Keep the bytes of contents in a smaller form, and back; each once, and verified.
+"""Store the bytes of contents in a smaller form, verified, or undo that.
 
 A content that cannot be made smaller is remembered with the reason, and so is one that
-gets the process killed several times.
+kills the process several times.
 """
 
 from __future__ import annotations
@@ -14,26 +14,21 @@ from enum import Enum
 from itertools import islice
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models, router
-from django.db.models import F
 
-from request_images.db.columns import clean_text
 from request_images.exceptions import EncodingRefused
 from request_images.models import ImageContent
 from request_images.models.querysets import ImageContentQuerySet
 from request_images.storage.encodings import ENCODINGS, Encoding, encode, encodings_of
 
+from .attempts import Attempts
 from .iterate import work_through
 from .swap import Form, read_whole, swap
 
-MAX_TRIES = 3
-"""After so many that the process did not survive, nobody tries again."""
-
-GAVE_UP = f"tried {MAX_TRIES} times, and each time the process ended meanwhile"
+_ATTEMPTS = Attempts("encoding")
 
 
 class Fate(Enum):
-    """What became of a content."""
+    """The result of one attempt."""
 
     CHANGED = "compressed"
     LEFT = "left"
@@ -42,15 +37,15 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one content.
+    """The result for one content.
 
     Attributes:
-        fate: Whether it has another form now, has none, or went or was changed by
-            somebody else meanwhile.
+        fate: CHANGED when it has another form now, LEFT when it has none, SKIPPED when
+            it was deleted or changed by another process meanwhile.
         before: Its size in bytes, as stored.
-        after: Its size in bytes with the other form.
+        after: Its size in bytes in the other form.
         encoding: The encoding that was tried, or undone.
-        reason: Why it is left, in words.
+        reason: Why it is left as it is, in words.
     """
 
     fate: Fate
@@ -62,15 +57,15 @@ class Outcome:
 
 @dataclass
 class Compressed:
-    """What a run did, or would do.
+    """The totals of a run.
 
     Attributes:
-        before: What the contents took that have another form now, in bytes.
-        after: What they take now.
-        by_encoding: How many, by the name of the encoding.
-        reasons: Why how many others are left as they are.
-        skipped: How many went, or were changed by somebody else meanwhile.
-        failed: How many stay as they are because something went wrong.
+        before: Bytes of the contents that have another form now, before.
+        after: Bytes of these contents now.
+        by_encoding: Number of these contents, by the name of the encoding.
+        reasons: Number of contents that are left as they are, by reason.
+        skipped: Contents that were deleted or changed by another process meanwhile.
+        failed: Contents that stay as they are because of an error.
     """
 
     before: int = 0
@@ -82,18 +77,18 @@ class Compressed:
 
     @property
     def seen(self) -> int:
-        """How many contents were looked at."""
+        """All contents that were looked at."""
         left = self.reasons.total()
         return self.by_encoding.total() + left + self.skipped + self.failed
 
     def add(self, outcome: Outcome | None) -> None:
-        """Count what became of one more content; None for a failure."""
+        """Count the result for one more content; None for an error."""
         if outcome is None:
             self.failed += 1
         elif outcome.fate is Fate.SKIPPED:
             self.skipped += 1
         elif outcome.fate is Fate.LEFT:
-            # Without what differs from image to image.
+            # Without the part that differs from image to image.
             self.reasons[": ".join(outcome.reason.split(": ")[:2])] += 1
         else:
             self.by_encoding[outcome.encoding] += 1
@@ -101,65 +96,63 @@ class Compressed:
             self.after += outcome.after
 
 
-def compressible(names: Collection[str]) -> models.QuerySet[ImageContent]:
-    """Return the contents that some encodings have not been tried on yet."""
+def compressible(names: Collection[str]) -> ImageContentQuerySet:
+    """Return the contents that some encodings may compress and have not tried yet."""
     return _contents().filter(
+        _ATTEMPTS.are_left,
         mime_type__in=encodings_of(names),
         encoding="",
         encoding_error="",
-        encoding_tries__lt=MAX_TRIES,
     )
 
 
-def compressed(name: str) -> models.QuerySet[ImageContent]:
-    """Return the contents that are kept in an encoding."""
+def compressed(name: str) -> ImageContentQuerySet:
+    """Return the contents that are stored in an encoding."""
     return _contents().filter(encoding=name)
 
 
 @dataclass(frozen=True)
 class Run:
-    """How to work through contents, and who hears of it.
+    """The options of a run.
 
     Attributes:
-        batch_size: How many contents are looked up at once.
-        limit: How many to look at, at the most; None for all.
+        batch_size: Contents to look up with one query.
+        limit: Contents to look at; None for all.
         dry_run: Whether to encode, but change nothing.
-        tell: Called behind each content with what was done so far.
-        complain: Called with each content of which it failed, and why.
+        on_progress: Called after each content with the totals so far.
+        on_error: Called with each content that failed, and the error.
     """
 
     batch_size: int = 500
     limit: int | None = None
     dry_run: bool = False
-    tell: Callable[[Compressed], None] = lambda done: None
-    complain: Callable[[ImageContent, Exception], None] = lambda content, error: None
+    on_progress: Callable[[Compressed], None] = lambda done: None
+    on_error: Callable[[ImageContent, Exception], None] = lambda content, error: None
 
     def through(
-        self,
-        rows: models.QuerySet[ImageContent],
-        work: Callable[[ImageContent], Outcome],
+        self, rows: ImageContentQuerySet, work: Callable[[ImageContent], Outcome]
     ) -> Compressed:
         """Do some work for each content."""
         done = Compressed()
         rows = rows.defer("thumbnail")
-        walk = work_through(rows, work, self.complain, batch_size=self.batch_size)
+        walk = work_through(rows, work, self.on_error, batch_size=self.batch_size)
         for _content, outcome in islice(walk, self.limit):
             done.add(outcome)
-            self.tell(done)
+            self.on_progress(done)
         return done
 
 
 def compress_all(names: Collection[str], run: Run) -> Compressed:
-    """Compress every content that some encodings are for.
+    """Compress every content that some encodings may compress.
 
     Args:
         names: The encodings' names.
-        run: How.
+        run: The options.
 
     Raises:
-        ImproperlyConfigured: An encoding needs what is not installed.
+        ImproperlyConfigured: A package that an encoding needs is not installed.
         StorageError: A storage failed several times in a row.
-        django.db.Error: The database did.
+        django.db.Error: The database failed several times in a row.
     """
     _require(names)
     if not run.dry_run:
@@ -171,9 +164,13 @@ def compress_all(names: Collection[str], run: Run) -> Compressed:
 
 
 def decompress_all(name: str, run: Run) -> Compressed:
-    """Keep every content of one encoding as it was received again.
+    """Store every content of one encoding as it was received again.
 
-    Args and Raises: As of `compress_all`.
+    Args:
+        name: The encoding's name.
+        run: The options.
+
+    Raises: As `compress_all`.
     """
     _require([name])
     return run.through(
@@ -182,12 +179,12 @@ def decompress_all(name: str, run: Run) -> Compressed:
 
 
 def compress(pk: int, names: Collection[str]) -> Fate:
-    """Compress one content, unless it is, or cannot be, or is gone.
+    """Compress one content, unless it is compressed, cannot be, or is gone.
 
     Raises:
-        ImproperlyConfigured: An encoding needs what is not installed.
+        ImproperlyConfigured: A package that an encoding needs is not installed.
         StorageError: Its storage failed.
-        django.db.Error: The database did.
+        django.db.Error: The database failed.
     """
     _require(names)
     content = compressible(names).defer("thumbnail").filter(pk=pk).first()
@@ -197,12 +194,11 @@ def compress(pk: int, names: Collection[str]) -> Fate:
 
 
 def _give_up() -> None:
-    rows = _contents().filter(encoding_tries__gte=MAX_TRIES, encoding_error="")
-    # Not with one statement: it would hold SQLite's only place for a writer for as
-    # long as it takes to look at every row.
+    rows = _contents().exclude(_ATTEMPTS.are_left).filter(encoding_error="")
+    # Not one statement: it would lock SQLite's only writer while it reads every row.
     found = list(rows.values_list("pk", flat=True))
     if found:
-        rows.filter(pk__in=found).update(encoding_error=GAVE_UP)
+        rows.filter(pk__in=found).update(**_ATTEMPTS.refusal())
 
 
 def _require(names: Collection[str]) -> None:
@@ -222,10 +218,10 @@ def _compress(
     try:
         stored = _encode(content, data, encoding, dry_run=dry_run)
     except EncodingRefused as error:
-        reason = clean_text(error, 200)
+        refusal = _ATTEMPTS.refusal(error)
         if not dry_run:
-            _contents().as_it_was(content).update(encoding_error=reason)
-        return Outcome(Fate.LEFT, reason=reason)
+            _contents().as_it_was(content).update(**refusal)
+        return Outcome(Fate.LEFT, reason=refusal["encoding_error"])
     form = Form(stored, content.storage, encoding.name, len(data))
     if not (dry_run or swap(content, form)):
         return Outcome(Fate.SKIPPED)
@@ -237,15 +233,15 @@ def _encode(
 ) -> bytes:
     if dry_run:
         return encode(data, encoding)
-    with _counted(content):
+    with _attempt(content):
         return encode(data, encoding)
 
 
 @contextmanager
-def _counted(content: ImageContent) -> Iterator[None]:
-    """Leave a mark on a content for as long as the process may be killed over it."""
+def _attempt(content: ImageContent) -> Iterator[None]:
+    """Count an attempt for as long as the process may be killed by it."""
     row = _contents().filter(pk=content.pk)
-    row.update(encoding_tries=F("encoding_tries") + 1)
+    _ATTEMPTS.begin(row)
     try:
         yield
     finally:
@@ -265,4 +261,4 @@ def _decompress(content: ImageContent, *, dry_run: bool) -> Outcome:
 
 
 def _contents() -> ImageContentQuerySet:
-    return ImageContent.objects.using(router.db_for_write(ImageContent))
+    return ImageContent.objects.primary()

@@ -1,7 +1,7 @@
-"""Delete the objects that no content refers to any more, with patience.
+"""Delete the files in storages (S3 …) that no content refers to any more.
 
-No transaction is open and no lock is held while a storage answers. A run that is killed
-has deleted objects, or not; the list says so, and the next run goes on.
+Their names come from the table `PendingDeletion`. No transaction is open and no lock
+is held while a storage answers. A run that is killed leaves the rest to the next one.
 """
 
 from __future__ import annotations
@@ -9,34 +9,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
 
-from django.db import models, router
 from django.db.models import F
 from django.utils import timezone
 
 from request_images.db.columns import clean_text
+from request_images.db.primary import PrimaryQuerySet
+from request_images.db.walk import chunks
 from request_images.exceptions import StorageError
 from request_images.health import report
-from request_images.models import ImageContent
-from request_images.models.pending_deletions import PendingDeletion
+from request_images.models import ImageContent, PendingDeletion
 from request_images.storage.stores import store_of
 
 FAILURES = 3
-"""After so many failures in a row, a storage is left alone for the rest of a run."""
+"""Failures in a row after which a storage is left alone for the rest of a run."""
 
-_BATCH = 200
-_LONGEST = timedelta(days=1)
+_LONGEST_PAUSE = timedelta(days=1)
 
 
 @dataclass
 class Deletion:
-    """What became of the list of objects that are to be deleted.
+    """The totals of a run.
 
     Attributes:
-        deleted: Objects that were deleted just now.
-        failed: Objects that could not be deleted now; they are tried again.
-        pending: Objects that are on the list still, those that are not due included.
+        deleted: Objects that were deleted.
+        failed: Objects that could not be deleted; a later run tries them again.
+        pending: Objects that are still to be deleted, due or not.
     """
 
     deleted: int = 0
@@ -44,77 +45,76 @@ class Deletion:
     pending: int = 0
 
 
+class _Entry(NamedTuple):
+    due_at: datetime
+    pk: int
+    storage: str
+    name: str
+    tries: int
+
+
 def delete_pending(
     limit: int | None = None, *, beat: Callable[[], None] = lambda: None
 ) -> Deletion:
-    """Delete the objects that are due.
+    """Delete the objects that are due, except those that a content refers to.
 
-    Never one that a content refers to. What fails is tried again by a later run: after
-    two minutes, then after twice as long each time, up to a day.
+    A later run tries again what failed: after two minutes, then after twice as long
+    each time, up to a day.
 
     Args:
-        limit: How many objects to try at the most; None for all that are due.
-        beat: Called before each; what it raises ends the run.
+        limit: Objects to try; None for all that are due.
+        beat: Called before each object; what it raises ends the run.
     """
     result, failures = Deletion(), Counter[str]()
-    for entry in _due(limit, failures):
+    for entry in islice(_due(failures), limit):
         beat()
         if not _claim(entry):
-            continue  # another run, or it has its row by now
+            continue  # another run deletes it, or it has its row by now
+        row = _entries().filter(pk=entry.pk)
         if _is_referred_to(entry):
-            _entries().filter(pk=entry.pk).delete()
+            row.delete()
             continue
         try:
             store_of(entry.storage).delete(entry.name)
         except StorageError as error:
             report("deletion", error)
-            text = clean_text(error, 200)
-            _entries().filter(pk=entry.pk).update(error=text)
+            row.update(error=clean_text(error, 200))
             failures[entry.storage] += 1
             result.failed += 1
         else:
-            _entries().filter(pk=entry.pk).delete()
+            row.delete()
             failures[entry.storage] = 0
             result.deleted += 1
     result.pending = _entries().count()
     return result
 
 
-def _due(limit: int | None, failures: Counter[str]) -> Iterator[PendingDeletion]:
-    now, done = timezone.now(), 0
-    entries = _entries().filter(due_at__lte=now).order_by("due_at", "pk")
-    last: PendingDeletion | None = None
-    while True:
-        rest = entries.exclude(
-            storage__in=[s for s, count in failures.items() if count >= FAILURES]
-        )
-        if last is not None:
-            after = models.Q(due_at=last.due_at, pk__gt=last.pk)
-            rest = rest.filter(models.Q(due_at__gt=last.due_at) | after)
-        size = _BATCH if limit is None else min(_BATCH, limit - done)
-        batch = list(rest[:size])
-        for entry in batch:
+def _due(failures: Counter[str]) -> Iterator[_Entry]:
+    now = timezone.now()
+
+    def reachable() -> PrimaryQuerySet:
+        failing = [alias for alias, count in failures.items() if count >= FAILURES]
+        return _entries().filter(due_at__lte=now).exclude(storage__in=failing)
+
+    fields = ("storage", "name", "tries")
+    for chunk in chunks(reachable, *fields, order=("due_at", "pk")):
+        for entry in map(_Entry._make, chunk):
             if failures[entry.storage] < FAILURES:
                 yield entry
-        if not batch:
-            return
-        last, done = batch[-1], done + len(batch)
 
 
-def _claim(entry: PendingDeletion) -> bool:
-    """Say that the object is being deleted, so that no row is written for it now."""
-    pause = min(timedelta(minutes=2 ** min(entry.tries + 1, 12)), _LONGEST)
-    return bool(
-        _entries()
-        .filter(pk=entry.pk, tries=entry.tries, due_at=entry.due_at)
-        .update(tries=F("tries") + 1, due_at=timezone.now() + pause)
-    )
+def _claim(entry: _Entry) -> bool:
+    """Claim an object for this run, so that no row is written for it now."""
+    minutes = 2 ** min(entry.tries + 1, 12)
+    pause = min(timedelta(minutes=minutes), _LONGEST_PAUSE)
+    same = _entries().filter(pk=entry.pk, tries=entry.tries, due_at=entry.due_at)
+    return bool(same.update(tries=F("tries") + 1, due_at=timezone.now() + pause))
 
 
-def _is_referred_to(entry: PendingDeletion) -> bool:
-    contents = ImageContent.objects.using(router.db_for_write(ImageContent))
+def _is_referred_to(entry: _Entry) -> bool:
+    contents = ImageContent.objects.primary()
     return contents.filter(storage=entry.storage, name=entry.name).exists()
 
 
-def _entries() -> models.QuerySet[PendingDeletion]:
-    return PendingDeletion.objects.using(router.db_for_write(PendingDeletion))
+def _entries() -> PrimaryQuerySet:
+    return PendingDeletion.objects.primary()

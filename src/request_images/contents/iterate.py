@@ -1,12 +1,13 @@
-"""Contents one after the other, whatever happens to them meanwhile."""
+"""Do some work for each row, also while rows are added, changed and deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db import DatabaseError, models
 
+from request_images.db.walk import chunks
 from request_images.exceptions import (
     DecodingFailed,
     ObjectDamaged,
@@ -15,60 +16,54 @@ from request_images.exceptions import (
 )
 
 FAILURES = 5
-"""After so many failures in a row that are not one content's own, a walk gives up."""
+"""Failures in a row, other than a content's own, after which a run gives up."""
 
 M = TypeVar("M", bound=models.Model)
 R = TypeVar("R")
 
 
-def one_by_one(rows: models.QuerySet[M], batch_size: int) -> Iterator[M]:
+def one_by_one(rows: models.QuerySet[M], batch_size: int | None = None) -> Iterator[M]:
     """Yield rows by their primary keys, each loaded when it is its turn.
 
     Args:
-        rows: The rows; what is added or taken away meanwhile does not matter.
-        batch_size: How many primary keys to fetch with one query.
+        rows: The rows.
+        batch_size: Primary keys to fetch with one query; None for the usual number.
     """
-    last: Any = 0
-    while True:
-        after = rows.filter(pk__gt=last).order_by("pk")
-        pks = list(after.values_list("pk", flat=True)[:batch_size])
-        for pk in pks:
+    for chunk in chunks(rows, size=batch_size):
+        for (pk,) in chunk:
             # Not all at once: they hold their bytes.
             found = rows.filter(pk=pk).first()
             if found is not None:
                 yield found
-        if not pks:
-            return
-        last = pks[-1]
 
 
 def work_through(
     rows: models.QuerySet[M],
     work: Callable[[M], R],
-    complain: Callable[[M, Exception], None],
+    on_error: Callable[[M, Exception], None],
     *,
     batch_size: int,
 ) -> Iterator[tuple[M, R | None]]:
-    """Do some work for each row, and yield the row with what came of it.
+    """Do some work for each row, and yield the row with the result.
 
     Args:
         rows: The rows.
-        work: What is to be done.
-        complain: Called with each row of which it failed, and why; what came of that
-            is None.
-        batch_size: How many primary keys to fetch with one query.
+        work: The work.
+        on_error: Called with each row whose work failed, and the error; the result of
+            that row is None.
+        batch_size: Primary keys to fetch with one query.
 
     Raises:
         StorageError: A storage failed several times in a row.
-        django.db.Error: The database did.
+        django.db.Error: The database failed several times in a row.
     """
     in_a_row = 0
     for row in one_by_one(rows, batch_size):
         try:
             done = work(row)
         except (StorageError, DatabaseError) as error:
-            complain(row, error)
-            in_a_row += not _is_its_own(error)
+            on_error(row, error)
+            in_a_row += not _concerns_one_row(error)
             if in_a_row >= FAILURES:
                 raise
             yield row, None
@@ -77,7 +72,6 @@ def work_through(
             yield row, done
 
 
-def _is_its_own(error: StorageError | DatabaseError) -> bool:
-    """Tell whether a failure says nothing of the rows that come next."""
-    its_own = (ObjectMissing, ObjectDamaged, DecodingFailed)
-    return isinstance(error, its_own) and not error.is_passing
+def _concerns_one_row(error: StorageError | DatabaseError) -> bool:
+    lost_or_damaged = (ObjectMissing, ObjectDamaged, DecodingFailed)
+    return isinstance(error, lost_or_damaged) and not error.is_passing

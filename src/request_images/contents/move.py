@@ -1,14 +1,14 @@
-"""Move the bytes of contents from one store to another, one content after the other."""
+"""Move the bytes of contents to another storage, one content after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db import models, router
 from django.db.models import Count, Sum
 
 from request_images.models import ImageContent
+from request_images.models.querysets import ImageContentQuerySet
 from request_images.storage.stores import store_of
 
 from .iterate import work_through
@@ -17,19 +17,24 @@ from .swap import Form, read_whole, swap
 
 @dataclass
 class Moved:
-    """What a move did, or would do.
+    """The totals of a move.
 
     Attributes:
         contents: Contents that were moved.
         size: Their bytes, as stored.
-        changed: Contents that went meanwhile, or were changed by another run.
-        failed: Contents that stay where they are, because something went wrong.
+        changed: Contents that were deleted or changed by another process meanwhile.
+        failed: Contents that stay where they are because of an error.
     """
 
     contents: int = 0
     size: int = 0
     changed: int = 0
     failed: int = 0
+
+    @property
+    def seen(self) -> int:
+        """All contents that were looked at."""
+        return self.contents + self.changed + self.failed
 
 
 def preview(alias: str) -> Moved:
@@ -47,25 +52,25 @@ def move(
     alias: str,
     *,
     batch_size: int,
-    tell: Callable[[Moved], None] = lambda moved: None,
-    complain: Callable[[ImageContent, Exception], None] = lambda content, error: None,
+    on_progress: Callable[[Moved], None] = lambda moved: None,
+    on_error: Callable[[ImageContent, Exception], None] = lambda content, error: None,
 ) -> Moved:
-    """Move every content that is not in a store yet, in the form in which it is kept.
+    """Move every content that is stored elsewhere, in the form in which it is stored.
 
     Args:
         alias: The storage alias; the empty string for the database.
-        batch_size: How many contents are looked up at once.
-        tell: Called behind each content with what was done so far.
-        complain: Called with each content that could not be moved, and why not.
+        batch_size: Contents to look up with one query.
+        on_progress: Called after each content with the totals so far.
+        on_error: Called with each content that could not be moved, and the error.
 
     Raises:
         StorageError: A storage failed several times in a row.
-        django.db.Error: The database did.
+        django.db.Error: The database failed several times in a row.
     """
     moved = Moved()
     rows = _elsewhere(alias).defer("thumbnail")
     for content, is_moved in work_through(
-        rows, lambda each: _move(each, alias), complain, batch_size=batch_size
+        rows, lambda each: _move(each, alias), on_error, batch_size=batch_size
     ):
         if is_moved is None:
             moved.failed += 1
@@ -74,12 +79,12 @@ def move(
             moved.size += content.stored_size
         else:
             moved.changed += 1
-        tell(moved)
+        on_progress(moved)
     return moved
 
 
 def _move(content: ImageContent, alias: str) -> bool:
-    """Move a content; False when it went, or was changed, meanwhile."""
+    """Move a content; return False if it was deleted or changed meanwhile."""
     whole = read_whole(content)
     if whole is None:
         return False
@@ -87,6 +92,5 @@ def _move(content: ImageContent, alias: str) -> bool:
     return swap(content, form)
 
 
-def _elsewhere(alias: str) -> models.QuerySet[ImageContent]:
-    contents = ImageContent.objects.using(router.db_for_write(ImageContent))
-    return contents.exclude(storage=alias)
+def _elsewhere(alias: str) -> ImageContentQuerySet:
+    return ImageContent.objects.primary().exclude(storage=alias)

@@ -1,8 +1,8 @@
-"""Put the bytes of a content into another store or another form, and let go of the old.
+"""Replace the stored bytes of a content, by another storage or another form.
 
-The copy is read back before the row says where it is, and the row is changed only if
-it still says what it said. Whoever is killed leaves each content in one place; an
-object that has no row then is on the list of what is to be deleted.
+The copy is read back before the row refers to it, and the row is changed only if nobody
+else has changed it. A process that is killed leaves each content in one place; an
+object without a row has a `PendingDeletion`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectDamaged, ObjectMissing, StorageError
 from request_images.models.content import FORM_FIELDS, ImageContent
-from request_images.models.pending_deletions import note_for_deletion
+from request_images.models.pending_deletions import schedule_deletions
 from request_images.models.querysets import ImageContentQuerySet
-from request_images.models.statistics import mark
+from request_images.models.statistics import mark_stale
 from request_images.storage.encodings import suffix_of
 from request_images.storage.stores import DATABASE, key_of, store_of
 
 from .place import Placed, place, release, take_over
 
 _STILL_READ = timedelta(minutes=10)
-"""Who has loaded a row may still read from where it says."""
+"""How long the old object stays for processes that have loaded the row before."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Bytes as they are to be stored.
+    """Bytes in the form in which they will be stored.
 
     Attributes:
         stored: The bytes.
         storage: The storage alias; the empty string for the database.
         encoding: The name of their encoding; empty for bytes as received.
-        received_size: How many bytes were received; None when they are stored so.
+        received_size: The number of bytes received; None if stored as received.
     """
 
     stored: bytes
@@ -49,11 +49,11 @@ class Form:
 
 @dataclass(frozen=True)
 class Whole:
-    """The bytes of a content, which are what was received.
+    """The bytes of a content, verified by their hash.
 
     Attributes:
-        stored: The bytes as they are stored.
-        received: The bytes as they were received.
+        stored: The bytes as stored.
+        received: The bytes as received.
     """
 
     stored: bytes
@@ -61,16 +61,16 @@ class Whole:
 
 
 def swap(content: ImageContent, form: Form) -> bool:
-    """Give a content another form; False when somebody changed it meanwhile.
+    """Give a content another form; return False if its row was changed meanwhile.
 
     Args:
         content: The content, as it was when its bytes were read.
-        form: The new form, which is known to give the bytes received.
+        form: The new form, which is known to decode to the bytes received.
 
     Raises:
-        ObjectDamaged: The store does not hold what was put there.
-        StorageError: The storage did not take it, or does not give it back.
-        django.db.Error: The database did not take it.
+        ObjectDamaged: The storage does not hold what was put there.
+        StorageError: The storage refused the bytes, or does not return them.
+        django.db.Error: The database refused the change.
     """
     digest = hashlib.sha256(form.stored).hexdigest()
     copy = ImageContent(
@@ -91,29 +91,31 @@ def swap(content: ImageContent, form: Form) -> bool:
 
 
 def read_whole(content: ImageContent) -> Whole | None:
-    """Return the bytes of a content; None when it went, or was changed, meanwhile.
+    """Return the bytes of a content; None if it was deleted or changed meanwhile.
 
     Raises:
-        ObjectDamaged: They are not what was received.
-        StorageError: They cannot be read, or not be turned back.
+        ObjectDamaged: The bytes are not those that were received.
+        StorageError: The bytes cannot be read or decoded.
     """
     try:
         stored = store_of(content.storage).read(content)
     except ObjectMissing:
         if _contents().as_it_was(content).exists():
             raise
-        return None  # its row went first
+        return None  # its row was deleted first
     received = content.decoded(stored)
     if hashlib.sha256(received).hexdigest() != content.image_hash:
-        raise ObjectDamaged(f"the bytes of {content} are others", is_passing=False)
+        raise ObjectDamaged(f"the bytes of {content} have changed", is_passing=False)
     return Whole(stored, received)
 
 
 def _read_back(alias: str, copy: ImageContent) -> bytes:
     try:
         return store_of(alias).read(copy)
-    except ObjectMissing as error:  # not the content's own fault
-        raise ObjectDamaged(f"{alias} has lost {copy.name} at once") from error
+    except ObjectMissing as error:  # the storage is at fault, not this content
+        raise ObjectDamaged(
+            f"{alias} has no {copy.name} right after writing it"
+        ) from error
 
 
 def _switch(
@@ -123,13 +125,14 @@ def _switch(
     digest: str,
 ) -> bool:
     using = _database()
-    # A server that crashes and takes it back has the old form again, whose object is
-    # deleted only behind a transaction that waits; the new one is on the list again.
+    # A database server that crashes and loses this has the old form again. Its object
+    # is deleted only after a transaction that waits for the disk, and the new object
+    # has its `PendingDeletion` again.
     with bounded_transaction(using, waits_for_disk=False):
         values = {field: getattr(copy, field) for field in FORM_FIELDS}
         is_switched = _contents().as_it_was(content).update(**values)
         if is_switched:
-            mark([floor(content.created_at)], using)
+            mark_stale([floor(content.created_at)], using)
         if placed is not None and is_switched:
             take_over(placed, using)
         elif placed is not None:
@@ -139,7 +142,7 @@ def _switch(
             _compare(bytes(written or b""), digest, copy)
         if is_switched and content.storage != DATABASE:
             old = (content.storage, content.name)
-            note_for_deletion([old], using, after=_STILL_READ)
+            schedule_deletions([old], using, after=_STILL_READ)
     return bool(is_switched)
 
 
@@ -150,7 +153,7 @@ def _compare(data: bytes, digest: str, copy: ImageContent) -> None:
 
 
 def _contents() -> ImageContentQuerySet:
-    return ImageContent.objects.using(_database())
+    return ImageContent.objects.primary()
 
 
 def _database() -> str:

@@ -1,4 +1,4 @@
-"""Django's tasks, or the package that brings them to Django 5.2; and who runs them."""
+"""Django Tasks, or the backport for Django 5.2, and whether a worker runs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _is_enqueuing = ContextVar("request_images_is_enqueuing", default=False)
 
 @contextmanager
 def enqueuing() -> Iterator[None]:
-    """Mark what runs within as the enqueueing of a task by a capture."""
+    """Mark the code within as the enqueueing of a task by a capture."""
     token = _is_enqueuing.set(True)
     try:
         yield
@@ -25,7 +25,7 @@ def enqueuing() -> Iterator[None]:
 
 
 def is_enqueuing() -> bool:
-    """Whether a capture is enqueuing just now: a task that runs here ran at once."""
+    """Whether a capture is enqueuing: a task that runs now was not left to a worker."""
     return _is_enqueuing.get()
 
 
@@ -41,21 +41,18 @@ def tasks_api() -> ModuleType:
         )
     except ImportError as error:
         raise ImproperlyConfigured(
-            "before Django 6.0, tasks need a package of their own: "
+            "before Django 6.0, tasks need the package django-tasks: "
             "pip install 'django-request-images[tasks]'"
         ) from error
 
 
 def why_no_worker() -> str:
-    """Say why no worker would run a task; an empty string when one would.
-
-    The text goes on after "but".
-    """
+    """Return why no worker would run a task, to follow "but"; empty if one would."""
     try:
         backend = tasks_api().task_backends["default"]
-    except Exception as error:  # noqa: BLE001  # of a backend of whatever origin
+    except Exception as error:  # noqa: BLE001  # a backend may raise anything
         return str(error) or repr(error)
     # By its name: Django has one and the backport another, with the same meaning.
     if any(kind.__name__ == "ImmediateBackend" for kind in type(backend).__mro__):
-        return "the default backend of TASKS runs a task at once, where it is enqueued"
+        return "the default backend of TASKS runs a task at once, without a worker"
     return ""

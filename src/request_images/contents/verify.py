@@ -1,6 +1,7 @@
-"""Are the bytes of every content there, and the right ones, and is nothing left over?
+"""Verify that the bytes of every content are stored and correct, and find orphans.
 
-Everything may go on meanwhile: what looks wrong is looked at again before it is told.
+Requests may be recorded and deleted meanwhile: what looks wrong is checked again before
+it is reported.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from django.db import DatabaseError, router
 from django.db.models import F
 
 from request_images.conf import conf
+from request_images.db import walk
 from request_images.db.columns import clean_text
 from request_images.db.retry import is_retryable, retry
 from request_images.db.transactions import bounded_transaction
@@ -26,8 +28,14 @@ from request_images.exceptions import (
     ObjectMissing,
     StorageError,
 )
-from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
-from request_images.models.pending_deletions import PendingDeletion, note_for_deletion
+from request_images.models import (
+    FurtherImage,
+    ImageContent,
+    PendingDeletion,
+    RequestImage,
+    RequestLog,
+)
+from request_images.models.pending_deletions import schedule_deletions
 from request_images.models.querysets import ImageContentQuerySet
 from request_images.outcome import CaptureStatus
 from request_images.storage.stores import DATABASE, store_of
@@ -35,20 +43,84 @@ from request_images.storage.stores import DATABASE, store_of
 from .iterate import FAILURES, one_by_one
 
 SUSPICIOUS = 10
-"""So many objects that are missing or changed, or that nobody knows, may be the wrong
-disk, the wrong key or the wrong database, ..."""
+"""Nothing is repaired when this many objects or more are missing, damaged or unknown
+(it may be the wrong disk, key or database), ..."""
 
 SUSPICIOUS_SHARE = 0.1
-"""... if they are more than this share of all."""
+"""... and when they are more than this share of all."""
 
-_BATCH = 500
 _ORPHANS_STAY = timedelta(hours=1)
+
+
+class Problem(Enum):
+    """What can be wrong."""
+
+    MISSING = "missing"
+    MISMATCH = "mismatch"
+    ORPHAN = "orphan"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """One content or object that is not as it should be.
+
+    Attributes:
+        problem: What is wrong.
+        storage: The storage alias; empty for the database.
+        name: The object's name; in the database, the image's hash.
+        detail: More about it, in words.
+        content: The primary key of the content; 0 for an object that has none.
+        is_repaired: Whether it was repaired.
+        is_of_storage: Whether the storage failed, and may fail for the next ones.
+    """
+
+    problem: Problem
+    storage: str
+    name: str
+    detail: str = ""
+    content: int = 0
+    is_repaired: bool = False
+    is_of_storage: bool = False
+
+
+@dataclass
+class Verified:
+    """The totals of a verification.
+
+    Attributes:
+        contents: Contents that were read.
+        objects: Objects that were listed in storages.
+        problems: Number of discrepancies of each kind.
+        unrepaired: Discrepancies that were not repaired.
+        doubtful: Storages with so many missing or damaged objects that none of them
+            was repaired.
+        unknown: Storages with so many orphans that none of them was deleted.
+        given_up: Storages that failed several times in a row, and how many of their
+            contents were not read.
+    """
+
+    contents: int = 0
+    objects: int = 0
+    problems: Counter[Problem] = field(default_factory=Counter)
+    unrepaired: int = 0
+    doubtful: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    given_up: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Run:
+    verified: Verified
+    beat: Callable[[], None]
+    repair: bool
+    force: bool
 
 
 def verify(
     *,
     repair: bool,
-    tell: Callable[[Finding], None],
+    on_found: Callable[[Discrepancy], None],
     force: bool = False,
     storages: Iterable[str] = (),
     beat: Callable[[], None] = lambda: None,
@@ -56,125 +128,101 @@ def verify(
     """Read every content, and list every storage.
 
     Args:
-        repair: Whether to put right what is wrong: the images of requests let go of
-            bytes that are gone or damaged, and their logs say so; orphans are put onto
-            the list of what is to be deleted.
-        tell: Called with each finding.
-        force: Whether to repair what is wrong of a storage also when that is a lot.
-        storages: Aliases to list besides those that something is kept in.
+        repair: Whether to repair. Images then lose the reference to bytes that are
+            missing or damaged, and their logs say so; orphans are deleted later.
+        on_found: Called with each discrepancy.
+        force: Whether to repair a storage also when a suspicious number is wrong.
+        storages: Aliases to list besides those that contents are stored in.
         beat: Called now and then; what it raises ends the run.
 
     Raises:
         django.db.Error: The database does not answer.
     """
     run = _Run(Verified(), beat, repair, force)
-    for finding in chain(_of_contents(run), _of_rows(run), _of_storages(run, storages)):
-        run.verified.problems[finding.problem] += 1
-        run.verified.unrepaired += not finding.is_repaired
-        tell(finding)
+    for found in chain(
+        _check_contents(run), _check_references(run), _check_storages(run, storages)
+    ):
+        run.verified.problems[found.problem] += 1
+        run.verified.unrepaired += not found.is_repaired
+        on_found(found)
     return run.verified
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One run: what was seen, what to call now and then, and what is wanted."""
-
-    verified: Verified
-    beat: Callable[[], None]
-    repair: bool
-    force: bool
-
-
-def _of_contents(run: _Run) -> Iterator[Finding]:
+def _check_contents(run: _Run) -> Iterator[Discrepancy]:
     verified = run.verified
-    held: list[Finding] = []
+    postponed: list[Discrepancy] = []
     right, wrong, in_a_row = Counter[str](), Counter[str](), Counter[str]()
-    for content in one_by_one(_contents().defer("thumbnail"), _BATCH):
+    for content in one_by_one(_contents().defer("thumbnail")):
         run.beat()
         alias = content.storage
         if in_a_row[alias] >= FAILURES:
             verified.given_up[alias] += 1
             continue
         verified.contents += 1
-        finding = _examine(content)
-        is_away = finding is not None and finding.is_of_storage
+        found = _examine(content)
+        is_away = found is not None and found.is_of_storage
         in_a_row[alias] = in_a_row[alias] + 1 if is_away else 0
         if in_a_row[alias] >= FAILURES:
-            verified.given_up[alias] = 0  # also when nothing more is to be read
-        right[alias] += finding is None
-        if finding is None or not _contents().as_it_was(content).exists():
+            verified.given_up[alias] = 0  # also when no more contents follow
+        right[alias] += found is None
+        if found is None or not _contents().as_it_was(content).exists():
             continue
-        if finding.problem is Problem.UNREADABLE or not run.repair:
-            yield finding
+        if found.problem is Problem.UNREADABLE or not run.repair:
+            yield found
         else:
             wrong[alias] += 1
-            held.append(finding)
+            postponed.append(found)
     for alias, count in verified.given_up.items():
-        text = f"given up after {FAILURES} failures; {count} images not looked at"
-        yield Finding(Problem.UNREADABLE, alias, "", text)
-    # A disk that is not mounted has lost everything but what came since, and gets it
-    # back; and with the wrong key all is damaged.
+        text = f"given up after {FAILURES} failures; {count} images not read"
+        yield Discrepancy(Problem.UNREADABLE, alias, "", text)
+    # A disk that is not mounted seems to have lost everything, and gets it back; with
+    # the wrong key, everything seems damaged.
     verified.doubtful = sorted(
         alias
         for alias, count in wrong.items()
-        if not run.force and _is_suspicious(alias, count, right[alias])
+        if not run.force
+        and ((alias != DATABASE and not right[alias]) or _is_much(count, right[alias]))
     )
-    yield from _mended(held, run)
+    yield from _repair_contents(postponed, run)
 
 
-def _is_suspicious(alias: str, wrong: int, right: int) -> bool:
-    if alias != DATABASE and not right:
-        return True
-    return _is_much(wrong, wrong + right)
+def _is_much(wrong: int, right: int) -> bool:
+    return wrong >= SUSPICIOUS and wrong > SUSPICIOUS_SHARE * (wrong + right)
 
 
-def _is_much(wrong: int, of: int) -> bool:
-    return wrong >= SUSPICIOUS and wrong > SUSPICIOUS_SHARE * of
-
-
-def _mended(held: Iterable[Finding], run: _Run) -> Iterator[Finding]:
-    """Yield what becomes of findings; those that are not so any more are left out."""
-    for finding in held:
+def _repair_contents(found: Iterable[Discrepancy], run: _Run) -> Iterator[Discrepancy]:
+    """Repair what is still wrong, unless its storage is doubtful."""
+    for each in found:
         run.beat()
-        if finding.storage in run.verified.doubtful:
-            yield finding
+        if each.storage in run.verified.doubtful:
+            yield each
             continue
         # Hours may have passed, and the disk may be mounted by now.
-        again = _look_again(finding)
-        if again is not None and again.problem is not Problem.UNREADABLE:
-            yield _repaired(again, _let_go)
-        elif again is not None:
-            yield again
+        content = _row_of(each).defer("thumbnail").first()
+        again = content and _examine(content)
+        if again is not None:
+            unreadable = again.problem is Problem.UNREADABLE
+            yield again if unreadable else _repaired(again, _detach)
 
 
-def _look_again(finding: Finding) -> Finding | None:
-    content = _row_of(finding).defer("thumbnail").first()
-    return content and _examine(content)
+def _row_of(found: Discrepancy) -> ImageContentQuerySet:
+    """Return the content of a discrepancy, if it is still stored in the same place."""
+    name = found.name if found.storage else ""
+    return _contents().filter(pk=found.content, storage=found.storage, name=name)
 
 
-def _row_of(finding: Finding) -> ImageContentQuerySet:
-    """Return the content of a finding, if it is still kept where it was."""
-    name = finding.name if finding.storage else ""
-    return _contents().filter(pk=finding.content, storage=finding.storage, name=name)
+def _check_references(run: _Run) -> Iterator[Discrepancy]:
+    """Yield contents without images, which remain when logs are deleted by hand."""
+    fields = ("storage", "name", "image_hash")
+    orphans = walk.chunks(_contents().unreferenced(), *fields)
+    for pk, storage, name, image_hash in chain.from_iterable(orphans):
+        run.beat()
+        text = "its requests were deleted"
+        found = Discrepancy(Problem.ORPHAN, storage, name or image_hash, text, pk)
+        yield _repaired(found, _delete_orphan) if run.repair else found
 
 
-def _of_rows(run: _Run) -> Iterator[Finding]:
-    """Yield contents that no image refers to: somebody has deleted logs by hand."""
-    last = 0
-    while True:
-        rows = _contents().unreferenced().filter(pk__gt=last).order_by("pk")
-        values = list(rows.values_list("pk", "storage", "name", "image_hash")[:_BATCH])
-        for pk, storage, name, image_hash in values:
-            run.beat()
-            text = "its requests are gone"
-            found = Finding(Problem.ORPHAN, storage, name or image_hash, text, pk)
-            yield _repaired(found, _drop) if run.repair else found
-        if not values:
-            return
-        last = values[-1][0]
-
-
-def _examine(content: ImageContent) -> Finding | None:
+def _examine(content: ImageContent) -> Discrepancy | None:
     problem, detail, is_of_storage = None, "", False
     try:
         data = content.read()
@@ -193,196 +241,136 @@ def _examine(content: ImageContent) -> Finding | None:
         return None
     name = content.name or content.image_hash
     where = (content.storage, name, detail, content.pk)
-    return Finding(problem, *where, is_of_storage=is_of_storage)
+    return Discrepancy(problem, *where, is_of_storage=is_of_storage)
 
 
-def _repaired(finding: Finding, mend: Callable[[Finding], None]) -> Finding:
-    """Return what becomes of a finding; as it was, when others are in the way."""
+def _repaired(found: Discrepancy, repair: Callable[[Discrepancy], None]) -> Discrepancy:
+    """Repair a discrepancy; return it unrepaired if other transactions interfere."""
 
-    def mended() -> None:
+    def work() -> None:
         with bounded_transaction(_database()):
-            mend(finding)
+            repair(found)
 
     try:
-        retry(mended, retry_locks=True)
+        retry(work, retry_locks=True)
     except DatabaseError as error:
         if not is_retryable(error, retry_locks=True):
             raise
-        return finding
-    return replace(finding, is_repaired=True)
+        return found
+    return replace(found, is_repaired=True)
 
 
-def _let_go(finding: Finding) -> None:
-    # Locks it everywhere, and is the write that SQLite wants first.
-    if not _row_of(finding).update(name=F("name")):
+def _detach(found: Discrepancy) -> None:
+    # This locks the row in every database, and is the write that SQLite wants first.
+    if not _row_of(found).update(name=F("name")):
         return
-    told = {
+    status = {
         "capture_status": CaptureStatus.STORE_FAILED,
-        "capture_detail": clean_text(f"{finding.problem.value}: {finding.detail}", 200),
+        "capture_detail": clean_text(f"{found.problem.value}: {found.detail}", 200),
     }
-    images = RequestImage.objects.using(_database()).filter(content=finding.content)
-    logs = RequestLog.objects.using(_database())
-    logs.filter(pk__in=images.values("log")).update(**told)
+    images = RequestImage.objects.primary().filter(content=found.content)
+    logs = RequestLog.objects.primary()
+    logs.filter(pk__in=images.values("log")).update(**status)
     images.update(content=None)
-    further = FurtherImage.objects.using(_database())
-    further.filter(content=finding.content).update(content=None, **told)
-    # An object that was missing and comes back all the same belongs to no image: the
-    # next run tells of it.
-    is_there = finding.problem is not Problem.MISSING
-    rows = _contents().filter(pk=finding.content)
+    further = FurtherImage.objects.primary().filter(content=found.content)
+    further.update(content=None, **status)
+    # An object that is missing and comes back later is an orphan: the next run reports
+    # it.
+    is_there = found.problem is not Problem.MISSING
+    rows = _contents().filter(pk=found.content)
     ImageContent.delete_all(rows, with_objects=is_there)
 
 
-def _drop(finding: Finding) -> None:
-    row = _contents().filter(pk=finding.content)
+def _delete_orphan(found: Discrepancy) -> None:
+    row = _contents().filter(pk=found.content)
     row.update(name=F("name"))  # SQLite wants a write first
-    # Whoever refers to it now waits, and finds it gone.
+    # A request that refers to it now waits, and then finds it gone.
     list(row.select_for_update().values_list("pk"))
-    if _contents().unreferenced().filter(pk=finding.content).exists():
+    if _contents().unreferenced().filter(pk=found.content).exists():
         ImageContent.delete_all(row)
 
 
-def _of_storages(run: _Run, others: Iterable[str]) -> Iterator[Finding]:
-    aliases = _aliases(others)
-    for alias in aliases:
+def _check_storages(run: _Run, others: Iterable[str]) -> Iterator[Discrepancy]:
+    aliases = {conf.STORAGE or DATABASE, *others}
+    for rows in (_contents(), PendingDeletion.objects.primary()):
+        aliases |= set(rows.values_list("storage", flat=True).distinct())
+    names = sorted(aliases - {DATABASE})
+    for alias in names:
         if alias not in run.verified.given_up:
-            yield from _of_storage(alias, aliases, run)
+            yield from _check_storage(alias, names, run)
 
 
-def _of_storage(alias: str, aliases: Sequence[str], run: _Run) -> Iterator[Finding]:
-    """Yield the objects of a storage that belong to no image."""
-    held: list[str] = []
+def _check_storage(
+    alias: str, aliases: Sequence[str], run: _Run
+) -> Iterator[Discrepancy]:
+    """Yield the objects of a storage that belong to no content."""
+    postponed: list[str] = []
     listed, repair = 0, run.repair
-    most = None if run.force or not repair else _most_orphans(aliases)
+    limit = None if run.force or not repair else _max_orphans(aliases)
     names = store_of(alias).names()
     try:
-        while batch := list(islice(names, _BATCH)):
+        while batch := list(islice(names, walk.CHUNK)):
             run.beat()
             listed += len(batch)
             run.verified.objects += len(batch)
-            held += _orphans(alias, aliases, batch)
-            if most is None:
-                yield from _left_over(alias, held, repair=repair)
-                held = []
-            elif len(held) > most:
+            postponed += _orphans(alias, aliases, batch)
+            if limit is None:
+                yield from _report_orphans(alias, postponed, repair=repair)
+                postponed = []
+            elif len(postponed) > limit:
                 run.verified.unknown.append(alias)
-                repair, most = False, None
+                repair, limit = False, None
     except StorageError as error:
-        yield Finding(Problem.UNREADABLE, alias, "", str(error))
-    if most is not None and _is_much(len(held), listed):
-        # What is known of other storages says nothing of this one.
+        yield Discrepancy(Problem.UNREADABLE, alias, "", str(error))
+    if limit is not None and _is_much(len(postponed), listed - len(postponed)):
+        # The database may know the objects of the other storages only.
         run.verified.unknown.append(alias)
         repair = False
-    yield from _left_over(alias, held, repair=repair)
+    yield from _report_orphans(alias, postponed, repair=repair)
 
 
-def _left_over(alias: str, names: Sequence[str], *, repair: bool) -> Iterator[Finding]:
+def _report_orphans(
+    alias: str, names: Sequence[str], *, repair: bool
+) -> Iterator[Discrepancy]:
     if repair:
         objects = [(alias, name) for name in names]
-        note_for_deletion(objects, _database(), after=_ORPHANS_STAY)
+        schedule_deletions(objects, _database(), after=_ORPHANS_STAY)
     for name in names:
-        yield Finding(Problem.ORPHAN, alias, name, is_repaired=repair)
+        yield Discrepancy(Problem.ORPHAN, alias, name, is_repaired=repair)
 
 
-def _most_orphans(aliases: Sequence[str]) -> int:
-    """Return how many objects nobody may know without that the database is doubted.
+def _max_orphans(aliases: Sequence[str]) -> int:
+    """Return the number of orphans above which the database is probably the wrong one.
 
-    An empty one, or an old copy, knows none of what is kept.
+    An empty database, or an old copy, knows few of the objects.
     """
     if not _contents().exists():
         return 0
     known = sum(
-        model._default_manager.using(_database()).filter(storage__in=aliases).count()
+        model.objects.primary().filter(storage__in=aliases).count()
         for model in (ImageContent, PendingDeletion)
     )
     share = SUSPICIOUS_SHARE / (1 - SUSPICIOUS_SHARE)
     return max(SUSPICIOUS - 1, int(share * known))
 
 
-def _aliases(others: Iterable[str]) -> Sequence[str]:
-    pending = PendingDeletion.objects.using(_database())
-    found = {conf.STORAGE or DATABASE, *others}
-    for rows in (_contents(), pending):
-        found |= set(rows.values_list("storage", flat=True).distinct())
-    return sorted(found - {DATABASE})
-
-
 def _orphans(alias: str, aliases: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return those names that neither a content nor the list knows.
+    """Return the names that neither a content nor a pending deletion has.
 
-    An object is on the list, has its row, and is on the list again; so the list is
-    looked at twice. Two aliases may lead to the same place.
+    An object goes from pending to a content and back, so pending ones are asked for
+    twice. Two aliases may lead to the same place.
     """
     left = set(names)
     for model in (PendingDeletion, ImageContent, PendingDeletion):
-        rows = model._default_manager.using(_database()).filter(
-            storage__in=aliases, name__in=left
-        )
+        rows = model.objects.primary().filter(storage__in=aliases, name__in=left)
         left -= set(rows.values_list("name", flat=True))
-    # One that was on the list may be deleted by now.
+    # A pending one may have been deleted by now.
     return sorted(name for name in left if store_of(alias).holds(name))
 
 
 def _contents() -> ImageContentQuerySet:
-    return ImageContent.objects.using(_database())
+    return ImageContent.objects.primary()
 
 
 def _database() -> str:
     return router.db_for_write(ImageContent)
-
-
-class Problem(Enum):
-    """What can be wrong."""
-
-    MISSING = "missing"
-    MISMATCH = "mismatch"
-    ORPHAN = "orphan"
-    UNREADABLE = "unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        problem: What it is.
-        storage: The storage alias; empty for the database.
-        name: The object's name; in the database, the image's hash.
-        detail: More of it, in words.
-        content: The primary key of the content; 0 for an object that has none.
-        is_repaired: Whether it is not wrong any more.
-        is_of_storage: Whether the storage failed, and so may the next ones.
-    """
-
-    problem: Problem
-    storage: str
-    name: str
-    detail: str = ""
-    content: int = 0
-    is_repaired: bool = False
-    is_of_storage: bool = False
-
-
-@dataclass
-class Verified:
-    """What was looked at.
-
-    Attributes:
-        contents: How many contents.
-        objects: How many objects in storages.
-        problems: How many findings of each kind.
-        unrepaired: How many things are still wrong.
-        doubtful: Storages of which so much is missing or changed that none of it was
-            repaired.
-        unknown: Storages of which so much belongs to no image that it was left alone.
-        given_up: Storages that failed several times in a row, and how many contents
-            of theirs were not looked at.
-    """
-
-    contents: int = 0
-    objects: int = 0
-    problems: Counter[Problem] = field(default_factory=Counter)
-    unrepaired: int = 0
-    doubtful: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    given_up: Counter[str] = field(default_factory=Counter)

@@ -1,18 +1,21 @@
-"""Commands that make something of each image that has it not yet."""
+"""What the management commands share: arguments, messages, progress, error handling."""
 
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import (
     BaseCommand,
     CommandError,
     CommandParser,
     OutputWrapper,
 )
+from django.template.defaultfilters import filesizeformat
 
 from request_images.contents.derive import (
     Derivation,
@@ -20,168 +23,214 @@ from request_images.contents.derive import (
     count_missing,
     derive_missing,
 )
-from request_images.exceptions import LeaseLost, WorkTaken
+from request_images.exceptions import (
+    LeaseLost,
+    RetentionError,
+    StorageError,
+    WorkTaken,
+)
+from request_images.models import ImageContent
+
+MAX_NUMBER = 999_999_999
+"""A larger number is a typing error, and too large for some databases."""
+_NUMBERS = ("limit", "batch_size", "max_objects")
+_BAR_WIDTH = 30
+_LINE_WIDTH = 78
 
 
-class MakingCommand(BaseCommand):
-    """Makes it, image by image, and says how many there are.
-
-    Attributes:
-        what: What is made.
-        said: A sentence about ``made``, ``impossible`` and ``skipped``.
-    """
-
-    what: Derivation
-    said: str
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the options."""
-        parser.add_argument(
-            "--oldest-first",
-            action="store_true",
-            help="Begin with the oldest images.",
-        )
-        parser.add_argument(
-            "--limit",
-            type=positive,
-            help="Look at so many images at the most. By default at all.",
-        )
-        parser.add_argument(
-            "--batch-size",
-            type=batch_size,
-            default=500,
-            help="How many primary keys to fetch with one query. The default is 500.",
-        )
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Make them, and say how many."""
-        refuse_nothing(options, "limit", "batch_size")
-        talks = options["verbosity"] > 0
-        progress = Progress(self.stderr, is_shown=talks)
-        fates: Counter[Fate] = Counter()
-        total = min(count_missing(self.what), options["limit"] or float("inf"))
-        for fate in derive_missing(
-            self.what,
-            oldest_first=options["oldest_first"],
-            limit=options["limit"],
-            batch_size=options["batch_size"],
-        ):
-            fates[fate] += 1
-            progress.draw(fates.total(), int(total))
-        progress.end()
-        if talks:
-            counts = {fate.value: fates[fate] for fate in Fate}
-            self.stdout.write(self.said.format(**counts))
-
-
-class AloneCommand(BaseCommand):
-    """Says who is at the work when it is taken, which is no failure."""
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do the work, or say why it is not done."""
-        self._talks = options["verbosity"] > 0
-        try:
-            self.work(**options)
-        except WorkTaken as error:
-            # The other one does the work: no reason for cron to send a mail.
-            self.say(f"{error} Nothing was done.")
-        except LeaseLost as error:
-            raise CommandError(str(error)) from error
-
-    def work(self, **options: Any) -> None:
-        """Do the work, within a lease where it changes something.
-
-        Raises:
-            WorkTaken: Another process is at it.
-            LeaseLost: Another process has taken it over.
-        """
-        raise NotImplementedError
-
-    def say(self, text: str) -> None:
-        """Write a line for people, unless they want none."""
-        if self._talks:
-            self.stdout.write(text)
-
-
-MOST = 999_999_999
-"""More of anything is a slip of the finger, and no number for some databases."""
-
-
-def whole_number(lowest: int, highest: int = MOST) -> Callable[[str], int]:
-    """Return what makes a number of a text, as the ``type`` of an argument.
+def whole_number(lowest: int, highest: int = MAX_NUMBER) -> Callable[[str], int]:
+    """Return the ``type`` of an argument that is a whole number.
 
     Args:
-        lowest: The lowest number that is taken.
-        highest: The highest.
+        lowest: The lowest number.
+        highest: The highest number.
     """
 
     def convert(text: str) -> int:
-        is_whole = text.isascii() and text.isdigit() and len(text) <= len(str(MOST))
+        is_whole = text.isascii() and text.isdigit() and len(text) <= 9
         if not (is_whole and lowest <= int(text) <= highest):
             raise ArgumentTypeError(
-                f"{text!r} is no whole number from {lowest} to {highest}"
+                f"{text!r} is not a whole number from {lowest} to {highest}"
             )
         return int(text)
 
     return convert
 
 
-positive = whole_number(1)
-batch_size = whole_number(1, 10_000)
-"""More are too many for one query, or for one transaction."""
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "--limit": {
+        "type": whole_number(1),
+        "help": "Process at most this many images. The default is all of them.",
+    },
+    "--batch-size": {
+        # Larger batches are too many for one query, or for one transaction.
+        "type": whole_number(1, 10_000),
+        "default": 500,
+        "help": "Look up this many images with one query. The default is 500.",
+    },
+    "--dry-run": {
+        "action": "store_true",
+        "help": "Report what would be done, and change nothing.",
+    },
+}
 
 
-def refuse_nothing(options: Mapping[str, Any], *names: str) -> None:
-    """Refuse numbers below 1 from ``call_command``, which checks no arguments.
+def add_arguments(parser: CommandParser, *names: str, **changes: Any) -> None:
+    """Add arguments that several commands have.
 
     Args:
-        options: The command's options.
-        names: Those that are numbers, or None.
-
-    Raises:
-        CommandError: One of them is below 1.
+        parser: The command's parser.
+        *names: The names of the arguments.
+        **changes: What is different in this command, such as ``help``.
     """
     for name in names:
-        value = options[name]
-        if value is not None and value < 1:
-            raise CommandError(f"{name} must be 1 at least, not {value}.")
+        parser.add_argument(name, **{**_ARGUMENTS[name], **changes})
 
 
-_BAR_WIDTH = 30
-_LINE_WIDTH = 78
+def size_text(size: int) -> str:
+    """Return a number of bytes, also in a readable unit."""
+    # filesizeformat puts a no-break space before the unit; a log is plain text.
+    return f"{filesizeformat(size)} ({size} bytes)".replace("\xa0", " ")
 
 
 class Progress:
-    """A bar on a terminal; elsewhere nothing.
+    """A progress bar on a terminal, and lines about errors.
 
     Args:
-        stream: Where to draw it: the command's ``stderr``.
-        is_shown: Whether anybody wants to see it.
+        stream: The command's ``stderr``.
+        total: The number of images, or of whatever is processed.
+        unit: Their name.
+        is_shown: Whether to show the bar.
     """
 
-    def __init__(self, stream: OutputWrapper, *, is_shown: bool) -> None:
-        self._stream = stream
+    def __init__(
+        self, stream: OutputWrapper, total: int, unit: str = "images", *, is_shown: bool
+    ) -> None:
+        self._stream, self._total, self._unit = stream, total, unit
         self._is_shown = is_shown and stream.isatty()
         self._is_drawn = False
 
-    def draw(self, done: int, total: int) -> None:
-        """Show that some of all images are done."""
+    def draw(self, done: int, total: int | None = None) -> None:
+        """Draw the bar.
+
+        Args:
+            done: How many are done.
+            total: The total, if it has changed.
+        """
         if not self._is_shown:
             return
-        total = max(total, done)  # new ones arrive meanwhile
+        total = max(total or self._total, done, 1)  # new images arrive meanwhile
         bar = "#" * (_BAR_WIDTH * done // total)
-        text = f"\r[{bar.ljust(_BAR_WIDTH)}] {done} of {total} images"
-        # `str`: what is written to stderr is painted red otherwise.
+        text = f"\r[{bar.ljust(_BAR_WIDTH)}] {done} of {total} {self._unit}"
+        # `str`: the style of stderr would paint it red.
         self._stream.write(text, style_func=str, ending="")
         self._stream.flush()
         self._is_drawn = True
 
-    def complain(self, text: str) -> None:
-        """Write a line in the place of the bar."""
-        line = f"\r{text.ljust(_LINE_WIDTH)}" if self._is_shown else text
-        self._stream.write(line)
-
     def end(self) -> None:
-        """Leave the bar as it is, and begin a new line."""
+        """End the line of the bar."""
         if self._is_drawn:
             self._stream.write("", style_func=str)
+
+    def on_error(self, verb: str) -> Callable[[ImageContent, Exception], None]:
+        """Return a function that reports the error of a content in place of the bar.
+
+        Args:
+            verb: What is said of the content, such as ``"was not moved"``.
+        """
+
+        def report(content: ImageContent, error: Exception) -> None:
+            where = f"{content.storage or 'database'}: {content.name or content}"
+            line = f"{where} {verb} ({error})."
+            self._stream.write(
+                f"\r{line.ljust(_LINE_WIDTH)}" if self._is_shown else line
+            )
+
+        return report
+
+
+class ImagesCommand(BaseCommand):
+    """A command that turns the errors of this app into messages.
+
+    If another process does the same job, the command says so and ends without an error.
+    """
+
+    is_verbose: bool
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Check the numbers, do the work, and report errors."""
+        self.is_verbose = options["verbosity"] > 0
+        for name in _NUMBERS:
+            # `call_command` does not check its arguments.
+            value = options.get(name)
+            if value is not None and value < 1:
+                raise CommandError(f"{name} must be at least 1, not {value}.")
+        try:
+            self.work(**options)
+        except WorkTaken as error:
+            # The other process does the job: no reason for cron to send a mail.
+            self.say(f"{error} Nothing was done.")
+        except (LeaseLost, RetentionError, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from error
+        except StorageError as error:
+            raise CommandError(f"Stopped: {error}") from error
+
+    def work(self, **options: Any) -> None:
+        """Do the work, with a lease if it changes anything.
+
+        Raises:
+            WorkTaken: Another process does it.
+            LeaseLost: Another process has taken it over.
+        """
+        raise NotImplementedError
+
+    def say(self, text: str) -> None:
+        """Write a line, unless the verbosity is 0."""
+        if self.is_verbose:
+            self.stdout.write(text)
+
+    @contextmanager
+    def progress(self, total: int, unit: str = "images") -> Iterator[Progress]:
+        """Show a progress bar, unless the verbosity is 0."""
+        bar = Progress(self.stderr, total, unit, is_shown=self.is_verbose)
+        try:
+            yield bar
+        finally:
+            bar.end()
+
+
+class DerivingCommand(ImagesCommand):
+    """A command that derives something from each image that does not have it yet.
+
+    Attributes:
+        what: What to derive.
+        summary: A sentence about ``made``, ``impossible`` and ``skipped``.
+    """
+
+    what: Derivation
+    summary: str
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "--oldest-first",
+            action="store_true",
+            help="Begin with the oldest images.",
+        )
+        add_arguments(parser, "--limit", "--batch-size")
+
+    def work(self, **options: Any) -> None:
+        """Derive it from each image, and report how many there were."""
+        fates: Counter[Fate] = Counter()
+        count = count_missing(self.what)
+        with self.progress(min(count, options["limit"] or count)) as progress:
+            for fate in derive_missing(
+                self.what,
+                oldest_first=options["oldest_first"],
+                limit=options["limit"],
+                batch_size=options["batch_size"],
+            ):
+                fates[fate] += 1
+                progress.draw(fates.total())
+        counts = {fate.value: fates[fate] for fate in Fate}
+        self.say(self.summary.format(**counts))

@@ -39,8 +39,8 @@ class Migration(migrations.Migration):
                 ("tallies", models.BinaryField(verbose_name="tallies")),
             ],
             options={
-                "verbose_name": "gone requests",
-                "verbose_name_plural": "gone requests",
+                "verbose_name": "deleted requests",
+                "verbose_name_plural": "deleted requests",
             },
         ),
         migrations.CreateModel(
@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
                         max_length=64,
                         primary_key=True,
                         serialize=False,
-                        verbose_name="work",
+                        verbose_name="job",
                     ),
                 ),
                 ("holder", models.CharField(max_length=200, verbose_name="holder")),
@@ -147,7 +147,7 @@ class Migration(migrations.Migration):
                     "storage",
                     models.CharField(
                         blank=True,
-                        help_text="Empty for the database itself.",
+                        help_text="Empty for the database.",
                         max_length=63,
                         verbose_name="storage alias",
                     ),
@@ -156,7 +156,7 @@ class Migration(migrations.Migration):
                     "name",
                     models.CharField(
                         blank=True,
-                        help_text="Never used again for another content.",
+                        help_text="Unique; never used again for another image.",
                         max_length=255,
                         verbose_name="name in the storage",
                     ),
@@ -165,7 +165,7 @@ class Migration(migrations.Migration):
                     "encoding",
                     models.CharField(
                         blank=True,
-                        help_text="How what is stored differs from the bytes received.",
+                        help_text="How the stored form is compressed; empty for bytes as received.",
                         max_length=32,
                         verbose_name="encoding",
                     ),
@@ -178,7 +178,7 @@ class Migration(migrations.Migration):
                     "received_size",
                     models.PositiveBigIntegerField(
                         blank=True,
-                        help_text="Empty when they are stored as received.",
+                        help_text="Empty if the bytes are stored as received.",
                         null=True,
                         verbose_name="received size (bytes)",
                     ),
@@ -192,7 +192,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=200,
-                        verbose_name="why it is not compressed",
+                        verbose_name="compression error",
                     ),
                 ),
                 (
@@ -205,7 +205,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=200,
-                        verbose_name="why there is no thumbnail",
+                        verbose_name="thumbnail error",
                     ),
                 ),
                 (
@@ -222,7 +222,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         max_length=200,
-                        verbose_name="why it is not analysed",
+                        verbose_name="analysis error",
                     ),
                 ),
                 (
@@ -251,7 +251,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "layout",
-                    models.CharField(blank=True, max_length=64, verbose_name="layout"),
+                    models.CharField(
+                        blank=True, max_length=64, verbose_name="perceptual hash"
+                    ),
                 ),
                 ("thumbnail", models.BinaryField(null=True, verbose_name="thumbnail")),
                 ("data", models.BinaryField(null=True, verbose_name="bytes")),
@@ -294,13 +296,13 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_index=True,
                         max_length=254,
-                        verbose_name="user name",
+                        verbose_name="username",
                     ),
                 ),
                 (
                     "action",
                     models.CharField(
-                        choices=[("viewed", "looked at"), ("downloaded", "downloaded")],
+                        choices=[("viewed", "viewed"), ("downloaded", "downloaded")],
                         max_length=16,
                         verbose_name="action",
                     ),
@@ -369,7 +371,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("due_at", models.DateTimeField(db_index=True, verbose_name="due")),
-                ("tries", models.PositiveIntegerField(default=0, verbose_name="tries")),
+                (
+                    "tries",
+                    models.PositiveIntegerField(default=0, verbose_name="attempts"),
+                ),
                 (
                     "error",
                     models.CharField(
@@ -420,7 +425,7 @@ class Migration(migrations.Migration):
                     "duration_ms",
                     models.FloatField(
                         db_index=True,
-                        help_text="The view alone, without waiting for the client's bytes.",
+                        help_text="Time in the view, without waiting for the upload.",
                         verbose_name="duration (ms)",
                     ),
                 ),
@@ -429,7 +434,7 @@ class Migration(migrations.Migration):
                     "upload_ms",
                     models.FloatField(
                         blank=True,
-                        help_text="Time that the view waited for the client's bytes.",
+                        help_text="Time that the view waited for the upload.",
                         null=True,
                         verbose_name="upload (ms)",
                     ),
@@ -451,7 +456,7 @@ class Migration(migrations.Migration):
                     "release",
                     models.CharField(
                         blank=True,
-                        help_text="Of the project, when the request was handled.",
+                        help_text="The release of the project that handled the request.",
                         max_length=100,
                         verbose_name="release",
                     ),
@@ -459,7 +464,7 @@ class Migration(migrations.Migration):
                 (
                     "username",
                     models.CharField(
-                        blank=True, max_length=254, verbose_name="user name"
+                        blank=True, max_length=254, verbose_name="username"
                     ),
                 ),
                 (
@@ -475,7 +480,7 @@ class Migration(migrations.Migration):
                     "image_count",
                     models.PositiveIntegerField(
                         default=0,
-                        help_text="How many images the request held.",
+                        help_text="The number of images in the request.",
                         verbose_name="images",
                     ),
                 ),
@@ -483,45 +488,45 @@ class Migration(migrations.Migration):
                     "capture_status",
                     models.CharField(
                         choices=[
-                            ("stored", "stored"),
-                            ("duplicate", "duplicate"),
-                            ("no_image", "no image in the request"),
-                            ("unread", "not read by the view"),
-                            ("too_large", "too large"),
-                            ("unsupported", "not an image of an allowed format"),
-                            ("unreadable", "unreadable"),
-                            ("truncated", "truncated"),
-                            ("sampled_out", "sampled out"),
-                            ("opted_out", "opted out"),
-                            ("over_budget", "over budget"),
-                            ("store_failed", "could not be stored"),
-                            ("expired", "expired"),
-                            ("erased", "erased"),
+                            ("stored", "Stored"),
+                            ("duplicate", "Duplicate"),
+                            ("no_image", "No image"),
+                            ("unread", "Not read by the view"),
+                            ("too_large", "Too large"),
+                            ("unsupported", "Unsupported format"),
+                            ("unreadable", "Unreadable"),
+                            ("truncated", "Truncated"),
+                            ("sampled_out", "Not sampled"),
+                            ("opted_out", "Opted out"),
+                            ("over_budget", "Over budget"),
+                            ("store_failed", "Storage failed"),
+                            ("expired", "Expired"),
+                            ("erased", "Erased"),
                         ],
                         db_index=True,
                         max_length=16,
-                        verbose_name="kept",
+                        verbose_name="capture status",
                     ),
                 ),
                 (
                     "capture_detail",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="kept, in detail"
+                        blank=True, max_length=200, verbose_name="capture detail"
                     ),
                 ),
                 (
                     "sample_probability",
                     models.FloatField(
                         default=1.0,
-                        help_text="An image that is kept stands for one divided by this.",
-                        verbose_name="probability of being kept",
+                        help_text="Each sampled image stands for 1 / this number of images.",
+                        verbose_name="sampling probability",
                     ),
                 ),
                 (
                     "is_pinned",
                     models.BooleanField(
                         default=False,
-                        help_text="Cleanup never deletes it.",
+                        help_text="Cleanup never deletes a pinned request.",
                         verbose_name="pinned",
                     ),
                 ),
@@ -574,7 +579,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         db_index=True,
-                        help_text="Of the bytes as received; empty when they were not seen whole.",
+                        help_text="Of the bytes as received; empty if not read completely.",
                         max_length=64,
                         verbose_name="SHA-256",
                     ),
@@ -583,7 +588,7 @@ class Migration(migrations.Migration):
                     "mime_type",
                     models.CharField(
                         blank=True,
-                        help_text="Told from the bytes; empty when they are of no known image.",
+                        help_text="Detected from the bytes; empty for an unknown format.",
                         max_length=64,
                         verbose_name="MIME type",
                     ),
@@ -610,7 +615,7 @@ class Migration(migrations.Migration):
                     "color_mode",
                     models.CharField(
                         blank=True,
-                        help_text="What its pixels are made of, as Pillow names it.",
+                        help_text="Pillow's name for it, such as RGB or CMYK.",
                         max_length=8,
                         verbose_name="colour mode",
                     ),
@@ -619,7 +624,7 @@ class Migration(migrations.Migration):
                     "is_animated",
                     models.BooleanField(
                         blank=True,
-                        help_text="Whether it has more than one frame or page.",
+                        help_text="Whether the image has more than one frame or page.",
                         null=True,
                         verbose_name="animated",
                     ),
@@ -628,16 +633,16 @@ class Migration(migrations.Migration):
                     "has_orientation",
                     models.BooleanField(
                         blank=True,
-                        help_text="Whether it is to be turned or mirrored before it is shown.",
+                        help_text="Whether EXIF asks viewers to rotate or mirror the image.",
                         null=True,
-                        verbose_name="orientation",
+                        verbose_name="needs rotation",
                     ),
                 ),
                 (
                     "declared_type",
                     models.CharField(
                         blank=True,
-                        help_text="What the client said it is; empty when it said nothing.",
+                        help_text="The type that the client declared; empty if it declared none.",
                         max_length=64,
                         verbose_name="declared type",
                     ),
@@ -646,16 +651,16 @@ class Migration(migrations.Migration):
                     "is_repeated",
                     models.BooleanField(
                         blank=True,
-                        help_text="Whether its bytes were there already; unknown if not kept.",
+                        help_text="Whether the same bytes were stored before.",
                         null=True,
-                        verbose_name="seen before",
+                        verbose_name="duplicate",
                     ),
                 ),
                 (
                     "source",
                     models.CharField(
                         blank=True,
-                        help_text="Where in the request the image was.",
+                        help_text="Where in the request the image was found.",
                         max_length=200,
                         verbose_name="source",
                     ),
@@ -712,10 +717,10 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[("hour", "hour"), ("day", "day"), ("month", "month")],
                         max_length=5,
-                        verbose_name="length",
+                        verbose_name="period",
                     ),
                 ),
-                ("start", models.DateTimeField(verbose_name="beginning")),
+                ("start", models.DateTimeField(verbose_name="start")),
                 ("is_total", models.BooleanField(verbose_name="all endpoints")),
                 (
                     "endpoint",
@@ -757,7 +762,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         db_index=True,
-                        help_text="Of the bytes as received; empty when they were not seen whole.",
+                        help_text="Of the bytes as received; empty if not read completely.",
                         max_length=64,
                         verbose_name="SHA-256",
                     ),
@@ -766,7 +771,7 @@ class Migration(migrations.Migration):
                     "mime_type",
                     models.CharField(
                         blank=True,
-                        help_text="Told from the bytes; empty when they are of no known image.",
+                        help_text="Detected from the bytes; empty for an unknown format.",
                         max_length=64,
                         verbose_name="MIME type",
                     ),
@@ -793,7 +798,7 @@ class Migration(migrations.Migration):
                     "color_mode",
                     models.CharField(
                         blank=True,
-                        help_text="What its pixels are made of, as Pillow names it.",
+                        help_text="Pillow's name for it, such as RGB or CMYK.",
                         max_length=8,
                         verbose_name="colour mode",
                     ),
@@ -802,7 +807,7 @@ class Migration(migrations.Migration):
                     "is_animated",
                     models.BooleanField(
                         blank=True,
-                        help_text="Whether it has more than one frame or page.",
+                        help_text="Whether the image has more than one frame or page.",
                         null=True,
                         verbose_name="animated",
                     ),
@@ -811,16 +816,16 @@ class Migration(migrations.Migration):
                     "has_orientation",
                     models.BooleanField(
                         blank=True,
-                        help_text="Whether it is to be turned or mirrored before it is shown.",
+                        help_text="Whether EXIF asks viewers to rotate or mirror the image.",
                         null=True,
-                        verbose_name="orientation",
+                        verbose_name="needs rotation",
                     ),
                 ),
                 (
                     "declared_type",
                     models.CharField(
                         blank=True,
-                        help_text="What the client said it is; empty when it said nothing.",
+                        help_text="The type that the client declared; empty if it declared none.",
                         max_length=64,
                         verbose_name="declared type",
                     ),
@@ -829,16 +834,16 @@ class Migration(migrations.Migration):
                     "is_repeated",
                     models.BooleanField(
                         blank=True,
-                        help_text="Whether its bytes were there already; unknown if not kept.",
+                        help_text="Whether the same bytes were stored before.",
                         null=True,
-                        verbose_name="seen before",
+                        verbose_name="duplicate",
                     ),
                 ),
                 (
                     "source",
                     models.CharField(
                         blank=True,
-                        help_text="Where in the request the image was.",
+                        help_text="Where in the request the image was found.",
                         max_length=200,
                         verbose_name="source",
                     ),
@@ -846,7 +851,7 @@ class Migration(migrations.Migration):
                 (
                     "position",
                     models.PositiveSmallIntegerField(
-                        help_text="Its place among the further images, from 1.",
+                        help_text="The position among the further images, from 1.",
                         verbose_name="position",
                     ),
                 ),
@@ -854,29 +859,29 @@ class Migration(migrations.Migration):
                     "capture_status",
                     models.CharField(
                         choices=[
-                            ("stored", "stored"),
-                            ("duplicate", "duplicate"),
-                            ("no_image", "no image in the request"),
-                            ("unread", "not read by the view"),
-                            ("too_large", "too large"),
-                            ("unsupported", "not an image of an allowed format"),
-                            ("unreadable", "unreadable"),
-                            ("truncated", "truncated"),
-                            ("sampled_out", "sampled out"),
-                            ("opted_out", "opted out"),
-                            ("over_budget", "over budget"),
-                            ("store_failed", "could not be stored"),
-                            ("expired", "expired"),
-                            ("erased", "erased"),
+                            ("stored", "Stored"),
+                            ("duplicate", "Duplicate"),
+                            ("no_image", "No image"),
+                            ("unread", "Not read by the view"),
+                            ("too_large", "Too large"),
+                            ("unsupported", "Unsupported format"),
+                            ("unreadable", "Unreadable"),
+                            ("truncated", "Truncated"),
+                            ("sampled_out", "Not sampled"),
+                            ("opted_out", "Opted out"),
+                            ("over_budget", "Over budget"),
+                            ("store_failed", "Storage failed"),
+                            ("expired", "Expired"),
+                            ("erased", "Erased"),
                         ],
                         max_length=16,
-                        verbose_name="kept",
+                        verbose_name="capture status",
                     ),
                 ),
                 (
                     "capture_detail",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="kept, in detail"
+                        blank=True, max_length=200, verbose_name="capture detail"
                     ),
                 ),
                 (

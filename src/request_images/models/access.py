@@ -1,4 +1,4 @@
-"""Who opened which original: a table of its own, that outlives the images."""
+"""The access log: who opened which original image. It outlives the images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from django.utils.translation import gettext_lazy as _
 
 
 class OriginalAccess(models.Model):
-    """One look at the bytes of an image, or one download of them.
+    """One view or download of an original image.
 
-    It refers to nothing by a constraint: neither the user nor the image need be there
-    any more.
+    No constraint refers to the user or the image, so both can be deleted.
     """
 
     class Action(models.TextChoices):
-        """What was done."""
+        """What the user did."""
 
-        VIEWED = "viewed", _("looked at")
+        VIEWED = "viewed", _("viewed")
         DOWNLOADED = "downloaded", _("downloaded")
 
     created_at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
@@ -34,7 +33,7 @@ class OriginalAccess(models.Model):
         related_name="+",
     )
     username = models.CharField(
-        _("user name"), max_length=254, blank=True, db_index=True
+        _("username"), max_length=254, blank=True, db_index=True
     )
     action = models.CharField(_("action"), max_length=16, choices=Action.choices)
     image_hash = models.CharField(
@@ -53,16 +52,16 @@ class OriginalAccess(models.Model):
         return f"{self.username}: {self.image_hash[:12]}"
 
 
-def note_access(image: Any, user: Any, action: OriginalAccess.Action) -> None:
-    """Write down that somebody is given the bytes of an image.
+def record_access(image: Any, user: Any, action: OriginalAccess.Action) -> None:
+    """Record that a user gets the bytes of an image.
 
     Args:
-        image: The `RequestImage`, or a `FurtherImage`.
-        user: Who asked; a logged-in user.
-        action: What for.
+        image: The `RequestImage` or `FurtherImage`.
+        user: The logged-in user.
+        action: What the user does.
 
     Raises:
-        django.db.DatabaseError: It could not be written; then do not give the bytes.
+        django.db.DatabaseError: It could not be recorded; do not send the bytes then.
     """
     with transaction.atomic(using=router.db_for_write(OriginalAccess)):
         OriginalAccess.objects.create(

@@ -1,4 +1,4 @@
-"""The table of the bytes: each distinct image once."""
+"""The table of the bytes: each distinct image is stored once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from request_images.images.hashes import HASH_DIGITS
 from request_images.storage.encodings import decode
 from request_images.storage.stores import store_of
 
-from .pending_deletions import note_for_deletion
+from .pending_deletions import schedule_deletions
 from .querysets import ImageContentQuerySet
 from .statistics import note_gone
 
@@ -24,7 +24,7 @@ FORM_FIELDS = (
     "stored_size",
     "data",
 )
-"""Where the bytes of a content are, and in which form: read and written together."""
+"""The fields that say where the bytes are and in which form; always read together."""
 
 
 class ImageContent(models.Model):
@@ -41,49 +41,45 @@ class ImageContent(models.Model):
         _("storage alias"),
         max_length=63,
         blank=True,
-        help_text=_("Empty for the database itself."),
+        help_text=_("Empty for the database."),
     )
     name = models.CharField(
         _("name in the storage"),
         max_length=255,
         blank=True,
-        help_text=_("Never used again for another content."),
+        help_text=_("Unique; never used again for another image."),
     )
     encoding = models.CharField(
         _("encoding"),
         max_length=32,
         blank=True,
-        help_text=_("How what is stored differs from the bytes received."),
+        help_text=_("How the stored form is compressed; empty for bytes as received."),
     )
     stored_size = models.PositiveBigIntegerField(_("stored size (bytes)"))
     received_size = models.PositiveBigIntegerField(
         _("received size (bytes)"),
         null=True,
         blank=True,
-        help_text=_("Empty when they are stored as received."),
+        help_text=_("Empty if the bytes are stored as received."),
     )
     encoding_tries = models.PositiveSmallIntegerField(default=0, editable=False)
     encoding_error = models.CharField(
-        _("why it is not compressed"), max_length=200, blank=True
+        _("compression error"), max_length=200, blank=True
     )
     thumbnail_tries = models.PositiveSmallIntegerField(default=0, editable=False)
     thumbnail_tried_at = models.DateTimeField(null=True, editable=False)
-    thumbnail_error = models.CharField(
-        _("why there is no thumbnail"), max_length=200, blank=True
-    )
-    # What the picture looks like: see `measuring.Measures`.
+    thumbnail_error = models.CharField(_("thumbnail error"), max_length=200, blank=True)
+    # See `images.measures.Measures`.
     analysis_version = models.PositiveSmallIntegerField(default=0, editable=False)
     analysis_tries = models.PositiveSmallIntegerField(default=0, editable=False)
     analysis_tried_at = models.DateTimeField(null=True, editable=False)
-    analysis_error = models.CharField(
-        _("why it is not analysed"), max_length=200, blank=True
-    )
+    analysis_error = models.CharField(_("analysis error"), max_length=200, blank=True)
     brightness = models.FloatField(_("brightness"), null=True, db_index=True)
     contrast = models.FloatField(_("contrast"), null=True, db_index=True)
     entropy = models.FloatField(_("entropy (bits)"), null=True, db_index=True)
     sharpness = models.FloatField(_("sharpness"), null=True, db_index=True)
-    layout = models.CharField(_("layout"), max_length=HASH_DIGITS, blank=True)
-    # The last columns: SQLite would read through the bytes to whatever follows them.
+    layout = models.CharField(_("perceptual hash"), max_length=HASH_DIGITS, blank=True)
+    # The last columns: SQLite would read through the bytes to reach later ones.
     thumbnail = models.BinaryField(_("thumbnail"), null=True)
     data = models.BinaryField(_("bytes"), null=True)
 
@@ -103,7 +99,7 @@ class ImageContent(models.Model):
 
     @classmethod
     def holding(cls, image_hash: str, data: bytes, mime_type: str = "") -> ImageContent:
-        """Return an unsaved content that holds some bytes in its own row."""
+        """Return an unsaved content that stores bytes in its own row."""
         content = cls(image_hash=image_hash, mime_type=mime_type)
         store_of(content.storage).put(content, data)
         return content
@@ -112,48 +108,46 @@ class ImageContent(models.Model):
     def delete_all(
         cls, contents: models.QuerySet[ImageContent], *, with_objects: bool = True
     ) -> None:
-        """Delete contents, and have their objects in storages deleted soon after.
+        """Delete contents, and have their objects in storages deleted by the cleanup.
 
-        To be called within a transaction. No bytes are loaded, and no signals sent.
+        Call it within a transaction. It loads no bytes and sends no signals.
 
         Args:
-            contents: Contents that nothing refers to, by their primary keys.
-            with_objects: Whether their objects in storages are to go as well.
+            contents: Orphans, by their primary keys.
+            with_objects: Whether to delete their objects in storages, too.
 
         Raises:
-            django.db.IntegrityError: Something refers to one of them after all.
+            django.db.IntegrityError: An image refers to one of them after all.
         """
         using = router.db_for_write(cls)
         contents = contents.using(using)
-        going = list(
-            contents.values_list("storage", "name", "created_at", "stored_size")
-        )
+        fields = ("storage", "name", "created_at", "stored_size")
+        going = list(contents.values_list(*fields))
         contents._raw_delete(using)
         objects = [(storage, name) for storage, name, *_ in going if storage]
-        note_for_deletion(objects if with_objects else [], using)
+        schedule_deletions(objects if with_objects else [], using)
         note_gone(contents_gone((s, at, size) for s, _, at, size in going), using)
 
     def read(self) -> bytes:
-        """Return the bytes as they were received.
+        """Return the bytes as received.
 
         Raises:
             ObjectMissing: The storage has lost them.
-            StorageError: The storage does not answer, or what it gives cannot be
-                turned back into the bytes received.
-            ImageContent.DoesNotExist: The bytes were not loaded yet, and it is gone.
+            StorageError: The storage does not answer, or its bytes cannot be decoded.
+            ImageContent.DoesNotExist: The row was deleted before its bytes were loaded.
         """
         if "data" in self.get_deferred_fields():
-            # All at once: somebody may have moved or compressed it meanwhile.
+            # All at once: another process may have moved or compressed it.
             self.refresh_from_db(using=self._state.db, fields=FORM_FIELDS)
         return self.decoded(store_of(self.storage).read(self))
 
     def decoded(self, stored: bytes) -> bytes:
-        """Return the bytes as they were received, from what the store gave.
+        """Return the bytes as received, from the stored form.
 
         Raises:
-            ObjectDamaged: It is not what was stored.
-            DecodingFailed: It is, but the bytes do not come back.
-            EncodingUnavailable: What is needed for it is not installed.
+            ObjectDamaged: The stored form has changed.
+            DecodingFailed: It has not, but the bytes do not come back from it.
+            EncodingUnavailable: A package that it needs is not installed.
         """
         if not self.encoding:
             return stored

@@ -1,4 +1,4 @@
-"""How long what is kept: the settings' days, as moments that rows are compared with."""
+"""Retention periods from the settings, as cut-off times."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from request_images.exceptions import RetentionError
 
 
 def days_ago(days: int | None) -> datetime | None:
-    """Return the moment so many days ago; None for None, or before all dates."""
+    """Return the time that many days ago; None for None, or before the year 1."""
     try:
         return None if days is None else timezone.now() - timedelta(days=days)
     except OverflowError:
         return None
 
 
-def is_over(created_at: datetime, end: datetime | None) -> bool:
-    """Tell whether a request began before the moment where its time ends."""
-    return end is not None and created_at < end
+def is_over(created_at: datetime, cutoff: datetime | None) -> bool:
+    """Return whether a request began before a cut-off time."""
+    return cutoff is not None and created_at < cutoff
 
 
 @dataclass(frozen=True)
 class Term:
-    """How long images of requests of one outcome are kept.
+    """The cut-off times for images of successful, or of failed, requests.
 
     Attributes:
-        images_before: Images of requests that began before this moment go; None for
-            none.
-        bytes_before: Their bytes go before this moment; never earlier than above.
+        images_before: Images of requests before this time are deleted; None keeps all.
+        bytes_before: The bytes of images before this time are deleted; never earlier
+            than `images_before`.
     """
 
     images_before: datetime | None
@@ -39,11 +39,11 @@ class Term:
 
     @classmethod
     def of_days(cls, days: int | None, bytes_days: int | None) -> Term:
-        """Return the term that ends so many days after the request.
+        """Return the cut-off times for retention periods in days.
 
         Args:
             days: Days to keep images; None for ever.
-            bytes_days: Days to keep their bytes; None for as long.
+            bytes_days: Days to keep their bytes; None for as long as the images.
         """
         images, data = days_ago(days), days_ago(bytes_days)
         return cls(images, _latest(images, data))
@@ -51,13 +51,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Retention:
-    """How long what is kept. What is pinned stays in any case.
+    """All cut-off times. They do not apply to pinned requests.
 
     Attributes:
-        successes: The term of images of requests that succeeded.
-        failures: The same of requests that failed.
-        logs_before: Logs of requests that began before this moment go, with their
-            images; None for none.
+        successes: The cut-off times for images of successful requests.
+        failures: The cut-off times for images of failed requests.
+        logs_before: Logs of requests before this time are deleted, with their images;
+            None keeps all.
     """
 
     successes: Term
@@ -73,7 +73,7 @@ class Retention:
         failed_days: int | None = None,
         bytes_days: int | None = None,
     ) -> Retention:
-        """Return the retention that keeps images and logs so many days from now.
+        """Return the cut-off times for retention periods in days.
 
         Args:
             image_days: Days to keep images; None for ever.
@@ -83,12 +83,13 @@ class Retention:
             bytes_days: Days to keep bytes; None for as long as their images.
 
         Raises:
-            RetentionError: Days below 1, which might mean everything.
+            RetentionError: A number below 1, which might delete everything.
         """
         for days in (image_days, log_days, failed_days, bytes_days):
             if days is not None and days < 1:
                 raise RetentionError(
-                    f"{days} days would delete everything there is. Keep 1 at least."
+                    f"A retention of {days} days would delete everything. "
+                    "The minimum is 1 day."
                 )
         successes = failures = Term.of_days(image_days, bytes_days)
         if failed_days is not None:
@@ -97,7 +98,7 @@ class Retention:
 
     @classmethod
     def of_settings(cls) -> Retention:
-        """Return the retention that the settings say."""
+        """Return the cut-off times for the settings."""
         return cls.of_days(
             conf.RETENTION_DAYS,
             conf.LOG_RETENTION_DAYS,
@@ -106,21 +107,18 @@ class Retention:
         )
 
     def of(self, is_failed: bool) -> Term:
-        """Return the term of an outcome."""
+        """Return the cut-off times for failed or for successful requests."""
         return self.failures if is_failed else self.successes
 
     def bytes_before(self, is_failed: bool) -> datetime | None:
-        """Return the moment before which an outcome has no bytes any more.
-
-        An image goes with its log, however long it would be kept itself.
-        """
+        """Return the cut-off time for bytes, which are also deleted with their log."""
         return _latest(self.logs_before, self.of(is_failed).bytes_before)
 
     @property
     def begins(self) -> datetime | None:
-        """The moment from which on nothing is due, whatever its outcome."""
+        """The latest cut-off time: nothing after it is deleted."""
         return _latest(self.bytes_before(False), self.bytes_before(True))
 
 
-def _latest(*ends: datetime | None) -> datetime | None:
-    return max((end for end in ends if end is not None), default=None)
+def _latest(*cutoffs: datetime | None) -> datetime | None:
+    return max((each for each in cutoffs if each is not None), default=None)

@@ -1,7 +1,7 @@
-"""Work that only one process does at a time, told by a row with an end.
+"""Only one process at a time does a job, such as the cleanup: locks with an expiry.
 
-No lock of the database's: each has others, and behind a pooler that of a session is
-anybody's. Whoever is killed leaves a row behind that ends by itself.
+Not the locks of the database: they differ, and a connection pooler hands a session's
+lock to others. A process that is killed leaves a row behind, which expires.
 """
 
 from __future__ import annotations
@@ -14,118 +14,28 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from django.db import models, router
+from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from request_images.db.primary import PrimaryQuerySet
 from request_images.db.retry import retry
 from request_images.exceptions import LeaseLost, WorkTaken
 
 T = TypeVar("T")
-LASTS = timedelta(minutes=10)
-_PROLONGED_EVERY = LASTS / 20
-
-
-class Held:
-    """A lease that this process holds.
-
-    Args:
-        work: What it is for.
-        holder: Who we are; no two processes, nor two leases of one, are the same.
-        until: When it ends.
-    """
-
-    def __init__(self, work: str, holder: str, until: datetime) -> None:
-        self._work, self._holder, self._until = work, holder, until
-
-    def prolong(self) -> None:
-        """Hold on; to be called again and again while the work is done.
-
-        Raises:
-            LeaseLost: It had ended, and another process has it now.
-        """
-        now = timezone.now()
-        if self._until - now > LASTS - _PROLONGED_EVERY:
-            return
-        if not _patiently(lambda: self._rows().update(until=now + LASTS)):
-            raise LeaseLost(f"Another process has taken over the {self._work}.")
-        self._until = now + LASTS
-
-    def release(self) -> None:
-        """Let go; nothing happens when another process has it now.
-
-        The row stays: its end says when the work was last done.
-        """
-        _patiently(lambda: self._rows().update(until=timezone.now()))
-
-    def _rows(self) -> models.QuerySet[Lease]:
-        return _leases().filter(work=self._work, holder=self._holder)
-
-
-@contextmanager
-def lease(work: str) -> Iterator[Held]:
-    """Be the only one who does some work.
-
-    Args:
-        work: Its name.
-
-    Raises:
-        WorkTaken: Another process is at it; the text says who, and since when.
-    """
-    host, unique = socket.gethostname()[:150], uuid.uuid4().hex[:8]
-    holder = f"{host}, process {os.getpid()} ({unique})"
-    now = timezone.now()
-    ours = Lease(work=work, holder=holder, since=now, until=now + LASTS)
-    # Each of these is one statement, of which only one process can be the first.
-    _patiently(lambda: _leases().bulk_create([ours], ignore_conflicts=True))
-    ended = _leases().filter(work=work, until__lte=now)
-    _patiently(lambda: ended.update(holder=holder, since=now, until=ours.until))
-    found = _leases().filter(work=work).first()
-    if found is None or found.holder != holder:
-        raise WorkTaken(_at_it(work, found))
-    held = Held(work, holder, ours.until)
-    try:
-        yield held
-    finally:
-        held.release()
-
-
-def last_ended(work: str) -> datetime | None:
-    """Return when some work last ended; None for never, or while it is being done."""
-    return (
-        _leases()
-        .filter(work=work, until__lte=timezone.now())
-        .values_list("until", flat=True)
-        .first()
-    )
-
-
-def _patiently(statement: Callable[[], T]) -> T:
-    # Of many that begin or end at once, a database may call two a deadlock.
-    return retry(statement, retry_locks=True)
-
-
-def _at_it(work: str, found: Lease | None) -> str:
-    if found is None:
-        return f"The {work} was just being done by another process."
-    since = f"{found.since:%Y-%m-%d %H:%M:%S %Z}".rstrip()  # no zone without USE_TZ
-    return f"{found.holder} is at the {work} since {since}."
-
-
-def _leases() -> models.QuerySet[Lease]:
-    return Lease._default_manager.using(router.db_for_write(Lease))
+LEASE_DURATION = timedelta(minutes=10)
+_RENEW_EVERY = LEASE_DURATION / 20
 
 
 class Lease(models.Model):
-    """Work that only one process may do at a time, and who does it until when.
+    """The right of one process to do a job, until it expires."""
 
-    Not a lock of the database's: those differ, and are lost behind a pooler.
-    """
-
-    work = models.CharField(_("work"), max_length=64, primary_key=True)
+    work = models.CharField(_("job"), max_length=64, primary_key=True)
     holder = models.CharField(_("holder"), max_length=200)
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"))
+
+    objects = PrimaryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("lease")
@@ -133,3 +43,95 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.work}: {self.holder}"
+
+
+class HeldLease:
+    """A lease that this process holds.
+
+    Args:
+        work: The job.
+        holder: The holder; no two processes, nor two leases of one, have the same.
+        until: When it expires.
+    """
+
+    def __init__(self, work: str, holder: str, until: datetime) -> None:
+        self._work, self._holder, self._until = work, holder, until
+
+    def renew(self) -> None:
+        """Postpone the expiry; to be called regularly while the job runs.
+
+        Raises:
+            LeaseLost: It had expired, and another process has it now.
+        """
+        now = timezone.now()
+        if self._until - now > LEASE_DURATION - _RENEW_EVERY:
+            return
+        until = now + LEASE_DURATION
+        if not _retried(lambda: self._rows().update(until=until)):
+            raise LeaseLost(
+                f"Stopped: another process has taken over the {self._work}, because "
+                "this one did not renew its lease in time."
+            )
+        self._until = until
+
+    def release(self) -> None:
+        """End the lease; nothing happens if another process has it now.
+
+        The row stays: `until` says when the job last ended.
+        """
+        _retried(lambda: self._rows().update(until=timezone.now()))
+
+    def _rows(self) -> PrimaryQuerySet:
+        return _leases().filter(work=self._work, holder=self._holder)
+
+
+@contextmanager
+def lease(work: str) -> Iterator[HeldLease]:
+    """Hold the lease of a job, so that no other process does it.
+
+    Args:
+        work: The name of the job.
+
+    Raises:
+        WorkTaken: Another process does it; the text says which, and since when.
+    """
+    host, unique = socket.gethostname()[:150], uuid.uuid4().hex[:8]
+    holder = f"{host}, process {os.getpid()} ({unique})"
+    now = timezone.now()
+    until = now + LEASE_DURATION
+    ours = Lease(work=work, holder=holder, since=now, until=until)
+    # Each of these is one statement, in which only one process can succeed.
+    _retried(lambda: _leases().bulk_create([ours], ignore_conflicts=True))
+    expired = _leases().filter(work=work, until__lte=now)
+    _retried(lambda: expired.update(holder=holder, since=now, until=until))
+    found = _leases().filter(work=work).first()
+    if found is None or found.holder != holder:
+        raise WorkTaken(_who_is_at_it(work, found))
+    held = HeldLease(work, holder, until)
+    try:
+        yield held
+    finally:
+        held.release()
+
+
+def last_ended(work: str) -> datetime | None:
+    """Return when a job last ended; None if it never ran, or runs now."""
+    ended = _leases().filter(work=work, until__lte=timezone.now())
+    moment: datetime | None = ended.values_list("until", flat=True).first()
+    return moment
+
+
+def _retried(statement: Callable[[], T]) -> T:
+    # When many begin or end at once, a database may report a deadlock.
+    return retry(statement, retry_locks=True)
+
+
+def _who_is_at_it(work: str, found: Lease | None) -> str:
+    if found is None:
+        return f"Another process has just ended the {work}."
+    since = f"{found.since:%Y-%m-%d %H:%M:%S %Z}".rstrip()  # no zone without USE_TZ
+    return f"The {work} already runs on {found.holder}, since {since}."
+
+
+def _leases() -> PrimaryQuerySet:
+    return Lease.objects.primary()

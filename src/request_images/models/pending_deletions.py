@@ -1,4 +1,4 @@
-"""The tables of our own housekeeping: what is to be deleted, and who is at it."""
+"""The table of what is to be deleted: objects in storages that nothing refers to."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from request_images.db.primary import PrimaryQuerySet
+
 
 class PendingDeletion(models.Model):
-    """An object in a storage that no content refers to, or not yet.
+    """An object in a storage that no content refers to, or does not refer to yet.
 
-    Written before an object is, and in the transaction that takes a content away; gone
-    when the object is, or when a content refers to it. So whatever is killed when, each
-    object is either referred to or in this list.
+    It is inserted before the object is written, and in the transaction that deletes a
+    content. It is deleted after the object is, or when a content refers to it. So each
+    object has a content or a row here, whenever the process is killed.
     """
 
     storage = models.CharField(_("storage alias"), max_length=63)
     name = models.CharField(_("name in the storage"), max_length=255)
     created_at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
     due_at = models.DateTimeField(_("due"), db_index=True)
-    tries = models.PositiveIntegerField(_("tries"), default=0)
+    tries = models.PositiveIntegerField(_("attempts"), default=0)
     error = models.CharField(_("last error"), max_length=200, blank=True)
+
+    objects = PrimaryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("pending deletion")
@@ -35,15 +39,15 @@ class PendingDeletion(models.Model):
         return f"{self.storage}:{self.name}"
 
 
-def note_for_deletion(
+def schedule_deletions(
     objects: Iterable[tuple[str, str]], using: str, *, after: timedelta = timedelta(0)
 ) -> None:
-    """Put objects onto the list of what is to be deleted.
+    """Have objects deleted by the next cleanup.
 
     Args:
-        objects: The storage alias and the name of each.
-        using: The database of the list.
-        after: How long they may still be read.
+        objects: The storage alias and the name of each object.
+        using: The database.
+        after: How long the objects must stay readable.
     """
     due_at = timezone.now() + after
     PendingDeletion.objects.using(using).bulk_create(
@@ -54,12 +58,12 @@ def note_for_deletion(
 
 @dataclass(frozen=True)
 class Pending:
-    """How long the list is of what is to be deleted.
+    """The totals of the objects that are to be deleted.
 
     Attributes:
-        number: How many objects are on it.
-        since: When the first of them came onto it; None for none.
-        tries: How often one of them was tried, at the most.
+        number: The number of objects.
+        since: When the first of them was scheduled; None if there is none.
+        tries: The highest number of attempts at one of them.
     """
 
     number: int = 0
@@ -68,10 +72,10 @@ class Pending:
 
 
 def pending_deletions(using: str) -> Pending:
-    """Return how long the list is, and how old.
+    """Return the totals of the objects that are to be deleted.
 
     Args:
-        using: The database of the list.
+        using: The database.
     """
     found = PendingDeletion.objects.using(using).aggregate(
         number=models.Count("pk"),

@@ -14,7 +14,7 @@ from request_images.aggregation.periods import floor
 from request_images.aggregation.properties import COLUMNS
 from request_images.db.primary import PrimaryQuerySet
 
-from .statistics import hours_of, mark
+from .statistics import hours_of, mark_stale
 
 if TYPE_CHECKING:
     from .requests import RequestLog
@@ -59,7 +59,7 @@ class _CountedQuerySet(PrimaryQuerySet):
         """Delete the rows, and have their hours counted again."""
         hours, using = hours_of(self), self.db
         with transaction.atomic(using=using):
-            mark(hours, using)
+            mark_stale(hours, using)
             return super().delete()
 
     delete.alters_data = True  # type: ignore[attr-defined]  # Django asks for it
@@ -73,7 +73,7 @@ class _CountedQuerySet(PrimaryQuerySet):
         if isinstance(values.get("created_at"), datetime):
             hours.add(floor(values["created_at"]))
         with transaction.atomic(using=using):
-            mark(hours, using)
+            mark_stale(hours, using)
             return super().update(**values)
 
     update.alters_data = True  # type: ignore[attr-defined]  # as above

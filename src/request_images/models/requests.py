@@ -1,4 +1,4 @@
-"""The tables: what was asked, and the images that it brought, the first and further."""
+"""The tables of the requests and of their images."""
 
 from __future__ import annotations
 
@@ -8,39 +8,17 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from request_images.db.primary import PrimaryQuerySet
 from request_images.outcome import CaptureStatus, is_failure
 
-from .access import OriginalAccess
 from .content import HASH_LENGTH, ImageContent
 from .cutoffs import Retention, is_over
-from .job_locks import Lease
-from .pending_deletions import PendingDeletion
 from .querysets import RequestImageQuerySet, RequestLogQuerySet
-from .statistics import (
-    Counted,
-    GoneRequests,
-    StaleHour,
-    StatisticsRollup,
-    StatisticsState,
-)
-
-__all__ = (
-    "FurtherImage",
-    "GoneRequests",
-    "ImageContent",
-    "Lease",
-    "OriginalAccess",
-    "PendingDeletion",
-    "RequestImage",
-    "RequestLog",
-    "StaleHour",
-    "StatisticsRollup",
-    "StatisticsState",
-)
+from .statistics import Counted
 
 
 class RequestLog(Counted):
-    """One handled request: what was asked, what became of it, how long it took."""
+    """One handled request: what was asked, the outcome, and the duration."""
 
     request_id = models.CharField(_("request id"), max_length=64, db_index=True)
     created_at = models.DateTimeField(_("time"), db_index=True)
@@ -53,14 +31,14 @@ class RequestLog(Counted):
     duration_ms = models.FloatField(
         _("duration (ms)"),
         db_index=True,
-        help_text=_("The view alone, without waiting for the client's bytes."),
+        help_text=_("Time in the view, without waiting for the upload."),
     )
     duration_bucket = models.SmallIntegerField(editable=False)
     upload_ms = models.FloatField(
         _("upload (ms)"),
         null=True,
         blank=True,
-        help_text=_("Time that the view waited for the client's bytes."),
+        help_text=_("Time that the view waited for the upload."),
     )
     error_type = models.CharField(
         _("error type"), max_length=200, blank=True, db_index=True
@@ -70,10 +48,10 @@ class RequestLog(Counted):
         _("release"),
         max_length=100,
         blank=True,
-        help_text=_("Of the project, when the request was handled."),
+        help_text=_("The release of the project that handled the request."),
     )
-    # No constraint and no cascade: deleting a user neither fails nor waits for us,
-    # also when users live in another database. The name is kept beside it.
+    # No constraint and no cascade: deleting a user neither fails nor waits for our
+    # tables, also when users live in another database. The name is stored beside it.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
@@ -83,24 +61,26 @@ class RequestLog(Counted):
         db_constraint=False,
         related_name="+",
     )
-    username = models.CharField(_("user name"), max_length=254, blank=True)
+    username = models.CharField(_("username"), max_length=254, blank=True)
     metadata = models.JSONField(
         _("metadata"), default=dict, blank=True, encoder=DjangoJSONEncoder
     )
     image_count = models.PositiveIntegerField(
-        _("images"), default=0, help_text=_("How many images the request held.")
+        _("images"), default=0, help_text=_("The number of images in the request.")
     )
     capture_status = models.CharField(
-        _("kept"), max_length=16, choices=CaptureStatus.choices, db_index=True
+        _("capture status"), max_length=16, choices=CaptureStatus.choices, db_index=True
     )
-    capture_detail = models.CharField(_("kept, in detail"), max_length=200, blank=True)
+    capture_detail = models.CharField(_("capture detail"), max_length=200, blank=True)
     sample_probability = models.FloatField(
-        _("probability of being kept"),
+        _("sampling probability"),
         default=1.0,
-        help_text=_("An image that is kept stands for one divided by this."),
+        help_text=_("Each sampled image stands for 1 / this number of images."),
     )
     is_pinned = models.BooleanField(
-        _("pinned"), default=False, help_text=_("Cleanup never deletes it.")
+        _("pinned"),
+        default=False,
+        help_text=_("Cleanup never deletes a pinned request."),
     )
     link_model = models.CharField(_("linked model"), max_length=100, blank=True)
     link_pk = models.CharField(_("linked row"), max_length=100, blank=True)
@@ -129,10 +109,10 @@ class RequestLog(Counted):
 
     @property
     def link(self) -> models.Model | None:
-        """The row that `annotate(link=...)` named; None when there is none (any more).
+        """The row that `annotate(link=...)` named; None if it does not exist.
 
         Raises:
-            LookupError: The model is not installed any more.
+            LookupError: Its model is not installed any more.
         """
         if not self.link_model:
             return None
@@ -141,20 +121,20 @@ class RequestLog(Counted):
 
 
 class ReceivedImage(models.Model):
-    """What is known of an image that a request brought, also when it was not kept."""
+    """The facts about an image of a request, whether its bytes are stored or not."""
 
     image_hash = models.CharField(
         _("SHA-256"),
         max_length=HASH_LENGTH,
         blank=True,
         db_index=True,
-        help_text=_("Of the bytes as received; empty when they were not seen whole."),
+        help_text=_("Of the bytes as received; empty if not read completely."),
     )
     mime_type = models.CharField(
         _("MIME type"),
         max_length=64,
         blank=True,
-        help_text=_("Told from the bytes; empty when they are of no known image."),
+        help_text=_("Detected from the bytes; empty for an unknown format."),
     )
     file_size = models.PositiveBigIntegerField(
         _("file size (bytes)"), null=True, blank=True
@@ -165,37 +145,37 @@ class ReceivedImage(models.Model):
         _("colour mode"),
         max_length=8,
         blank=True,
-        help_text=_("What its pixels are made of, as Pillow names it."),
+        help_text=_("Pillow's name for it, such as RGB or CMYK."),
     )
     is_animated = models.BooleanField(
         _("animated"),
         null=True,
         blank=True,
-        help_text=_("Whether it has more than one frame or page."),
+        help_text=_("Whether the image has more than one frame or page."),
     )
     has_orientation = models.BooleanField(
-        _("orientation"),
+        _("needs rotation"),
         null=True,
         blank=True,
-        help_text=_("Whether it is to be turned or mirrored before it is shown."),
+        help_text=_("Whether EXIF asks viewers to rotate or mirror the image."),
     )
     declared_type = models.CharField(
         _("declared type"),
         max_length=64,
         blank=True,
-        help_text=_("What the client said it is; empty when it said nothing."),
+        help_text=_("The type that the client declared; empty if it declared none."),
     )
     is_repeated = models.BooleanField(
-        _("seen before"),
+        _("duplicate"),
         null=True,
         blank=True,
-        help_text=_("Whether its bytes were there already; unknown if not kept."),
+        help_text=_("Whether the same bytes were stored before."),
     )
     source = models.CharField(
         _("source"),
         max_length=200,
         blank=True,
-        help_text=_("Where in the request the image was."),
+        help_text=_("Where in the request the image was found."),
     )
     content_id: int | None
 
@@ -207,17 +187,15 @@ class ReceivedImage(models.Model):
 
     @property
     def first(self) -> RequestImage:
-        """The request image: itself, or the one that it hangs on."""
+        """The first image of the request, which may be this one."""
         raise NotImplementedError
 
     @property
     def is_expired(self) -> bool:
-        """Whether the retention of the bytes is over, be they deleted already or not.
+        """Whether the retention period of the bytes or of the log is over.
 
-        So it is when that of the log is over, which takes its image along.
-
-        Needs the log, except of an image that is too young for any retention: where
-        many are asked, select it with them.
+        This loads the log, unless the image is too young for any retention period;
+        select it along for many images.
         """
         retention, created_at = Retention.of_settings(), self.first.created_at
         if not is_over(created_at, retention.begins):
@@ -228,9 +206,9 @@ class ReceivedImage(models.Model):
 
     @property
     def image_data(self) -> bytes | None:
-        """The bytes as received; None when they were not kept, or are expired.
+        """The bytes as received; None if they are not stored, or are expired.
 
-        Loaded by each use, from wherever they are kept.
+        Each access loads them.
 
         Raises:
             ObjectMissing: The storage has lost them.
@@ -238,17 +216,17 @@ class ReceivedImage(models.Model):
         """
         if self.content_id is None or self.is_expired:
             return None
-        # From where the row came: another database has another's image there.
+        # From the row's own database: in another, the key may be another image's.
         contents = ImageContent.objects.using(self._state.db).defer("thumbnail")
         found = contents.filter(pk=self.content_id).first()
         return None if found is None else found.read()
 
 
 class RequestImage(ReceivedImage, Counted):
-    """The image of a request; of several, the first one."""
+    """The image of a request; the first one if there are several."""
 
-    # DO_NOTHING: the constraint in the database guards it. Any other choice would
-    # load whole contents, bytes and all, just to delete them.
+    # DO_NOTHING: the constraint in the database guards it. Anything else would load
+    # whole contents with their bytes to delete them.
     content = models.ForeignKey(
         ImageContent,
         verbose_name=_("content"),
@@ -263,7 +241,7 @@ class RequestImage(ReceivedImage, Counted):
         on_delete=models.CASCADE,
         related_name="image",
     )
-    # The log's own, once more: images are listed and pruned by it without a join.
+    # A copy of the log's: images are listed and deleted by it without a join.
     created_at = models.DateTimeField(_("time"), db_index=True)
 
     objects = RequestImageQuerySet.as_manager()
@@ -287,10 +265,10 @@ class RequestImage(ReceivedImage, Counted):
 
 
 class FurtherImage(ReceivedImage):
-    """One more image of a request, of a view that keeps all.
+    """One more image of a request, for a view that stores all of its images.
 
-    It goes where its request image goes, and its request's retention and pin are its
-    own. What became of it is its own, too.
+    It is deleted with the request image, and shares its retention period and pin. Its
+    capture status is its own.
     """
 
     content = models.ForeignKey(
@@ -309,18 +287,20 @@ class FurtherImage(ReceivedImage):
         db_index=False,  # the constraint's index begins with it
     )
     position = models.PositiveSmallIntegerField(
-        _("position"), help_text=_("Its place among the further images, from 1.")
+        _("position"), help_text=_("The position among the further images, from 1.")
     )
     capture_status = models.CharField(
-        _("kept"), max_length=16, choices=CaptureStatus.choices
+        _("capture status"), max_length=16, choices=CaptureStatus.choices
     )
-    capture_detail = models.CharField(_("kept, in detail"), max_length=200, blank=True)
+    capture_detail = models.CharField(_("capture detail"), max_length=200, blank=True)
+
+    objects = PrimaryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("further image")
         verbose_name_plural = _("further images")
         ordering = ("request_image", "position")
-        default_permissions = ()  # it is seen with its request image
+        default_permissions = ()  # it is shown with its request image
         constraints = (
             models.UniqueConstraint(
                 fields=["request_image", "position"], name="further_image_position"
@@ -329,5 +309,5 @@ class FurtherImage(ReceivedImage):
 
     @property
     def first(self) -> RequestImage:
-        """The request image that it hangs on."""
+        """The first image of the request."""
         return self.request_image

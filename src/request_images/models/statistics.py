@@ -1,8 +1,8 @@
-"""The tables of the statistics: what was added up, and what is to be added up anew.
+"""The tables of the statistics: the rollups, and the hours to roll up again.
 
-Whoever writes, changes or deletes a log or an image of a closed hour marks that hour,
-in the same transaction. Marks are only ever added here, so that nobody waits for
-anybody. What cleanup takes away is added up before, and counts for good.
+A transaction that writes, changes or deletes a log or an image of a closed hour also
+marks that hour as stale. Marks are only added here, so that transactions do not wait
+for each other. What cleanup deletes is added up before, and stays in the statistics.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from request_images.aggregation.periods import HOUR, UTC, Span, floor
 from request_images.aggregation.tallies import Cells, pack
 
 _LATE = timedelta(minutes=1)
-"""How long after its end an hour's rows are marked; two minutes before it is closed."""
+"""Rows that come later than this after their hour mark it as stale."""
 
 
 class StatisticsRollup(models.Model):
     """Requests of an hour, a day or a month, added up by one facet.
 
-    One row holds all values of the facet: a table with a row for each would be seven
-    times as long, by the million requests of ``benchmarks/``.
+    One row holds all values of the facet: a row for each value would make the table
+    seven times as large (measured with a million requests in ``benchmarks/``).
     """
 
     span = models.CharField(
-        _("length"), max_length=5, choices=[(span.value, span.value) for span in Span]
+        _("period"), max_length=5, choices=[(span.value, span.value) for span in Span]
     )
-    start = models.DateTimeField(_("beginning"))
+    start = models.DateTimeField(_("start"))
     is_total = models.BooleanField(_("all endpoints"))
     endpoint = models.CharField(_("endpoint"), max_length=200, blank=True)
     facet = models.CharField(_("facet"), max_length=16)
@@ -55,10 +55,10 @@ class StatisticsRollup(models.Model):
 
 
 class StatisticsState(models.Model):
-    """From when until when there are statistics. There is one row at the most.
+    """The period that the statistics cover. The table has one row, or none.
 
-    Its version goes up with every change of the statistics: who has read an older one
-    changes nothing.
+    Each change of the statistics raises the version; a process that has read an older
+    one changes nothing.
     """
 
     version = models.PositiveBigIntegerField(_("version"), default=0)
@@ -74,7 +74,7 @@ class StatisticsState(models.Model):
 
 
 class StaleHour(models.Model):
-    """A mark: the statistics of this hour are to be made anew."""
+    """An hour that must be rolled up again."""
 
     hour = models.DateTimeField(_("hour"), db_index=True)
 
@@ -87,36 +87,36 @@ class StaleHour(models.Model):
 
 
 class GoneRequests(models.Model):
-    """What cleanup has taken away of an hour, added up."""
+    """The requests of an hour that cleanup has deleted, added up."""
 
     hour = models.DateTimeField(_("hour"), db_index=True)
     tallies = models.BinaryField(_("tallies"))
 
     class Meta:
-        verbose_name = _("gone requests")
-        verbose_name_plural = _("gone requests")
+        verbose_name = _("deleted requests")
+        verbose_name_plural = _("deleted requests")
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:%M}"
 
 
 class Counted(models.Model):
-    """Rows that statistics are made of, which hear of each that is late.
+    """A row that statistics count; saving or deleting it late marks its hour as stale.
 
-    Those who write, change or delete many at once tell of it themselves.
+    Code that writes, changes or deletes many rows at once marks the hours itself.
     """
 
     class Meta:
         abstract = True
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Write it, and have its hour counted anew if that is over."""
+        """Save the row, and mark its hour as stale if that is over."""
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with self._marked(using):
             super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete it, and have its hour counted anew if that is over."""
+        """Delete the row, and mark its hour as stale if that is over."""
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with self._marked(using):
             return super().delete(*args, **kwargs)
@@ -128,43 +128,42 @@ class Counted(models.Model):
             yield
             return
         with transaction.atomic(using=using):
-            mark([hour], using)
+            mark_stale([hour], using)
             yield
 
 
-def mark(hours: Iterable[datetime], using: str) -> None:
-    """Have the statistics of some hours made anew; to be called in a transaction.
+def mark_stale(hours: Iterable[datetime], using: str) -> None:
+    """Mark hours as stale, so that they are rolled up again; call it in a transaction.
 
     Args:
-        hours: Their beginnings; those that are not over yet need none and get none.
+        hours: The starts of the hours; an hour that is not over yet is left out.
         using: The database.
     """
     now = timezone.now()
-    marks = [StaleHour(hour=hour) for hour in set(hours) if is_late(hour, now)]
-    if marks:
+    if marks := [StaleHour(hour=hour) for hour in set(hours) if is_late(hour, now)]:
         StaleHour._default_manager.using(using).bulk_create(marks, batch_size=500)
 
 
 def is_late(hour: datetime, now: datetime) -> bool:
-    """Tell whether what is written now of an hour may be too late to be seen."""
+    """Return whether a row written now may be too late for the rollup of its hour."""
     return now >= hour + HOUR + _LATE
 
 
 def hours_of(rows: models.QuerySet[Any]) -> set[datetime]:
-    """Return the hours in which some rows were created."""
+    """Return the hours in which rows were created."""
     known = rows.order_by().annotate(_hour=TruncHour("created_at", tzinfo=UTC))
     hours = known.values_list("_hour", flat=True).distinct()
     return {floor(hour) for hour in hours if hour is not None}
 
 
 def note_gone(by_hour: Mapping[datetime, Cells], using: str) -> None:
-    """Keep what is about to be deleted of some hours, and mark them.
+    """Keep the tallies of requests that are about to be deleted, and mark their hours.
 
     Args:
-        by_hour: What goes, added up; see `facets.by_hour`.
+        by_hour: The tallies by hour; see `facets.by_hour`.
         using: The database.
     """
     rows = [GoneRequests(hour=h, tallies=pack(cells)) for h, cells in by_hour.items()]
     if rows:
         GoneRequests._default_manager.using(using).bulk_create(rows, batch_size=200)
-    mark(by_hour, using)
+    mark_stale(by_hour, using)

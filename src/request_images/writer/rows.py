@@ -17,7 +17,7 @@ from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
 from request_images.models import ImageContent, RequestImage, RequestLog
-from request_images.models.statistics import mark
+from request_images.models.statistics import mark_stale
 from request_images.outcome import CaptureStatus
 from request_images.storage.stores import key_of
 
@@ -107,7 +107,7 @@ def _insert_all(records: Sequence[Record], using: str) -> None:
         _set_statuses(pictures, kept)
         logs = [record.log for record in records]
         insert(logs, using)
-        mark({floor(log.created_at) for log in logs}, using)
+        mark_stale({floor(log.created_at) for log in logs}, using)
         # Everybody inserts in the same order, so that no two wait for each other.
         for picture in sorted(pictures, key=_identity):
             _insert_content(picture, kept, using)

@@ -863,8 +863,8 @@ class TestCommand:
         database_away()
         call_command("write_spooled_requests")
         assert capsys.readouterr().out == (
-            "Wrote 1 requests; 0 were there already; 0 wait; 0 are bad "
-            "(0 bytes in all).\n"
+            "Wrote 1 requests; 0 were already written; 0 are still waiting; 0 files "
+            "are bad (0 bytes in total).\n"
         )
         assert RequestLog.objects.count() == 1
         call_command("write_spooled_requests", verbosity=0)
@@ -879,9 +879,12 @@ class TestCommand:
     def test_put_aside(self, folder, capsys):
         """It fails where a request is lost but for its file, and says how many are."""
         folder.put({}, b"")
-        with pytest.raises(CommandError, match="1 requests were put aside as bad"):
+        with pytest.raises(
+            CommandError,
+            match="1 requests cannot be written, and were set",
+        ):
             call_command("write_spooled_requests")
-        assert "0 wait; 1 are bad (" in capsys.readouterr().out
+        assert "0 are still waiting; 1 files are bad (" in capsys.readouterr().out
         health.reset()
 
     def test_folder_is_none(self, settings):

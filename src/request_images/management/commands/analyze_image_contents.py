@@ -1,22 +1,22 @@
-"""``manage.py analyze_image_contents``: tell what images look like in numbers."""
+"""``manage.py analyze_image_contents``: measure what images look like."""
 
 from __future__ import annotations
 
 from request_images.contents.analysis import ANALYSIS
-from request_images.management.base import MakingCommand
+from request_images.management.base import DerivingCommand
 
 
-class Command(MakingCommand):
-    """Says what was analysed; `request_images.analysing` does it."""
+class Command(DerivingCommand):
+    """Measures how images look; the work is in `contents.analysis`."""
 
     help = (
-        "Measures brightness, contrast, entropy, sharpness and layout of the images of "
-        "which they are not known, or by an older version, the newest first. It may "
-        "run beside another one and beside cleanup_old_images. Meant for cron, with "
-        "--verbosity 0."
+        "Measures brightness, contrast, entropy and sharpness of images, and computes "
+        "their perceptual hash. It processes the images that were not measured yet, or "
+        "by an older version, the newest first. Several of these commands, and "
+        "cleanup_old_images, may run at the same time. For cron, use --verbosity 0."
     )
     what = ANALYSIS
-    said = (
+    summary = (
         "Analysed {made} images; {impossible} cannot be analysed; {skipped} were "
         "skipped."
     )

@@ -7,21 +7,19 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from django.core.management.base import CommandError, CommandParser
-from django.template.defaultfilters import filesizeformat
 
-from request_images.cleanup.report import Cleaned, Reason, Report
+from request_images.cleanup.report import Reason, Report
 from request_images.cleanup.retention import clean, preview
 from request_images.conf import conf
 from request_images.contents.delete_objects import delete_pending
-from request_images.exceptions import RetentionError
 from request_images.management.base import (
-    AloneCommand,
-    batch_size,
-    positive,
-    refuse_nothing,
+    ImagesCommand,
+    add_arguments,
+    size_text,
+    whole_number,
 )
 from request_images.models.cutoffs import Retention
-from request_images.models.job_locks import Held, lease
+from request_images.models.job_locks import HeldLease, lease
 from request_images.statistics.reader import kept_since, outlived
 from request_images.statistics.rollups import forget, refresh
 
@@ -35,56 +33,54 @@ _WENT = {
 }
 
 
-class Command(AloneCommand):
-    """Says what is deleted; `request_images.retention` does it."""
+class Command(ImagesCommand):
+    """Deletes old images and logs; the work is in `cleanup.retention`."""
 
     help = (
-        "Deletes images and logs past their retention, and images over the budget, as "
-        "the settings REQUEST_IMAGES_RETENTION_DAYS, _FAILED_RETENTION_DAYS, "
-        "_BYTES_RETENTION_DAYS, _LOG_RETENTION_DAYS and _MAX_STORED_MB say. Pinned "
-        "requests stay. Meant for cron, with --verbosity 0."
+        "Deletes images and logs past their retention period, and images over the "
+        "budget. The settings are REQUEST_IMAGES_RETENTION_DAYS, "
+        "_FAILED_RETENTION_DAYS, _BYTES_RETENTION_DAYS, _LOG_RETENTION_DAYS and "
+        "_MAX_STORED_MB. Pinned requests stay. For cron, use --verbosity 0."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the options."""
+        """Declare the arguments."""
         parser.add_argument(
             "--days",
             type=_days,
-            help="Keep images this many days, whatever the setting says.",
+            help="Keep images for this many days, instead of the setting.",
         )
         parser.add_argument(
             "--failed-days",
             type=_days,
-            help="Keep images of failed requests this many days.",
+            help="Keep images of failed requests for this many days.",
         )
-        parser.add_argument(
+        add_arguments(
+            parser,
             "--dry-run",
-            action="store_true",
-            help="Say what would be deleted, and delete nothing.",
+            help="Report what would be deleted, and delete nothing.",
         )
-        parser.add_argument(
+        add_arguments(
+            parser,
             "--batch-size",
-            type=batch_size,
-            help="How many rows to delete in one transaction, at the most.",
+            default=None,
+            help="Delete at most this many rows in one transaction.",
         )
         parser.add_argument(
             "--max-objects",
-            type=positive,
+            type=whole_number(1),
             help=(
-                "Try to delete so many objects from storages at the most, and leave "
-                "the others to later runs. By default all that are due."
+                "Try to delete at most this many objects from storages, and leave the "
+                "others to later runs. The default is all of them."
             ),
         )
 
     def work(self, **options: Any) -> None:
-        """Clean up, or say what would be cleaned up."""
-        refuse_nothing(options, "max_objects")
+        """Delete, or report what would be deleted."""
         try:
             self._clean(**options)
-        except RetentionError as error:  # `call_command` does not check its arguments
-            raise CommandError(str(error)) from error
         except KeyboardInterrupt:
-            text = "Stopped. The next run goes on."
+            text = "Stopped. The next run continues."
             raise CommandError(text, returncode=130) from None
 
     def _clean(self, **options: Any) -> None:
@@ -112,7 +108,7 @@ class Command(AloneCommand):
         size = _or(options["batch_size"], conf.CLEANUP_BATCH_SIZE)
         with lease("cleanup") as held:
             if forgotten is not None:
-                count = forget(forgotten, beat=held.prolong)
+                count = forget(forgotten, beat=held.renew)
                 self.say(f"Deleted {count} rows of statistics.")
             self._went = Report()
             try:
@@ -120,17 +116,17 @@ class Command(AloneCommand):
                     retention,
                     batch_size=size,
                     max_bytes=max_bytes,
-                    beat=held.prolong,
-                    note=self._note,
+                    beat=held.renew,
+                    on_batch=self._on_batch,
                 )
-            finally:  # what a run did that was stopped, or that failed, is done
+            finally:  # also report what a run did that was stopped, or that failed
                 self._report(self._went, "Deleted")
             self._delete_objects(options["max_objects"], held)
-            done = refresh(beat=lambda _: held.prolong())
+            done = refresh(beat=lambda _: held.renew())
             if done.hours:
-                self.say(f"Added up {done.hours} hours of the statistics.")
+                self.say(f"Updated the statistics of {done.hours} hours.")
 
-    def _note(self, went: Report) -> None:
+    def _on_batch(self, went: Report) -> None:
         self._went += went
 
     def _report(self, report: Report, did: str) -> None:
@@ -138,24 +134,25 @@ class Command(AloneCommand):
             if reason in report.by_reason:
                 went = report[reason]
                 what = words.format(images=went.images, logs=went.logs)
-                self.say(f"{did} {what} ({went.contents} distinct); {_freed(went)}.")
+                freed = size_text(went.freed)
+                self.say(f"{did} {what} ({went.contents} distinct); {freed}.")
         for label, number in sorted(report.held.items()):
             self.say(
-                f"{number} requests keep their rows, past their retention: {label} "
-                "protects them. Their bytes do not stay."
+                f"{number} requests past their retention period keep their rows, "
+                f"because {label} protects them. Their bytes are deleted."
             )
         total = report.total
         self.say(
             f"{did} {total.images} images ({total.contents} distinct) and {total.logs} "
-            f"logs; {_freed(total)} of storage."
+            f"logs; {size_text(total.freed)} of storage."
         )
 
-    def _delete_objects(self, limit: int | None, held: Held) -> None:
-        done = delete_pending(limit, beat=held.prolong)
+    def _delete_objects(self, limit: int | None, held: HeldLease) -> None:
+        done = delete_pending(limit, beat=held.renew)
         if done.deleted or done.failed or done.pending:
             self.say(
-                f"Deleted {done.deleted} objects from storages; {done.failed} failed, "
-                f"{done.pending} are pending."
+                f"Deleted {done.deleted} objects from storages; {done.failed} failed; "
+                f"{done.pending} are still to be deleted."
             )
 
 
@@ -170,44 +167,35 @@ def _terms(
     bytes_days: int | None,
     megabytes: float | None,
 ) -> Iterator[str]:
-    def kept(days: int | None) -> str:
-        # An image goes with its log.
-        return f"kept {_for_days(_shortest(days, log_days))}"
+    def kept(*days: int | None) -> str:
+        # An image is deleted with its log.
+        known = [each for each in (*days, log_days) if each is not None]
+        return f"kept {_for_days(min(known, default=None))}"
 
     yield f"Images are {kept(image_days)}."
     if failed_days is not None:
         yield f"Images of failed requests are {kept(failed_days)}."
     if bytes_days is not None:
         whose = "" if failed_days is None else " of successful requests"
-        yield f"Bytes{whose} are {kept(_shortest(bytes_days, image_days))}."
-    yield f"Logs are {kept(log_days)}."
+        yield f"Bytes{whose} are {kept(bytes_days, image_days)}."
+    yield f"Logs are {kept()}."
     if megabytes is not None:
-        yield f"Images may take {megabytes:.10g} MB in all."
-
-
-def _shortest(*days: int | None) -> int | None:
-    return min((each for each in days if each is not None), default=None)
+        yield f"Images may take {megabytes:.10g} MB in total."
 
 
 def _for_days(days: int | None) -> str:
     if days is None:
         return "for ever"
-    return "1 day" if days == 1 else f"{days} days"
-
-
-def _freed(cleaned: Cleaned) -> str:
-    # filesizeformat puts a no-break space before the unit; a log is plain text.
-    freed = filesizeformat(cleaned.freed).replace("\xa0", " ")
-    return f"{freed} ({cleaned.freed} bytes)"
+    return "for 1 day" if days == 1 else f"for {days} days"
 
 
 def _days(text: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no whole number") from None
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
     if number < 1:
         raise ArgumentTypeError(
-            f"{number} would delete everything there is; give 1 at least"
+            f"{number} would delete everything; the minimum is 1 day"
         )
     return number

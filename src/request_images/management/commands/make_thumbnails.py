@@ -1,20 +1,20 @@
-"""``manage.py make_thumbnails``: make thumbnails before anybody looks at them."""
+"""``manage.py make_thumbnails``: draw thumbnails before anybody looks at them."""
 
 from __future__ import annotations
 
 from request_images.contents.thumbnails import THUMBNAIL
-from request_images.management.base import MakingCommand
+from request_images.management.base import DerivingCommand
 
 
-class Command(MakingCommand):
-    """Says what was made; `request_images.contents.derive` makes it."""
+class Command(DerivingCommand):
+    """Draws thumbnails; the work is in `contents.thumbnails`."""
 
     help = (
-        "Makes the thumbnails that nobody has looked at yet, the newest first. It may "
-        "run beside another one and beside cleanup_old_images. Meant for cron, with "
-        "--verbosity 0."
+        "Makes the thumbnails that do not exist yet, for the newest images first. "
+        "Several of these commands, and cleanup_old_images, may run at the same time. "
+        "For cron, use --verbosity 0."
     )
     what = THUMBNAIL
-    said = (
+    summary = (
         "Made {made} thumbnails; {impossible} cannot be made; {skipped} were skipped."
     )

@@ -1,4 +1,4 @@
-"""``manage.py request_images_health``: is the recording healthy? For monitoring."""
+"""``manage.py request_images_health``: check the health of the recording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser, no_translations
+from django.core.management.base import CommandParser, no_translations
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.timesince import timesince
 
@@ -19,28 +19,27 @@ from request_images.dashboard.health import (
     Vitals,
     look,
 )
-from request_images.management.base import whole_number
+from request_images.management.base import ImagesCommand, whole_number
 
 _hours = whole_number(1, MAX_HOURS)
-_count = whole_number(0)
 
 
-class Command(BaseCommand):
-    """Says how healthy the recording is; `request_images.monitoring` finds out."""
+class Command(ImagesCommand):
+    """Reports the health of the recording; the work is in `dashboard.health`."""
 
     help = (
-        "Says what was kept of the requests of the last hours and what was not, and "
-        "tries to write one. The exit status is 0 when all is well and 1 when it is "
-        "not. Meant for monitoring."
+        "Reports how many images of the last hours were stored, and tests whether a "
+        "request can be written. The exit status is 0 if everything is healthy, "
+        "otherwise 1. Meant for monitoring."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the options."""
+        """Declare the arguments."""
         parser.add_argument(
             "--hours",
             type=_hours,
             default=DEFAULT_HOURS,
-            help="Look back so many hours. The default is 24.",
+            help="Check the requests of this many past hours. The default is 24.",
         )
         parser.add_argument(
             "--max-failed",
@@ -48,8 +47,8 @@ class Command(BaseCommand):
             default=Limits.failed_percent,
             metavar="PERCENT",
             help=(
-                "Unhealthy is when more per cent of the images that were to be kept "
-                "could not be stored. The default is 1."
+                "Unhealthy above this percentage of images that could not be stored. "
+                "The default is 1."
             ),
         )
         parser.add_argument(
@@ -57,17 +56,17 @@ class Command(BaseCommand):
             type=_hours,
             metavar="HOURS",
             help=(
-                "Unhealthy is when the last request was recorded longer ago. By "
-                "default any time will do."
+                "Unhealthy if no request was recorded for this many hours. The default "
+                "is no limit."
             ),
         )
         parser.add_argument(
             "--max-spooled",
-            type=_count,
+            type=whole_number(0),
             metavar="COUNT",
             help=(
-                "Unhealthy is when more requests wait in the spool folder of this "
-                "machine. By default any number may."
+                "Unhealthy if more requests wait in the spool folder of this machine. "
+                "The default is no limit."
             ),
         )
         parser.add_argument(
@@ -76,16 +75,15 @@ class Command(BaseCommand):
             default=Limits.spooled_hours,
             metavar="HOURS",
             help=(
-                "Unhealthy is when a request has waited there for longer. The default "
-                "is 1."
+                "Unhealthy if a request waits there for more hours. The default is 1."
             ),
         )
         parser.add_argument(
             "--max-bad",
-            type=_count,
+            type=whole_number(0),
             default=Limits.spool_bad,
             metavar="COUNT",
-            help="Unhealthy is when more files there are bad. The default is 0.",
+            help="Unhealthy if more files there are bad. The default is 0.",
         )
         parser.add_argument(
             "--max-pending-hours",
@@ -93,19 +91,15 @@ class Command(BaseCommand):
             default=Limits.pending_hours,
             metavar="HOURS",
             help=(
-                "Unhealthy is when an object in a storage has waited to be deleted for "
-                "longer. The default is 72."
+                "Unhealthy if an object in a storage has waited for its deletion for "
+                "more hours. The default is 72."
             ),
         )
-        parser.add_argument(
-            "--json",
-            action="store_true",
-            help="Say it as JSON.",
-        )
+        parser.add_argument("--json", action="store_true", help="Report as JSON.")
 
     @no_translations
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Look, tell, and exit with 1 if it is not well."""
+    def work(self, **options: Any) -> None:
+        """Check, report, and exit with 1 if there are problems."""
         vitals = look(options["hours"], tries_to_write=True)
         limits = Limits(
             failed_percent=options["max_failed"],
@@ -116,22 +110,17 @@ class Command(BaseCommand):
             pending_hours=options["max_pending_hours"],
         )
         problems = vitals.problems(limits)
-        if options["verbosity"] > 0:
-            if options["json"]:
-                self.stdout.write(_as_json(vitals, problems))
-            else:
-                self._tell(vitals, problems)
+        if options["json"]:
+            self.say(_as_json(vitals, problems))
+        elif self.is_verbose:
+            self.say("\n".join(_in_words(vitals)))
+            for problem in problems:
+                self.stderr.write(f"Unhealthy: {problem}")
+            if not problems:
+                self.say("Healthy.")
         if problems:
-            # Not a CommandError: it would speak, also at verbosity 0.
+            # Not a CommandError, which would write a message even at verbosity 0.
             sys.exit(1)
-
-    def _tell(self, vitals: Vitals, problems: list[str]) -> None:
-        for line in _in_words(vitals):
-            self.stdout.write(line)
-        for problem in problems:
-            self.stderr.write(f"Unhealthy: {problem}")
-        if not problems:
-            self.stdout.write("Healthy.")
 
 
 def _in_words(vitals: Vitals) -> list[str]:
@@ -144,7 +133,7 @@ def _in_words(vitals: Vitals) -> list[str]:
         return lines
     last = vitals.last_recorded
     if last is None:
-        lines.append("No request was ever recorded.")
+        lines.append("No request has been recorded yet.")
     else:
         ago = timesince(last).replace("\xa0", " ")
         lines.append(f"The last request was recorded {ago} ago.")
@@ -154,8 +143,8 @@ def _in_words(vitals: Vitals) -> list[str]:
     if vitals.pending_since is not None:
         ago = timesince(vitals.pending_since).replace("\xa0", " ")
         lines.append(
-            f"Objects to be deleted from storages: {vitals.pending}, since {ago}, "
-            f"tried {vitals.pending_tries} times at the most."
+            f"Objects to be deleted from storages: {vitals.pending}, the oldest for "
+            f"{ago}, after up to {vitals.pending_tries} attempts."
         )
     return lines
 
@@ -176,5 +165,5 @@ def _percent(text: str) -> float:
     except ValueError:
         number = -1
     if not 0 <= number <= 100:
-        raise ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
     return number

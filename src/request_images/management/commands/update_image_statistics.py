@@ -1,4 +1,4 @@
-"""``manage.py update_image_statistics``: add up what no reader has added up yet."""
+"""``manage.py update_image_statistics``: roll up the requests of past hours."""
 
 from __future__ import annotations
 
@@ -7,47 +7,49 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from request_images.management.base import ImagesCommand
 from request_images.statistics.rollups import Progress, mark_all, update
 
 
-class Command(BaseCommand):
-    """Says what is added up; `request_images.rollups` does it."""
+class Command(ImagesCommand):
+    """Updates the statistics; the work is in `statistics.rollups`."""
 
     help = (
-        "Adds up the requests of closed hours for the statistics, the newest first. "
-        "Whoever reads statistics does so for a moment, too: after an upgrade, or with "
-        "many old requests, this does it all. Meant for cron, with --verbosity 0."
+        "Updates the statistics with the requests of past hours, the newest first. "
+        "Pages with statistics do this too, but only for a moment: use the command "
+        "after an upgrade, or when there are many old requests. For cron, use "
+        "--verbosity 0."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the options."""
+        """Declare the arguments."""
         parser.add_argument(
             "--since",
             type=_moment,
             help=(
-                "From this day or moment on (2026-11-22, 2026-11-22T13:00); otherwise "
-                "from the first request."
+                "Begin at this day or time (2026-11-22, 2026-11-22T13:00). The default "
+                "is the first request."
             ),
         )
         parser.add_argument(
             "--until",
             type=_moment,
-            help="With --rebuild: until this day or moment, without it.",
+            help="With --rebuild: end before this day or time.",
         )
         parser.add_argument(
             "--rebuild",
             action="store_true",
             help=(
-                "Add up again what was added up before. What cleanup has taken away "
-                "is not lost by it."
+                "Compute existing statistics again. Requests that cleanup has deleted "
+                "stay in the statistics."
             ),
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Add up, and say how many hours."""
+    def work(self, **options: Any) -> None:
+        """Update, and report how many hours."""
         since, until = options["since"], options["until"]
         if until is not None and not options["rebuild"]:
             raise CommandError("--until needs --rebuild.")
@@ -55,24 +57,17 @@ class Command(BaseCommand):
             raise CommandError("--since must be before --until.")
         if options["rebuild"]:
             mark_all(since, until)
-        try:
-            done = update(since, beat=self._show)
-        finally:
-            if self.stderr.isatty():
-                self.stderr.write("")
-        if options["verbosity"] > 0:
-            self.stdout.write(_sentence(done))
+        with self.progress(0, "hours") as bar:
+
+            def beat(done: Progress) -> None:
+                bar.draw(done.hours, done.hours + done.left)
+
+            done = update(since, beat=beat)
+        self.say(f"Updated the statistics of {done.hours} hours; {done.left} are left.")
         if done.left:
-            raise CommandError("Other processes were always quicker; try again.")
-
-    def _show(self, progress: Progress) -> None:
-        if self.stderr.isatty():
-            self.stderr.write(f"\r{_sentence(progress)}", ending="")
-            self.stderr.flush()
-
-
-def _sentence(progress: Progress) -> str:
-    return f"Added up {progress.hours} hours; {progress.left} are left."
+            raise CommandError(
+                "Other processes kept changing the statistics. Try again."
+            )
 
 
 def _moment(text: str) -> datetime:
@@ -80,7 +75,7 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(
-            f"{text!r} is no day or moment such as 2026-11-22 or 2026-11-22T13:00"
+            f"{text!r} is not a day or time such as 2026-11-22 or 2026-11-22T13:00"
         ) from None
     if settings.USE_TZ:
         return timezone.make_aware(moment) if timezone.is_naive(moment) else moment

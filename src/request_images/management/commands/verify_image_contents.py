@@ -1,4 +1,4 @@
-"""``manage.py verify_image_contents``: are the bytes of all images there, and right?"""
+"""``manage.py verify_image_contents``: verify the bytes of all stored images."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from request_images.contents.verify import Finding, Problem, Verified, verify
+from request_images.contents.verify import Discrepancy, Problem, Verified, verify
 from request_images.exceptions import StorageError
-from request_images.management.base import AloneCommand
+from request_images.management.base import ImagesCommand
 from request_images.models.job_locks import lease
 from request_images.storage.stores import store_of
 
 _SENTENCES = {
     Problem.MISSING: "is missing",
-    Problem.MISMATCH: "is not what was received",
+    Problem.MISMATCH: "differs from what was received",
     Problem.ORPHAN: "belongs to no image",
     Problem.UNREADABLE: "cannot be read",
 }
 
 
-class Command(AloneCommand):
-    """Says what is wrong; `request_images.verifying` finds out."""
+class Command(ImagesCommand):
+    """Verifies stored images; the work is in `contents.verify`."""
 
     help = (
-        "Reads the bytes of every image that is kept, compares them with their "
-        "SHA-256, and looks for objects in storages that belong to no image. The exit "
-        "status is 1 when something is wrong and was not repaired."
+        "Reads the bytes of every stored image, compares them with their SHA-256, and "
+        "finds objects in storages that belong to no image. The exit status is 1 if "
+        "something is wrong and was not repaired."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the options."""
+        """Declare the arguments."""
         parser.add_argument(
             "--repair",
             action="store_true",
             help=(
-                "Let go of bytes that are missing or damaged, so that their logs say "
-                "`store_failed`, and have objects deleted that belong to no image."
+                "Remove the references to bytes that are missing or damaged, set their "
+                "logs to `store_failed`, and delete objects that belong to no image."
             ),
         )
         parser.add_argument(
             "--force",
             action="store_true",
             help=(
-                "With --repair: repair what is wrong of a storage also when it is so "
-                "much that the disk may not be mounted, or the database the wrong one."
+                "With --repair: repair a storage even if so much is wrong that its "
+                "disk may not be mounted, or this may be the wrong database."
             ),
         )
         parser.add_argument(
@@ -54,13 +54,13 @@ class Command(AloneCommand):
             default=[],
             metavar="ALIAS",
             help=(
-                "List this storage, too, although nothing is kept in it any more. Can "
-                "be given several times."
+                "Also list this storage, even if no image is stored in it any more. "
+                "May be given several times."
             ),
         )
 
     def work(self, **options: Any) -> None:
-        """Look, tell, and exit with 1 if something stays wrong."""
+        """Verify, report, and exit with 1 if something is still wrong."""
         for alias in options["storage"]:
             try:
                 store_of(alias).check()
@@ -69,14 +69,15 @@ class Command(AloneCommand):
         verified = self._verified(**options)
         for alias in verified.doubtful:
             self.stderr.write(
-                f"{alias or 'database'}: so much is missing or changed that nothing of "
-                "it was given up. Is it mounted, and the right one? --force repairs it."
+                f"{alias or 'database'}: so many images are missing or damaged that "
+                "nothing was repaired. Is the right disk mounted? Use --force to "
+                "repair it nevertheless."
             )
         for alias in verified.unknown:
             self.stderr.write(
-                f"{alias}: so much belongs to no image that none of it was deleted. Is "
-                "this the right database, and nobody else's storage? --force repairs "
-                "it."
+                f"{alias}: so many objects belong to no image that none was deleted. "
+                "Is this the right database, and is the storage used for nothing else? "
+                "Use --force to delete them nevertheless."
             )
         counts = "; ".join(
             f"{problem.value}: {verified.problems[problem]}" for problem in Problem
@@ -86,26 +87,26 @@ class Command(AloneCommand):
             f"objects. {counts}."
         )
         if verified.unrepaired:
-            # Not a CommandError: everything is said.
+            # Not a CommandError: everything has been reported.
             sys.exit(1)
 
     def _verified(
         self, *, repair: bool, force: bool, storage: list[str], **_: Any
     ) -> Verified:
         if not repair:
-            return verify(repair=False, storages=storage, tell=self._tell)
+            return verify(repair=False, storages=storage, on_found=self._on_found)
         with lease("repair") as held:
             return verify(
                 repair=True,
                 force=force,
                 storages=storage,
-                tell=self._tell,
-                beat=held.prolong,
+                on_found=self._on_found,
+                beat=held.renew,
             )
 
-    def _tell(self, finding: Finding) -> None:
-        where = finding.storage or "database"
-        what = f"{where}: {finding.name or 'the storage'} {_SENTENCES[finding.problem]}"
-        detail = f" ({finding.detail})" if finding.detail else ""
-        repaired = "; repaired" if finding.is_repaired else ""
+    def _on_found(self, found: Discrepancy) -> None:
+        where = found.storage or "database"
+        what = f"{where}: {found.name or 'the storage'} {_SENTENCES[found.problem]}"
+        detail = f" ({found.detail})" if found.detail else ""
+        repaired = "; repaired" if found.is_repaired else ""
         self.stderr.write(f"{what}{detail}{repaired}.")

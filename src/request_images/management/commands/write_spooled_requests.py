@@ -1,39 +1,43 @@
-"""``manage.py write_spooled_requests``: write what waits in the spool folder."""
+"""``manage.py write_spooled_requests``: write the requests in the spool folder."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from request_images.conf import conf
+from request_images.management.base import ImagesCommand
 from request_images.writer.spool.spooling import spool_contents, write_spooled
 
 
-class Command(BaseCommand):
-    """Says what is written; `request_images.spooling` does it."""
+class Command(ImagesCommand):
+    """Writes spooled requests; the work is in `writer.spool`."""
 
     help = (
         "Writes the requests that wait in REQUEST_IMAGES_SPOOL_DIR to the database, "
-        "and tidies the folder up. Healthy processes do so by themselves; this is for "
-        "when none is running."
+        "and tidies the folder. Running server processes do this themselves; the "
+        "command is for when none is running."
     )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Write everything that is there."""
+    def work(self, **options: Any) -> None:
+        """Write everything that waits."""
         if conf.SPOOL_DIR is None:
-            raise CommandError("REQUEST_IMAGES_SPOOL_DIR names no folder.")
+            raise CommandError("The setting REQUEST_IMAGES_SPOOL_DIR is not set.")
         try:
             result, contents = write_spooled(), spool_contents()
         except OSError as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
-        if options["verbosity"] > 0:
-            self.stdout.write(
-                f"Wrote {result.written} requests; {result.known} were there already; "
-                f"{contents.entries} wait; {contents.bad} are bad "
-                f"({contents.size} bytes in all)."
-            )
+        self.say(
+            f"Wrote {result.written} requests; {result.known} were already written; "
+            f"{contents.entries} are still waiting; {contents.bad} files are bad "
+            f"({contents.size} bytes in total)."
+        )
         if result.failed:
-            raise CommandError("The database refused a request; what waits waits on.")
+            raise CommandError(
+                "The database refused a request. The others stay in the folder."
+            )
         if result.bad:
-            raise CommandError(f"{result.bad} requests were put aside as bad.")
+            raise CommandError(
+                f"{result.bad} requests cannot be written, and were set aside as bad."
+            )
