@@ -25,6 +25,38 @@ settings.register_profile(
 settings.load_profile("untimed")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--only-database",
+        action="store_true",
+        help="leave out tests that use no database, whatever it is",
+    )
+
+
+# Beside the mark `django_db`: of pytest-django, and of tests that start processes.
+_DATABASE_FIXTURES = {"db", "transactional_db", "database", "project", "tables"}
+
+
+def _uses_database(item) -> bool:
+    return (
+        any(item.get_closest_marker(name) for name in ("django_db", "processes"))
+        or not _DATABASE_FIXTURES.isdisjoint(item.fixturenames)
+        # They ask for the vendor, not always for a row.
+        or item.nodeid.startswith(("tests/db/", "tests/writer/"))
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Leave out what cannot fail on one database and pass on another."""
+    if not config.getoption("only_database"):
+        return
+    config.hook.pytest_deselected(
+        items=[item for item in items if not _uses_database(item)]
+    )
+    items[:] = [item for item in items if _uses_database(item)]
+
+
 def pytest_collection_finish():
     """Exclude permanent objects from garbage collection: modules, tests, parameters.
 

@@ -19,6 +19,8 @@ from request_images.storage.encodings import ENCODINGS
 
 from .conf import PREFIX, Conf, Setting
 
+__all__ = ("check_settings",)
+
 
 @register(Tags.compatibility)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
