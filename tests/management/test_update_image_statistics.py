@@ -88,8 +88,7 @@ class TestCommand:
         update()
         StatisticsRollup.objects.filter(facet=ALL.name).delete()
         told = update("--rebuild")
-        assert told == "Updated the statistics of 50 hours; 0 are left.
-"
+        assert told == "Updated the statistics of 50 hours; 0 are left.\n"
         assert summarize(Period.last_days(3)).overall().request_count == 1
         told = update("--rebuild", "--since=2026-06-09", "--until=2026-06-10")
         assert "Updated the statistics of 24 hours" in told
