@@ -23,8 +23,10 @@ LINES = 450
 FORBIDDEN = {
     "images/boxes": ("PIL",),
     "images/formats": ("PIL",),
+    "images/hashes": ("PIL",),
     "images/headers": ("PIL",),
     "images/inspection": ("PIL",),
+    "images/segments": ("PIL",),
     "storage/encodings": ("django", "PIL"),
     "capture/base64_text": ("django",),
     "capture/body_text": ("django",),

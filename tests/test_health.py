@@ -128,8 +128,8 @@ while not health._lock.locked():
     time.sleep(0.001)
 if os.fork() == 0:
     health.count("duplicate")
-    told = health.of_process()
-    print(told.counts, told.pid == os.getpid(), flush=True)
+    process = health.of_process()
+    print(process.counts, process.pid == os.getpid(), flush=True)
     os._exit(0)
 os.wait()
 """

@@ -360,8 +360,8 @@ def test_too_many_parts_are_unknown():
     assert metadata_of(many) == Metadata("RGB", False, None)
     gif = draw("GIF")
     place = gif.index(b",")
-    behind = gif[:-1] + COMMENT * MAX_SEGMENTS
-    assert metadata_of(behind) == Metadata(metadata_of(gif).color_mode, None, False)
+    after = gif[:-1] + COMMENT * MAX_SEGMENTS
+    assert metadata_of(after) == Metadata(metadata_of(gif).color_mode, None, False)
     long = gif[:-1] + b"!\xfe" + b"\1x" * MAX_BLOCKS
     assert metadata_of(long).is_animated is None
     before = gif[:place] + COMMENT * MAX_SEGMENTS + gif[place:]

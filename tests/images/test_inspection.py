@@ -219,7 +219,7 @@ def test_no_image(data):
 
 
 def test_no_pixels():
-    """An image without pixels is none."""
+    """An image without pixels is not valid."""
     assert inspect(_canvas(0, 5)).problem
 
 

@@ -173,7 +173,7 @@ class TestEqualsRows:
         assert figures(summarize(period)) == before
 
     def test_update_of_decades_stops_at_the_first_request(self, at):
-        """Making all anew does not begin with hours of which there never was a row."""
+        """A full update does not begin with hours before the first row."""
         at(2026, 6, 10, 15, 20)
         make_log(days_old=2)
         since = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
@@ -181,7 +181,7 @@ class TestEqualsRows:
         assert summarize(period).overall().request_count == 1
         rollups.mark_all(None, None)
         assert StaleHour.objects.count() == 48
-        RequestLog.objects.all()._raw_delete("default")  # which tells nobody
+        RequestLog.objects.all()._raw_delete("default")  # without signals
         rollups.mark_all(None, None)
         rollups.update(since)
         assert summarize(period).overall().request_count == 0
@@ -259,7 +259,7 @@ class TestStaleHours:
         self.check()
 
     def test_changed_rows_are_counted_anew(self):
-        """An error type that was told later, an hour that was wrong."""
+        """An error type that was set later, and a corrected hour."""
         RequestLog.objects.update(error_type="not_solved")
         self.check()
         log = RequestLog.objects.order_by("created_at").first()
@@ -279,7 +279,7 @@ class TestStaleHours:
         ],
     )
     def test_changed_images_are_counted_anew(self, values):
-        """A colour mode that was read anew."""
+        """A colour mode that was read again."""
         RequestImage.objects.update(**values)
         self.check()
 
@@ -293,7 +293,7 @@ class TestCleanup:
     @pytest.mark.parametrize("is_built", [True, False])
     @pytest.mark.parametrize("times", [1, 2])
     def test_cleanup_keeps_the_statistics(self, at, is_built, times):
-        """Images go, then logs: the figures stay, also when all is made anew."""
+        """Images go, then logs; the numbers stay, even after a full update."""
         at(2026, 6, 10, 15, 20)
         fill(40, 60)
         period = Period.last_days(41)
@@ -327,7 +327,7 @@ class TestCleanup:
         assert not is_known("nowhere")
 
     def test_cleanup_of_bytes_only(self, at):
-        """Only what became of the image is another then."""
+        """Only the capture status changes."""
         at(2026, 6, 10, 15, 20)
         fill(20, 30)
         period = Period.last_days(21)
@@ -426,8 +426,8 @@ class TestBounds:
         rollups.update(period.since)
         slots = [(since, until) for _, since, until in period.days()]
         facets = (ALL, ERROR, RELEASE)
-        found = summarize(period).courses(slots, facets)
-        assert counted(found) == counted(by_rows(period).courses(slots, facets))
+        found = summarize(period).facets_by_slot(slots, facets)
+        assert counted(found) == counted(by_rows(period).facets_by_slot(slots, facets))
 
     def test_facets_are_read_once(self, at):
         at(2026, 6, 10, 15, 20)
@@ -439,7 +439,7 @@ class TestBounds:
         assert list(queries) == []
 
     def test_reader_rolls_up_for_a_limited_time(self, at, monkeypatch):
-        """What it does not come to is told, and comes later."""
+        """Hours beyond the limit are counted as missing, and rolled up later."""
         at(2026, 6, 10, 15, 20)
         fill(3, 20)
         monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
@@ -461,7 +461,7 @@ class TestBounds:
         assert figures(summarize(period)) == figures(by_rows(period))
 
     def test_open_hour_with_too_many_rows_is_left_out(self, at, monkeypatch):
-        """Whole hours are left out, the oldest first, and told."""
+        """Whole hours are left out, the oldest first, and counted as missing."""
         at(2026, 6, 10, 15, 1)
         for minutes in (0, 5, 10, 15):
             make_log(created_at=timezone.now() - minutes * HOUR / 60)
@@ -512,7 +512,7 @@ class TestFaults:
         health.reset()
 
     def test_busy_database(self, at, monkeypatch):
-        """That is nobody's fault."""
+        """A busy database is not a fault."""
         at(2026, 6, 10, 15, 20)
 
         def refuse(*args, **kwargs):
@@ -549,7 +549,7 @@ class TestFaults:
         ("text", "is_nothing_special"), [("database is locked", True), ("no", False)]
     )
     def test_failed_write(self, at, monkeypatch, text, is_nothing_special):
-        """Busy: later, then. Anything else is told."""
+        """A busy database is retried later; any other error is reported."""
         at(2026, 6, 10, 15, 20)
         make_log(days_old=0.5)
 
@@ -632,7 +632,7 @@ def test_rows_in_words():
 
 
 def test_slow_query_is_cancelled():
-    """By the database itself, and the limit is gone behind it."""
+    """The database cancels the query; the limit does not outlive it."""
     slow = {
         "sqlite": (
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"

@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Quantity(Enum):
-    """What a number measures, which decides its unit."""
+    """The quantity that a number measures; it decides the unit."""
 
     COUNT = "count"
     SHARE = "share"

@@ -15,7 +15,7 @@ _UNCHANGED = 0.005  # a smaller relative change counts as none
 
 
 class Verdict(Enum):
-    """Whether a change is for the better."""
+    """The rating of a change."""
 
     BETTER = "better"
     WORSE = "worse"

@@ -86,7 +86,7 @@ def stock_of(ever: Summary, period: Period) -> Stock:
     there, gone = (
         [sum(tally.total_bytes for tally in cells.values()) for cells in course]
         for course in (
-            ever.course([*slots, *days], facet) for facet in (CONTENT, CONTENT_GONE)
+            ever.by_slot([*slots, *days], facet) for facet in (CONTENT, CONTENT_GONE)
         )
     )
     first = len(slots)

@@ -130,10 +130,10 @@ class Overview:
 
     @cached_property
     def _courses(self) -> dict[Facet, list[dict[str, Tally]]]:
-        return self.now.courses(self.slots, _COURSES)
+        return self.now.facets_by_slot(self.slots, _COURSES)
 
     @cached_property
-    def course(self) -> list[Tally]:
+    def by_slot(self) -> list[Tally]:
         """All requests of each slot."""
         return [cells.get("", Tally()) for cells in self._courses[ALL]]
 
@@ -176,7 +176,7 @@ class Overview:
         if not parts:
             return arrivals
         firsts: dict[str, Slot] = {}
-        course = self.now.course(parts, RELEASE)
+        course = self.now.by_slot(parts, RELEASE)
         for part, cells in zip(parts, course, strict=True):
             for name in cells:
                 firsts.setdefault(name, part)

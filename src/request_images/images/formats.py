@@ -10,7 +10,7 @@ HEAD_SIZE = 64
 COLOR_MODES = (
     "1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "I;16", "F",
 )  # fmt: skip
-"""The color modes that a header can tell, by Pillow's names."""
+"""The colour modes that a header can tell, by Pillow's names."""
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def pnm_numbers(data: bytes) -> list[int]:
     text = re.sub(rb"#[^\r\n]*", b"", data[:MAX_TEXT])
     numbers: list[int] = []
     for number in text.split(None, 4)[1:4]:
-        # int() takes "1_0" and "+1" as well; of a million digits it takes long.
+        # int() takes "1_0" and "+1" as well; a million digits take long.
         if not re.fullmatch(rb"[0-9]{1,10}", number):
             break
         numbers.append(int(number))

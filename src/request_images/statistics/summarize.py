@@ -101,8 +101,8 @@ class _RollupSummary(Summary):
             for number, is_added in pieces.get(piece, ()):
                 add_packed((found if is_added else subtracted)[facet][number], data)
         unclear = []
-        for facet, course in subtracted.items():
-            for cells, others in zip(found[facet], course, strict=True):
+        for facet, by_slot in subtracted.items():
+            for cells, others in zip(found[facet], by_slot, strict=True):
                 if others and (None in cells or None in others):
                     unclear.append(facet)
                     break

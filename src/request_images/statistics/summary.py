@@ -99,7 +99,7 @@ class Summary:
         """Return the tally of each value of a facet, the most frequent first."""
         return dict(self._top(facet, MOST_VALUES))
 
-    def course(
+    def by_slot(
         self, slots: Sequence[Slot], facet: Facet = ALL
     ) -> list[dict[str, Tally]]:
         """Return the tally of each value of a facet, for each slot of time.
@@ -109,18 +109,18 @@ class Summary:
                 of an hour.
             facet: The facet to group by.
         """
-        return self.courses(slots, [facet])[facet]
+        return self.facets_by_slot(slots, [facet])[facet]
 
-    def courses(
+    def facets_by_slot(
         self, slots: Sequence[Slot], facets: Sequence[Facet]
     ) -> dict[Facet, list[dict[str, Tally]]]:
-        """Return the result of `course` for several facets, which are read at once."""
+        """Return the result of `by_slot` for several facets, which are read at once."""
         return {
             facet: [
                 {value: tally for value, tally in cells.items() if value is not None}
-                for cells in course
+                for cells in by_slot
             ]
-            for facet, course in self._load(facets, slots).items()
+            for facet, by_slot in self._load(facets, slots).items()
         }
 
     def received_bytes(self) -> int:
