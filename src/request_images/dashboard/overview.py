@@ -133,7 +133,7 @@ class Overview:
         return self.now.facets_by_slot(self.slots, _COURSES)
 
     @cached_property
-    def by_slot(self) -> list[Tally]:
+    def course(self) -> list[Tally]:
         """All requests of each slot."""
         return [cells.get("", Tally()) for cells in self._courses[ALL]]
 
