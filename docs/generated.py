@@ -10,16 +10,34 @@ that a page uses::
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.core.serializers.json import DjangoJSONEncoder
 from django.test.utils import override_settings
 
+from request_images.aggregation.facets import (
+    Agreement,
+    Choice,
+    Dimensions,
+    Flag,
+    Number,
+    Property,
+)
+from request_images.aggregation.gather import FIELDS, gather
+from request_images.aggregation.histograms import bucket_of
+from request_images.aggregation.periods import Period
+from request_images.aggregation.properties import FACETS, IMAGE_PROPERTIES
 from request_images.checks import check_settings
 from request_images.conf import PREFIX, Conf
+from request_images.dashboard.health import Vitals
+from request_images.health import ProcessHealth
 from request_images.images.formats import FORMATS
 from request_images.management.commands import (
     analyze_image_contents,
@@ -32,6 +50,9 @@ from request_images.management.commands import (
     verify_image_contents,
 )
 from request_images.outcome import CaptureStatus
+from request_images.query.fields import CRITERIA, Criterion
+from request_images.statistics.summary import Summary
+from request_images.views import flat, lists_of
 
 # Settings that provoke the checks beyond the value of a single setting.
 PROVOCATIONS: dict[str, dict[str, Any]] = {
@@ -92,6 +113,118 @@ def capture_statuses() -> str:
     """Return the capture statuses with their labels in the admin."""
     rows = [(f"`{status.value}`", str(status.label)) for status in CaptureStatus]
     return _table(("Value", "In the admin"), rows)
+
+
+def parameters() -> str:
+    """Return the query parameters, each with the requests that it finds."""
+    rows = [
+        (f"`{each.name}`", each.about + _options_of(each), f"`{each.sample}`")
+        for each in CRITERIA.values()
+    ]
+    return _table(("Parameter", "Requests that it selects", "Example"), rows)
+
+
+def _options_of(criterion: Criterion) -> str:
+    property_ = FACETS.get(criterion.name)
+    if not isinstance(property_, Property):
+        return ""
+    options = property_.options()
+    words = getattr(property_, "bin_names", ())
+    if isinstance(property_, Agreement):
+        words = options.values()
+    texts = [f"`{value}`" for value in options]
+    if words:
+        pairs = zip(texts, words, strict=True)
+        texts = [f"{value} ({text})" for value, text in pairs]
+    return f": {', '.join(texts[:-1])} or {texts[-1]}"
+
+
+def property_lists() -> str:
+    """Return the lists of the statistics by properties of images, with their keys."""
+    notes = {
+        Number: "the bounds of a range, the second not in it (null for no bound, both "
+        "null when unknown)",
+        Dimensions: "pixels, null when unknown",
+        Flag: "true, false, or null when unknown",
+        Agreement: "empty when unknown",
+        Choice: "empty when unknown",
+    }
+    rows = [
+        (
+            f"`by_{each.name}`",
+            f"{each.label}: {', '.join(f'`{key}`' for key in each.key(''))}",
+            notes[type(each)],
+        )
+        for each in IMAGE_PROPERTIES
+    ]
+    return _table(("List", "Groups by", "Values"), rows)
+
+
+def stats_example() -> str:
+    """Return an answer of the statistics to three requests, two with a picture."""
+    until = datetime(2026, 11, 22, 19, tzinfo=timezone.utc)
+    at = until - timedelta(minutes=30)
+    log = {"created_at": at, "endpoint": "upload", "release": "2.4.1"}
+    picture = {
+        "image__pk": 1,
+        "image__mime_type": "image/png",
+        "image__width": 640,
+        "image__height": 480,
+        "image__file_size": 29_759,
+        "image__color_mode": "RGB",
+        "image__is_animated": False,
+        "image__has_orientation": False,
+        "image__declared_type": "image/png",
+    }
+    requests: list[dict[str, Any]] = [
+        {"duration_ms": 8.79, "status_code": 200, "capture_status": "stored"},
+        {"duration_ms": 0.27, "status_code": 500, "capture_status": "duplicate"},
+        {"duration_ms": 35.9, "status_code": 400, "capture_status": "unsupported"},
+    ]
+    requests[0] |= {**picture, "image__is_repeated": False, "error_type": ""}
+    requests[1] |= {**picture, "image__is_repeated": True, "error_type": "KeyError"}
+    requests[2] |= {
+        "image__pk": 3,
+        "image__mime_type": "",
+        "error_type": "not_an_image",
+    }
+    rows = [
+        tuple((log | {"duration_bucket": bucket_of(r["duration_ms"])} | r).get(name)
+              for name in FIELDS)
+        for r in requests
+    ]  # fmt: skip
+    summary = Summary(
+        Period(until - 30 * timedelta(days=1, hours=0), until), gather(rows)
+    )
+    [days], [hours] = summary.by_day(), summary.by_hour()
+    vitals = Vitals(
+        enabled=True,
+        hours=24,
+        last_recorded=at,
+        capture_status={"duplicate": 1, "stored": 1, "unsupported": 1},
+        database_error="",
+    )
+    process = ProcessHealth(
+        pid=4711,
+        since=at - timedelta(minutes=20),
+        counts={"stored": 1, "duplicate": 1, "unsupported": 1},
+        faults={},
+    )
+    stored = {"received": 59_518, "stored": 29_759}
+    body = {
+        "since": summary.period.since,
+        "until": until,
+        "filters": dict.fromkeys(CRITERIA) | {"days": 30},
+        "missing_hours": 0,
+        "overall": flat(summary.overall()) | {"storage_bytes": stored},
+        **lists_of(summary),
+        "by_day": [flat(days.points[-1])],
+        "by_hour": [flat(hours.points[-1])],
+        "health": asdict(vitals) | {"process": asdict(process)},
+    }
+    text = json.dumps(body, indent=2, cls=DjangoJSONEncoder)
+    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", text)
+    return f"```json\n{text}\n```"
 
 
 def cleanup_options() -> str:
@@ -172,6 +305,9 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     checks,
     formats,
     capture_statuses,
+    parameters,
+    property_lists,
+    stats_example,
     supported_versions,
     analyze_options,
     cleanup_options,

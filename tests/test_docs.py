@@ -23,6 +23,7 @@ from django.urls import reverse
 from django.utils.datastructures import MultiValueDictKeyError
 
 from request_images import health, models, signals
+from request_images.aggregation.properties import IMAGE_PROPERTIES
 from request_images.conf import Conf
 from request_images.images.formats import sniff
 from request_images.models import (
@@ -523,17 +524,19 @@ class TestStats:
         return "leaf"
 
     def test_example_has_the_shape_of_the_live_answer(self, live):
-        [example] = blocks(self.PAGE, "json")
+        example = GENERATED["stats_example"]().strip("`").removeprefix("json")
         assert self.shape(json.loads(example)) == self.shape(live)
 
     def test_every_field_of_the_answer_is_documented(self, live):
-        cells = re.findall(r"^\| (`.*?) \|", PAGES[self.PAGE], re.MULTILINE)
+        page = f"{PAGES[self.PAGE]}\n{GENERATED['property_lists']()}"
+        cells = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
         names = set(re.findall(r"[\w.]+", " ".join(cells)))
         documented = {part for name in names for part in name.split(".")}
         lists = [value[0] for value in live.values() if isinstance(value, list)]
-        assert len(lists) == 16
+        assert len(lists) == len(IMAGE_PROPERTIES) + 5
         group_keys = {key for group in lists for key in group}
         table = PAGES[self.PAGE].split("## The answer")[1].split("## An example")[0]
+        table += GENERATED["property_lists"]()
         assert set(live) | set(live["overall"]) <= documented | {
             "storage_bytes",
             "duration_ms",

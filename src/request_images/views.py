@@ -25,11 +25,11 @@ from request_images.aggregation.properties import (
     RELEASE,
 )
 from request_images.db.transactions import without_transaction
-from request_images.models.querysets import RequestLogQuerySet
 from request_images.query.criteria import DEFAULT_DAYS, Criteria
 from request_images.query.fields import PERIOD
+from request_images.query.summaries import summaries
 from request_images.statistics.live import stored_by
-from request_images.statistics.summarize import summarize, summarize_all, summarize_rows
+from request_images.statistics.summarize import summarize
 from request_images.statistics.summary import Summary
 
 from . import health
@@ -78,18 +78,12 @@ def image_performance_stats(request: HttpRequest) -> JsonResponse:
 def _gather(criteria: Criteria) -> dict[str, Any]:
     now = timezone.now()
     rest = criteria.without(*PERIOD)
-    matching = rest.apply(RequestLog.objects.all())
     period = criteria.period()
     today = timezone.localdate(now) if timezone.is_aware(now) else now.date()
     first = midnight(today - timedelta(days=TREND_DAYS - 1))
     week = Period.of(first, now)
     day = Period(week.until - timedelta(hours=TREND_HOURS), week.until)
-    if set(rest.values) <= {"endpoint"}:
-        endpoint = rest.values.get("endpoint")
-        found = summarize_all([period, week, day], endpoint)
-    else:
-        found = [summarize_rows(matching, each) for each in (period, week, day)]
-    asked, in_days, in_hours = found
+    asked, in_days, in_hours = summaries(criteria, [period, week, day])
     asked.read(ALL, CONTENT, *_LISTS.values())
     [days], [hours] = in_days.by_day(), in_hours.by_hour()
     return {
@@ -98,9 +92,8 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
         "until": period.until,
         "filters": criteria.as_json(),
         "missing_hours": asked.missing_hours,
-        "overall": _flat(asked.overall())
-        | {"storage_bytes": _storage(rest, matching, asked)},
-        **{name: _list(asked.by(facet)) for name, facet in _LISTS.items()},
+        "overall": flat(asked.overall()) | {"storage_bytes": _storage(rest, asked)},
+        **lists_of(asked),
         # Where midnight is no whole hour, the first hour is of an eighth day, too.
         "by_day": _list(days.points[-TREND_DAYS:]),
         "by_hour": _list(hours.points),
@@ -115,25 +108,30 @@ def _health(last_hours: Summary) -> dict[str, Any]:
     return asdict(vitals) | {"process": asdict(health.of_process())}
 
 
-def _storage(
-    rest: Criteria, logs: RequestLogQuerySet, summary: Summary
-) -> dict[str, int | None]:
+def _storage(rest: Criteria, summary: Summary) -> dict[str, int | None]:
     stored: int | None = None
     if not rest.values:
         stored = sum(summary.stored_bytes().values())
     else:
-        # It is not known of which requests a content is but by looking.
+        # The statistics do not know which requests brought a content.
         period = summary.period
+        logs = rest.apply(RequestLog.objects.all())
         within = logs.filter(created_at__gte=period.since, created_at__lt=period.until)
         with suppress(TooManyRequests):
             stored = stored_by(within)
     return {"received": summary.received_bytes(), "stored": stored}
 
 
+def lists_of(summary: Summary) -> dict[str, list[dict[str, Any]]]:
+    """Return the lists of the answer, by their names."""
+    return {name: _list(summary.by(facet)) for name, facet in _LISTS.items()}
+
+
 def _list(groups: Iterable[statistics_groups.Group]) -> list[dict[str, Any]]:
-    return [_flat(group) for group in groups]
+    return [flat(group) for group in groups]
 
 
-def _flat(group: statistics_groups.Group) -> dict[str, Any]:
+def flat(group: statistics_groups.Group) -> dict[str, Any]:
+    """Return a group with its key, as one object of the answer."""
     values = asdict(group)
     return {**values.pop("key"), **values}

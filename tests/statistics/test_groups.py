@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from request_images.aggregation.histograms import bucket_of, bucket_value, percentile
 from request_images.models import RequestLog
+from request_images.models.querysets import succeeded
+from request_images.outcome import is_failure
 from request_images.statistics import groups
 from tests.factories import PICTURE, capture_queries, make_content, make_image, make_log
 from tests.image_files import draw
@@ -92,6 +94,8 @@ class TestFailed:
         image = make_image(status_code=status_code, error_type=error_type)
         assert RequestLog.objects.failed().exists() is failed
         assert RequestLog.objects.exclude(groups.failed()).exists() is not failed
+        assert RequestLog.objects.filter(succeeded()).exists() is not failed
+        assert is_failure(status_code, error_type) is failed
         assert type(image).objects.filter(groups.failed("log__")).exists() is failed
         assert image.log.is_failed is failed
         assert groups.overall(RequestLog.objects.all()).failed_count == failed

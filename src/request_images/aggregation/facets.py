@@ -190,7 +190,7 @@ class Choice(Property):
 
     def value(self, *columns: str) -> str:
         """Return the text."""
-        return columns[0]
+        return columns[0] or ""
 
     def described(self, value: str) -> str:
         """Return a value with the label, unless it is understood without."""

@@ -48,7 +48,7 @@ MIME_TYPE = Choice(
     known=tuple(MIME_TYPES),
     speaks=True,
     is_prominent=True,
-    about="whose image has a type",
+    about="whose image has a MIME type",
     sample="image/gif",
 )
 DIMENSIONS = Dimensions(
@@ -65,7 +65,7 @@ MEGAPIXELS = Number(
     bounds=(0.5, 1, 2, 5, 10, 20),
     pattern=_("%(range)s megapixels"),
     is_prominent=True,
-    about="whose image has a number of megapixels (10^6 pixels)",
+    about="whose image has this many million pixels",
     sample="2-5",
 )
 FILE_SIZE = Number(
@@ -76,7 +76,7 @@ FILE_SIZE = Number(
     unit=1024,
     write=write_bytes,
     is_prominent=True,
-    about="whose image has a number of kilobytes (1,024 bytes)",
+    about="whose image has this many kilobytes",
     sample="1024-5120",
 )
 ASPECT = Number(
@@ -107,7 +107,7 @@ BITS_PER_PIXEL = Number(
     factor=Fraction(8),
     bounds=(0.25, 0.5, 1, 2, 4, 8),
     pattern=_("%(range)s bits per pixel"),
-    about="whose file has a number of bits per pixel: how much it is compressed",
+    about="whose file has this many bits for each pixel",
     sample="4-8",
 )
 COLOR_MODE = Choice(
@@ -124,7 +124,7 @@ ANIMATED = Flag(
     columns=("is_animated",),
     so=_("animated"),
     not_so=_("not animated"),
-    about="whose image has more than one frame or page, or not",
+    about="whose image has more than one frame or page",
     sample="yes",
 )
 ORIENTATION = Flag(
@@ -133,7 +133,7 @@ ORIENTATION = Flag(
     columns=("has_orientation",),
     so=_("needs rotation"),
     not_so=_("needs no rotation"),
-    about="whose image must be rotated or mirrored before it is shown, or not",
+    about="whose image needs rotation or mirroring",
     sample="yes",
 )
 DECLARED = Agreement(
@@ -151,7 +151,7 @@ SEEN_BEFORE = Flag(
     columns=("is_repeated",),
     so=_("duplicate"),
     not_so=_("no duplicate"),
-    about="whose image was already stored, or not",
+    about="whose image was stored before",
     sample="yes",
 )
 

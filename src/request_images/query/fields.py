@@ -135,7 +135,7 @@ CRITERIA: Mapping[str, Criterion] = {
             _("days"),
             of_last_days,
             whole(1, MAX_DAYS),
-            f"of the last days, 1 to {MAX_DAYS}, from a whole hour on",
+            f"of the last 1 to {MAX_DAYS} days, starting at a whole hour",
             "7",
         ),
         Criterion(
@@ -151,8 +151,8 @@ CRITERIA: Mapping[str, Criterion] = {
             _("until"),
             on_time("lt"),
             end,
-            "before a time, or until the end of a date",
-            "2999-01-31T12:00",
+            "before a date or time; a date includes that whole day",
+            "2026-01-31T12:00",
         ),
         Criterion(
             "endpoint",
@@ -167,7 +167,8 @@ CRITERIA: Mapping[str, Criterion] = {
             _("status"),
             has_status,
             status,
-            "with a status, with any of a hundred (`5xx`), or without one (`-`)",
+            "with a status, with a class of statuses (`5xx`), or without a known "
+            "status (`-`)",
             "422",
             _or_none,
         ),
@@ -193,7 +194,7 @@ CRITERIA: Mapping[str, Criterion] = {
             _("release"),
             on_text_or_none("release"),
             any_text,
-            "that a release handled, or that have none (`-`)",
+            "handled by a release, or without one (`-`)",
             "2.4.1",
             _or_none,
         ),
@@ -202,8 +203,8 @@ CRITERIA: Mapping[str, Criterion] = {
             _("duration (ms)"),
             has_duration,
             amounts,
-            "whose view took at least the first number of milliseconds and less than "
-            "the second, or `1000-` for no end",
+            "whose view took this many milliseconds: from the first number to less "
+            "than the second; `1000-` has no upper bound",
             "250.5-500",
         ),
         _choice(
@@ -220,9 +221,9 @@ CRITERIA: Mapping[str, Criterion] = {
             _("SHA-256"),
             has_hash,
             lambda text: SameImage(hash_or_part(text)),
-            "whose image has a SHA-256 that begins with 4 digits or more; the list of "
-            "logs, the dashboard, the CSV file and the statistics look at "
-            "[further images](../howto/several-images.md), too",
+            "whose image has a SHA-256 that begins with these 4 or more digits; the "
+            "list of logs, the dashboard, the CSV file and the statistics also look at "
+            "[further images](../howto/several-images.md)",
             "abcd",
         ),
         *(
@@ -231,7 +232,7 @@ CRITERIA: Mapping[str, Criterion] = {
                 each.label,
                 has_measure(each.name),
                 amounts,
-                f"{each.about}; [analysed](../howto/study.md) images only",
+                f"{each.about}, from one number to less than another, or `1000-`",
                 each.sample,
             )
             for each in MEASURES.values()
@@ -241,7 +242,7 @@ CRITERIA: Mapping[str, Criterion] = {
             _("perceptual hash"),
             has_layout,
             lambda text: SameLayout(layout_hash(text)),
-            "whose image looks like one with this perceptual hash (64 digits)",
+            "whose image has this perceptual hash, all 64 digits",
             "ff" + "0" * 62,
             lambda same: same.layout[:12],
         ),
