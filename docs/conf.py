@@ -54,6 +54,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(django|collections|datetime|typing|P|R|Callable|Any)\b.*"),
     ("py:.*", r"(request_images\.sources\.|sources\.)?SourceSpec"),
     ("py:.*", r"request_images\.decorators\.[PR]|optional|Model"),
+    ("py:.*", r"request_images\.aggregation\.gather\.\w+"),
     # Internals that signatures mention.
     ("py:.*", r"request_images\.models\.querysets\..*"),
     ("py:.*", r"request_images\.aggregation\.(facets\.P\w+|tallies\..*)"),

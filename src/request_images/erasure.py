@@ -33,9 +33,10 @@ def erase(requests: QuerySet[RequestLog]) -> Report:
         requests: The requests to erase. A slice is refused.
 
     Returns:
-        What was deleted: `total` has the numbers of logs, images and bytes. `held` has
-        the number of requests that a model of yours protects (`PROTECT`, `RESTRICT`),
-        by its label: their images lost their bytes, but their rows are still there.
+        A report of what was deleted. `total` has the numbers of logs, images and
+        bytes. `held` has the number of requests that a model of yours protects
+        (`PROTECT`, `RESTRICT`), by its label: their images lost their bytes, but their
+        rows are still there.
 
     Raises:
         django.db.Error: The database failed, or other transactions kept interfering.
