@@ -52,7 +52,7 @@ class ReadOnlyAdmin(AnyAdmin):
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Ask for the permission to view; Django lets in those who may change, too."""
         # A proxy model has no permissions of its own.
-        opts = self.opts.concrete_model._meta
+        opts = (self.opts.concrete_model or self.model)._meta
         name = get_permission_codename("view", opts)
         return request.user.has_perm(f"{opts.app_label}.{name}")
 
