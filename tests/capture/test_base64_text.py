@@ -29,7 +29,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("cut", [0, 1, 2])
-def test_spellings(spelling, cut, monkeypatch):
+def test_every_variant_decodes_alike(spelling, cut, monkeypatch):
     """Each spelling of base64, of each length modulo three, in pieces of any size."""
     data = draw(seed=0xFBFF) + b"=%+ "[:cut]
     text = Text(SPELLINGS[spelling](data))
@@ -42,7 +42,7 @@ def test_spellings(spelling, cut, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [61, 1 << 16])
-def test_text_of_a_form(size, monkeypatch):
+def test_escaped_text_of_a_form_decodes(size, monkeypatch):
     """The escapes of a form are resolved first, also those of a data URI's head."""
     monkeypatch.setattr(base64_text, "_PIECE", size)
     data = draw(seed=0xFBFF)
@@ -53,7 +53,7 @@ def test_text_of_a_form(size, monkeypatch):
         assert data.startswith(Text(escaped.encode(), is_escaped=True).start())
 
 
-def test_plus_that_became_a_space():
+def test_space_is_read_as_unescaped_plus():
     """In a form that somebody else has taken apart."""
     data = b"\xfb\xef\xbe" * 50
     text = base64.b64encode(data).decode().replace("+", " ")
@@ -66,7 +66,7 @@ def test_plus_that_became_a_space():
     "text",
     ["AAA!", "AA=A", "A", "AAAAA", "AAAA" * 50 + "é", "AAAA=\nAAAA", "====A", "AA%3D"],
 )
-def test_wrong_text(text):
+def test_text_outside_of_the_alphabet_is_refused(text):
     """What is not of the alphabet is refused, wherever it is."""
     for size in (3, 1 << 16):
         with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +75,7 @@ def test_wrong_text(text):
                 Text(text).decode()
 
 
-def test_start_of_a_wrong_text():
+def test_start_of_a_text_outside_of_the_alphabet_is_refused():
     """A text that is wrong at its start has none."""
     for text in ("Ä" * 100, "data:" + "x" * 300, "%" * 100):
         with pytest.raises(ValueError, match=r"alphabet|comma"):
@@ -83,7 +83,7 @@ def test_start_of_a_wrong_text():
     assert Text("").start() == Text("").decode() == b""
 
 
-def test_unescape():
+def test_unescape_equals_unquote_to_bytes():
     """The same as Python's own, of whatever a client may escape."""
     numbers = random.Random(1)
     for _ in range(500):
@@ -94,7 +94,7 @@ def test_unescape():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
-def test_unescape_where_pieces_end(size):
+def test_escapes_split_between_pieces_are_resolved(size):
     """An escape that is cut in two is one."""
     escaped = quote_from_bytes(bytes(range(256))).encode() + b"%4"
     pieces = [escaped[at : at + size] for at in range(0, len(escaped), size)]

@@ -117,7 +117,7 @@ def test_memory_is_bounded(job):
     assert peak < 2.3 * LIMIT
 
 
-def test_refused_texts_say_why(job):
+def test_refused_texts_have_a_reason(job):
     """Either the image, or why there is none; or the text does not look like one."""
     judge_again(job)
     status, detail = job.log.capture_status, job.log.capture_detail
@@ -128,7 +128,7 @@ def test_refused_texts_say_why(job):
     }
 
 
-def test_the_longest_strings_are_looked_into():
+def test_longest_strings_are_decoded():
     """Of very many strings those that are likely to be an image."""
     others = ["x" * 40] * (body_text.MAX_TEXTS + 500)
     body = json.dumps([*others, BASE64.decode(), *others]).encode()
@@ -139,7 +139,7 @@ def test_the_longest_strings_are_looked_into():
     assert (job.log.capture_status, job.log.image_count) == ("stored", 1)
 
 
-def test_the_same_strings_in_either_order():
+def test_both_orders_yield_the_same_strings():
     """What is beyond the bounds is so for a view that keeps all images, too."""
     inner = [
         {"a": "x" * 32, "b": {"c": ["y" * 40]}} for _ in range(body_text.MAX_NODES)
@@ -153,7 +153,7 @@ def test_the_same_strings_in_either_order():
     assert outer_first[1][0] == as_they_stand[-2][0] == ("first", "deep", "1")
 
 
-def test_a_broken_text_is_no_image():
+def test_malformed_text_is_no_image():
     """A string that only begins like an image does not hide the one behind it."""
     body = json.dumps([BASE64.decode() + "!", BASE64.decode()]).encode()
     job = CapturedRequest(

@@ -73,7 +73,7 @@ def test_async_client_writes_where_the_test_reads(async_client_post, url):
 
 @trap("T2")
 @pytest.mark.django_db
-def test_async_exception(async_client_post):
+def test_exception_of_an_async_view_is_written(async_client_post):
     """T2: the same for an exception in an async view."""
     assert async_client_post("/async_boom/").status_code == 500
     log = RequestLog.objects.get()
@@ -82,7 +82,7 @@ def test_async_exception(async_client_post):
 
 @trap("W17", "WRAP2")
 @pytest.mark.django_db
-def test_async_exception_in_dispatch(async_client_post):
+def test_exception_in_async_dispatch_is_written(async_client_post):
     """W17: a coroutine that a sync dispatch returned raises when it is awaited."""
     assert async_client_post("/dispatch-async/?boom").status_code == 500
     assert RequestLog.objects.get().error_type == "Boom"
@@ -90,7 +90,7 @@ def test_async_exception_in_dispatch(async_client_post):
 
 @trap("T3")
 @pytest.mark.django_db
-def test_stream_closed_in_the_event_loop():
+def test_stream_closed_in_the_event_loop_is_written():
     """T3: where no ORM may be used the write is handed to a thread that may."""
 
     async def send():
@@ -107,7 +107,7 @@ def test_stream_closed_in_the_event_loop():
 @trap("T4")
 @pytest.mark.django_db
 @pytest.mark.parametrize("raises", [False, True])
-def test_async_view_called_directly(raises):
+def test_async_view_called_directly_is_written_at_its_end(raises):
     """T4: without a handler the row is written before the awaited view returns."""
 
     @capture_images
@@ -127,7 +127,7 @@ def test_async_view_called_directly(raises):
 
 @trap("T7")
 @pytest.mark.django_db
-def test_stream_is_over_when_it_is_consumed(client):
+def test_stream_is_written_when_it_is_consumed(client):
     """T7: a stream is recorded once its last byte has gone."""
     response = client.post("/streamed/", draw(), content_type="image/png")
     assert not RequestLog.objects.exists()
@@ -161,7 +161,7 @@ def live_url(settings):
 
 @trap("T6")
 @pytest.mark.django_db(transaction=True)
-def test_live_server(live_url, monkeypatch):
+def test_live_server_writes_after_the_response(live_url, monkeypatch):
     """T6: the client has its answer before there is a row; ``flush`` waits for it."""
     may_write = threading.Event()
     save_many = rows.save_many
@@ -185,7 +185,7 @@ def test_live_server(live_url, monkeypatch):
 
 @trap("W15")
 @pytest.mark.django_db
-def test_closed_twice():
+def test_request_closed_twice_is_written_once():
     """W15: a request that is closed twice is written once."""
     request = RequestFactory().post("/")
     request.resolver_match = resolve("/body/")  # as a handler does
@@ -199,7 +199,7 @@ def test_closed_twice():
 
 
 @pytest.mark.django_db
-def test_closing_still_closes_the_files():
+def test_close_still_closes_the_files():
     """The request's own close runs after ours."""
     request = RequestFactory().post("/", {"a": SimpleUploadedFile("a", draw())})
     request.resolver_match = resolve("/upload/")
@@ -211,7 +211,7 @@ def test_closing_still_closes_the_files():
 
 
 @trap("W11")
-def test_exit_comes_by_twice(monkeypatch):
+def test_exit_callbacks_run_once(monkeypatch):
     """W11: ``atexit`` and multiprocessing both call; what is done is done once."""
     calls = []
     monkeypatch.setattr(background, "_exit_callbacks", [lambda: calls.append(1)])
@@ -270,7 +270,7 @@ def test_bytes_are_freed_with_the_request():
 
 
 @pytest.mark.parametrize("factory", [RequestFactory, AsyncRequestFactory])
-def test_csrf_check_switched_off_is_no_test(factory):
+def test_disabled_csrf_check_is_not_taken_for_a_test_client(factory):
     """Projects use the test client's mark to switch the CSRF check off."""
     request = factory().post("/")
     assert not lifecycle.is_from_test_client(request)
@@ -284,7 +284,7 @@ def test_csrf_check_switched_off_is_no_test(factory):
 @trap("T2")
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_begun", [False, True])
-def test_loop_that_does_not_answer(monkeypatch, is_begun):
+def test_blocked_event_loop_is_waited_for_briefly(monkeypatch, is_begun):
     """T2: nobody waits for ever for another thread."""
     written = []
 
@@ -314,7 +314,7 @@ def test_loop_that_does_not_answer(monkeypatch, is_begun):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_connection_of_a_caller_is_left_alone(settings):
+def test_connection_of_a_direct_caller_stays_open(settings):
     """Whoever calls a view directly goes on using the connection and its rows."""
     get_user_model().objects.bulk_create(
         [get_user_model()(username=f"u{n}") for n in range(300)]
@@ -337,7 +337,7 @@ def test_connection_of_a_caller_is_left_alone(settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_transaction_that_a_view_left_open():
+def test_open_transaction_of_a_view_does_not_take_our_row():
     """What the view did not commit is rolled back; our row is not part of it."""
     if connection.vendor == "sqlite":
         pytest.skip("an in-memory database is gone with its connection")
@@ -358,7 +358,7 @@ def test_transaction_that_a_view_left_open():
 
 @trap("T2")
 @pytest.mark.django_db
-def test_without_a_running_loop():
+def test_async_client_without_a_running_loop_is_written():
     """T2: an async request that is closed where no loop runs is written at once."""
     request = AsyncRequestFactory().post("/")
     request._dont_enforce_csrf_checks = True  # the mark of Django's test client
@@ -368,7 +368,7 @@ def test_without_a_running_loop():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-class TestRescue:
+class TestWatchdog:
     """Requests that nobody closes are recorded all the same, a little later."""
 
     @pytest.fixture(autouse=True)
@@ -417,7 +417,7 @@ class TestRescue:
         async_to_sync(ask)()
 
     @trap("W8")
-    def test_client_leaves_an_async_view(self):
+    def test_disconnect_during_an_async_view_is_written(self):
         """W8: the view is cancelled, and the row says that the client is gone."""
         self._ask("/patient/", leave=True)
         log = self._log()
@@ -425,13 +425,13 @@ class TestRescue:
         assert log.capture_status == "stored"
 
     @trap("W8")
-    def test_client_leaves_a_sync_view(self):
+    def test_disconnect_during_a_sync_view_is_written(self):
         """W8: a sync view runs on to its end, and is recorded."""
         self._ask("/patient_sync/", leave=True)
         assert self._log().capture_status == "stored"
 
     @trap("W9")
-    def test_stream_that_raises(self):
+    def test_raising_stream_is_written(self):
         """W9: under ASGI a stream that raises is never closed."""
         self._ask("/broken_stream/", leave=False)
         assert self._log().status_code == 200
@@ -448,7 +448,7 @@ class TestRescue:
         return WSGIHandler()(environ, lambda status, headers: None)
 
     @trap("W19")
-    def test_exceptions_that_propagate(self, settings):
+    def test_propagated_exceptions_are_written(self, settings):
         """W19: with DEBUG_PROPAGATE_EXCEPTIONS there is no response to be closed.
 
         The server has the exception, and the row comes all the same.
@@ -467,7 +467,7 @@ class TestRescue:
         assert RequestLog.objects.count() == 1
 
     @trap("W20")
-    def test_image_of_a_long_stream_is_let_go(self, monkeypatch):
+    def test_image_of_a_long_stream_is_freed(self, monkeypatch):
         """W20: the image is written, and its bytes let go of, while a stream is open.
 
         However long that is: it is held for the grace.
@@ -491,7 +491,7 @@ class TestRescue:
         response.close()
 
     @trap("T5")
-    def test_ninjas_test_client(self):
+    def test_request_of_ninjas_test_client_ends_with_its_view(self):
         """T5: its request was made by hand, but has a URL: it is nobody's to close.
 
         A thread would write its row outside of the test's transaction.
@@ -527,7 +527,7 @@ class TestRescue:
         assert held < 14 * 1024 * 1024
 
     @trap("W10")
-    def test_server_that_never_closes(self):
+    def test_request_that_no_server_closes_is_written(self):
         """W10: nobody closes the response; later it makes no second row."""
         request = RequestFactory().post("/", draw(), content_type="image/png")
         request.resolver_match = resolve("/body/")
@@ -537,7 +537,7 @@ class TestRescue:
         close()
         assert RequestLog.objects.count() == 1
 
-    def test_one_thread_serves_all(self, monkeypatch):
+    def test_one_thread_ends_all_requests(self, monkeypatch):
         """Two requests, one thread, which goes when it has been idle for long."""
         monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.05)
         threads = set()
@@ -572,7 +572,7 @@ class TestRescue:
         assert lifecycle._watchdog.thread is None
 
     @trap("W11")
-    def test_exit_writes_what_still_waits(self, monkeypatch):
+    def test_exit_writes_open_requests(self, monkeypatch):
         """W11: what still waits when the process exits is written then."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.5)
         request = RequestFactory().post("/")
@@ -582,7 +582,7 @@ class TestRescue:
         assert RequestLog.objects.count() == 1
 
     @trap("W11")
-    def test_exit_that_takes_too_long(self, monkeypatch):
+    def test_exit_counts_requests_left_after_its_timeout(self, monkeypatch):
         """W11: what the exit cannot wait for is counted, and told once."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.5)
         monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0)
@@ -595,7 +595,7 @@ class TestRescue:
         health.reset()
 
     @trap("W20")
-    def test_what_waits_is_bounded_in_bytes(self, monkeypatch):
+    def test_open_requests_are_bounded_in_bytes(self, monkeypatch):
         """W20: where nobody closes, the oldest are ended before their time."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 5)
         ended, gate, two_ended = [], threading.Event(), threading.Event()
@@ -625,7 +625,7 @@ class TestRescue:
         lifecycle._watchdog._wake.set()
 
     @trap("W20")
-    def test_bytes_that_nobody_can_hold(self, settings, monkeypatch):
+    def test_newest_image_is_dropped_at_twice_the_bound(self, settings, monkeypatch):
         """W20: the row says that there was no room for its image."""
         settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.00001
         request = RequestFactory().post("/", draw(), content_type="image/png")
@@ -643,7 +643,7 @@ class TestRescue:
         return lifecycle.RequestEnd(request, callback)
 
     @trap("W11")
-    def test_exit_waits_for_what_is_being_written(self):
+    def test_exit_waits_for_a_running_write(self):
         """W11: the thread is a daemon; the exit must not cut its write in two."""
         begun, go_on = threading.Event(), threading.Event()
         ended = []
@@ -674,7 +674,7 @@ class TestRescue:
         assert called == ["requests", "queue"]
 
     @trap("W11")
-    def test_exit_does_not_wait_for_ever(self, monkeypatch):
+    def test_exit_waits_for_a_limited_time(self, monkeypatch):
         """W11: a write that hangs does not keep the process."""
         monkeypatch.setattr(lifecycle, "_EXIT_SECONDS", 0.01)
         begun, go_on = threading.Event(), threading.Event()
@@ -689,7 +689,7 @@ class TestRescue:
         go_on.set()
 
     @trap("W15")
-    def test_view_that_closes_its_request(self):
+    def test_request_closed_by_its_view_is_written_once(self):
         """W15: there is nothing left to rescue, and no thread that looks for it."""
         ended = []
         end = self._end(lambda: ended.append(1))
@@ -700,7 +700,7 @@ class TestRescue:
         assert lifecycle._watchdog.thread is None
 
     @trap("W15")
-    def test_closed_while_it_is_handed_over(self, monkeypatch):
+    def test_request_closed_during_the_watch_is_written_once(self, monkeypatch):
         """W15: a request that ends in between does not come up again and again."""
         monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
         end = self._end(lambda: None)
@@ -710,7 +710,7 @@ class TestRescue:
         assert lifecycle._watchdog.thread is None
         assert not lifecycle._watchdog.is_waiting
 
-    def test_hurry(self, monkeypatch):
+    def test_end_soon_comes_before_others(self, monkeypatch):
         """What is known to be over goes before what only may be."""
         monkeypatch.setattr(watchdog, "GRACE_SECONDS", 1)
         written = []
@@ -722,14 +722,14 @@ class TestRescue:
         assert written == [2, 1]
 
     @trap("T2", "W18")
-    def test_hurry_under_the_test_client(self):
+    def test_end_soon_does_nothing_under_the_test_client(self):
         """T2: not in a thread, which would write outside of the test's transaction."""
         end = self._end(lambda: None)
         end._request._dont_enforce_csrf_checks = True
         end.end_soon()
         assert lifecycle._watchdog.thread is None
 
-    def test_no_thread_to_be_had(self, monkeypatch):
+    def test_watchdog_without_a_thread_loses_no_row(self, monkeypatch):
         """A machine out of threads does not fail the request; the next tries again."""
         start = threading.Thread.start
         refusals = [RuntimeError("can't start new thread")]
@@ -748,7 +748,7 @@ class TestRescue:
         assert health.faults() == {"watchdog:RuntimeError": 1}
         health.reset()
 
-    def test_flush_gives_up(self):
+    def test_wait_until_idle_has_a_timeout(self):
         """Whoever waits for the rows waits for a time."""
         end = self._end(lambda: None)
         lifecycle._in_progress.add(end)
@@ -756,7 +756,7 @@ class TestRescue:
         lifecycle._in_progress.clear()
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-    def test_thread_that_died(self):
+    def test_dead_watchdog_thread_is_replaced(self):
         """What ends the thread, such as a receiver's SystemExit, ends it once."""
         ended = []
 
@@ -770,7 +770,7 @@ class TestRescue:
         assert ended == [1]
 
     @trap("W12")
-    def test_no_connection_is_left_behind(self):
+    def test_watchdog_leaves_no_connection_open(self):
         """W12: what a thread opened that serves no other request is closed."""
         connections = []
 

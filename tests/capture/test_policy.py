@@ -51,10 +51,10 @@ class Outcome:
         self.sample_probability = probability
 
 
-class TestThePoint:
+class TestSamplePoint:
     """Where a request falls between 0 and 1."""
 
-    def test_is_the_same_in_every_process(self):
+    def test_point_is_the_same_in_every_process(self):
         """The digest decides; Python's own hash differs from process to process."""
         code = (
             "import django; from django.conf import settings; settings.configure();"
@@ -71,7 +71,7 @@ class TestThePoint:
         assert found == {str(policy.sample_point("abc"))}
         assert policy.sample_point("abc") == pytest.approx(first)
 
-    def test_never_reaches_1(self, monkeypatch):
+    def test_point_is_below_1(self, monkeypatch):
         """A rate of 1 keeps everything, also the largest digest there is."""
 
         class Largest:
@@ -82,7 +82,7 @@ class TestThePoint:
         assert policy.sample_point("any") < 1.0
 
     @pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
-    def test_is_spread_evenly(self, rate):
+    def test_points_are_spread_evenly(self, rate):
         """Even ids that are counted up are sampled with the rate that was asked for."""
         share = sum(policy.sample_point(i) < rate for i in IDS) / len(IDS)
         assert share == pytest.approx(rate, abs=0.05)
@@ -91,7 +91,7 @@ class TestThePoint:
 class TestRate:
     """`SAMPLE_RATE`: decided before the view, by the request id."""
 
-    def test_0_keeps_the_row_and_nothing_else(self, settings):
+    def test_rate_0_keeps_only_the_row(self, settings):
         """The log is whole but for its image, and no image row is made."""
         settings.REQUEST_IMAGES_SAMPLE_RATE = 0
         assert post().status_code == 200
@@ -106,7 +106,7 @@ class TestRate:
         assert not RequestImage.objects.exists()
         assert not ImageContent.objects.exists()
 
-    def test_installs_no_tap(self, settings):
+    def test_request_outside_of_the_sample_has_no_tap(self, settings):
         """What is not in the sample costs no copy: the view gets the bare request."""
         settings.REQUEST_IMAGES_SAMPLE_RATE = 0
         shadows = []
@@ -123,13 +123,13 @@ class TestRate:
         view(RequestFactory().post("/", {"photo": photo}))
         assert shadows == [set(), bare]
 
-    def test_sets_no_early_tap(self, settings):
+    def test_request_outside_of_the_sample_has_no_early_tap(self, settings):
         """The optional middleware asks before it watches, and asks once."""
         settings.REQUEST_IMAGES_SAMPLE_RATE = 0
         assert self.early(lambda request: None) == [set(), 0]
         assert RequestLog.objects.get().capture_status == "sampled_out"
 
-    def test_takes_the_early_tap_off(self):
+    def test_opt_out_removes_the_early_tap(self):
         """A middleware may opt out behind ours."""
         assert self.early(opt_out) == [{"read", "readline"}, 1, set(), 0]
         assert RequestLog.objects.get().capture_status == "opted_out"
@@ -169,7 +169,7 @@ class TestRate:
         log = RequestLog.objects.get()
         assert (log.capture_status, log.sample_probability) == ("stored", 1.0)
 
-    def test_is_decided_by_the_request_id(self, settings):
+    def test_request_id_decides_the_sample(self, settings):
         """The same id has the same fate each time; the share of ids is the rate."""
         settings.REQUEST_IMAGES_SAMPLE_RATE = 0.5
         ids = IDS[:20]
@@ -226,7 +226,7 @@ class TestShouldCapture:
         assert health.faults() == {f"should_capture:{fault}": 1}
         health.reset()
 
-    def test_is_not_asked_about_what_is_not_recorded(self, settings):
+    def test_function_is_not_called_for_unrecorded_requests(self, settings):
         """Disabled is free, and a GET is none of our business."""
         asked = []
         settings.REQUEST_IMAGES_SHOULD_CAPTURE = lambda r: not asked.append(r)
@@ -269,7 +269,7 @@ class TestShouldKeep:
             ("/handled/", not_kept, "unread", 1.0),
         }
 
-    def test_sees_the_outcome(self, settings):
+    def test_function_sees_the_outcome(self, settings):
         """Status, error, duration and metadata are known by then; the row is not."""
         seen = []
         settings.REQUEST_IMAGES_SHOULD_KEEP = lambda log: not seen.append(log)
@@ -288,7 +288,7 @@ class TestShouldKeep:
         assert log.duration_ms > 0
         assert log.capture_status == "stored"
 
-    def test_weights_add_up(self):
+    def test_sample_weights_add_up(self):
         """The images that are kept, each by its weight, are as many as there were."""
         logs = [Outcome(request_id, 0.8) for request_id in IDS]
         in_sample = [log for log in logs if policy.sample_point(log.request_id) < 0.8]
@@ -328,7 +328,7 @@ class TestShouldKeep:
         assert health.faults() == {f"should_keep:{fault}": 1}
         health.reset()
 
-    def test_is_not_asked_where_there_is_nothing_to_keep(self, settings):
+    def test_function_is_not_called_without_an_image(self, settings):
         """The reason stays the reason: no image, too large, no image format."""
         asked = []
         settings.REQUEST_IMAGES_SHOULD_KEEP = asked.append
@@ -350,7 +350,7 @@ class TestOptOut:
         assert not ImageContent.objects.exists()
         return log
 
-    def test_in_the_view(self):
+    def test_opt_out_in_the_view(self):
         """Neither bytes nor hash, whenever in the view it is said."""
 
         @capture_images
@@ -363,7 +363,7 @@ class TestOptOut:
         view(RequestFactory().post("/", draw(), content_type="image/png"))
         assert self.opted_out().metadata == {"score": 1}
 
-    def test_in_a_view_that_fails(self):
+    def test_opt_out_in_a_view_that_fails(self):
         """A failure afterwards takes nothing back."""
 
         @capture_images
@@ -376,7 +376,7 @@ class TestOptOut:
             view(RequestFactory().post("/", draw(), content_type="image/png"))
         assert self.opted_out().error_type == "ValueError"
 
-    def test_before_the_view(self):
+    def test_opt_out_before_the_view(self):
         """As in a middleware: then no tap is installed either."""
 
         @capture_images
@@ -389,7 +389,7 @@ class TestOptOut:
         view(request)
         self.opted_out()
 
-    def test_behind_the_view(self, settings):
+    def test_opt_out_after_the_view(self, settings):
         """A middleware may say it on the way back, before the row is written."""
         settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.opting_out"]
         assert post().status_code == 200
@@ -407,7 +407,7 @@ class TestOptOut:
         opt_out(Wrapper(request))
         assert is_opted_out(request)
 
-    def test_of_nothing(self):
+    def test_opt_out_of_other_objects_does_nothing(self):
         """What is no request, and a request that is not recorded, are no errors."""
         opt_out(None)
         opt_out(object())
@@ -416,7 +416,7 @@ class TestOptOut:
         opt_out(request)
         assert is_opted_out(request)
 
-    def test_comes_before_the_sample(self, settings):
+    def test_opt_out_comes_before_the_sample(self, settings):
         """The reason is the person's, not the dice's."""
         settings.REQUEST_IMAGES_SAMPLE_RATE = 0
         request = RequestFactory().post("/")
@@ -439,7 +439,7 @@ def opting_out(get_response):
 @pytest.mark.parametrize(
     "how", [{"SAMPLE_RATE": 0}, {"SHOULD_CAPTURE": lambda request: False}]
 )
-def test_skipped_requests_are_told(settings, how):
+def test_skipped_requests_send_image_skipped(settings, how):
     """`image_skipped` is sent for them, with the reason on the log."""
     for name, value in how.items():
         setattr(settings, f"REQUEST_IMAGES_{name}", value)

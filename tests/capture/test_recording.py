@@ -135,12 +135,12 @@ class TestViews:
         assert log.image.image_data == two
         assert log.image_count == 2
 
-    def test_get_is_none_of_our_business(self, client):
+    def test_get_is_not_recorded(self, client):
         """A request without a body leaves no trace."""
         client.get("/upload/")
         assert not RequestLog.objects.exists()
 
-    def test_off(self, client, settings):
+    def test_disabled_app_records_nothing(self, client, settings):
         """Switched off, nothing is recorded and the answer is the same."""
         settings.REQUEST_IMAGES_ENABLED = False
         data = draw()
@@ -168,13 +168,13 @@ class TestDecorator:
     """The decorator leaves the view what it is."""
 
     @trap("WRAP1")
-    def test_coroutine_functions_stay(self):
+    def test_decorated_coroutine_functions_stay_coroutine_functions(self):
         """WRAP1: an async view is awaited by Django, a sync one is not."""
         assert iscoroutinefunction(capture_images(views.async_upload))
         assert not iscoroutinefunction(capture_images()(views.upload))
 
     @trap("WRAP1")
-    def test_marked_functions_stay(self):
+    def test_functions_marked_as_coroutines_stay_marked(self):
         """WRAP1: what is only marked as one, as `as_view` marks it, is one too."""
         view = capture_images(views.BareAsync.as_view())
         assert iscoroutinefunction(view)
@@ -188,7 +188,7 @@ class TestDecorator:
         assert only_log().duration_ms >= 1
 
     @trap("WRAP3")
-    def test_names_stay(self):
+    def test_decorator_keeps_names(self):
         """WRAP3: a view is known by its name, and by its docstring."""
         view = capture_images(views.told_from_threads)
         assert view.__name__ == "told_from_threads"
@@ -203,20 +203,20 @@ class TestDecorator:
         assert (drf.cls, drf.actions) == (views.DrfActions, {"post": "solve"})
 
     @trap("WRAP3")
-    def test_csrf_exempt_stays(self):
+    def test_decorator_keeps_csrf_exempt(self):
         """WRAP3: attributes that other decorators set on the view stay."""
         view = capture_images(views.csrf_exempt(views.upload))
         assert view.csrf_exempt
 
     @trap("WRAP7")
-    def test_types_stay(self):
+    def test_decorator_keeps_types(self):
         """WRAP7: what mypy is told of these views is true; `tox -e types` asks it."""
         request = RequestFactory().post("/")
         assert [r.content for r in typed_views.right(request)] == [b'{"pk": 5}', b"a"]
         with pytest.raises(TypeError, match="slag"):
             typed_views.wrong(request)
 
-    def test_a_class_is_refused(self):
+    def test_decorator_refuses_a_class(self):
         """Whoever decorates a class is told what to do."""
         with pytest.raises(TypeError, match="CaptureImagesMixin"):
             capture_images(views.View)
@@ -368,7 +368,7 @@ class TestSources:
         client.post("/upload/", fields)
         assert only_log().image_count == 3
 
-    def test_plus_that_was_not_escaped(self, client):
+    def test_unescaped_plus_is_restored(self, client):
         """In a form a "+" arrives as a space; the image is the one that was sent."""
         data = draw("BMP", (40, 30), seed=0xFBEFBE)
         assert "+" in b64(data)
@@ -377,7 +377,7 @@ class TestSources:
         client.post(url, body, content_type="application/x-www-form-urlencoded")
         assert only_log().image.image_data == data
 
-    def test_form_of_too_many_fields(self, client):
+    def test_form_with_too_many_fields_is_not_searched(self, client):
         """A form that Django would refuse is not taken apart by us either."""
         body = "&".join(["a=1"] * 1001)
         client.post("/body/", body, content_type="application/x-www-form-urlencoded")
@@ -385,7 +385,7 @@ class TestSources:
         assert "fields" in only_log().capture_detail
 
     @trap("R13")
-    def test_first_image_not_first_file(self, client):
+    def test_first_image_is_chosen_over_an_earlier_file(self, client):
         """R13: several files, the first of which is none and lies about it."""
         data = draw("GIF")
         files = {
@@ -466,7 +466,7 @@ class TestReasons:
         assert len(log.image.image_hash) == 64
 
     @trap("R5")
-    def test_body_larger_than_django_takes(self, client, settings):
+    def test_body_beyond_djangos_limit_is_refused_as_without_us(self, client, settings):
         """R5: a body that Django refuses is still refused, and recorded."""
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.001
@@ -478,7 +478,7 @@ class TestReasons:
 
     @trap("R5")
     @pytest.mark.parametrize("url", ["/stream/", "/lines/", "/upload/"])
-    def test_larger_than_django_takes_at_once(self, client, settings, url):
+    def test_limit_of_django_that_the_view_avoids(self, client, settings, url):
         """R5: a limit that the view does not meet is not met by us either."""
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
         data = draw("BMP")
@@ -549,13 +549,13 @@ class TestReasons:
             ("[" * 200_000, "more than 100000 commas"),
         ],
     )
-    def test_wrong_text(self, client, text, reason):
+    def test_text_that_is_not_base64_is_unreadable(self, client, text, reason):
         """R14: text that is no image says what is wrong with it."""
         log = post_json(client, text, "json.image")
         assert log.capture_status == "unreadable"
         assert reason in log.capture_detail
 
-    def test_path_through_what_is_no_object(self, client):
+    def test_json_path_through_a_text_finds_nothing(self, client):
         """A path that leads nowhere finds nothing."""
         log = post_json(client, '{"images": ["a"]}', "json.images.7.x")
         assert log.capture_status == "no_image"
@@ -568,7 +568,7 @@ class TestReasons:
         log = only_log()
         assert (log.status_code, log.capture_status) == (401, "unread")
 
-    def test_half_read(self, client):
+    def test_half_read_body_is_unread(self, client):
         """A view that reads only the beginning leaves no whole image."""
         client.post("/first_bytes/", draw(), content_type="image/png")
         log = only_log()
@@ -587,13 +587,13 @@ class TestReasons:
             ("/body/", "application/x-www-form-urlencoded"),
         ],
     )
-    def test_cut_off_body(self, client, url, content_type):
+    def test_truncated_body(self, client, url, content_type):
         """R10: a body that is shorter than it said comes without any error."""
         cut_off(client, url, draw(), 5000, content_type)
         assert only_log().capture_status == "truncated"
 
     @trap("R10")
-    def test_cut_off_upload(self, client):
+    def test_truncated_upload(self, client):
         """R10: a multipart body that ends in the middle of its file."""
         whole = RequestFactory().post("/", {"photo": as_file(draw(size=(90, 90)))})
         content_type = whole.META["CONTENT_TYPE"]
@@ -610,7 +610,7 @@ class TestReasons:
         assert (content.thumbnail, content.thumbnail_error) == (None, "")
 
     @trap("HOSTILE9")
-    def test_image_file_that_is_cut_off_is_kept(self, client):
+    def test_truncated_image_file_is_kept(self, client):
         """HOSTILE9: a file that arrived whole but shows half a picture is kept."""
         data = draw("JPEG", (300, 300))
         client.post("/body/", data[: len(data) // 2], content_type="image/jpeg")

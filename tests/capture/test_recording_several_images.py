@@ -105,7 +105,7 @@ faulty = pytest.mark.usefixtures("_faulty")
 
 
 class TestUploads:
-    def test_all_of_one_field(self):
+    def test_all_files_of_one_field_are_kept(self):
         """The first is the request's image, the others hang on it in order."""
         answer = send({"photo": [photo(1), photo(2), photo(3)]})
         assert len(answer["files"]) == 3
@@ -126,19 +126,19 @@ class TestUploads:
         ]
         assert str(further[0]) == further[0].image_hash[:12]
 
-    def test_of_several_fields(self):
+    def test_files_of_several_fields_are_kept(self):
         """Each is told its own."""
         send({"front": photo(1), "back": photo(2)})
         assert RequestImage.objects.get().source == "files.front"
         assert told() == [(1, "files.back", "stored")]
 
-    def test_only_where_it_is_said(self):
+    def test_only_files_of_the_source_are_kept(self):
         """Other fields are no business of the view's."""
         send({"other": photo(1), "photo": [photo(2), photo(3)]}, source="files.photo")
         assert RequestImage.objects.get().image_data == draw(seed=2)
         assert told() == [(1, "files.photo", "stored")]
 
-    def test_two_sources_that_overlap(self):
+    def test_overlapping_sources_keep_each_file_once(self):
         """No file comes twice."""
         files = {"other": photo(1), "photo": [photo(2), photo(3)]}
         send(files, source=["files.photo", "files"])
@@ -148,7 +148,7 @@ class TestUploads:
             (2, "files.other", "stored"),
         ]
 
-    def test_the_same_image_twice(self):
+    def test_same_image_twice_has_one_content(self):
         """One content, and the second one says that it was there."""
         send({"photo": [photo(1), photo(1)]})
         assert RequestLog.objects.get().capture_status == "stored"
@@ -159,7 +159,7 @@ class TestUploads:
         assert [status for (status,) in statuses] == ["stored", "duplicate"]
         assert ImageContent.objects.count() == 2
 
-    def test_bad_ones_among_good(self, settings):
+    def test_bad_files_among_good_ones_have_their_reasons(self, settings):
         """Each says for itself why it was not kept, in the order of the request."""
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 2000 / MB
         files = [
@@ -184,7 +184,7 @@ class TestUploads:
             "stored",
         ]
 
-    def test_the_first_one_bad(self, settings):
+    def test_first_image_is_the_request_image_after_a_bad_file(self, settings):
         """The others are kept all the same."""
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 2000 / MB
         large = SimpleUploadedFile("b.png", draw(seed=2) + bytes(2000))
@@ -201,7 +201,7 @@ class TestUploads:
         assert [status for *_, status in told()] == ["stored"] * 2
         assert ImageContent.objects.count() == 3
 
-    def test_images_before_what_is_none(self):
+    def test_images_come_before_other_files(self):
         """However late they come."""
         texts = [SimpleUploadedFile(f"{n}.txt", b"no image") for n in range(9)]
         send({"photo": [*texts, photo(1), photo(2)]}, limit=2)
@@ -209,14 +209,14 @@ class TestUploads:
         assert told() == [(1, "files.photo", "stored")]
         assert RequestLog.objects.get().capture_detail == "9 more than the limit of 2"
 
-    def test_nothing_that_is_an_image(self):
+    def test_request_without_an_image_has_a_reason(self):
         """The first stands for the request, as ever."""
         texts = [SimpleUploadedFile(f"{n}.txt", b"no image") for n in range(2)]
         send({"photo": texts})
         assert RequestLog.objects.get().capture_status == "unsupported"
         assert told() == [(1, "files.photo", "unsupported")]
 
-    def test_all_together(self, settings):
+    def test_images_of_one_request_are_bounded_together(self, settings):
         """The last ones are over the budget of one request."""
         size = len(draw(seed=1))
         settings.REQUEST_IMAGES_MAX_SIZE_MB = (size + 1) / MB
@@ -244,7 +244,7 @@ class TestUploads:
         assert (log.image_count, log.image.further.count()) == (10_000, 3)
         assert log.capture_detail == "9996 more than the limit of 4"
 
-    def test_that_were_parsed_before(self, settings):
+    def test_files_parsed_before_the_view_are_kept(self, settings):
         """By the CSRF check, say: copied, and put back to where they were."""
         size = len(draw(seed=1))
         settings.REQUEST_IMAGES_MAX_SIZE_MB = (size + 1) / MB
@@ -256,7 +256,7 @@ class TestUploads:
         assert [status for *_, status in told()] == ["stored", "over_budget"]
         assert [f.tell() for f in request.FILES.getlist("photo")] == [0, 0, 0]
 
-    def test_a_form_that_breaks(self, settings):
+    def test_complete_files_of_a_malformed_form_are_kept(self, settings):
         """What arrived whole is kept; that it broke is told once."""
         settings.DATA_UPLOAD_MAX_NUMBER_FILES = 2
         request = RequestFactory().post("/", {"photo": [photo(1), photo(2), photo(3)]})
@@ -268,7 +268,7 @@ class TestUploads:
             (2, "files", "unreadable"),
         ]
 
-    def test_not_unless_asked(self):
+    def test_default_keeps_the_first_image_only(self):
         """One image of each request, as ever, and no query more."""
 
         @capture_images
@@ -281,7 +281,7 @@ class TestUploads:
         assert not [sql for sql in queries if "further" in sql]
         assert ImageContent.objects.count() == 1
 
-    def test_sampling_is_asked_once(self, settings):
+    def test_should_keep_is_called_once(self, settings):
         """For the request, whatever number of images it has."""
         asked = []
 
@@ -322,7 +322,7 @@ class TestTexts:
         assert told() == [(1, "json.pages.0.scan", "stored")]
         assert FurtherImage.objects.get().image_data == draw(seed=2)
 
-    def test_as_they_stand_in_the_document(self):
+    def test_order_is_that_of_the_document(self):
         """However deep; the first one is the request image, the last are left out."""
         document = {
             "pages": [{"image": text_of(1)}, {"image": text_of(2)}],
@@ -339,7 +339,7 @@ class TestTexts:
         assert log.capture_detail == "1 more than the limit of 3"
         assert log.image_count == 4
 
-    def test_as_they_stand_in_an_element(self):
+    def test_order_within_an_element_is_that_of_the_document(self):
         """Of a list whose elements are objects, likewise."""
         pages = [{"front": {"scan": text_of(1)}, "back": text_of(2)}, text_of(3)]
         send_json({"cover": text_of(4), "pages": pages}, source="json.pages")
@@ -349,7 +349,7 @@ class TestTexts:
             "json.pages.1",
         ]
 
-    def test_one_alone_is_rather_the_outer_one(self):
+    def test_single_image_is_an_outer_string(self):
         """As ever, where a view does not ask for all."""
         document = {"pages": [text_of(1)], "logo": text_of(2)}
 
@@ -384,7 +384,7 @@ class TestTexts:
         assert RequestLog.objects.get().capture_detail == "7 more than the limit of 2"
         assert len(told()) == 1
 
-    def test_a_larger_body(self, settings):
+    def test_body_may_be_as_large_as_all_images(self, settings):
         """Of several images a body may be longer."""
         size = max(len(draw(seed=n)) for n in range(9))
         settings.REQUEST_IMAGES_MAX_SIZE_MB = (size + 1) / MB
@@ -393,7 +393,7 @@ class TestTexts:
         assert [status for *_, status in told()] == ["stored"] * 8
 
 
-class TestDoors:
+class TestEntryPoints:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
@@ -406,7 +406,7 @@ class TestDoors:
             ({"images": "all", "limit": "3"}, "not '3'"),
         ],
     )
-    def test_wrong_values(self, options, text):
+    def test_wrong_values_are_refused(self, options, text):
         """They are told where they are written."""
         with pytest.raises(ImproperlyConfigured, match=text):
             capture_images(**options)
@@ -415,13 +415,13 @@ class TestDoors:
             type("V", (CaptureImagesMixin,), values)
 
     @pytest.mark.parametrize("url", ["all-mixed-in", "all-drf", "all-async"])
-    def test_of_all_kinds(self, url):
+    def test_every_kind_of_view_keeps_all(self, url):
         """Django's views, REST framework's, sync and async, through their URLs."""
         files = {"photo": [photo(1), photo(2)]}
         assert Client().post(f"/{url}/", files).json() == {"files": 2}
         assert told() == [(1, "files.photo", "stored")]
 
-    def test_under_asgi(self):
+    def test_async_view_keeps_all(self):
         """With Django's async client."""
 
         async def post():
@@ -465,12 +465,12 @@ class TestSignals:
         signals.image_skipped.disconnect(skipped)
         signals.capture_failed.disconnect(failed)
 
-    def test_with_the_further_ones(self, heard):
+    def test_image_saved_has_the_further_images(self, heard):
         """In order, kept or not."""
         send({"photo": [photo(1), photo(2)]})
         assert heard == [("saved", [draw(seed=2)])]
 
-    def test_of_a_request_image_that_was_not_kept(self, heard, settings):
+    def test_image_skipped_has_kept_further_images(self, heard, settings):
         """A further one may have been."""
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 2000 / MB
         large = SimpleUploadedFile("b.png", draw(seed=2) + bytes(2000))
@@ -478,7 +478,7 @@ class TestSignals:
         assert heard == [("skipped", [draw(seed=1)])]
 
     @faulty
-    def test_of_a_further_one_that_failed(self, heard, monkeypatch):
+    def test_capture_failed_for_a_further_image(self, heard, monkeypatch):
         """The request's own is kept, and the fault is told as well."""
         inspect = examine.inspect
 
@@ -502,7 +502,7 @@ class TestStorages:
         """A storage for new images."""
         return use_bucket(settings, tmp_path, request.param)
 
-    def test_keep_all(self, bucket):
+    def test_storage_keeps_all(self, bucket):
         """Each in an object of its own, but for duplicates."""
         send({"photo": [photo(1), photo(2), photo(1)]})
         assert ImageContent.objects.exclude(storage="").count() == 2
@@ -514,7 +514,7 @@ class TestStorages:
 
     @faulty
     @pytest.mark.parametrize("broken", [{2}, {1}, {1, 2}, {1, 2, 3}])
-    def test_that_do_not_take_one(self, bucket, broken):
+    def test_image_that_the_storage_refuses_costs_no_other(self, bucket, broken):
         """The response is the same, the others are kept, and the reason is told."""
         prefixes = {examine.inspect(draw(seed=n)).image_hash[:2] for n in broken}
 
@@ -539,7 +539,7 @@ class TestStorages:
 
 class TestDatabases:
     @faulty
-    def test_that_refuse_one(self, monkeypatch):
+    def test_image_that_the_database_refuses_costs_no_other(self, monkeypatch):
         """A row that is too long, say: the others are kept."""
         holding = ImageContent.holding.__func__
 
@@ -556,7 +556,7 @@ class TestDatabases:
         assert [status for *_, status in told()] == ["store_failed", "stored"]
 
     @faulty
-    def test_that_are_away(self, monkeypatch):
+    def test_unavailable_database_spools_all(self, monkeypatch):
         """The response is the same, and nothing is written."""
 
         def away(records):
@@ -568,7 +568,7 @@ class TestDatabases:
         assert health.counts() == {"lost": 1}
 
     @faulty
-    def test_that_come_back(self, monkeypatch, settings, tmp_path):
+    def test_spooled_images_are_all_written(self, monkeypatch, settings, tmp_path):
         """From the spool folder all images are written, each with its reason."""
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
         spooling._reset()
@@ -598,7 +598,9 @@ class TestDatabases:
         assert RequestLog.objects.get().image_count == 3
 
     @faulty
-    def test_that_come_back_and_refuse_one(self, monkeypatch, settings, tmp_path):
+    def test_refused_spooled_image_costs_no_other(
+        self, monkeypatch, settings, tmp_path
+    ):
         """The others are written from the folder all the same."""
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
         spooling._reset()
@@ -626,7 +628,7 @@ class TestDatabases:
 class TestBackground:
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-    def test_writes_all(self, settings):
+    def test_background_thread_writes_all(self, settings):
         """By the thread, as by the request's own; nothing is held afterwards."""
         settings.REQUEST_IMAGES_WRITE_MODE = "background"
         files = {"photo": [photo(1), photo(2)]}
@@ -639,7 +641,7 @@ class TestBackground:
         write.queue.reset()
         assert told() == [(1, "files.photo", "stored")]
 
-    def test_drops_all(self):
+    def test_full_queue_drops_all_images(self):
         """Where there is no room, each image says so."""
         log = RequestLog()
         uploads = [
@@ -728,7 +730,7 @@ class TestCleanup:
 
 class TestVerify:
     @faulty
-    def test_lets_go_of_what_is_damaged(self):
+    def test_damaged_further_image_is_detached(self):
         """A further image says it of itself."""
         image = make_image()
         further = add_further(image, draw(seed=1))
@@ -868,7 +870,7 @@ class TestAdmin:
 
 
 class TestUploadBuffer:
-    def test_a_better_one_takes_the_place_of_the_last_worse_one(self):
+    def test_better_file_replaces_the_last_worse_one(self):
         """And of its bytes."""
         worth = {"bad": (0,), "good": (1,)}
         buffer = UploadBuffer(lambda upload: worth[upload.field], Limits(9, 9, 2, 15))
@@ -878,7 +880,7 @@ class TestUploadBuffer:
             buffer.add(upload, b"12345")
         assert [buffer.take(upload) for upload in uploads] == [b"12345", None, b"12345"]
 
-    def test_worse_ones_make_room(self):
+    def test_worse_files_make_room(self):
         """For the bytes of a better one."""
         worth = {"bad": (0,), "good": (1,)}
         buffer = UploadBuffer(lambda upload: worth[upload.field], Limits(9, 9, 3, 9))

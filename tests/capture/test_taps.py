@@ -48,7 +48,7 @@ def test_view_sets_its_upload_handlers(client, url):
 
 
 @trap("R1")
-def test_and_closes_what_they_made(client):
+def test_view_closes_the_files_of_its_upload_handlers(client):
     """R1: what is out of our reach is said to be."""
     client.post("/own_handlers_closed/", {"photo": as_file(draw())})
     log = only_log()
@@ -118,7 +118,7 @@ def test_form_beyond_the_limits_of_django(settings):
 
 
 @trap("R3")
-def test_malformed_form_of_which_a_field_was_wanted():
+def test_malformed_form_with_a_named_field_has_a_reason():
     """R3: the same is said where no file was looked for."""
     client = Client(raise_request_exception=False)
     kind = "multipart/form-data; boundary="
@@ -219,7 +219,7 @@ def test_csrf_parsed_a_form_with_a_large_file(settings):
 
 @trap("R8")
 @pytest.mark.parametrize("kind", [InMemoryUploadedFile, TemporaryUploadedFile])
-def test_position_of_a_parsed_file(kind):
+def test_position_of_a_parsed_file_is_restored(kind):
     """R8: a file that was half read stays half read."""
     data = draw()
     request = RequestFactory().post("/", {"a": as_file(data)})
@@ -313,7 +313,7 @@ def test_parsed_file_of_unknown_size(settings, limit):
 @pytest.mark.parametrize("how", ["skip", "stop", "reset"])
 @pytest.mark.parametrize("size", [1_000, 300_000])
 @pytest.mark.parametrize("behind", [True, False])
-def test_upload_that_the_view_gives_up(client, how, size, behind):
+def test_upload_that_the_view_stops_is_unread(client, how, size, behind):
     """R10: the client sent everything; it was the view that did not want it."""
     data = draw().ljust(size, b"\0")
     files = {"a": as_file(data), "b": as_file(b"none")} if behind else {"a": data}
@@ -348,7 +348,7 @@ def test_connection_that_breaks_in_a_file(client):
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 1, 5), (6, 20), (63, 1), (70,)])
-def test_first_read_that_is_short(sizes):
+def test_short_first_read_still_finds_the_format(sizes):
     """A view may read a few bytes to tell what comes."""
 
     def view(request):
@@ -365,7 +365,7 @@ def test_first_read_that_is_short(sizes):
     assert log.image.mime_type == "image/png"
 
 
-def test_first_bytes_of_an_upload_that_come_one_by_one():
+def test_upload_in_single_bytes_still_finds_the_format():
     """The same of a file: its rank is known when its first bytes are."""
     data = draw()
     bounds = Limits(10_000, 20_000, count=1, total_size=10_000)

@@ -35,7 +35,7 @@ def text_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-class TestWhatTheClientSaid:
+class TestDeclaredType:
     @pytest.mark.parametrize(
         ("said", "kept"),
         [
@@ -99,7 +99,7 @@ class TestWhatTheClientSaid:
         assert all(declared_type(mime_type) == mime_type for mime_type in known)
 
     @pytest.mark.parametrize("args", [(), ("x.png",), ("x.png", None), ("x.png", 7)])
-    def test_a_parser_that_says_nothing(self, args):
+    def test_parser_without_a_type_leaves_it_empty(self, args):
         """As one of somebody else's may; the file is kept all the same."""
         request = HttpRequest()
         tap = taps.Tap(request, BOUNDS, lambda up: (1,))
@@ -125,7 +125,7 @@ class TestWhatTheClientSaid:
         [upload] = tap.collect(request).uploads
         assert (upload.content_type, upload.data) == (kept, draw())
 
-    def test_a_file_that_does_not_say_it(self):
+    def test_file_without_a_type_leaves_it_empty(self):
         """A fault there costs nothing else."""
 
         class Odd(SimpleUploadedFile):
@@ -147,7 +147,7 @@ class TestWhatTheClientSaid:
         health.reset()
 
 
-class TestWhatItShows:
+class TestHeaderMetadata:
     @pytest.mark.parametrize(
         ("data", "shown"),
         [
@@ -179,7 +179,7 @@ class TestWhatItShows:
         health.reset()
 
 
-class TestSeenBefore:
+class TestIsRepeated:
     def test_is_known_when_it_is_written(self, client):
         """With no query more."""
         with capture_queries() as queries:
@@ -190,7 +190,7 @@ class TestSeenBefore:
         looked = [query for query in queries if query.startswith("SELECT")]
         assert not [q for q in looked if RequestImage._meta.db_table in q]
 
-    def test_is_unknown_of_what_is_not_kept(self, client, settings):
+    def test_is_unknown_of_images_that_are_not_kept(self, client, settings):
         settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.00001
         client.post("/body/", draw(), content_type="image/png")
         assert only_image().is_repeated is None
@@ -219,7 +219,7 @@ class TestSeenBefore:
 
 
 class TestSpooled:
-    def test_comes_back_as_it_was(self):
+    def test_spooled_record_is_restored_unchanged(self):
         record = unsaved_record(1)
         record.image.declared_type = "image/webp"
         found = restored(document_of(record), record.data).image
@@ -227,7 +227,7 @@ class TestSpooled:
         assert found.color_mode == "RGB"
         assert (found.is_animated, found.has_orientation) == (False, False)
 
-    def test_of_an_older_release(self):
+    def test_document_of_an_older_release_is_restored(self):
         """An entry without them is read, and they are unknown."""
         record = unsaved_record(1)
         document = document_of(record)

@@ -40,16 +40,16 @@ class TestText:
             (ValueError("no"), "no"),
         ],
     )
-    def test_is_made_to_fit(self, value, text):
+    def test_text_is_made_to_fit(self, value, text):
         """NUL goes, half a surrogate pair is replaced, the rest is cut with a sign."""
         assert clean_text(value, 4) == text
 
-    def test_of_a_value_that_cannot_be_put_in_words(self):
+    def test_value_whose_str_raises_becomes_its_type(self):
         """A ``__str__`` that raises costs its own text and no more."""
         assert clean_text(Speechless(), 200) == "<Speechless: RuntimeError>"
 
     @given(ANY_TEXT, st.integers(1, 50))
-    def test_never_is_too_long_or_unwritable(self, value, limit):
+    def test_text_is_never_too_long_or_unwritable(self, value, limit):
         """Any text comes out within its limit, in valid UTF-8, without NUL."""
         text = clean_text(value, limit)
         assert len(text) <= limit
@@ -63,7 +63,7 @@ class TestJson:
         value = {"a": [1, 2.5, None, True, "x"], "b": {"c": {}}}
         assert clean_json(value) == value
 
-    def test_puts_the_rest_in_words(self):
+    def test_other_values_become_text(self):
         """Dates, decimals, sets, objects, infinities: readable, never an error."""
         naive = datetime.datetime(2026, 11, 22, 1, 2, 3)  # noqa: DTZ001
         aware_time = datetime.time(1, 2, tzinfo=datetime.timezone.utc)
@@ -96,19 +96,19 @@ class TestJson:
             "3": "number as a key",
         }
 
-    def test_leaves_out_what_holds_itself(self):
+    def test_document_that_contains_itself_is_left_out(self):
         """A circle is noted, not followed for ever."""
         circle = {}
         circle["again"] = [circle]
         assert clean_json(circle) == {"left_out": "nested too deeply"}
 
-    def test_leaves_out_what_is_too_large(self):
+    def test_too_large_document_is_left_out(self):
         """A row does not grow without bound."""
         value = {"text": "x" * MAX_JSON_LENGTH}
         expected = len(json.dumps(value))
         assert clean_json(value) == {"left_out": f"{expected} characters of JSON"}
 
-    def test_leaves_out_a_number_that_python_does_not_write(self):
+    def test_number_with_too_many_digits_is_left_out(self):
         """An integer of 5,000 digits is beyond Python's own limit."""
         assert "digits" in clean_json({"n": 10**5000})["left_out"]
 
@@ -124,7 +124,7 @@ class TestJson:
             max_size=3,
         )
     )
-    def test_is_written_and_read_back(self, value):
+    def test_document_is_read_back_unchanged(self, value):
         """Whatever comes out, the database takes it and gives back the same."""
         cleaned = clean_json(value)
         log = make_log(metadata=cleaned, error_message=clean_text(str(value), 2000))

@@ -16,7 +16,7 @@ from tests.image_files import draw
 pytestmark = pytest.mark.django_db
 
 
-def test_of_any_two():
+def test_distance_equals_that_of_python():
     """From none of the bits to all of them."""
     rng = random.Random(4)
     layouts = ["0" * 64, "f" * 64, *(rng.randbytes(32).hex() for _ in range(6))]
@@ -30,7 +30,7 @@ def test_of_any_two():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_on_a_connection_that_is_new():
+def test_distance_on_a_new_connection():
     """Nothing has to be prepared."""
     connection.close()
     rows = ImageContent.objects.annotate(far=HammingDistance("layout", "0" * 64))

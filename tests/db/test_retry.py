@@ -33,13 +33,13 @@ def pauses(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [DEADLOCK, IntegrityError("another was faster")])
-def test_goes_well_in_the_end(pauses, error):
+def test_work_is_repeated_until_it_succeeds(pauses, error):
     """After pauses that grow."""
     assert retry(Work(error, 3)) == "done"
     assert pauses == [0.01, 0.02, 0.04]
 
 
-def test_gives_up(pauses):
+def test_last_failure_is_raised(pauses):
     """After less than a second, with what the last try met."""
     with pytest.raises(IntegrityError):
         retry(Work(IntegrityError("always"), TRIES))
@@ -49,13 +49,13 @@ def test_gives_up(pauses):
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), KeyError("a bug")])
-def test_does_not_repeat_what_fails_otherwise(pauses, error):
+def test_other_failures_are_not_repeated(pauses, error):
     """It would fail again."""
     with pytest.raises(type(error)):
         retry(Work(error, 1))
     assert pauses == []
 
 
-def test_is_told_of_more(pauses):
+def test_also_names_further_exceptions(pauses):
     """Such as an object that somebody else has taken."""
     assert retry(Work(KeyError("taken"), 1), also=(KeyError,)) == "done"

@@ -74,7 +74,7 @@ def limits():
 @trap("W7")
 @needs_locks
 @pytest.mark.parametrize("table", ["requestlog", "imagecontent"])
-def test_locked_table(settings, table):
+def test_locked_table_is_waited_for_briefly(settings, table):
     """W7: a table that a migration holds costs its time-out, and the rows."""
     settings.REQUEST_IMAGES_LOCK_TIMEOUT_SECONDS = 0.05
     before = limits()
@@ -97,7 +97,7 @@ def test_limits_hold_for_our_transaction_only():
 
 
 @needs_locks
-def test_a_transaction_that_is_open_keeps_its_limits():
+def test_open_transaction_keeps_its_limits():
     """A test's transaction, say, is not ours to limit."""
     with transaction.atomic():
         before = limits()
@@ -114,7 +114,7 @@ def waits():
 
 @needs_postgresql
 @pytest.mark.usefixtures("_waiting_for_the_disk")
-def test_only_what_says_so_does_not_wait_for_the_disk():
+def test_commit_waits_for_the_disk_by_default():
     """The next transaction of the same connection does."""
     with bounded_transaction("default", waits_for_disk=False):
         assert not waits()
@@ -126,7 +126,7 @@ def test_only_what_says_so_does_not_wait_for_the_disk():
 
 @needs_postgresql
 @pytest.mark.usefixtures("_waiting_for_the_disk")
-def test_a_transaction_that_is_open_waits_all_the_same():
+def test_open_transaction_keeps_its_commit():
     """It holds what is not ours."""
     with (
         transaction.atomic(),
@@ -135,7 +135,7 @@ def test_a_transaction_that_is_open_waits_all_the_same():
         assert waits()
 
 
-def test_another_database_ends_it_as_ever():
+def test_other_databases_ignore_waits_for_disk():
     """Where there is no such thing, nothing is said."""
     with bounded_transaction("default", waits_for_disk=False):
         make_log()

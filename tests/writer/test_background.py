@@ -39,7 +39,7 @@ def make(write, finish=lambda: None, give_up=None):
     )
 
 
-def test_is_lazy(gate):
+def test_queue_without_items_has_no_thread(gate):
     """No item, no thread."""
     backlog = make(gate)
     assert backlog.thread is None
@@ -86,7 +86,7 @@ class TestLingering:
         monkeypatch.setattr("request_images.writer.background.LINGER_SECONDS", 60)
         gate.may_pass.set()
 
-    def test_one_batch(self, gate):
+    def test_items_wait_for_each_other(self, gate):
         """What comes in a moment is written at once, and soon if somebody waits."""
         backlog = make(gate)
         for letter in "abc":
@@ -94,7 +94,7 @@ class TestLingering:
         assert backlog.wait_until_empty(10)
         assert gate.batches == [["a", "b", "c"]]
 
-    def test_full(self, gate):
+    def test_full_queue_is_written_at_once(self, gate):
         """Whoever finds no room gets the next one some."""
         backlog = make(gate)
         assert backlog.put("a", 1000, **ROOM)
@@ -102,7 +102,7 @@ class TestLingering:
         assert not backlog.put("b", 1, **ROOM)
         assert gate.is_inside.wait(60)
 
-    def test_batch_is_complete(self, gate):
+    def test_complete_batch_is_written_at_once(self, gate):
         """A full batch waits for nothing: full of items, or of bytes."""
         backlog = make(gate)
         room = {"max_bytes": 10**9, "max_items": 10**6}
@@ -113,7 +113,7 @@ class TestLingering:
             backlog.put(number, 1, **room)
         assert gate.is_inside.wait(60)
 
-    def test_exit(self, gate):
+    def test_exit_writes_all_items(self, gate):
         """The exit of the process does not linger."""
         backlog = make(gate)
         backlog.put("a", 1, **ROOM)
@@ -121,7 +121,7 @@ class TestLingering:
         assert gate.batches == [["a"]]
 
 
-def test_new_process(gate):
+def test_child_process_has_an_empty_queue(gate):
     """The child of a fork has neither its parent's thread nor its items."""
     gate.may_pass.set()
     backlog = make(gate)
@@ -150,7 +150,7 @@ def test_thread_that_cannot_start(gate, monkeypatch):
     assert gate.batches == [["b"]]
 
 
-def test_exit(gate):
+def test_exit_writes_all_items(gate):
     """An exiting process takes nothing more, and waits for what it has."""
     finished = []
     backlog = make(gate, lambda: finished.append(1))
@@ -163,7 +163,7 @@ def test_exit(gate):
     assert not backlog.put("b", 1, **ROOM)
 
 
-def test_exit_that_takes_too_long(gate):
+def test_exit_gives_up_items_after_its_timeout(gate):
     """What nobody can wait for is handed over, not forgotten."""
     left = []
     backlog = make(gate, give_up=left.extend)
@@ -179,7 +179,7 @@ def test_exit_that_takes_too_long(gate):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_thread_that_died(gate):
+def test_dead_thread_is_replaced(gate):
     """A thread that is gone is replaced by the next item."""
     gate.may_pass.set()
 

@@ -94,13 +94,13 @@ def test_rows_are_the_same():
         assert log.image.image_data in (draw(seed=1), draw(seed=2))
 
 
-def test_test_client_is_never_put_off():
+def test_test_client_is_never_queued():
     """The row is there when the test client returns."""
     Client().post("/body/", draw(), content_type="image/png")
     assert RequestLog.objects.exists()
 
 
-def test_batch(busy):
+def test_queued_requests_are_one_transaction(busy):
     """What waits is written in one transaction, with few statements."""
     for seed in range(5):
         serve(seed)
@@ -109,14 +109,14 @@ def test_batch(busy):
     assert RequestLog.objects.count() == 6
 
 
-def test_full_and_write(busy, settings):
+def test_full_queue_writes_in_the_requests_thread(busy, settings):
     """A full backlog is no reason to lose anything: the request's thread writes."""
     settings.REQUEST_IMAGES_BACKLOG_MAX_REQUESTS = 1
     serve(1)
     assert statuses() == ["stored"]
 
 
-def test_full_and_drop(busy, settings):
+def test_full_queue_drops_the_image(busy, settings):
     """Or nothing is waited for: where there is no room for a log, it is counted."""
     settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
     settings.REQUEST_IMAGES_BACKLOG_MAX_REQUESTS = 1
@@ -128,7 +128,7 @@ def test_full_and_drop(busy, settings):
     assert (counts["dropped"], counts["lost"]) == (1, 1)
 
 
-def test_dropped_image_is_said_on_the_row(busy, settings):
+def test_dropped_image_has_its_reason_on_the_row(busy, settings):
     """There is room for a log where there is none for its image."""
     settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
     settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
@@ -152,7 +152,7 @@ def test_only_an_image_is_over_budget(busy, settings):
     assert statuses() == ["opted_out", "stored", "unsupported"]
 
 
-def test_closed_backlog_drops_nothing(settings):
+def test_closed_queue_drops_nothing(settings):
     """A process that exits has room enough; it writes at once."""
     settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
     writer_write.queue.close(10)
@@ -187,7 +187,7 @@ def test_one_bad_row_costs_no_other(busy, monkeypatch):
     health.reset()
 
 
-def test_lost_connection():
+def test_lost_connection_is_replaced():
     """A connection that is lost between two batches is opened anew."""
     serve(1)
     flush()
@@ -211,7 +211,7 @@ def test_lost_connection():
     assert statuses() == ["stored"] * 5
 
 
-def test_fault_in_the_thread(monkeypatch):
+def test_fault_in_the_thread_is_counted(monkeypatch):
     """A bug of ours in the thread is counted, and the thread lives."""
 
     def broken(jobs):
@@ -229,13 +229,13 @@ def test_fault_in_the_thread(monkeypatch):
     assert RequestLog.objects.count() == 1
 
 
-def test_flush_says_when_it_takes_too_long(busy):
+def test_flush_has_a_timeout(busy):
     """A test that waits in vain is told."""
     with pytest.raises(TimeoutError, match="within"):
         flush(0.01)
 
 
-def test_flush_waits_for_requests_that_are_not_over():
+def test_flush_waits_for_open_requests():
     """A request whose view is done and that nobody has closed yet is waited for."""
     request = RequestFactory().post("/")
     request.resolver_match = resolve("/body/")

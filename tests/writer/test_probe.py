@@ -52,21 +52,21 @@ def error_of(cause, kind=OperationalError):
 
 class TestTryWrite:
     @pytest.mark.django_db(transaction=True)
-    def test_leaves_nothing(self):
+    def test_probe_leaves_no_rows(self):
         """It is rolled back."""
         assert try_write() is None
         for model in (RequestLog, RequestImage, ImageContent):
             assert not model.objects.exists()
 
     @pytest.mark.django_db
-    def test_within_a_transaction(self):
+    def test_probe_within_a_transaction(self):
         """What else the transaction does stays."""
         content = ImageContent.objects.create(image_hash="0", stored_size=0)
         assert try_write() is None
         assert ImageContent.objects.get() == content
 
     @pytest.mark.django_db(transaction=True)
-    def test_read_only(self):
+    def test_read_only_database_is_reported(self):
         """That it can be read proves nothing."""
         with read_only():
             assert RequestLog.objects.count() == 0
@@ -82,7 +82,7 @@ class TestTryWrite:
         assert try_write() is None
 
 
-class TestIsPassing:
+class TestIsTemporary:
     @pytest.mark.parametrize(
         "error",
         [
@@ -101,7 +101,7 @@ class TestIsPassing:
             ConnectionError(),
         ],
     )
-    def test_what_passes(self, error):
+    def test_temporary_errors(self, error):
         """Locks, full disks, read-only databases, and what nobody knows."""
         assert is_temporary(error)
 
@@ -120,6 +120,6 @@ class TestIsPassing:
             OverflowError(),
         ],
     )
-    def test_what_does_not(self, error):
+    def test_permanent_errors(self, error):
         """What a row holds, and a row that loses the connection each time."""
         assert not is_temporary(error)

@@ -87,12 +87,12 @@ def status():
         (TypeError("not adaptable"), Fault.ROW),
     ],
 )
-def test_kinds_of_faults(error, fault):
+def test_errors_are_classified(error, fault):
     """By the codes that databases tell, each in its own way."""
     assert fault_of(error) is fault
 
 
-def test_conflict(monkeypatch):
+def test_conflict_is_tried_again(monkeypatch):
     """A deadlock or a serialization failure is tried again, and costs nothing."""
     failing(monkeypatch, driver_error(sqlstate="40P01"), times=3)
     post()
@@ -103,7 +103,7 @@ def test_conflict(monkeypatch):
 @pytest.mark.skipif(
     connection.vendor == "sqlite", reason="SQLite has one writer at a time"
 )
-def test_cleanup_of_an_image_that_is_just_referred_to(
+def test_cleanup_waits_for_a_new_reference(
     monkeypatch,
 ):  # pragma: no cover  # see skipif
     """It waits for us, and keeps the bytes: nothing need be tried again."""
@@ -150,7 +150,7 @@ def test_cleanup_of_an_image_that_is_just_referred_to(
 @pytest.mark.skipif(
     connection.vendor == "sqlite", reason="SQLite has one writer at a time"
 )
-def test_image_that_is_just_being_deleted(
+def test_write_survives_a_concurrent_deletion(
     monkeypatch,
 ):  # pragma: no cover  # see skipif
     """We wait until it is gone, and keep it anew: nothing need be tried again."""
@@ -190,7 +190,7 @@ def test_image_that_is_just_being_deleted(
 class TestBusy:
     """A lock that is not to be had in time."""
 
-    def test_goes_to_the_folder_with_its_image(self, monkeypatch, spool):
+    def test_busy_request_is_spooled_with_its_image(self, monkeypatch, spool):
         """Later it can be written whole; a row without its image would be final."""
         failing(monkeypatch, driver_error(sqlstate="55P03"), times=1)
         post()
@@ -199,7 +199,7 @@ class TestBusy:
         assert status() == "stored"
         assert RequestImage.objects.get().image_data == draw()
 
-    def test_without_a_folder(self, monkeypatch):
+    def test_busy_request_without_a_folder_loses_its_image(self, monkeypatch):
         """The row says why its image is missing. That is no reason to stop trying."""
         for seed in range(6):
             failing(monkeypatch, driver_error(sqlstate="55P03"), times=1)
@@ -208,7 +208,7 @@ class TestBusy:
         assert list(statuses) == ["store_failed"] * 6
         assert write.breaker.allows()
 
-    def test_logs_that_nobody_can_write(self, monkeypatch):
+    def test_locked_logs_open_the_breaker(self, monkeypatch):
         """Where not even a log gets in, trying is stopped."""
         failing(monkeypatch, driver_error(sqlstate="55P03"), times=100)
         for seed in range(6):
@@ -216,7 +216,7 @@ class TestBusy:
         assert not write.breaker.allows()
 
 
-def test_value_that_a_database_refuses(monkeypatch):
+def test_value_that_the_database_refuses_becomes_ascii(monkeypatch):
     """Its texts are made plain, its image is kept, and the others go on."""
     save_once = writer_rows._insert_all
 
@@ -245,7 +245,7 @@ def job_of(record):
     return CapturedRequest(record.log, payload=payload)
 
 
-def test_metadata_that_is_nested():
+def test_nested_metadata_is_left_out():
     """Deeper than any database takes: a note is kept, and the image."""
     deep = {}
     for _ in range(40):
@@ -259,7 +259,7 @@ def test_metadata_that_is_nested():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_answer_to_the_commit_is_lost(monkeypatch, count):
+def test_lost_answer_to_a_commit_writes_once(monkeypatch, count):
     """What was committed is not written once more over the next connection."""
     if connection.vendor == "sqlite":
         pytest.skip("an in-memory database is gone with its connection")
@@ -280,7 +280,7 @@ def test_answer_to_the_commit_is_lost(monkeypatch, count):
     assert health.counts() == {"stored": count}
 
 
-def test_doubt_goes_on(monkeypatch):
+def test_repeated_doubt_writes_once(monkeypatch):
     """Also one by one, when the second try has failed as well."""
     save_once, calls = writer_rows._insert_all, []
 
@@ -296,7 +296,7 @@ def test_doubt_goes_on(monkeypatch):
     assert RequestLog.objects.count() == 2
 
 
-def test_one_that_breaks_down(monkeypatch):
+def test_fault_after_one_write_costs_no_other(monkeypatch):
     """A bug of ours with one request does not cost the rest of its batch theirs."""
     send_signals = write.send_signals
 
@@ -310,7 +310,7 @@ def test_one_that_breaks_down(monkeypatch):
     assert health.faults() == {"finish:RuntimeError": 1}
 
 
-def test_receiver_that_leaves_in_the_background(settings):
+def test_receiver_that_exits_does_not_end_the_thread(settings):
     """Whatever comes out of a receiver, the thread goes on."""
 
     def receiver(**kwargs):
@@ -326,7 +326,7 @@ def test_receiver_that_leaves_in_the_background(settings):
     assert health.counts() == {"stored": 1}
 
 
-def test_batch_that_ends_the_thread(monkeypatch):
+def test_system_exit_in_a_batch_is_counted(monkeypatch):
     """The last net: counted and reported, and the thread goes on."""
 
     def leave(jobs):
@@ -341,7 +341,7 @@ def test_batch_that_ends_the_thread(monkeypatch):
 class TestTransactionsOfTheView:
     """What the view left open is neither ours to commit nor to write into."""
 
-    def test_begun_by_hand(self):
+    def test_transaction_begun_by_hand_is_not_committed(self):
         """A BEGIN that Django knows nothing of."""
         connection.cursor().execute("BEGIN")
         Note.objects.create(text="half done")
@@ -369,7 +369,7 @@ class TestTransactionsOfTheView:
             writer_rows.save_many([record])
 
 
-def test_lost_connection_is_given_back(monkeypatch):
+def test_lost_connection_is_returned_to_its_pool(monkeypatch):
     """A pool would run dry of connections that nobody closes."""
     if connection.vendor == "sqlite":
         pytest.skip("an in-memory database is gone with its connection")
@@ -382,7 +382,7 @@ def test_lost_connection_is_given_back(monkeypatch):
     assert closed == [1]
 
 
-def test_size_of_what_waits():
+def test_size_of_a_job_counts_all_its_bytes():
     """Base64 in a form's fields is held in memory like any file."""
     job = CapturedRequest(RequestLog(metadata={"text": "x" * 1000}))
     small = job.size
@@ -403,7 +403,7 @@ def test_image_of_another_database():
 class TestExit:
     """What the exit of the process has no time for."""
 
-    def test_goes_to_the_folder(self, spool):
+    def test_requests_left_at_exit_are_spooled(self, spool):
         """Where there is one."""
         write._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
         assert health.faults() == {}
@@ -411,7 +411,7 @@ class TestExit:
         statuses = RequestLog.objects.values_list("capture_status", flat=True)
         assert set(statuses) == {"stored"}
 
-    def test_is_counted(self):
+    def test_requests_lost_at_exit_are_counted(self):
         """Where there is none."""
         write._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
         assert health.counts() == {"lost": 3}

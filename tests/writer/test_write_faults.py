@@ -64,7 +64,7 @@ class TestStoreFails:
 
     @trap("W2")
     @pytest.mark.parametrize("url", URLS)
-    def test_table_is_missing(self, url, told):
+    def test_missing_table_breaks_no_response(self, url, told):
         """W2: without our table every view answers as it does without us."""
         expected = post(url)
         RequestLog.objects.all().delete()
@@ -78,7 +78,7 @@ class TestStoreFails:
         assert [(name, log) for name, _, log, _ in told] == [("capture_failed", None)]
 
     @trap("W2")
-    def test_views_data_stays(self, monkeypatch):
+    def test_rows_of_the_view_survive_a_failed_write(self, monkeypatch):
         """W2: what the view wrote is committed although our write failed."""
         monkeypatch.setattr(rows, "save_many", _raise(OperationalError("disk full")))
         assert post("/annotated/").status_code == 200
@@ -88,7 +88,7 @@ class TestStoreFails:
 
     @trap("W2")
     @pytest.mark.usefixtures("atomic_requests")
-    def test_views_transaction_stays(self):
+    def test_transaction_of_the_view_survives_a_failed_write(self):
         """W2: what fails of ours does not take the view's transaction with it.
 
         A statement that fails within it would: PostgreSQL commits nothing after that,
@@ -100,7 +100,7 @@ class TestStoreFails:
         assert health.faults()
         health.reset()
 
-    def test_row_without_its_image(self, monkeypatch, told):
+    def test_row_is_written_without_a_refused_image(self, monkeypatch, told):
         """Where the bytes cannot be stored the row says so, and why."""
         monkeypatch.setattr(
             ImageContent, "holding", _raise(OperationalError("packet too large"))
@@ -117,7 +117,7 @@ class TestStoreFails:
             ("capture_failed", log)
         ]
 
-    def test_same_image_at_the_same_time(self, monkeypatch):
+    def test_concurrent_same_image_is_a_duplicate(self, monkeypatch):
         """A content that another request writes just before us is used, not doubled."""
         look = rows._insert_all
         calls = []
@@ -135,14 +135,14 @@ class TestStoreFails:
         assert ImageContent.objects.count() == 1
         assert RequestLog.objects.get().capture_status == "duplicate"
 
-    def test_conflict_that_stays(self, monkeypatch):
+    def test_lasting_conflict_is_counted(self, monkeypatch):
         """A conflict that does not go away is given up, after five ways to avoid it."""
         monkeypatch.setattr(rows, "_insert_all", _raise(IntegrityError("always")))
         assert post().status_code == 200
         assert health.faults() == {"store:IntegrityError": 5}
         health.reset()
 
-    def test_column_that_takes_no_such_value(self, monkeypatch):
+    def test_refused_value_costs_only_itself(self, monkeypatch):
         """What cannot be said of the image is left out, and the row is there."""
         look = rows._insert_all
 
@@ -160,7 +160,7 @@ class TestStoreFails:
         assert health.faults() == {"store:DataError": 4}
         health.reset()
 
-    def test_lost_connection(self):
+    def test_lost_connection_is_replaced(self):
         """A connection that the database has closed is opened anew, image and all."""
         if connection.vendor == "sqlite":
             pytest.skip("an in-memory database is gone with its connection")
@@ -170,7 +170,7 @@ class TestStoreFails:
         assert RequestLog.objects.get().capture_status == "stored"
 
 
-def test_database_that_returns_no_keys(monkeypatch, db):
+def test_database_without_returned_keys_writes_all(monkeypatch, db):
     """MySQL returns no keys for many rows at once: they are inserted one by one."""
     monkeypatch.setattr(
         type(connection.features), "can_return_rows_from_bulk_insert", False
@@ -202,7 +202,7 @@ class _Rebel(dict):
         {"link": SimpleLazyObject(_unspeakable)},
     ],
 )
-def test_what_a_view_says_may_raise_anything(given):
+def test_annotations_may_raise_anything(given):
     """The row is there all the same, with its image, but for what cannot be said."""
 
     @capture_images
@@ -219,7 +219,7 @@ def test_what_a_view_says_may_raise_anything(given):
 
 
 @pytest.mark.django_db
-def test_log_that_cannot_be_made(monkeypatch):
+def test_fault_while_the_log_is_made_is_counted(monkeypatch):
     """It is counted as lost, and the request is left as it was."""
     monkeypatch.setattr(
         "request_images.capture.recording.bucket_of", _raise(ValueError())
@@ -230,7 +230,7 @@ def test_log_that_cannot_be_made(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_setting_that_is_wrong_at_run_time(settings):
+def test_wrong_setting_at_run_time_breaks_no_response(settings):
     """A server runs no system checks: what is not recorded for it is counted."""
     settings.REQUEST_IMAGES_MAX_SIZE_MB = "10"
     assert post().status_code == 200
@@ -239,7 +239,7 @@ def test_setting_that_is_wrong_at_run_time(settings):
     health.reset()
 
 
-def test_logging_that_raises():
+def test_raising_log_handler_breaks_no_response():
     """A filter or handler of the project's own breaks no request either."""
 
     def broken(record):
@@ -278,7 +278,7 @@ def test_limits_of_mysql(is_mariadb):
 
 
 @pytest.mark.django_db
-def test_fault_behind_the_view(monkeypatch):
+def test_fault_after_the_view_breaks_no_response(monkeypatch):
     """A bug of ours right behind the view is not the view's."""
     monkeypatch.setattr(
         lifecycle.RequestEnd, "view_ended", _raise(ZeroDivisionError("a bug"))
@@ -294,7 +294,7 @@ class TestInspectionFails:
     """A bug of ours in looking at the image costs the image, not the row."""
 
     @pytest.mark.parametrize("name", ["find", "inspect"])
-    def test_bug(self, monkeypatch, name, told):
+    def test_fault_in_the_inspection_is_a_reason(self, monkeypatch, name, told):
         """The row says what went wrong."""
         monkeypatch.setattr(examine, name, _raise(ZeroDivisionError("a bug")))
         assert post().status_code == 200
@@ -307,7 +307,7 @@ class TestInspectionFails:
             ("capture_failed", log)
         ]
 
-    def test_bug_before_the_row(self, monkeypatch):
+    def test_fault_before_the_row_is_counted(self, monkeypatch):
         """A bug where not even a row can be made is counted."""
         monkeypatch.setattr(
             "request_images.capture.recording.write", _raise(ZeroDivisionError("a bug"))
@@ -340,7 +340,7 @@ class TestSignals:
             ("image_skipped", RequestLog, third, None),
         ]
 
-    def test_receiver_that_raises(self, told):
+    def test_raising_receiver_is_counted(self, told):
         """The row is there, and the other receivers are told."""
 
         def broken(sender, **kwargs):

@@ -91,7 +91,7 @@ class TestFolder:
         left.remove()
         assert tested.contents() == Contents()
 
-    def test_goes_on_where_it_was(self, tmp_path, monkeypatch):
+    def test_take_continues_after_an_early_end(self, tmp_path, monkeypatch):
         """Left early, it needs no other look at the folder."""
         tested = Spool(tmp_path, 10_000)
         for number in range(3):
@@ -151,7 +151,7 @@ class TestFolder:
         answers = [process.communicate()[0].strip() for process in processes]
         assert sorted(answers) == ["False"] * 2 + ["True"] * 3
 
-    def test_room_is_made_by_whoever_takes(self, tmp_path):
+    def test_removed_entries_make_room(self, tmp_path):
         """What goes makes room, and files that somebody deleted do, in a while."""
         tested = Spool(tmp_path, 200)
         assert tested.put({}, bytes(100))
@@ -165,7 +165,7 @@ class TestFolder:
             account.counted_at -= 11
         assert tested.put({}, bytes(100))
 
-    def test_costs_no_look_at_the_others(self, tmp_path, monkeypatch):
+    def test_put_does_not_list_the_folder(self, tmp_path, monkeypatch):
         """To put a file among fifty thousand costs what it costs in an empty folder."""
         tested = Spool(tmp_path, 10_000)
         tested.put({}, b"")
@@ -174,7 +174,7 @@ class TestFolder:
         assert tested.put({}, b"")
 
     @pytest.mark.parametrize("content", [b"", b"torn", b"{}{}", b"[]", b'{"size": ""}'])
-    def test_account_that_nobody_can_read(self, tmp_path, content):
+    def test_damaged_account_is_counted_again(self, tmp_path, content):
         """The folder is counted anew."""
         tested = Spool(tmp_path, 200)
         tested.put({}, bytes(100))
@@ -182,7 +182,7 @@ class TestFolder:
         assert tested.contents().size > 100
         assert not tested.put({}, bytes(100))
 
-    def test_account_that_another_one_holds(self, tmp_path, monkeypatch):
+    def test_locked_account_is_waited_for_briefly(self, tmp_path, monkeypatch):
         """A process that was stopped is not waited for for ever."""
         monkeypatch.setattr(quota, "LOCK_SECONDS", 0.01)
         tested = Spool(tmp_path, 1000)
@@ -199,14 +199,14 @@ class TestFolder:
         assert health.faults() == {"spool:TimeoutError": 3}
         health.reset()
 
-    def test_files_are_for_nobody_else(self, tmp_path):
+    def test_files_are_readable_by_the_owner_only(self, tmp_path):
         """Also in a folder that others may look into: they hold users' images."""
         tmp_path.chmod(0o755)
         Spool(tmp_path, 1000).put({}, b"")
         modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
         assert (len(list(tmp_path.iterdir())), modes) == (2, {0o600})
 
-    def test_files_that_root_makes_are_the_folders_owners(self, tmp_path, monkeypatch):
+    def test_files_of_root_belong_to_the_folders_owner(self, tmp_path, monkeypatch):
         """Cron's command must not close the folder to the processes that serve."""
         given, stat = [], writer_spool_folder.Path.stat
 
@@ -220,7 +220,7 @@ class TestFolder:
         Spool(tmp_path, 1000).put({}, b"")
         assert set(given) == {(65534, 65533)}
 
-    def test_entry_that_was_not_dealt_with_stays(self, tmp_path):
+    def test_untouched_entry_stays(self, tmp_path):
         """An exception on the way leaves the entry where it is."""
         tested = Spool(tmp_path, 1000)
         tested.put({"a": 1}, b"")
@@ -230,7 +230,7 @@ class TestFolder:
             entries.throw(ZeroDivisionError())
         assert [entry.document for entry in tested.take()] == [{"a": 1}]
 
-    def test_entry_that_is_postponed(self, tmp_path):
+    def test_postponed_entry_is_last(self, tmp_path):
         """It comes behind all others, and is as old as it was."""
         tested = Spool(tmp_path, 1000)
         tested.put({"a": 1}, b"")
@@ -241,7 +241,7 @@ class TestFolder:
         assert [entry.document["a"] for entry in tested.take()] == [2, 1]
         assert tested.contents().oldest == oldest
 
-    def test_entry_of_another_process(self, tmp_path):
+    def test_locked_entry_is_skipped(self, tmp_path):
         """Who holds an entry's lock is alone with it."""
         tested = Spool(tmp_path, 1000)
         tested.put({"a": 1}, b"")
@@ -252,7 +252,7 @@ class TestFolder:
         assert list(first) == []
         assert tested.contents().entries == 0
 
-    def test_entry_that_goes_meanwhile(self, tmp_path, monkeypatch):
+    def test_entry_removed_meanwhile_is_skipped(self, tmp_path, monkeypatch):
         """A file that another process deletes at any moment is no error."""
         tested = Spool(tmp_path, 1000)
         for when in ("open", "lock"):
@@ -288,7 +288,7 @@ class TestFolder:
         ],
         ids=range(9),
     )
-    def test_damaged_file(self, tmp_path, content):
+    def test_damaged_file_is_quarantined(self, tmp_path, content):
         """A file that is no whole entry is put aside and blocks no other."""
         tested = Spool(tmp_path, 1_000_000)
         (tmp_path / f"0{writer_spool_folder.SUFFIX}").write_bytes(content)
@@ -304,7 +304,7 @@ class TestFolder:
         health.reset()
 
     @pytest.mark.parametrize("when", ["open", "read"])
-    def test_file_that_cannot_be_read(self, tmp_path, monkeypatch, when):
+    def test_unreadable_file_is_reported(self, tmp_path, monkeypatch, when):
         """Another user's is reported, left alone, and blocks no other."""
         tested = Spool(tmp_path, 1000)
         tested.put({"a": 1}, b"")
@@ -327,7 +327,7 @@ class TestFolder:
         assert health.faults() == {"spool:PermissionError": 1}
         health.reset()
 
-    def test_file_that_is_gone(self, tmp_path):
+    def test_removed_file_is_no_error(self, tmp_path):
         """Deleted twice, it makes room once."""
         tested = Spool(tmp_path, 1000)
         for number in range(2):
@@ -338,13 +338,13 @@ class TestFolder:
         entry.remove()
         assert tested.contents().size == whole // 2
 
-    def test_name_that_is_not_ours(self, tmp_path):
+    def test_foreign_file_name_is_no_error(self, tmp_path):
         """It does not tell its age, and is not taken to be old."""
         before = time.time()
         (tmp_path / f"0{writer_spool_folder.SUFFIX}").write_bytes(b"")
         assert before <= Spool(tmp_path, 1000).contents().oldest <= time.time()
 
-    def test_file_that_cannot_be_deleted(self, tmp_path, monkeypatch):
+    def test_undeletable_file_is_reported(self, tmp_path, monkeypatch):
         """That is reported; it will be found there again."""
         tested = Spool(tmp_path, 1000)
         tested.put({"a": 1}, b"")
@@ -356,7 +356,7 @@ class TestFolder:
         assert health.faults() == {"spool:PermissionError": 1}
         health.reset()
 
-    def test_disk_full(self, tmp_path, monkeypatch):
+    def test_full_disk_leaves_no_file(self, tmp_path, monkeypatch):
         """Nothing half-written is left."""
 
         def fsync(number):
@@ -379,7 +379,7 @@ class TestFolder:
         Spool(tmp_path / "none", 1000).sweep(None)
         assert not (tmp_path / "none").exists()
 
-    def test_sweep_of_bad_files(self, tmp_path):
+    def test_sweep_deletes_old_bad_files(self, tmp_path):
         """They go by age, and the oldest of more than a quarter of the room."""
         tested = Spool(tmp_path, 4000)
         now = time.time()
@@ -393,7 +393,7 @@ class TestFolder:
         assert names(tmp_path) == ["1.bad", "2.bad"]
         assert tested.contents().size == 600
 
-    def test_sweep_of_what_cannot_be_deleted(self, tmp_path, monkeypatch):
+    def test_sweep_reports_undeletable_files(self, tmp_path, monkeypatch):
         """It is reported, and the rest goes."""
         (tmp_path / "1.bad").write_bytes(b"")
         os.utime(tmp_path / "1.bad", (0, 0))
@@ -430,7 +430,7 @@ class TestRequests:
         assert body.created_at == body.image.created_at
         assert nothing.capture_status == "unread"
 
-    def test_image_that_is_known_by_then(self, folder, database_away):
+    def test_image_stored_meanwhile_is_a_duplicate(self, folder, database_away):
         """Deduplication holds for what is written later, too."""
         post()
         database_away()
@@ -441,7 +441,7 @@ class TestRequests:
         assert ImageContent.objects.count() == 1
         assert RequestImage.objects.count() == 2
 
-    def test_killed_between_row_and_file(self, folder, database_away, monkeypatch):
+    def test_kill_after_the_row_writes_once(self, folder, database_away, monkeypatch):
         """Exactly once: a row that is there already is not written again."""
         post()
         database_away()
@@ -454,7 +454,7 @@ class TestRequests:
         assert (result.written, result.known, result.failed) == (0, 1, 0)
         assert (RequestLog.objects.count(), folder.contents().entries) == (1, 0)
 
-    def test_database_still_away(self, folder, database_away):
+    def test_entries_stay_while_the_database_is_away(self, folder, database_away):
         """What cannot be written stays, in its order."""
         post()
         post()
@@ -462,7 +462,7 @@ class TestRequests:
         assert (result.written, result.failed) == (0, 1)
         assert folder.contents().entries == 2
 
-    def test_folder_is_full(self, folder, database_away, settings):
+    def test_full_folder_is_counted(self, folder, database_away, settings):
         """Beyond its bound the folder takes nothing; that is counted."""
         settings.REQUEST_IMAGES_SPOOL_MAX_MB = 0.0001
         assert post().status_code == 200
@@ -470,7 +470,7 @@ class TestRequests:
         counts = health.counts()
         assert (counts["spool_full"], counts["lost"]) == (1, 1)
 
-    def test_folder_cannot_be_written(self, folder, database_away, settings, tmp_path):
+    def test_unwritable_folder(self, folder, database_away, settings, tmp_path):
         """A folder that is none is a fault of ours, and not the request's."""
         (tmp_path / "file").write_bytes(b"")
         settings.REQUEST_IMAGES_SPOOL_DIR = str(tmp_path / "file")
@@ -478,21 +478,21 @@ class TestRequests:
         assert health.counts()["lost"] == 1
         assert "spool:FileExistsError" in health.faults()
 
-    def test_no_folder(self, database_away):
+    def test_without_a_folder_the_request_is_lost(self, database_away):
         """Without a folder what cannot be written is counted."""
         assert post().status_code == 200
         assert health.counts()["lost"] == 1
         assert spooling.write_spooled().written == 0
         assert spooling.spool_contents() == Contents()
 
-    def test_breaker(self, database_away, folder):
+    def test_open_breaker_spools(self, database_away, folder):
         """A store that keeps failing is not tried for each request."""
         for _ in range(10):
             post()
         assert folder.contents().entries == 10
         assert health.faults() == {"store:OperationalError": 5}
 
-    def test_odd_keys(self, folder, database_away):
+    def test_metadata_with_odd_keys_is_restored(self, folder, database_away):
         """What JSON does not know is written as text, and what is gone is left out."""
         log = RequestLog(created_at=None, user_id=uuid.UUID(int=5))
         values = spooling._dump(log)
@@ -552,7 +552,7 @@ def aside(**values):
 class TestRefused:
     """One row that the database does not take stops no other."""
 
-    def test_metadata(self, folder, refusing, told):
+    def test_refused_metadata_is_left_out(self, folder, refusing, told):
         """Everything else of the request is kept, and why they are not."""
         refusing(lambda record: "deep" in record.log.metadata)
         aside(metadata={"deep": [[]]}, path="/p/\N{GRINNING FACE}", username="Zoë")
@@ -570,7 +570,7 @@ class TestRefused:
             ("image_saved", second.pk, "NoneType"),
         ]
 
-    def test_bytes(self, folder, refusing, told):
+    def test_refused_bytes_are_left_out(self, folder, refusing, told):
         """What is known of the image is kept, and the words are as they were."""
         refusing(lambda record: record.data is not None)
         aside(metadata={"a": 1}, path="/\N{GRINNING FACE}")
@@ -586,7 +586,7 @@ class TestRefused:
         assert told == [("capture_failed", log.pk, "DataError")]
         assert health.counts()["store_failed"] == 1
 
-    def test_image(self, folder, refusing, told):
+    def test_refused_image_is_left_out(self, folder, refusing, told):
         """The log alone still says that there was a request."""
         refusing(lambda record: record.image is not None)
         aside()
@@ -605,7 +605,7 @@ class TestRefused:
         ]
 
     @pytest.mark.parametrize("has_image", [True, False])
-    def test_whatever_is_left_of_it(self, folder, refusing, told, has_image):
+    def test_entry_refused_in_all_sizes(self, folder, refusing, told, has_image):
         """It is put aside, which is told, and those behind it are written."""
         refusing(lambda record: record.log.endpoint == "poison")
         if has_image:
@@ -622,7 +622,7 @@ class TestRefused:
         assert (folder.contents().entries, folder.contents().bad) == (0, 1)
         assert spooling.write_spooled() == spooling.SpoolResult()
 
-    def test_receiver_that_raises(self, folder, told):
+    def test_raising_receiver_costs_no_entry(self, folder, told):
         """It stops neither the others nor the next entry."""
 
         def raising(sender, **kwargs):
@@ -639,7 +639,7 @@ class TestRefused:
         assert list(health.faults().values()) == [2]
         health.reset()
 
-    def test_a_lock(self, folder, refusing, told):
+    def test_locked_row_is_postponed(self, folder, refusing, told):
         """What passes is waited for, behind all others, and nothing is left out."""
         error = OperationalError("database is locked")
         refusing(lambda record: record.log.endpoint == "locked", error)
@@ -703,7 +703,7 @@ class TestRefused:
             lambda document: document.update(image=None),
         ],
     )
-    def test_document_that_is_none_of_ours(self, folder, change, told):
+    def test_foreign_document_is_quarantined(self, folder, change, told):
         """It is put aside, and stops nobody."""
         document = spooling.document_of(unsaved_record(0))
         change(document)
@@ -715,7 +715,7 @@ class TestRefused:
         assert [name for name, *_ in told] == ["capture_failed", "image_saved"]
         health.reset()
 
-    def test_file_that_was_cut_off(self, folder):
+    def test_truncated_file_is_quarantined(self, folder):
         """Wrong bytes never come under an image's hash."""
         aside()
         (path,) = folder.folder.glob(f"*{writer_spool_folder.SUFFIX}")
@@ -727,10 +727,10 @@ class TestRefused:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestNowAndThen:
+class TestWriteSpooledIfDue:
     """What a healthy process does beside its own requests."""
 
-    def test_goes_on_soon_where_much_waits(self, folder, monkeypatch):
+    def test_unfinished_folder_is_continued_soon(self, folder, monkeypatch):
         """It holds the thread only so long, and comes back half a second later."""
         for seed in range(3):
             aside(seed=seed)
@@ -749,7 +749,7 @@ class TestNowAndThen:
         assert spooling._next_look - time.monotonic() > spooling.AGAIN_SECONDS
         assert RequestLog.objects.count() == 3
 
-    def test_looks_once_for_each_batch(self, folder, monkeypatch):
+    def test_folder_is_listed_once_for_each_batch(self, folder, monkeypatch):
         """Not into a folder of fifty thousand, every half second."""
         for seed in range(3):
             aside(seed=seed)
@@ -762,7 +762,7 @@ class TestNowAndThen:
                 spooling.write_spooled_if_due()
         assert folder.contents().entries == 0
 
-    def test_another_folder_by_now(self, folder, monkeypatch, settings, tmp_path):
+    def test_changed_folder(self, folder, monkeypatch, settings, tmp_path):
         """What was half read is none of its entries."""
         for seed in range(2):
             aside(seed=seed)
@@ -791,7 +791,7 @@ class TestNowAndThen:
         assert health.faults()["spool:ImproperlyConfigured"] == 1
         health.reset()
 
-    def test_no_folder_by_now(self, folder, monkeypatch):
+    def test_folder_switched_off_meanwhile_is_no_error(self, folder, monkeypatch):
         """A setting that changes meanwhile."""
         monkeypatch.setattr(spooling, "_spool", lambda: None)
         spooling.write_spooled_if_due()
@@ -814,7 +814,7 @@ class TestNowAndThen:
 
 
 @pytest.mark.django_db
-class TestSetAside:
+class TestSaveToSpool:
     """It never raises: the rest of a batch is the caller's to look after."""
 
     @pytest.mark.parametrize(
@@ -825,7 +825,7 @@ class TestSetAside:
             (float("nan"), "nan"),
         ],
     )
-    def test_what_json_does_not_know(self, folder, value, kept):
+    def test_values_unknown_to_json_become_text(self, folder, value, kept):
         """A project's SHOULD_KEEP may put anything into the metadata."""
         aside(metadata={"a": value})
         result = spooling.write_spooled()
@@ -833,7 +833,7 @@ class TestSetAside:
         assert RequestLog.objects.get().metadata == {"a": kept}
         health.reset()
 
-    def test_what_cannot_be_put_in_words(self, folder):
+    def test_value_without_a_text_is_left_out(self, folder):
         """A fault of ours, and counted."""
 
         class Odd:
@@ -876,7 +876,7 @@ class TestCommand:
         with pytest.raises(CommandError, match="refused"):
             call_command("write_spooled_requests", verbosity=0)
 
-    def test_put_aside(self, folder, capsys):
+    def test_command_reports_quarantined_files(self, folder, capsys):
         """It fails where a request is lost but for its file, and says how many are."""
         folder.put({}, b"")
         with pytest.raises(
@@ -893,7 +893,7 @@ class TestCommand:
         with pytest.raises(CommandError, match="NotADirectoryError"):
             call_command("write_spooled_requests")
 
-    def test_no_folder(self):
+    def test_without_a_folder_the_request_is_lost(self):
         """Without a folder there is nothing to do, and that is an error."""
         with pytest.raises(CommandError, match="SPOOL_DIR"):
             call_command("write_spooled_requests")
