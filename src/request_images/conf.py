@@ -49,8 +49,9 @@ class Setting(Generic[T]):
 
     def __init__(self, default: T, kind: Kind, check_id: str, meaning: str) -> None:
         self.default = default
-        self.expects, self.accepts = kind
-        self.check_id = f"request_images.{check_id}"
+        self.expects: str = kind.expects
+        self.accepts: Callable[[Any], bool] = kind.accepts
+        self.check_id: str = f"request_images.{check_id}"
         self.meaning = meaning
 
     def __set_name__(self, owner: type, name: str) -> None:
