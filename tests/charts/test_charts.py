@@ -38,9 +38,9 @@ from request_images.charts import (
     tile,
 )
 from request_images.charts.heatmap import SHADES, shade_limits
-from request_images.charts.moments import seconds, ticks
 from request_images.charts.scales import linear, logarithmic, spread
 from request_images.charts.svg import cut, tag, width_of
+from request_images.charts.time_axis import seconds, ticks
 from tests import drawings
 
 HEADING = Heading("name", "What it shows")

@@ -16,10 +16,10 @@ from .figure import (
     empty,
     time_plot,
 )
-from .moments import seconds
 from .notation import ENGLISH, Notation, Quantity
 from .scales import linear
 from .svg import Svg, checked, label, linked, path, tag
+from .time_axis import seconds
 
 _BOTTOM = 194.0
 

@@ -18,10 +18,10 @@ from .figure import (
     swatch,
     time_plot,
 )
-from .moments import seconds
 from .notation import ENGLISH, Notation, Quantity
 from .scales import logarithmic
 from .svg import Svg, checked, linked, tag
+from .time_axis import seconds
 
 _BOTTOM = 214.0
 SHADES = 6

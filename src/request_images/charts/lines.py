@@ -16,10 +16,10 @@ from .figure import (
     empty,
     time_plot,
 )
-from .moments import seconds
 from .notation import ENGLISH, Notation, Quantity
 from .scales import linear, logarithmic, spread
 from .svg import Svg, checked, isolated, label, linked, path, tag, width_of
+from .time_axis import seconds
 
 _BOTTOM = 234.0
 _LONGEST_NAME = 90.0
