@@ -366,10 +366,10 @@ def test_from_what_failed_pictures_look_like_to_their_layout(browse, failing):
         page.wait_for_url("**/gallery/?**brightness=0-40&outcome=failed")
         assert page.locator(".ri-tile.ri-failed").count() == 30
         page.locator(".ri-tile").first.click()
-        page.get_by_role("link", name="Pictures of the same layout").click()
+        page.get_by_role("link", name="Similar pictures").click()
         page.wait_for_url(f"**/gallery/?layout={'f' * 64}")
         assert page.locator(".ri-tile").count() == 30
-        page.get_by_role("link", name="By layout").click()
+        page.get_by_role("link", name="Similar pictures", exact=True).click()
         assert page.get_by_role("heading", name="30 pictures, 30 failed").is_visible()
 
     browse(steps, java_script_enabled=False)

@@ -15,7 +15,7 @@ PAGES = {
     "requestlog/?days=many": "not a whole number",
     "requestlog/{log}/change/": "solve",
     "dashboard/": "ri-findings",
-    "dashboard/?mime_type=many": "known are",
+    "dashboard/?mime_type=many": "not one of",
     "dashboard/?since=2001-01-01&until=2001-01-31": "No request matches.",
     "dashboard/latency/": "ri-svg",
     "dashboard/pixels/": "ri-svg",

@@ -486,10 +486,10 @@ class TestPage:
             in text
         )
         for part in (
-            "ended by the watchdog 1",
-            "lost, no row could be written 1",
-            "dropped, the queue was full 1",
-            "saved in the spool folder 1",
+            "Ended by the watchdog 1",
+            "Lost, no row could be written 1",
+            "Dropped, the queue was full 1",
+            "Saved in the spool folder 1",
             "other 1",
             "Faults store:OSError 1",
         ):

@@ -1,4 +1,4 @@
-"""Pictures of the same layout: in groups, and from one to those like it."""
+"""Similar pictures: in groups, and from one to those like it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class TestGroups:
         make(OTHER, 1, first=1)
         page = show("?group=layout")
         assert shown(page) == []
-        assert "No two of them have the same layout." in html(page)
+        assert "No two of them are similar." in html(page)
         assert "No picture matches" not in html(page)
 
     def test_of_nothing(self, show):
@@ -208,18 +208,18 @@ class TestPageOfAPicture:
         numbers = "brightness 127.5, contrast 50.0, entropy (bits) 7.0, sharpness 200.0"
         assert numbers in text
         assert f"?layout={ONE}" in text
-        assert "Pictures of the same layout" in text
+        assert "Similar pictures" in text
 
     def test_says_why_it_is_not_known(self, client):
         image = make_image()
         assert "not analysed yet" in self.page(client, image)
         call_command("analyze_image_contents", verbosity=0)
-        assert "Pictures of the same layout" in self.page(client, image)
+        assert "Similar pictures" in self.page(client, image)
         refused = {"layout": "", "brightness": None, "analysis_error": "not an image"}
         analysed(image, **refused)
         text = self.page(client, image)
         assert "cannot be analysed: not an image" in text
-        assert "Pictures of the same layout" not in text
+        assert "Similar pictures" not in text
 
     def test_of_what_was_not_kept(self, client):
         assert "analysed" not in self.page(client, make_image(kept=False))

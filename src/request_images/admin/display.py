@@ -22,13 +22,13 @@ from request_images.outcome import CaptureStatus
 
 _COUNTED: Mapping[str, str | Promise] = {
     **dict(CaptureStatus.choices),
-    "lost": _("lost, no row could be written"),
-    "dropped": _("dropped, the queue was full"),
-    "spooled": _("saved in the spool folder"),
-    "unspooled": _("written from the spool folder"),
-    "spool_full": _("refused, the spool folder was full"),
-    "spool_bad": _("damaged in the spool folder"),
-    "rescued": _("ended by the watchdog"),
+    "lost": _("Lost, no row could be written"),
+    "dropped": _("Dropped, the queue was full"),
+    "spooled": _("Saved in the spool folder"),
+    "unspooled": _("Written from the spool folder"),
+    "spool_full": _("Refused, the spool folder was full"),
+    "spool_bad": _("Damaged in the spool folder"),
+    "rescued": _("Ended by the watchdog"),
 }
 
 

@@ -41,7 +41,7 @@ class OutcomeFilter(admin.SimpleListFilter):
             return queryset.filter(succeeded(self.path_to_log))
         if self.value():
             known = ", ".join(value for value, _label in self.lookup_choices)
-            text = gettext("known are %s") % known
+            text = gettext("not one of %(known)s") % {"known": known}
             messages.warning(request, f"outcome: {text}")
         return queryset
 

@@ -192,7 +192,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
         url = self.url_of("requestlog_change", image.log_id)
         return format_html('<a href="{}">{}</a>', url, image.log.request_id)
 
-    @admin.display(description=_("the same image"))
+    @admin.display(description=_("same image"))
     def seen(self, image: RequestImage) -> str:
         """How many requests brought this very image, and how many of them failed."""
         if not image.image_hash:
@@ -204,7 +204,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
             '<a href="{}">{}</a>', self.same_url(image), times_seen(counts)
         )
 
-    @admin.display(description=_("looks"))
+    @admin.display(description=_("appearance"))
     def looks(self, image: RequestImage) -> SafeString | str:
         """What the picture looks like in numbers, and a link to those alike."""
         contents = ImageContent.objects.only(
@@ -217,7 +217,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
         if not content.layout:
             return text
         url = f"{self.url_of('requestimage_gallery')}?layout={content.layout}"
-        link = gettext("Pictures of the same layout")
+        link = gettext("Similar pictures")
         return format_html('{}; <a href="{}">{}</a>', text, url, link)
 
     @admin.display(description=_("method"))

@@ -99,7 +99,7 @@ class Figures:
              [_rate(each) for each in course], failed),
             (gettext("Median duration"), p50, p50_before, Quantity.DURATION, True,
              middle, slowest),
-            (gettext("p95 of durations"), p95, p95_before, Quantity.DURATION, True,
+            (gettext("p95 duration"), p95, p95_before, Quantity.DURATION, True,
              high, slowest),
             (bytes_name, bytes_now, had and bytes_before, Quantity.BYTES, None,
              [], self.links.to(sort="largest")),
@@ -177,16 +177,18 @@ class Figures:
         measures = [
             Measure(gettext("requests"), Quantity.COUNT),
             Measure(gettext("failed"), Quantity.SHARE, "ri-bad"),
-            Measure(gettext("against all"), Quantity.SHARE, is_drawn=False),
+            Measure(gettext("lift"), Quantity.SHARE, is_drawn=False),
             Measure("p50", Quantity.DURATION, is_drawn=False),
             Measure("p95", Quantity.DURATION, "ri-slow"),
         ]
         bars = [self._bar(facet, value, found) for value in values[:_CLASSES]]
-        name = gettext("Class")
+        name = gettext("Group")
         chart = bar_chart(heading, name, measures, bars, notation=self.notation)
         if len(values) <= _CLASSES:
             return chart
-        text = gettext("The %(some)d with the most requests, of %(all)d or more.")
+        text = gettext(
+            "The %(some)d groups with the most requests, of %(all)d or more."
+        )
         note = text % {"some": _CLASSES, "all": len(values)}
         return replace(chart, note=note)
 
@@ -194,10 +196,9 @@ class Figures:
         """Draw what separates failed requests from others, the most telling first."""
         heading = Heading(
             "separating",
-            gettext("What separates failures"),
+            gettext("What sets failed requests apart"),
             empty=gettext(
-                "Nothing: no class of at least 30 requests fails more or less often "
-                "than the others, but by chance."
+                "Nothing stands out. Groups of fewer than 30 requests are not compared."
             ),
         )
         hits = Measure(gettext("failed"), Quantity.SHARE, "ri-bad")
@@ -208,10 +209,9 @@ class Figures:
         """Draw what separates the slowest tenth from the others, likewise."""
         heading = Heading(
             "slow",
-            gettext("What separates slow requests"),
+            gettext("What sets slow requests apart"),
             empty=gettext(
-                "Nothing: no class of at least 30 requests is among the slowest tenth "
-                "more or less often than the others, but by chance."
+                "Nothing stands out. Groups of fewer than 30 requests are not compared."
             ),
         )
         hits = Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow")
@@ -237,7 +237,7 @@ class Figures:
         measures = [
             hits,
             Measure(gettext("of the others"), Quantity.SHARE),
-            Measure(gettext("against all"), Quantity.SHARE),
+            Measure(gettext("lift"), Quantity.SHARE),
             Measure(gettext("requests"), Quantity.COUNT),
             Measure("p50", Quantity.DURATION, is_drawn=False),
             Measure("p95", Quantity.DURATION, is_drawn=False),
@@ -259,7 +259,7 @@ class Figures:
                     self.links.having(facet, standout.key, **texts),
                 )
             )
-        name = gettext("Class")
+        name = gettext("Group")
         return bar_chart(heading, name, measures, bars, notation=self.notation)
 
     def heat(self) -> Chart:
@@ -278,7 +278,7 @@ class Figures:
                 href = self.links.within(since, until, duration=f"{low:.6f}-{high:.6f}")
                 low_ms, high_ms = 2.0**power, 2.0 ** (power + 1)
                 cells.append(Cell(since, until, low_ms, high_ms, count, href=href))
-        heading = Heading("heat", gettext("How many requests took how long"))
+        heading = Heading("heat", gettext("Duration distribution"))
         return heatmap(heading, cells, notation=self.notation)
 
     def _bar(self, facet: Facet, value: str, found: Mapping[str, Tally]) -> Bar:

@@ -152,7 +152,7 @@ def storage_chart(notation: Notation) -> Chart:
         Level(period.until + timedelta(days=day), stock.expected(day))
         for day in range(1, PROJECTED_DAYS + 1)
     ]
-    title = gettext("What is stored, by when it came, and what it will be")
+    title = gettext("Stored bytes and their forecast")
     heading = Heading("storage", title, empty=gettext("Nothing is stored."))
     if not stock.total:
         levels, projection = [], []
@@ -163,10 +163,10 @@ def storage_chart(notation: Notation) -> Chart:
 
 def pictures(asked: Asked) -> Mapping[str, Any]:
     """Show the pictures of what failed last, and of what took longest."""
-    strips = [(gettext("Slowest"), asked.within, "slowest", _duration)]
+    strips = [(gettext("Slowest requests"), asked.within, "slowest", _duration)]
     if asked.criteria.texts.get("outcome") != "succeeded":
         failed = asked.within.having(outcome="failed")
-        strips.insert(0, (gettext("Failed last"), failed, "newest", _failure))
+        strips.insert(0, (gettext("Latest failures"), failed, "newest", _failure))
     with limited(RequestImage.objects.db):
         found = [
             Walk(images(), criteria, SORTS[sort]).page(STRIP_SIZE)
@@ -219,12 +219,11 @@ def looks(asked: Asked) -> Mapping[str, Any]:
         for each in found.standouts
     ]
     nothing = gettext(
-        "Nothing: of 30 pictures at the least on either side, those of failed requests "
-        "look like the others, but for chance."
+        "Nothing stands out. Fewer than 30 pictures of either kind are not compared."
     )
     chart = bar_chart(
         Heading("looks", gettext("What failed pictures look like"), empty=nothing),
-        gettext("Class"),
+        gettext("Group"),
         [
             Measure(gettext("of the failed"), Quantity.SHARE, "ri-bad"),
             Measure(gettext("of the others"), Quantity.SHARE),
@@ -233,8 +232,8 @@ def looks(asked: Asked) -> Mapping[str, Any]:
         notation=asked.notation,
     )
     text = gettext(
-        "Looked at: the newest %(bad)s analysed pictures of failed requests, and the "
-        "newest %(good)s of others. What is not analysed yet, %(command)s analyses."
+        "The newest analysed pictures were compared: %(bad)s of failed requests, and "
+        "%(good)s of others. To analyse the rest, run %(command)s."
     )
     bad, good = (
         _sampled(*each, asked.notation) for each in (found.failed, found.succeeded)
@@ -269,9 +268,9 @@ class Panel:
 
 
 PANELS: Mapping[str, Panel] = {
-    "pictures": Panel(_("Failed last, and slowest"), pictures),
-    "properties": Panel(_("Failures and durations by further properties"), properties),
-    "latency": Panel(_("How many requests took how long"), heat),
+    "pictures": Panel(_("Latest failures and slowest requests"), pictures),
+    "properties": Panel(_("Failures and durations by other properties"), properties),
+    "latency": Panel(_("Duration distribution"), heat),
     "pixels": Panel(_("Duration by megapixels"), pixels),
     "repeated": Panel(_("Repeated images"), repeated),
     "looks": Panel(_("What failed pictures look like"), looks),

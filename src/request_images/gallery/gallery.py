@@ -40,8 +40,8 @@ GROUP_SIZE = 6
 GROUPINGS: Mapping[str, str | Promise] = {
     "outcome": _("failed beside succeeded"),
     "error_type": _("by error type"),
-    "image": _("the same image once"),
-    "layout": _("by layout"),
+    "image": _("each image once"),
+    "layout": _("similar pictures"),
 }
 PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
     "newest": (_("Newest"), {}),
@@ -51,7 +51,7 @@ PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
     "beside": (_("Failed beside succeeded"), {"group": "outcome"}),
     "errors": (_("By error type"), {"group": "error_type"}),
     "repeated": (_("Most repeated"), {"group": "image"}),
-    "layouts": (_("By layout"), {"group": "layout"}),
+    "layouts": (_("Similar pictures"), {"group": "layout"}),
 }
 _DEFAULT_SORT = "newest"
 _PK = re.compile(r"[0-9]{1,18}")
@@ -135,7 +135,7 @@ class Gallery:
         if _PK.fullmatch(text):
             found = images().filter(pk=text).first()
         if found is None:
-            reason = gettext("this picture is gone, so here is the first page")
+            reason = gettext("this picture was deleted, so this is the first page")
             self.problems.append(WrongParameter(name, reason))
         return found
 
@@ -300,7 +300,7 @@ def _told(found: Likeness) -> Iterator[str]:
         text = gettext("Grouped: the newest %(some)d of %(all)d analysed pictures.")
         yield text % numbers
         if not found.groups:
-            yield gettext("No two of them have the same layout.")
+            yield gettext("No two of them are similar.")
     if found.waiting:
         yield ngettext(
             "%(count)d picture is not analysed yet: run %(command)s.",

@@ -175,7 +175,8 @@ class Criteria:
 def _parsed(name: str, texts: Sequence[str]) -> Any:
     if name not in CRITERIA:
         known = ", ".join(CRITERIA)
-        raise WrongParameter(name, gettext("unknown parameter; known are %s") % known)
+        text = gettext("unknown parameter; known are %(known)s")
+        raise WrongParameter(name, text % {"known": known})
     if len(texts) > 1:
         raise WrongParameter(name, gettext("given more than once"))
     try:

@@ -43,7 +43,8 @@ def one_of(known: Iterable[str]) -> Callable[[str], str]:
 
     def parse(value: str) -> str:
         if value not in names:
-            raise ValueError(gettext("known are %s") % ", ".join(names))
+            text = gettext("not one of %(known)s")
+            raise ValueError(text % {"known": ", ".join(names)})
         return value
 
     return parse
