@@ -442,7 +442,7 @@ class TestCommand:
         with capture_queries() as queries:
             assert draw_missing(limit=0, batch_size=2) == []
             assert draw_missing(batch_size=2) == [Fate.MADE] * 5
-        lists = [sql for sql in queries if "LIMIT 2" in sql]
+        lists = [sql for sql in queries if sql.endswith("LIMIT 2")]
         assert len(lists) == 4
         assert loading_bytes(lists) == []
 

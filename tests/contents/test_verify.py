@@ -246,7 +246,7 @@ class TestMissing:
                 raise OSError("away")
 
         bucket.hooks["open"] = away
-        assert "was given up" in run(repair=True)[1]
+        assert "nothing was repaired" in run(repair=True)[1]
         assert ImageContent.objects.count() == 11
 
     def test_is_told_at_once(self, bucket):

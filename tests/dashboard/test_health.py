@@ -469,7 +469,7 @@ class TestPage:
         text = self.text(boss.get(PAGE))
         assert "No problems found." in text
         assert "Requests of the last 24 hours" in text
-        assert "too large 2" in text
+        assert "Too large 2" in text
         assert "stored 1" in text
         assert "never" not in text
         assert "Recording is off" not in text

@@ -519,7 +519,7 @@ class TestFaults:
             post(seed)
         assert bucket.calls.count("save") == 5
         assert RequestLog.objects.filter(capture_status="store_failed").count() == 8
-        assert "was not tried" in RequestLog.objects.first().capture_detail
+        assert "was not called" in RequestLog.objects.first().capture_detail
         assert "bucket: OSError: gone" in RequestLog.objects.first().capture_detail
         assert PendingDeletion.objects.count() == 5
         assert write.breaker.allows()
@@ -700,7 +700,7 @@ class TestReading:
         bucket.hooks["save"] = raising(OSError("No space left on device"))
         for seed in range(1, 7):
             post(seed)
-        assert "was not tried" in RequestLog.objects.first().capture_detail
+        assert "was not called" in RequestLog.objects.first().capture_detail
         assert image.image_data == draw()
 
     def test_a_folder_that_is_gone(self, settings, tmp_path):

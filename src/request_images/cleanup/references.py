@@ -14,7 +14,6 @@ from django.db import models, router
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Length
 
-from request_images.db.primary import PrimaryQuerySet
 from request_images.db.walk import chunks
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from request_images.models.querysets import (
@@ -133,7 +132,7 @@ def contents() -> ImageContentQuerySet:
     return ImageContent.objects.primary()
 
 
-def further() -> PrimaryQuerySet:
+def further() -> models.QuerySet[FurtherImage]:
     """Return the further images in the database that is cleaned."""
     return FurtherImage.objects.primary()
 

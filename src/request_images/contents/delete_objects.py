@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from request_images.db.columns import clean_text
-from request_images.db.primary import PrimaryQuerySet
 from request_images.db.walk import chunks
 from request_images.exceptions import StorageError
 from request_images.health import report
@@ -92,7 +91,7 @@ def delete_pending(
 def _due(failures: Counter[str]) -> Iterator[_Entry]:
     now = timezone.now()
 
-    def reachable() -> PrimaryQuerySet:
+    def reachable() -> QuerySet[PendingDeletion]:
         failing = [alias for alias, count in failures.items() if count >= FAILURES]
         return _entries().filter(due_at__lte=now).exclude(storage__in=failing)
 
@@ -116,5 +115,5 @@ def _is_referred_to(entry: _Entry) -> bool:
     return contents.filter(storage=entry.storage, name=entry.name).exists()
 
 
-def _entries() -> PrimaryQuerySet:
+def _entries() -> QuerySet[PendingDeletion]:
     return PendingDeletion.objects.primary()

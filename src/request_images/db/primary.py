@@ -1,22 +1,31 @@
-"""Rows of the database that is written to, also where reads go to a replica."""
+"""Rows of the database that is written to, also where reads go to a replica.
+
+A replica that lags behind still shows references that are gone, and does not yet show
+what has just been written.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models, router
+from typing_extensions import Self
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    Rows = TypeVar("Rows", bound=models.QuerySet[Any])
 
 
 class PrimaryQuerySet(models.QuerySet[Any]):
     """A queryset that can be sent to the database that is written to."""
 
     def primary(self) -> Self:
-        """Return these rows as the database that is written to has them.
+        """Return these rows from the database that is written to."""
+        return self.using(router.db_for_write(self.model))
 
-        A replica that lags behind still shows references that are gone, and does not
-        show what has just been written.
-        """
+
+class PrimaryManager(models.Manager[Any]):
+    """The manager of a table that needs no queryset of its own."""
+
+    def primary(self) -> models.QuerySet[Any]:
+        """Return all rows from the database that is written to."""
         return self.using(router.db_for_write(self.model))

@@ -18,7 +18,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from request_images.db.primary import PrimaryQuerySet
+from request_images.db.primary import PrimaryManager
 from request_images.db.retry import retry
 from request_images.exceptions import LeaseLost, WorkTaken
 
@@ -35,7 +35,7 @@ class Lease(models.Model):
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"))
 
-    objects = PrimaryQuerySet.as_manager()
+    objects = PrimaryManager()
 
     class Meta:
         verbose_name = _("lease")
@@ -81,7 +81,7 @@ class HeldLease:
         """
         _retried(lambda: self._rows().update(until=timezone.now()))
 
-    def _rows(self) -> PrimaryQuerySet:
+    def _rows(self) -> models.QuerySet[Lease]:
         return _leases().filter(work=self._work, holder=self._holder)
 
 
@@ -133,5 +133,5 @@ def _who_is_at_it(work: str, found: Lease | None) -> str:
     return f"The {work} already runs on {found.holder}, since {since}."
 
 
-def _leases() -> PrimaryQuerySet:
+def _leases() -> models.QuerySet[Lease]:
     return Lease.objects.primary()

@@ -1,7 +1,7 @@
-"""A circuit breaker: stop trying what keeps failing, and start again by itself.
+"""A circuit breaker: stop calling what keeps failing, and try it again after a pause.
 
-The pattern is Michael Nygard's ("Release It!", 2007). A store that is down would
-otherwise cost every request its time-out.
+The pattern is Michael Nygard's ("Release It!", 2007). Without it, a storage that is
+down would cost every request its timeout.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import time
 
 
 class Breaker:
-    """Tells whether a try is worth its time.
+    """A circuit breaker for one service.
 
     Args:
         failures: Failures in a row after which it opens.
-        pause: Seconds for which it stays open; then one try decides.
+        pause: Seconds for which it stays open; then one call is tried.
     """
 
     def __init__(self, *, failures: int = 5, pause: float = 30.0) -> None:
@@ -26,31 +26,31 @@ class Breaker:
         os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
-        """Forget everything, as a new process does."""
-        self._lock = threading.Lock()  # the parent's may be held, by nobody here
+        """Close it, as in a new process."""
+        self._lock = threading.Lock()  # the parent's may be held by nobody here
         self._failed = 0
-        self._closed_at = 0.0
+        self._open_until = 0.0
 
     def allows(self) -> bool:
-        """Tell whether to try. Behind a pause, only one caller is told so."""
+        """Return whether to call the service. After a pause, one caller gets True."""
         with self._lock:
             now = time.monotonic()
-            if now < self._closed_at:
+            if now < self._open_until:
                 return False
             if self._failed >= self._failures:
-                # Half open: whoever else asks waits for what this try brings.
-                self._closed_at = now + self._pause
+                # Half open: the other callers wait for the result of this one.
+                self._open_until = now + self._pause
             return True
 
     def succeeded(self) -> None:
-        """Say that a try went well."""
+        """Record a successful call."""
         with self._lock:
             self._failed = 0
-            self._closed_at = 0.0
+            self._open_until = 0.0
 
     def failed(self) -> None:
-        """Say that a try failed."""
+        """Record a failed call."""
         with self._lock:
             self._failed += 1
             if self._failed >= self._failures:
-                self._closed_at = time.monotonic() + self._pause
+                self._open_until = time.monotonic() + self._pause

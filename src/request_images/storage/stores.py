@@ -1,6 +1,7 @@
-"""Where the bytes of an image are: put, read, delete, the same for every store.
+"""Put, read and delete the bytes of images: in the database, or in a Django storage.
 
-A store is given the content's row and never looks for one itself.
+A Django storage is any alias of ``STORAGES``: local files, S3 (by django-storages) and
+others. A store gets the content's row, and never looks for one itself.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, storages
 
@@ -20,19 +23,32 @@ from request_images.exceptions import ObjectMissing, StorageError
 from request_images.images.formats import MIME_TYPES
 
 from .breaker import Breaker
-from .errors import is_passing, may_be_gone
-from .fsync import settle
 
 DATABASE = ""
 """The storage alias that stands for the database column."""
 
-# What `key_of` makes, and what Django's storages make of it where it is taken.
+ANSWER_SECONDS = 1.0
+"""The time within which a reachable storage has answered."""
+
+# The names that `key_of` makes, also as Django's storages change a name that exists.
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}((_[A-Za-z0-9]{7})?\.[a-z0-9]+)+")
 
 
+_LASTING = (
+    ImproperlyConfigured,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    PermissionError,
+    SuspiciousOperation,
+    TypeError,
+    ValueError,
+)
+
+
 class Content(Protocol):
-    """What a store needs of an ``ImageContent`` row."""
+    """The fields of an ``ImageContent`` that a store uses."""
 
     data: bytes | memoryview | None
     storage: str
@@ -41,52 +57,52 @@ class Content(Protocol):
 
 
 class Store(Protocol):
-    """Keeps the bytes of contents."""
+    """A place for the bytes of contents."""
 
     def check(self) -> None:
-        """Raise what keeps failing, where trying again would only cost time."""
+        """Raise the error of a store that keeps failing, to save the time of a call."""
 
     def put(self, content: Content, data: bytes) -> None:
-        """Keep ``data``, and say on the unsaved row where."""
+        """Store ``data``, and set on the unsaved row where it is."""
 
     def read(self, content: Content) -> bytes:
-        """Return what was put."""
+        """Return the bytes that were put."""
 
     def delete(self, name: str) -> None:
-        """Delete the bytes of a row that is gone; no error when they are, too."""
+        """Delete the bytes of a deleted row; no error if they do not exist."""
 
     def holds(self, name: str) -> bool:
-        """Tell whether there is an object of this name."""
+        """Return whether an object of this name exists."""
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all objects that are ours by their form."""
+        """Yield the names of all objects whose names have our form."""
 
 
 class DatabaseStore:
-    """Keeps the bytes in the row itself. They go when the row goes."""
+    """The database: the bytes are in the row itself, and are deleted with it."""
 
     def check(self) -> None:
-        """Nothing fails here that the write of the row does not meet."""
+        """Do nothing: a failing database also fails to write the row."""
 
     def put(self, content: Content, data: bytes) -> None:
-        """Keep ``data`` in the row itself."""
+        """Store ``data`` in the row itself."""
         content.storage = DATABASE
         content.name = ""
         content.data = data
         content.stored_size = len(data)
 
     def read(self, content: Content) -> bytes:
-        """Return what was put.
+        """Return the bytes that were put.
 
         Raises:
-            ObjectMissing: The row has none.
+            ObjectMissing: The row has no bytes.
         """
         if content.data is None:
             raise ObjectMissing("the row has no bytes", is_passing=False)
-        return bytes(content.data)  # some databases hand out a memoryview
+        return bytes(content.data)  # some databases return a memoryview
 
     def delete(self, name: str) -> None:
-        """Do nothing: the bytes went with the row."""
+        """Do nothing: the bytes were deleted with the row."""
 
     def holds(self, name: str) -> bool:
         """Return False: rows are no objects."""
@@ -98,13 +114,14 @@ class DatabaseStore:
 
 
 class StorageStore:
-    """Keeps the bytes as objects in one of the storages of ``STORAGES``.
+    """A storage of ``STORAGES``, such as S3: the bytes are objects.
 
-    Whatever the storage raises is wrapped. One that keeps failing is left alone for a
-    while; but a disk that is full is read all the same, so the two ways are apart.
+    Errors of the storage become a `StorageError`. A storage that keeps failing is not
+    called for a while. Reading and writing have separate circuit breakers, because a
+    full disk can still be read.
 
     Args:
-        alias: The storage's name in ``STORAGES``, which is resolved when it is used.
+        alias: The storage's name in ``STORAGES``, which is resolved at each use.
     """
 
     def __init__(self, alias: str) -> None:
@@ -115,30 +132,31 @@ class StorageStore:
 
     @property
     def storage(self) -> Storage:
-        """Django's storage, of whatever is in the settings now."""
+        """The Django storage that the settings have for the alias now."""
         return storages[self.alias]
 
     def check(self) -> None:
-        """Raise what keeps failing, where trying again would only cost time.
+        """Raise the error of a storage that keeps failing, to save the time of a call.
 
         Raises:
-            StorageError: It took nothing several times just now, or there is none.
+            StorageError: Writing has just failed several times, or the storage does
+                not exist.
         """
         try:
             _ = self.storage
         except Exception as error:
             raise self._wrapped(error) from error
-        self._ask(self.breaker)
+        self._require(self.breaker)
 
     def put(self, content: Content, data: bytes) -> None:
-        """Write an object under the content's name, or under one like it.
+        """Write an object under the content's name, or a similar one.
 
         Raises:
             StorageError: It was not written, as far as is known.
         """
         try:
             name = self.storage.save(content.name, ContentFile(data))
-            settle(self.storage, name)
+            _sync_to_disk(self.storage, name)
         except Exception as error:
             failure = self._wrapped(error)
             self._failed(self.breaker, failure)
@@ -150,18 +168,18 @@ class StorageStore:
         content.stored_size = len(data)
 
     def read(self, content: Content) -> bytes:
-        """Return what was put.
+        """Return the bytes that were put.
 
         Raises:
             ObjectMissing: There is no such object.
-            StorageError: The storage does not answer, or was not asked because it has
+            StorageError: The storage does not answer, or was not called because it has
                 just failed several times.
         """
-        self._ask(self.read_breaker)
+        self._require(self.read_breaker)
         try:
             data = self._read(content.name)
         except StorageError as failure:
-            # One that refuses an object, or has lost it, has answered.
+            # A storage that refuses an object, or has lost it, has answered.
             if failure.is_passing:
                 self._failed(self.read_breaker, failure)
             else:
@@ -178,7 +196,7 @@ class StorageStore:
         except Exception as error:
             if not self._is_gone(name, error, monotonic() - began):
                 raise self._wrapped(error) from error
-            self._look_around()
+            self._check_reachable()
             text = f"{self.alias} has no {name}"
             raise ObjectMissing(text, is_passing=False) from error
         return data
@@ -186,17 +204,17 @@ class StorageStore:
     def _is_gone(self, name: str, error: Exception, seconds: float) -> bool:
         if isinstance(error, FileNotFoundError):
             return True
-        if not may_be_gone(error, seconds):
+        if not _may_be_gone(error, seconds):
             return False
-        try:  # not each library says it by Python's own error
+        try:  # not every library raises FileNotFoundError
             return not self.storage.exists(name)
         except Exception as another:  # noqa: BLE001
-            if is_passing(another):  # it is away by now
+            if is_passing(another):  # the storage has become unreachable
                 raise self._wrapped(another) from error
             return False
 
     def delete(self, name: str) -> None:
-        """Delete an object; no error when it is gone already.
+        """Delete an object; no error if it does not exist.
 
         Raises:
             StorageError: It was not deleted, as far as is known.
@@ -208,7 +226,7 @@ class StorageStore:
             raise self._wrapped(error) from error
 
     def holds(self, name: str) -> bool:
-        """Tell whether there is an object of this name.
+        """Return whether an object of this name exists.
 
         Raises:
             StorageError: The storage does not answer.
@@ -219,10 +237,10 @@ class StorageStore:
             raise self._wrapped(error) from error
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all objects that are ours by their form.
+        """Yield the names of all objects whose names have our form.
 
         Raises:
-            StorageError: The storage does not answer, or cannot list what it holds.
+            StorageError: The storage does not answer, or cannot list its objects.
         """
         folders, _ = self._list("")
         for folder in sorted(filter(_FOLDER.fullmatch, folders)):
@@ -237,8 +255,8 @@ class StorageStore:
         except Exception as error:
             raise self._wrapped(error) from error
 
-    def _look_around(self) -> None:
-        """Raise what is wrong with the storage itself: S3 says 404 of a bucket too."""
+    def _check_reachable(self) -> None:
+        """Raise the error of the storage itself: S3 also answers 404 for a bucket."""
         try:
             self.storage.listdir("")
         except NotImplementedError:
@@ -246,14 +264,14 @@ class StorageStore:
         except Exception as error:
             raise self._wrapped(error) from error
 
-    def _ask(self, breaker: Breaker) -> None:
+    def _require(self, breaker: Breaker) -> None:
         if not breaker.allows():
-            text = f"{self.alias} was not tried: it has just failed several times"
+            text = f"{self.alias} was not called: it has just failed several times"
             last, passes = self._last.get(breaker, ("", True))
             raise StorageError(f"{text} ({last})", is_passing=passes)
 
     def _failed(self, breaker: Breaker, failure: StorageError) -> None:
-        # Not the failure itself: its traceback holds the bytes.
+        # Not the error itself: its traceback holds the bytes.
         self._last[breaker] = (str(failure), failure.is_passing)
         breaker.failed()
 
@@ -263,15 +281,15 @@ class StorageStore:
 
 
 def key_of(image_hash: str, mime_type: str, suffix: str = "") -> str:
-    """Return a name for an object that no other ever had, and that people can read.
+    """Return a readable name for an object that no other object ever had.
 
-    A content that comes back after its deletion has another: what is still to be
-    deleted is never what is kept now.
+    A content that comes back after its deletion gets another name, so that a pending
+    deletion never deletes it.
 
     Args:
         image_hash: The SHA-256 of the image.
-        mime_type: Its type, from which its extension is told.
-        suffix: A further extension that tells of another form than that received.
+        mime_type: Its type, which gives the extension.
+        suffix: A further extension for a compressed form.
     """
     known = MIME_TYPES.get(mime_type)
     extension = known.extension if known else ".bin"
@@ -279,13 +297,83 @@ def key_of(image_hash: str, mime_type: str, suffix: str = "") -> str:
 
 
 def store_of(alias: str) -> Store:
-    """Return the store of a storage alias; an alias that is none fails when used."""
+    """Return the store of a storage alias; an unknown alias fails when it is used."""
     found = _stores.get(alias)
     return found or _stores.setdefault(alias, StorageStore(alias))
 
 
+def is_passing(error: Exception) -> bool:
+    """Return whether a later call may succeed, given the error of a storage's library.
+
+    Missing permissions, or a missing bucket, do not pass. An unknown error may pass:
+    one call too many costs little.
+    """
+    status = _status_of(error)
+    if status is not None:
+        return status >= 500 or status in {408, 429}
+    return not isinstance(error, _LASTING)
+
+
+def _may_be_gone(error: Exception, seconds: float) -> bool:
+    """Return whether to ask if an object exists, after an error of reading it.
+
+    Args:
+        error: The error; not ``FileNotFoundError``, which is an answer.
+        seconds: The time it took. A silent server would be silent again.
+    """
+    status = _status_of(error)
+    if status is not None:
+        return status in {404, 410}
+    # Django says of an unreachable file that it does not exist, and a missing
+    # connection is an OSError in most libraries.
+    return seconds < ANSWER_SECONDS and not isinstance(error, OSError)
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the HTTP status of the server's answer, wherever the library keeps it."""
+    response = getattr(error, "response", None)
+    botocore = response if isinstance(response, dict) else {}
+    for status in (
+        botocore.get("ResponseMetadata", {}).get("HTTPStatusCode"),
+        getattr(error, "status_code", None),  # Azure
+        getattr(error, "code", None),  # Google; others have texts or methods there
+        getattr(response, "status_code", None),  # requests
+    ):
+        if isinstance(status, int) and 100 <= status < 600:
+            return int(status)
+    return None
+
+
+def _sync_to_disk(storage: Storage, name: str) -> None:
+    """Wait until a saved object is on the disk, if it is a local file.
+
+    Django leaves that to the system, but a database survives a power failure, and would
+    then refer to an object that does not.
+
+    Raises:
+        OSError: The disk failed to store it.
+    """
+    try:
+        path = Path(storage.path(name))
+        _fsync(path)
+    except (NotImplementedError, FileNotFoundError):
+        return  # some storages return a path where there is no file
+    # The entries in the folders are data of their own, which some systems cannot sync.
+    with suppress(OSError):
+        _fsync(path.parent)
+        _fsync(path.parent.parent)
+
+
+def _fsync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def forget() -> None:
-    """Know nothing of what failed, as a new process does."""
+    """Forget all failures, as in a new process."""
     _stores.clear()
     _stores[DATABASE] = DatabaseStore()
 
