@@ -656,7 +656,7 @@ class TestReading:
             with pytest.raises(StorageError, match="bucket: OSError: away"):
                 _ = image.image_data
         bucket.calls.clear()
-        with pytest.raises(StorageError, match=r"not tried.*OSError: away"):
+        with pytest.raises(StorageError, match=r"not called.*OSError: away"):
             _ = image.image_data
         assert bucket.calls == []
         post(1)
