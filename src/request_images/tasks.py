@@ -1,6 +1,6 @@
 """Django Tasks for each new image, for projects whose TASKS have a worker.
 
-Importing it needs Django 6.0, or the package django-tasks before that.
+Importing this module needs Django 6.0, or the package django-tasks.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ("analyze_content", "compress_content", "make_thumbnail")
 _task: Callable[[Callable[..., str]], Any] = tasks_api().task()
 
 PATIENCE_SECONDS = 60
-"""A worker of several threads draws one image after another."""
+"""The threads of a worker decode one image after another, and wait for each other."""
 
 
 @_task
 def make_thumbnail(content_pk: int) -> str:
-    """Make the thumbnail of a content, unless it has one or cannot have one.
+    """Make the thumbnail of a content, unless it exists or is known to be impossible.
 
     Args:
         content_pk: The primary key of the `ImageContent`.
@@ -39,7 +39,7 @@ def make_thumbnail(content_pk: int) -> str:
 
 @_task
 def analyze_content(content_pk: int) -> str:
-    """Measure what a content looks like, unless it is known or cannot be.
+    """Measure how a content looks, unless that is known or known to be impossible.
 
     Args:
         content_pk: The primary key of the `ImageContent`.
@@ -52,7 +52,7 @@ def analyze_content(content_pk: int) -> str:
 
 @_task
 def compress_content(content_pk: int) -> str:
-    """Keep a content in a smaller form, unless it is, or that is not worth it.
+    """Compress a content, unless it is compressed or that is not worth it.
 
     Args:
         content_pk: The primary key of the `ImageContent`.
@@ -61,9 +61,9 @@ def compress_content(content_pk: int) -> str:
         ``"compressed"``, ``"left"`` or ``"skipped"``.
 
     Raises:
-        ImproperlyConfigured: An encoding needs what is not installed.
+        ImproperlyConfigured: A package that an encoding needs is not installed.
         StorageError: Its storage failed.
-        django.db.Error: The database did.
+        django.db.Error: The database failed.
     """
     if is_enqueuing():
         return compress.Fate.SKIPPED.value
@@ -71,6 +71,6 @@ def compress_content(content_pk: int) -> str:
 
 
 def _derive(what: Derivation, content_pk: int) -> str:
-    if is_enqueuing():  # a queue that is set to run everything at once, as for tests
+    if is_enqueuing():  # the queue runs tasks at once, as for tests
         return Fate.SKIPPED.value
     return try_to_derive(what, content_pk, wait=PATIENCE_SECONDS).value

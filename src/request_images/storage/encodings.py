@@ -1,7 +1,7 @@
-"""Bytes in a smaller form that gives the very same bytes back; nothing of Django.
+"""Lossless compression of stored bytes; without Django.
 
-An encoding belongs to certain types of image, and a type to one encoding at the most:
-what is compressed already, such as PNG, belongs to none.
+An encoding is for certain types of image, and each type has at most one encoding. Types
+that are compressed already, such as PNG, have none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from request_images.exceptions import (
 from request_images.images.headers import read_header
 
 MIN_SAVING = 0.05
-"""What a smaller form must save, as a share of the bytes; less is not worth it."""
+"""The smallest saving that is worth it, as a share of the bytes."""
 
 _START_OF_SCAN = b"\xff\xda"
 _LEPTON = "lepton_jpeg_python"
@@ -33,13 +33,13 @@ _NO_LEPTON = "lepton needs a package: pip install 'django-request-images[lepton]
 
 
 class Encoding(ABC):
-    """One way to keep bytes in a smaller form.
+    """One way to compress bytes.
 
     Attributes:
-        name: What `ImageContent.encoding` holds.
-        suffix: Behind the name of an object that holds this form.
+        name: The value of `ImageContent.encoding`.
+        suffix: The end of the name of an object in this form.
         mime_types: The types of image that it is for.
-        blame: What it means when a form that passes its own check gives other bytes.
+        blame: The error when a form passes its own check but decodes to other bytes.
     """
 
     name: ClassVar[str]
@@ -48,33 +48,33 @@ class Encoding(ABC):
     blame: ClassVar[type[DecodingFailed | ObjectDamaged]]
 
     def why_unavailable(self) -> str:
-        """Say what is missing here; an empty string when nothing is."""
+        """Return what is not installed; empty if nothing is missing."""
         return ""
 
     @abstractmethod
     def encode(self, data: bytes) -> bytes:
-        """Return the smaller form.
+        """Return the compressed form.
 
         Raises:
-            EncodingRefused: These bytes have none.
-            EncodingUnavailable: Not here.
+            EncodingRefused: These bytes cannot be compressed.
+            EncodingUnavailable: A package is not installed.
         """
 
     @abstractmethod
     def decode(self, stored: bytes, size: int) -> bytes:
-        """Return what was encoded, in memory that is bounded by its size in bytes.
+        """Return the original bytes, in memory that is bounded by their size.
 
         Raises:
-            ObjectDamaged: The form is not what was made.
-            DecodingFailed: It is, but nothing comes of it.
-            EncodingUnavailable: Not here.
+            ObjectDamaged: The compressed form has changed.
+            DecodingFailed: It has not, but it cannot be decoded.
+            EncodingUnavailable: A package is not installed.
         """
 
 
 class Deflated(Encoding):
-    """zlib's format (RFC 1950), which has a checksum of its own.
+    """The zlib format (RFC 1950), which includes a checksum.
 
-    Level 3, as measured on 54 MB of pictures: as small as level 6 (27 % of the bytes),
+    Level 3 was measured on 54 MB of pictures: as small as level 6 (27 % of the bytes),
     at 61 instead of 25 MB a second.
     """
 
@@ -92,49 +92,51 @@ class Deflated(Encoding):
     _LEVEL = 3
 
     def encode(self, data: bytes) -> bytes:
-        """Return the smaller form."""
+        """Return the compressed form."""
         return zlib.compress(data, self._LEVEL)
 
     def decode(self, stored: bytes, size: int) -> bytes:
-        """Return what was encoded."""
+        """Return the original bytes."""
         unpacker = zlib.decompressobj()
         try:
-            # One more byte than there should be tells that there are too many.
+            # One byte more than expected shows that there are too many.
             data = unpacker.decompress(stored, size + 1)
         except zlib.error as error:
             raise ObjectDamaged(f"zlib: {error}", is_passing=False) from error
         if not unpacker.eof or unpacker.unused_data or len(data) != size:
-            raise ObjectDamaged(f"zlib: it is not of {size} bytes", is_passing=False)
+            raise ObjectDamaged(
+                f"zlib: the result does not have {size} bytes", is_passing=False
+            )
         return data
 
 
 class Lepton(Encoding):
-    """Lepton's format for JPEG, and behind it the CRC-32 of it, in four bytes.
+    """The Lepton format for JPEG, followed by its CRC-32 in four bytes.
 
-    The library trusts what it decodes: a few wrong bytes make it take gigabytes. So
-    nothing reaches it whose checksum is wrong. It needs a package of its own.
+    The library trusts its input: a few wrong bytes make it allocate gigabytes. So the
+    checksum is compared first. It needs a package.
     """
 
     name = "lepton"
     suffix = ".lep"
     mime_types = ("image/jpeg",)
-    # It is another one's library: its next version may give them.
+    # Another version of the library may decode differently.
     blame = DecodingFailed
     MAX_BYTES = 32 * 1024 * 1024
     MAX_PIXELS = 25_000_000
-    """It takes 6 bytes of memory for each, and 12 to decode a progressive one."""
+    """Each takes 6 bytes of memory, and 12 to decode a progressive image."""
     MAX_SCANS = 32
-    """Each takes up to 5 ns for a pixel, and 40 bytes: a file of 10 MB takes hours."""
+    """Each has 40 bytes and takes up to 5 ns a pixel: 10 MB would take hours."""
 
     def __init__(self) -> None:
         self._process: int | None = None
 
     def why_unavailable(self) -> str:
-        """Say what is missing here. Nothing is loaded for it."""
+        """Return what is not installed, without loading anything."""
         return "" if find_spec(_LEPTON) else _NO_LEPTON
 
     def encode(self, data: bytes) -> bytes:
-        """Return the smaller form."""
+        """Return the compressed form."""
         self._refuse_large(data)
         try:
             form = self._call("compress_bytes", data)
@@ -143,10 +145,10 @@ class Lepton(Encoding):
         return form + _checksum(form)
 
     def decode(self, stored: bytes, size: int) -> bytes:
-        """Return what was encoded."""
+        """Return the original bytes."""
         form, checksum = stored[:-4], stored[-4:]
         if checksum != _checksum(form):
-            raise ObjectDamaged("lepton: its checksum is wrong", is_passing=False)
+            raise ObjectDamaged("lepton: the checksum is wrong", is_passing=False)
         data = self._call("decompress_bytes", form)
         if len(data) != size:
             text = f"lepton: {len(data)} bytes instead of {size}"
@@ -162,7 +164,7 @@ class Lepton(Encoding):
             raise EncodingRefused(f"lepton: too many pixels: {width} x {height}")
         if len(data) > self.MAX_BYTES:
             raise EncodingRefused(f"lepton: too many bytes: {len(data)}")
-        # Within coded data no such two bytes follow each other.
+        # These two bytes do not occur within coded data.
         if (scans := data.count(_START_OF_SCAN)) > self.MAX_SCANS:
             raise EncodingRefused(f"lepton: too many scans: {scans}")
 
@@ -171,7 +173,7 @@ class Lepton(Encoding):
             library = import_module(_LEPTON)
         except ImportError as error:
             raise EncodingUnavailable(_NO_LEPTON, is_passing=False) from error
-        # Its threads do not come along in a fork, and a call would wait for them.
+        # A fork does not copy its threads, and a call would wait for them for ever.
         if self._process is None:
             self._process = os.getpid()
         if self._process != os.getpid():
@@ -193,22 +195,22 @@ ENCODINGS: Mapping[str, Encoding] = {each.name: each for each in (Deflated(), Le
 
 
 def encodings_of(names: Collection[str]) -> dict[str, Encoding]:
-    """Return those of some names, by the type of image that each is for."""
+    """Return the encodings with the given names, by the type of image."""
     chosen = [ENCODINGS[name] for name in names]
     return {mime_type: each for each in chosen for mime_type in each.mime_types}
 
 
 def suffix_of(name: str) -> str:
-    """Return what stands behind an object's name; nothing for bytes as received."""
+    """Return the end of an object's name; empty for bytes as received."""
     return ENCODINGS[name].suffix if name in ENCODINGS else ""
 
 
 def encode(data: bytes, encoding: Encoding) -> bytes:
-    """Return a smaller form that was seen to give the same bytes back.
+    """Return the compressed form, after verifying that it decodes to the same bytes.
 
     Raises:
-        EncodingRefused: There is none, or it saves too little.
-        EncodingUnavailable: Not here.
+        EncodingRefused: These bytes cannot be compressed, or that saves too little.
+        EncodingUnavailable: A package is not installed.
     """
     stored = encoding.encode(data)
     if len(stored) > len(data) * (1 - MIN_SAVING):
@@ -223,18 +225,18 @@ def encode(data: bytes, encoding: Encoding) -> bytes:
 
 
 def decode(stored: bytes, name: str, *, size: int | None, image_hash: str) -> bytes:
-    """Return the bytes as they were received.
+    """Return the bytes as received.
 
     Args:
-        stored: Their stored form.
+        stored: The stored form.
         name: The name of its encoding.
-        size: How many bytes were received.
+        size: The number of bytes received.
         image_hash: Their SHA-256, in hexadecimal digits.
 
     Raises:
-        ObjectDamaged: The stored form is not what was stored.
-        DecodingFailed: It is, but the bytes do not come back.
-        EncodingUnavailable: What is needed for it is not here.
+        ObjectDamaged: The stored form has changed.
+        DecodingFailed: It has not, but the bytes do not come back from it.
+        EncodingUnavailable: The encoding is unknown, or its package not installed.
     """
     encoding = ENCODINGS.get(name)
     if encoding is None or size is None:
@@ -251,6 +253,6 @@ def _checksum(form: bytes) -> bytes:
 
 
 def _said(error: BaseException) -> str:
-    # Behind the first line stands where in its own code that is.
+    # After the first line comes the place in the library's code.
     text = str(error).partition("\n")[0].rpartition(" failed: ")[2]
     return f"lepton: {text}"
