@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from . import moments
+from . import time_axis
 from .notation import Notation, Quantity
 from .scales import Scale
 from .svg import Svg, escaped, label, tag, width_of
@@ -153,14 +153,14 @@ class TimePlot(Plot):
 
     def column(self, begin: datetime, end: datetime) -> tuple[float, float]:
         """Return the left and the right edge of a period."""
-        return self.x(moments.seconds(begin)), self.x(moments.seconds(end))
+        return self.x(time_axis.seconds(begin)), self.x(time_axis.seconds(end))
 
     def draw(self, heading: Heading, *parts: Svg, summary: str) -> Svg:
         """Return the SVG element of a chart over time, as `drawing` does."""
         limit = max(2, int((self.right - self.left) // 68))
         ticks = [
-            (self.x(moments.seconds(moment)), text)
-            for moment, text in moments.ticks(
+            (self.x(time_axis.seconds(moment)), text)
+            for moment, text in time_axis.ticks(
                 self.begin, self.end, limit, self.notation
             )
         ]
@@ -191,7 +191,7 @@ def time_plot(  # noqa: PLR0913  # each by its name
     Raises:
         ValueError: The end is not after the beginning.
     """
-    low, high = moments.seconds(begin), moments.seconds(end)
+    low, high = time_axis.seconds(begin), time_axis.seconds(end)
     if not low < high:
         raise ValueError(f"a period from {begin} to {end}")
     left = margin(y, quantity, notation)
