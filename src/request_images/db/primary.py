@@ -6,13 +6,12 @@ what has just been written.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django.db import models, router
-from typing_extensions import Self
 
 if TYPE_CHECKING:
-    Rows = TypeVar("Rows", bound=models.QuerySet[Any])
+    from typing_extensions import Self
 
 
 class PrimaryQuerySet(models.QuerySet[Any]):
