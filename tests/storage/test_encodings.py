@@ -126,7 +126,7 @@ class TestDamage:
                 return getattr(self._real, name)
 
         monkeypatch.setattr(encodings.zlib, "decompressobj", Watched)
-        with pytest.raises(ObjectDamaged, match="is not of 2360 bytes"):
+        with pytest.raises(ObjectDamaged, match="does not have 2360 bytes"):
             decode(zlib.compress(bytes(10**8)), "zlib", size=2360, image_hash="")
         assert asked == [2361]
 
