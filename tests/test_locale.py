@@ -188,9 +188,9 @@ class TestGerman:
         assert meta.app_config.verbose_name == "Anfragebilder"
         assert meta.get_field("width").verbose_name == "Breite (px)"
 
-    def test_tells_what_became_of_an_image(self):
-        assert CaptureStatus.TRUNCATED.label == "abgeschnitten"
-        assert CaptureStatus.TOO_LARGE.label == "zu groß"
+    def test_names_each_capture_status(self):
+        assert CaptureStatus.TRUNCATED.label == "Abgeschnitten"
+        assert CaptureStatus.TOO_LARGE.label == "Zu groß"
 
     @pytest.mark.parametrize(
         ("seen", "text"),
@@ -199,7 +199,7 @@ class TestGerman:
             (3, "3-mal gesehen, davon 0-mal fehlgeschlagen"),
         ],
     )
-    def test_counts(self, seen, text):
+    def test_has_a_singular_and_a_plural(self, seen, text):
         translated = ngettext(
             "seen once, failed %(failed)d",
             "seen %(seen)d times, failed %(failed)d",
@@ -247,7 +247,7 @@ class TestAdmin:
     def test_lists_in_german(self, page):
         make_image()
         text = page("requestimage_changelist", language="de")
-        for german in ("Abmessungen", "Endpunkt", "Aufbewahrung", "gespeichert"):
+        for german in ("Abmessungen", "Endpunkt", "Erfassungsstatus", "Gespeichert"):
             assert german in text
         for german in ("Nach Ergebnis", "fehlgeschlagen", "12,5 ms", "Anfrage-ID oder"):
             assert german in text
@@ -256,7 +256,11 @@ class TestAdmin:
     def test_shows_an_image_in_german(self, page):
         image = make_image()
         text = page("requestimage_change", image.pk, language="de")
-        for german in ("Original öffnen", "einmal gesehen", "Dasselbe Bild"):
+        for german in (
+            "Original öffnen",
+            "einmal gesehen",
+            "Andere Anfragen mit diesem Bild",
+        ):
             assert german in text
 
     def test_stays_english_for_others(self, page):

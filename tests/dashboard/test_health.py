@@ -470,7 +470,7 @@ class TestPage:
         assert "No problems found." in text
         assert "Requests of the last 24 hours" in text
         assert "Too large 2" in text
-        assert "stored 1" in text
+        assert "Stored 1" in text
         assert "never" not in text
         assert "Recording is off" not in text
 

@@ -137,8 +137,8 @@ def _keys(limits: Sequence[int], notation: Notation) -> list[Key]:
             text = notation.between(low, limit, Quantity.COUNT)
         if limit == limits[-1]:
             ngettext = notation.ngettext
-            texts = "%(count)s request", "%(count)s requests"
-            text = ngettext(*texts, limit) % {"count": text}
+            requests = ngettext("%(count)s request", "%(count)s requests", limit)
+            text = requests % {"count": text}
         keys.append(Key(swatch(_css(limit, limits)), text))
         low = limit + 1
     return keys

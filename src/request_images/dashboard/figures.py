@@ -186,9 +186,7 @@ class Figures:
         chart = bar_chart(heading, name, measures, bars, notation=self.notation)
         if len(values) <= _CLASSES:
             return chart
-        text = gettext(
-            "The %(some)d groups with the most requests, of %(all)d or more."
-        )
+        text = gettext("The %(some)d largest groups, of %(all)d or more.")
         note = text % {"some": _CLASSES, "all": len(values)}
         return replace(chart, note=note)
 
