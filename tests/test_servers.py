@@ -210,7 +210,7 @@ def test_documented_handler_saves_the_row_on_sigterm(server, database):
 
 
 @trap("W11")
-@on("gunicorn-no-rescue", "hypercorn-middleware", "uvicorn-exit", "uvicorn-wsgi-exit")
+@on("gunicorn-no-watchdog", "hypercorn-middleware", "uvicorn-exit", "uvicorn-wsgi-exit")
 def test_exit_writes_unclosed_requests_at_once(server, database):
     """An unclosed request is written at the exit, without a grace period."""
     path = "/async_broken_stream/" if server.kind.is_asgi else "/unclosed/"

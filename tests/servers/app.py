@@ -52,7 +52,7 @@ if "SERVERS_EXIT" in os.environ:
     # As in docs/howto/servers.md.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
-if "SERVERS_EARLY_RESCUE" in os.environ:
+if "SERVERS_EARLY_WATCHDOG" in os.environ:
     # A thread of the rescue in the process that gunicorn forks from.
     request = RequestFactory().post("/")
     request.resolver_match = object()

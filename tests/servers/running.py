@@ -65,11 +65,11 @@ _HYPERCORN = Kind(
 )
 _DAPHNE = Kind("daphne", "-b 127.0.0.1 -p {port} tests.servers.app:asgi", is_asgi=True)
 # A grace period longer than any test, so that a written row did not wait for it.
-_NO_RESCUE = {"SERVERS_GRACE_SECONDS": "600"}
-_EXIT = {**_NO_RESCUE, "SERVERS_EXIT": "1"}
+_NO_WATCHDOG = {"SERVERS_GRACE_SECONDS": "600"}
+_EXIT = {**_NO_WATCHDOG, "SERVERS_EXIT": "1"}
 _BACKGROUND = {"SERVERS_WRITE_MODE": "background"}
 _KEEPING = {"SERVERS_KEEP_CONNECTIONS": "1"}
-_MIDDLEWARE = {**_NO_RESCUE, "SERVERS_MIDDLEWARE": "1"}
+_MIDDLEWARE = {**_NO_WATCHDOG, "SERVERS_MIDDLEWARE": "1"}
 KINDS = {
     "gunicorn-sync": Kind("gunicorn", f"-k sync {_GUNICORN}"),
     "gunicorn-gthread": _GTHREAD,
@@ -83,9 +83,9 @@ KINDS = {
     "gunicorn-preload": replace(
         _GTHREAD,
         arguments=f"--preload {_GTHREAD.arguments}",
-        environment={"SERVERS_EARLY_RESCUE": "1"},
+        environment={"SERVERS_EARLY_WATCHDOG": "1"},
     ),
-    "gunicorn-no-rescue": replace(_GTHREAD, environment=_NO_RESCUE),
+    "gunicorn-no-watchdog": replace(_GTHREAD, environment=_NO_WATCHDOG),
     "granian-wsgi-background": Kind(
         "granian", f"--interface wsgi {_GRANIAN}wsgi", environment=_BACKGROUND
     ),

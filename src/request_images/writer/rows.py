@@ -50,22 +50,24 @@ def save_once(
     """
     before = open_connection()
     try:
-        return save_many(_unwritten(records) if is_in_doubt else records)
+        new = _unwritten(records) if is_in_doubt else records
+        save_many(new)
     except Exception:
         if not has_lost(before):
             raise
+    else:
+        return new
     # A connection that is lost during a commit does not tell whether it succeeded.
-    return save_many(_unwritten(records))
+    new = _unwritten(records)
+    save_many(new)
+    return new
 
 
-def save_many(records: Sequence[Record]) -> Sequence[Record]:
+def save_many(records: Sequence[Record]) -> None:
     """Write recorded requests, all of them in one transaction of our own, or none.
 
     An image that is kept already costs one look-up of its hash and no bytes; its log
     then has the status ``duplicate``.
-
-    Returns:
-        The records.
 
     Raises:
         django.db.Error: Nothing was written.
@@ -75,7 +77,6 @@ def save_many(records: Sequence[Record]) -> Sequence[Record]:
         using = router.db_for_write(RequestLog)
         # If an object is claimed, the next try writes one of its own.
         retry(lambda: _place_and_insert(records, using), also=(ObjectClaimed,))
-    return records
 
 
 def _unwritten(records: Sequence[Record]) -> list[Record]:

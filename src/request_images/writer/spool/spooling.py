@@ -231,7 +231,8 @@ def document_of(record: Record) -> dict[str, Any]:
         "sizes": [
             None if picture.data is None else len(picture.data)
             for picture in record.pictures
-        ],
+        ]
+        or [None],
     }
 
 
@@ -246,8 +247,10 @@ def restored(document: dict[str, Any], data: bytes) -> Record:
     if document["image"] is not None:
         rows.append(_load(RequestImage, document["image"]))
     rows += [_load(FurtherImage, values) for values in document["further"]]
-    start = 0
-    for row, size in zip(rows, document["sizes"] if rows else (), strict=True):
+    start, sizes = 0, document["sizes"]
+    if not rows and sizes == [None]:
+        sizes = []
+    for row, size in zip(rows, sizes, strict=True):
         own_data = None if size is None else data[start : start + size]
         start += size or 0
         if own_data is not None and _hash(own_data) != row.image_hash:
