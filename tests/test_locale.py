@@ -148,6 +148,13 @@ class TestFinder:
         with pytest.raises(ValueError, match="malformed"):
             ids_in_code('_(f"{name} is gone")')
 
+    def test_no_message_is_within_an_f_string(self):
+        """Xgettext does not look into them."""
+        for path in ROOT.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    assert ids_in_code(ast.unparse(node)) == set(), path
+
     def test_finds_messages_in_templates(self):
         source = """{% translate 'a' %}{% translate "b's" as b %}{% trans 'c' %}
             {% blocktranslate with x=y %}d {{ x }}{% endblocktranslate %}

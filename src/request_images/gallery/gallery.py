@@ -227,11 +227,12 @@ class Gallery:
             first = nlargest if sort.descending else nsmallest
             chosen[name] = [pk for _, pk in first(GROUP_SIZE, known)]
         found = images().in_bulk([pk for pks in chosen.values() for pk in pks])
+        untyped = gettext("without an error type")
         sections = [
             Section(
                 [found[pk] for pk in pks if pk in found],
                 criteria.having(error_type=name or UNTOLD),
-                f"{name or gettext('without an error type')} ({len(by_type[name])})",
+                f"{name or untyped} ({len(by_type[name])})",
                 more=len(by_type[name]) > GROUP_SIZE,
             )
             for name, pks in chosen.items()
