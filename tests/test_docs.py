@@ -25,6 +25,7 @@ from django.utils.datastructures import MultiValueDictKeyError
 from request_images import health, models, signals
 from request_images.aggregation.properties import IMAGE_PROPERTIES
 from request_images.conf import Conf
+from request_images.dashboard.panels import PANELS
 from request_images.images.formats import sniff
 from request_images.models import (
     FurtherImage,
@@ -393,6 +394,13 @@ class TestGuides:
                 assert heading.startswith(f"# {title}"), name
         pages = {path.stem for path in (DOCS / "howto").glob("*.md")}
         assert sorted(listed) == sorted(pages - {"index", *self.GROUPS})
+
+
+class TestDashboard:
+    def test_panels_have_the_names_of_the_page(self):
+        table = PAGES["docs/howto/dashboard.md"].split("## Panels")[1].split("\n## ")[0]
+        names = re.findall(r"^\| \[?(\w[^|\]]*?)(?:\]\(.*?\))? \|", table, re.MULTILINE)
+        assert names[1:] == [str(panel.title) for panel in PANELS.values()]
 
 
 class TestTroubleshooting:
