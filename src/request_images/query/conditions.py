@@ -1,4 +1,4 @@
-"""Which rows are meant: values in, conditions out, over either table."""
+"""Conditions on request logs and request images, made from parameters' values."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from request_images.models import FurtherImage, ImageContent, RequestLog
 from request_images.models.querysets import failed, succeeded
 
 MOST_ROWS = 5000
-"""More are not named one by one in a query."""
+"""The most keys that a query names one by one."""
 
 
 class Columns:
-    """The columns of some rows' logs and images, as look-ups from those rows.
+    """Look-ups of the columns of logs and images, from the rows of one table.
 
     Args:
-        model: Whose rows: `RequestLog` or `RequestImage`.
-        walked: The column in whose order the rows are walked through, since many of
-            them match; then no index of another one is of use. None when few match.
+        model: The table: `RequestLog` or `RequestImage`.
+        walked: The column in whose order many matching rows are read. The indexes of
+            other columns are then switched off. None if few rows match.
     """
 
     def __init__(self, model: type[Model], walked: str | None = None) -> None:
@@ -82,12 +82,12 @@ def on_log(name: str, lookup: str = "exact") -> Condition:
 
 
 def on_text(name: str) -> Condition:
-    """Compare a column of the log with a text that may be any."""
+    """Compare a column of the log with a text, letter by letter."""
     return lambda value, columns: same_text(columns.log(name), value)
 
 
 def on_text_or_none(name: str) -> Condition:
-    """The same, or those where it is empty."""
+    """Compare a column of the log with a text, or with the empty text."""
     is_text = on_text(name)
     return lambda value, columns: is_text("" if value == UNTOLD else value, columns)
 
@@ -103,13 +103,13 @@ def on_time(lookup: str) -> Condition:
 
 
 def of_last_days(days: int, columns: Columns) -> Q:
-    """Those of the last days, from a whole hour on, as in statistics."""
+    """Find rows of the last days, from a whole hour on, as the statistics do."""
     since = floor(timezone.now() - timedelta(days=days))
     return Q(**{f"{columns.time()}__gte": since})
 
 
 def has_status(status: str, columns: Columns) -> Q:
-    """Those with a status, with one of a hundred (``5xx``), or with none known."""
+    """Find rows with a status, with a class of statuses (``5xx``), or without one."""
     column = columns.log("status_code")
     if status == UNTOLD:
         return Q(**{f"{column}__isnull": True})
@@ -120,17 +120,17 @@ def has_status(status: str, columns: Columns) -> Q:
 
 
 def has_outcome(outcome: str, columns: Columns) -> Q:
-    """Those that failed, or those that succeeded."""
+    """Find requests that failed, or requests that succeeded."""
     prefix = columns.log("error_type").removesuffix("error_type")
     columns.log("status_code")  # of the same prefix
     return failed(prefix) if outcome == "failed" else succeeded(prefix)
 
 
 class SameImage:
-    """The images that have a hash, those among a request's further ones looked up once.
+    """The images with a hash; further images of requests are looked up once.
 
     Args:
-        beginning: The hash in hexadecimal, or its beginning.
+        beginning: The first digits of the hash, or all.
     """
 
     def __init__(self, beginning: str) -> None:
@@ -138,12 +138,12 @@ class SameImage:
         self._lookup = "exact" if len(beginning) == 64 else "startswith"
 
     def on(self, column: str) -> Q:
-        """Compare a column with it."""
+        """Compare a column with the hash."""
         return Q(**{f"{column}__{self._lookup}": self.beginning})
 
     @cached_property
     def firsts(self) -> QuerySet[Any] | list[int]:
-        """The first images of requests that have it among their further ones."""
+        """The request images whose further images have the hash."""
         # Named one by one, databases find them and the first ones by an index each.
         found = FurtherImage.objects.order_by().filter(self.on("image_hash"))
         return _named(found, "request_image_id")
@@ -156,7 +156,7 @@ def _named(found: QuerySet[Any], column: str) -> QuerySet[Any] | list[int]:
 
 
 def has_hash(same: SameImage, columns: Columns) -> Q:
-    """Those whose image has this hash; of requests, any of their images."""
+    """Find images with a hash, or requests that have one such image."""
     condition = same.on(columns.image("image_hash"))
     if columns.are_of_logs and same.firsts != []:  # a query for many is not run here
         condition |= Q(**{f"{columns.image('id')}__in": same.firsts})
@@ -167,12 +167,12 @@ Bounds = tuple[float, float | None]
 
 
 def has_duration(bounds: Bounds, columns: Columns) -> Q:
-    """Those whose view took so long."""
+    """Find requests by the duration of their view."""
     return _between(columns.log("duration_ms"), bounds)
 
 
 def has_measure(name: str) -> Condition:
-    """Compare what was measured of the image's content with bounds."""
+    """Compare a measure of the image's content with bounds."""
     return lambda bounds, columns: _between(columns.image(f"content__{name}"), bounds)
 
 
@@ -195,7 +195,7 @@ class SameLayout:
 
 
 def has_layout(same: SameLayout, columns: Columns) -> Q:
-    """Those whose image has such a content."""
+    """Find images with such a content."""
     return Q(**{f"{columns.image('content_id')}__in": same.contents})
 
 

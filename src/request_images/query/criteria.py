@@ -1,8 +1,7 @@
-"""Which requests are meant: one set of GET parameters for every page that shows some.
+"""The criteria of a query string, which select requests on every page.
 
-The gallery, the lists, the statistics and the CSV file all read them here, so that the
-same query string means the same requests everywhere. A parameter more is a line more in
-`vocabulary.CRITERIA`.
+The gallery, the lists, the statistics and the CSV file read them here, so that a query
+string selects the same requests everywhere. `fields` declares the parameters.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ DEFAULT_DAYS = 30
 
 @dataclass(frozen=True)
 class Chip:
-    """A criterion in words, and the query string of what remains without it."""
+    """A criterion in words, and the query string without it."""
 
     label: str
     text: str
@@ -40,12 +39,12 @@ class Chip:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What was asked for.
+    """The criteria of one query string.
 
     Attributes:
-        values: The values of the right parameters, by their names.
-        texts: The same as they were written.
-        problems: What is wrong with the others.
+        values: The values of the valid parameters by name.
+        texts: The texts of the valid parameters by name.
+        problems: The reasons why other parameters are invalid.
     """
 
     values: Mapping[str, Any]
@@ -54,11 +53,11 @@ class Criteria:
 
     @classmethod
     def of(cls, parameters: QueryDict, others: Iterable[str] = ()) -> Criteria:
-        """Read query parameters; what is wrong is not applied, but told.
+        """Read query parameters; invalid ones become problems and are not applied.
 
         Args:
             parameters: The query string's.
-            others: Names that are the page's own business.
+            others: Names of the page's own parameters, which are skipped.
         """
         values: dict[str, Any] = {}
         texts: dict[str, str] = {}
@@ -83,7 +82,7 @@ class Criteria:
 
         Args:
             parameters: The query string's.
-            others: Names that are the page's own business.
+            others: Names of the page's own parameters, which are skipped.
         """
         given = parameters.copy()
         for name in parameters:
@@ -92,7 +91,7 @@ class Criteria:
         return cls.of(given, others)
 
     def apply(self, rows: AnyQuerySet, *, walked: str | None = None) -> AnyQuerySet:
-        """Return those of some request logs or request images that are meant.
+        """Return the request logs or request images that meet all criteria.
 
         Args:
             rows: Request logs or request images.
@@ -105,26 +104,26 @@ class Criteria:
         return rows.alias(**columns.aliases).filter(condition)
 
     def having(self, **texts: str) -> Criteria:
-        """Return the same with further criteria, or others in their place.
+        """Return these criteria with further ones, which replace those of their name.
 
         Args:
-            texts: What they say, by their names, as in a query string.
+            texts: Texts as in a query string, by name.
         """
         values = {name: CRITERIA[name].parse(text) for name, text in texts.items()}
         return Criteria({**self.values, **values}, {**self.texts, **texts})
 
     def without(self, *names: str) -> Criteria:
-        """Return the same without some criteria."""
+        """Return these criteria without some of them."""
         return Criteria(
             {name: v for name, v in self.values.items() if name not in names},
             {name: t for name, t in self.texts.items() if name not in names},
         )
 
     def period(self) -> Period:
-        """Return the whole hours of what is asked for.
+        """Return the period in whole hours.
 
-        With an end alone they begin with the first that there is anything of, and with
-        nothing thirty days ago.
+        With `until` alone it begins with the first hour that has data; without any
+        parameter it is the last thirty days.
         """
         now = timezone.now()
         until = min(self.values.get("until", now), now)
@@ -134,16 +133,16 @@ class Criteria:
             since = min(first_hour(), until - timedelta.resolution)
         else:
             since = now - timedelta(days=self.values.get("days", DEFAULT_DAYS))
-        # Statistics know of nothing earlier.
+        # Statistics begin here.
         return Period.of(max(since, midnight(date(1970, 1, 2))), until)
 
     def within(self, period: Period) -> Criteria:
-        """Return the same with a period in place of what they say of the time."""
+        """Return these criteria with another period."""
         times = {"since": period.since.isoformat(), "until": period.until.isoformat()}
         return self.without("days").having(**times)
 
     def as_json(self) -> dict[str, Any]:
-        """Return every criterion's value, None where none was given."""
+        """Return the value of every parameter, None if it was not given."""
         return {
             name: value if type(value := self.values.get(name)) is int else text
             for name in CRITERIA
@@ -151,17 +150,17 @@ class Criteria:
         }
 
     def query(self, **others: object) -> str:
-        """Return the query string that means the same, with its question mark.
+        """Return the query string of these criteria, with its question mark.
 
         Args:
-            others: Further parameters; what is None or empty is left out.
+            others: Further parameters; empty values and None are left out.
         """
         further = {name: value for name, value in others.items() if value}
         query = urlencode({**self.texts, **further})
         return f"?{query}" if query else "?"
 
     def chips(self, **others: object) -> list[Chip]:
-        """Return each criterion in words, with what remains without it."""
+        """Return a chip for each criterion."""
         return [
             Chip(
                 str(CRITERIA[name].label),

@@ -8,11 +8,11 @@ from request_images.models import RequestLog
 
 
 def slower_texts(milliseconds: float, asked: str) -> dict[str, str]:
-    """Return the query parameters for requests that took so long, the slowest first.
+    """Return the query parameters for requests that took this long or longer.
 
     Args:
-        milliseconds: So long at the least.
-        asked: The range of durations that is asked for already, whose end stays; empty
+        milliseconds: The shortest duration.
+        asked: The range of durations in the current query, whose end is kept; empty
             for none.
     """
     _, _, end = asked.partition("-")
@@ -20,13 +20,13 @@ def slower_texts(milliseconds: float, asked: str) -> dict[str, str]:
 
 
 def status(log: RequestLog) -> str:
-    """Return what became of a request: its status, and the error if there was one."""
+    """Return a request's status, and its error type if there is one."""
     code = "?" if log.status_code is None else str(log.status_code)
     return f"{code} {log.error_type}".strip()
 
 
 def milliseconds(value: float) -> str:
-    """Return a time with three digits that count, in the reader's own notation."""
+    """Return a duration with three significant digits, in the reader's notation."""
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     # Django cuts off what is beyond the digits.
     return f"{formats.number_format(round(value, digits), digits)} ms"

@@ -1,4 +1,4 @@
-"""From a number to the pictures behind it: the URLs of marks."""
+"""URLs from numbers and marks of charts to the requests that they count."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from .fields import PERIOD
 
 @dataclass(frozen=True)
 class Links:
-    """Where requests are to be seen, those that a page is about and parts of them.
+    """URLs of a page that shows the requests of another page, or some of them.
 
     Attributes:
-        url: The page that shows them.
-        texts: The parameters of the page that is linked from.
+        url: The URL of the page that shows them.
+        texts: The query parameters of the page with the links.
     """
 
     url: str
     texts: Mapping[str, str]
 
     def to(self, **texts: str) -> str:
-        """Return the URL of those with further parameters, or others in their place."""
+        """Return the URL with further parameters, which replace those of their name."""
         query = urlencode({**self.texts, **texts})
         return f"{self.url}?{query}" if query else self.url
 
     def within(self, since: datetime, until: datetime, **texts: str) -> str:
-        """Return the URL of those of a time, with further parameters."""
+        """Return the URL for a period, with further parameters."""
         rest = {name: text for name, text in self.texts.items() if name not in PERIOD}
         times = {"since": since.isoformat(), "until": until.isoformat()}
         return f"{self.url}?{urlencode({**rest, **times, **texts})}"
 
     def having(self, facet: Facet, value: str, **texts: str) -> str:
-        """Return the URL of those with a value; empty when no parameter means it."""
+        """Return the URL for a value of a facet; empty if no parameter finds it."""
         found = facet.parameters(value)
         return self.to(**{**found, **texts}) if found else ""
 
 
 def _texts_of_links(criteria: Criteria, period: Period) -> Mapping[str, str]:
-    """Return the parameters of the requests that are counted, for every page."""
+    """Return parameters that select the counted requests on every page."""
     # Other pages round no moment to whole hours, and take no time for all of it.
     if not _has_period(criteria):
         return {**criteria.texts, "days": str(DEFAULT_DAYS)}

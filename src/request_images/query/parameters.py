@@ -1,4 +1,4 @@
-"""What a query parameter may say: texts in, values out, or the reason why not."""
+"""Parsers of query parameters: a text in, a value or a `ValueError` out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HASH = re.compile(r"[0-9a-fA-F]{4,64}")
 
 
 class WrongParameter(ValueError):
-    """A query parameter that cannot be meant; the text says which and why."""
+    """An invalid query parameter; the text is the reason."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(reason)
@@ -31,14 +31,14 @@ class WrongParameter(ValueError):
 
 
 def any_text(value: str) -> str:
-    """Any text that a column can hold."""
+    """Return any text that a column can hold."""
     if "\0" in value:  # PostgreSQL refuses to look for one
         raise ValueError(gettext("there is a NUL character in it"))
     return value
 
 
 def one_of(known: Iterable[str]) -> Callable[[str], str]:
-    """One of some names."""
+    """Return a parser that accepts some names."""
     names = list(known)
 
     def parse(value: str) -> str:
@@ -51,7 +51,7 @@ def one_of(known: Iterable[str]) -> Callable[[str], str]:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number within bounds, both inclusive."""
+    """Return a parser of whole numbers within bounds, both inclusive."""
 
     def parse(value: str) -> int:
         if not (_WHOLE.fullmatch(value) and low <= int(value) <= high):
@@ -65,7 +65,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def amounts(value: str) -> tuple[float, float | None]:
-    """A number and a larger one, or none: the bounds of a range."""
+    """Return the bounds of a range; the upper one may be missing."""
     if found := _AMOUNTS.fullmatch(value):
         low, high = float(found[1]), float(found[2]) if found[2] else None
         if high is None or low < high:
@@ -74,34 +74,34 @@ def amounts(value: str) -> tuple[float, float | None]:
 
 
 def logged_endpoint(value: str) -> str:
-    """An endpoint of which there are requests."""
+    """Return the name of an endpoint that has requests."""
     if not is_known(any_text(value)):
         raise ValueError(gettext("no request of this endpoint is logged"))
     return value
 
 
 def status(value: str) -> str:
-    """A status, a hundred of them as in ``5xx``, or that it is not known."""
+    """Return a status, a class of statuses such as ``5xx``, or ``-`` for none."""
     if not _STATUS.fullmatch(value):
         raise ValueError(gettext("not a status such as 422 or 5xx"))
     return value
 
 
 def hash_or_part(value: str) -> str:
-    """A SHA-256 or its beginning; a few digits would be too many rows."""
+    """Return the first digits of a SHA-256; fewer than four would match too many."""
     if not _HASH.fullmatch(value):
         raise ValueError(gettext("not 4 to 64 hexadecimal digits"))
     return value.lower()
 
 
 def moment(value: str) -> datetime:
-    """A date or a time in ISO 8601; in the current time zone if it names none."""
+    """Return a date or time in ISO 8601, by default in the current time zone."""
     # The first moment of 1970 is one of 1969 elsewhere.
     return _time(value, 1969)
 
 
 def end(value: str) -> datetime:
-    """The same, where a date is meant with all its hours."""
+    """Return the end of a period; a date includes that whole day."""
     is_date = len(value) <= len("2026-01-31")
     # The days before it are to be times, too.
     return _time(value, 1971, timedelta(days=is_date))

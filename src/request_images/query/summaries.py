@@ -1,4 +1,4 @@
-"""The statistics that a query string asks for."""
+"""The statistics for a query string."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .fields import PERIOD
 
 
 def summaries(criteria: Criteria, periods: Sequence[Period]) -> list[Summary]:
-    """Sum up the requests that are asked for, in each of some periods.
+    """Return the statistics of the matching requests, for each period.
 
     Args:
-        criteria: Which requests; its own period does not matter.
+        criteria: The criteria; their own period is not used.
         periods: The periods.
 
     Raises:
-        TooManyRequests: They have to be looked at one by one, and are too many.
+        TooManyRequests: Too many requests match to read them one by one.
     """
     rest = criteria.without(*PERIOD)
     if set(rest.values) <= {"endpoint"}:
