@@ -1,7 +1,6 @@
-"""Counted requests: added up, and packed into a few bytes.
+"""Tallies of requests: summed up, and packed into bytes.
 
-Whatever is added up in whichever order, the sums are the same, so that hours make days
-and days make months.
+Sums do not depend on the order, so hours add up to days and days to months.
 """
 
 from __future__ import annotations
@@ -17,25 +16,25 @@ from operator import itemgetter
 from typing import TypeAlias
 
 MOST_VALUES = 100
-"""So many different values are told apart; those of the rest are added up."""
+"""The most values with a tally of their own; the others share one."""
 
 _VERSION = b"\x01"
 _LENGTH_BYTES = 4
 _CODES = "HIQ"
-"""Of counts, by `array`: of 16, 32 and 64 bits."""
+"""The type codes of `array` for counts of 16, 32 and 64 bits."""
 
 
 @dataclass
 class Tally:
-    """Some requests, counted.
+    """The numbers of some requests.
 
     Attributes:
-        count: How many there are.
-        failed: How many of them failed.
-        total_us: Their durations' sum, in whole microseconds: a sum of fractions would
-            be another one in another order.
-        total_bytes: The sum of their images' sizes, where those are known.
-        histogram: How many of them have which duration bucket.
+        count: Number of requests.
+        failed: Number of failed requests.
+        total_us: Sum of their durations in whole microseconds. A sum of fractions
+            would depend on the order.
+        total_bytes: Sum of the known sizes of their images in bytes.
+        histogram: Number of requests by duration bucket.
     """
 
     count: int = 0
@@ -45,7 +44,7 @@ class Tally:
     histogram: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, other: Tally) -> None:
-        """Count other requests too."""
+        """Add the numbers of other requests."""
         self.count += other.count
         self.failed += other.failed
         self.total_us += other.total_us
@@ -56,11 +55,11 @@ class Tally:
 
 
 Cells: TypeAlias = dict["str | None", Tally]
-"""Tallies by value; None is the key of all values that are not told apart."""
+"""Tallies by value; None is the key of all values without a tally of their own."""
 
 
 def add_up(many: Iterable[Cells]) -> Cells:
-    """Add up the tallies of each value."""
+    """Return the sums of the tallies of each value."""
     sums: Cells = {}
     for cells in many:
         add_to(sums, cells)
@@ -68,7 +67,7 @@ def add_up(many: Iterable[Cells]) -> Cells:
 
 
 def add_to(sums: Cells, cells: Cells) -> None:
-    """Count other requests, too, of each value."""
+    """Add the tallies of other requests, value by value."""
     for value, tally in cells.items():
         own = sums.get(value)
         if own is None:
@@ -77,9 +76,9 @@ def add_to(sums: Cells, cells: Cells) -> None:
 
 
 def take_from(sums: Cells, cells: Cells) -> None:
-    """Count requests no more, which are among those that were counted.
+    """Subtract the tallies of requests that were counted, value by value.
 
-    None of the values may be one that was not told apart.
+    Values without a tally of their own must not be among them.
     """
     for value, tally in cells.items():
         own = sums[value]
@@ -97,7 +96,7 @@ def take_from(sums: Cells, cells: Cells) -> None:
 
 
 def capped(cells: Cells) -> Cells:
-    """Return the most frequent values, and all others added up under None."""
+    """Return the most frequent values, with the sum of all others under None."""
     if len(cells) <= MOST_VALUES:
         return cells
     ranked = sorted(
@@ -113,9 +112,9 @@ def capped(cells: Cells) -> Cells:
 
 
 def pack(cells: Cells) -> bytes:
-    """Return tallies as bytes: JSON of the sums, then the buckets, then their counts.
+    """Return tallies as bytes: JSON of the sums, then buckets, then their counts.
 
-    Buckets are of 16 bits, and counts of as few as the largest needs, little-endian.
+    Buckets have 16 bits, and counts as few as the largest needs, little-endian.
     """
     buckets = array("h")
     counts: list[int] = []
@@ -135,7 +134,7 @@ def pack(cells: Cells) -> bytes:
 
 
 def unpack(data: bytes | memoryview) -> Cells:
-    """Return the tallies that `pack` made bytes of.
+    """Return the tallies that `pack` packed.
 
     Raises:
         ValueError: They are of a later version.
@@ -146,7 +145,7 @@ def unpack(data: bytes | memoryview) -> Cells:
 
 
 def add_packed(sums: Cells, data: bytes | memoryview) -> None:
-    """Count other requests, too, of each value, which `pack` made bytes of.
+    """Add tallies that `pack` packed, value by value.
 
     Raises:
         ValueError: They are of a later version.

@@ -1,4 +1,4 @@
-"""The numbers of a dashboard: a period, the one before it, and their course."""
+"""The numbers of a dashboard: a period, the period before, and their time series."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class Overview:
         return Newcomer(newest.name, newest.since, tally, others)
 
     def failing(self) -> list[Standout]:
-        """Return what separates failed requests from the others."""
+        """Return the groups that fail more or less often than the others."""
         return separate(
             {
                 facet.name: [
@@ -226,7 +226,7 @@ class Overview:
         return percentile(self.whole.histogram, SLOW_SHARE) or 0.0
 
     def slow(self) -> list[Standout]:
-        """Return what separates the slowest tenth from the others."""
+        """Return the groups that are slow more or less often than the others."""
         limit = self._slow_limit
         return separate(
             {

@@ -1,4 +1,4 @@
-"""The form that narrows the gallery."""
+"""The gallery's form."""
 
 from __future__ import annotations
 

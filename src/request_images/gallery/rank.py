@@ -1,4 +1,4 @@
-"""Where a request stands among others like it: is it slow for its size?"""
+"""The percentile rank of a request among similar requests: is it slow for its size?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of very many rows: each costs the same, be it the first or the last.
+"""Pages of rows by key: every page costs the same, the first and the last.
 
 No page is counted off from the first one (``OFFSET``): it begins at a row, and is read
 from the index that has the rows in order. Two plans are good, each for another case.
@@ -34,18 +34,18 @@ from .conditions import Columns
 from .criteria import Criteria
 
 MANY = 10_000
-"""How far rows are counted."""
+"""The number up to which rows are counted."""
 WALK_SHARE = 0.25
-"""After so much of the time a walk that has not met enough rows is given up."""
+"""The share of the time limit after which a walk through an index is given up."""
 
 
 @dataclass(frozen=True)
 class Sort:
-    """An order of rows; those that have no value are not among them.
+    """An order of rows; rows without a value are left out.
 
     Attributes:
-        label: What it is called.
-        column: Returns the look-up of the column that is sorted by.
+        label: The name for people.
+        column: Returns the look-up of the column to sort by.
         descending: Whether the largest comes first.
     """
 
@@ -73,14 +73,14 @@ SORTS = {
 
 
 class Walk:
-    """The rows that match, in their order.
+    """The rows that match some criteria, in order.
 
     Args:
-        rows: Request logs or request images, with what else is to be selected.
-        criteria: Which of them match.
-        sort: Their order; equals by their primary key.
-        seconds: How long each question may take; None for as long as it does. What
-            asks the database raises `TooManyRequests` then.
+        rows: Request logs or request images, with the columns to select.
+        criteria: The criteria.
+        sort: The order; the primary key decides between equal rows.
+        seconds: The time limit of each query; None for no limit. A query that exceeds
+            it raises `TooManyRequests`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Walk:
 
     @cached_property
     def count(self) -> int:
-        """How many match, counted up to one more than `MANY`."""
+        """The number of matching rows, at most `MANY` + 1."""
         rows = self._criteria.apply(self._bare())
         with self._limited():
             return rows.values("pk")[: MANY + 1].count()
@@ -110,7 +110,7 @@ class Walk:
         return self.count > MANY
 
     def since(self) -> datetime | None:
-        """Return when the newest `MANY` of them begin; None when there are no more."""
+        """Return the time of the oldest of the newest `MANY` rows; None if all are."""
         if not self.is_long:
             return None
         rows = self._criteria.apply(self._bare(), walked="created_at")
@@ -124,24 +124,24 @@ class Walk:
         return rows
 
     def page(self, size: int, *, at: Any = None) -> list[Any]:
-        """Return rows from one on, itself included, or from the first.
+        """Return rows from one row on, that row included.
 
         Args:
-            size: How many at the most.
-            at: A row; it need not match.
+            size: The largest number of rows.
+            at: The row, which need not match; None for the first.
         """
         return self._read(size, at, backwards=False)
 
     def after(self, row: Any, size: int = 1) -> list[Any]:
-        """Return the rows behind one, in their order."""
+        """Return the rows after one, in order."""
         return self._read(size, row, backwards=False, beyond=True)
 
     def before(self, row: Any, size: int = 1) -> list[Any]:
-        """Return the rows before one, in their order."""
+        """Return the rows before one, in order."""
         return self._read(size, row, backwards=True, beyond=True)[::-1]
 
     def newest(self, *names: str) -> list[tuple[Any, ...]]:
-        """Return some columns of the first `MANY` rows, in their order."""
+        """Return some columns of the first `MANY` rows, in order."""
         rows = self._from(None, backwards=False, walks=self.is_long)
         with self._limited():
             return list(rows.values_list(*names)[:MANY])
