@@ -42,7 +42,7 @@ from tests.traps import trap
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch):
-    """Wait for no rescue for seconds; have it anew, and leave no thread behind."""
+    """Use a fresh watchdog with a short grace period, and leave no thread running."""
     monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.02)
     monkeypatch.setattr(watchdog, "_IDLE_SECONDS", 0.0)
     monkeypatch.setattr(lifecycle, "_watchdog", watchdog.Watchdog())
@@ -189,7 +189,7 @@ def test_request_closed_twice_is_written_once():
     """W15: a request that is closed twice is written once."""
     request = RequestFactory().post("/")
     request.resolver_match = resolve("/body/")  # as a handler does
-    request._dont_enforce_csrf_checks = True  # as a test client does: no rescue
+    request._dont_enforce_csrf_checks = True  # as a test client does: no watchdog
     capture_images(lambda request: HttpResponse("ok"))(request)
     close = request.close
     close()
@@ -690,7 +690,7 @@ class TestWatchdog:
 
     @trap("W15")
     def test_request_closed_by_its_view_is_written_once(self):
-        """W15: there is nothing left to rescue, and no thread that looks for it."""
+        """W15: no request is left to end, and no thread waits for one."""
         ended = []
         end = self._end(lambda: ended.append(1))
         end._request.close()

@@ -735,7 +735,7 @@ class TestVerify:
         image = make_image()
         further = add_further(image, draw(seed=1))
         ImageContent.objects.filter(pk=further.content_id).update(data=b"damaged")
-        verified = verify(repair=True, tell=lambda finding: None)
+        verified = verify(repair=True, on_found=lambda finding: None)
         assert (verified.contents, verified.unrepaired) == (2, 0)
         further.refresh_from_db()
         assert (further.content, further.capture_status) == (None, "store_failed")
@@ -748,7 +748,7 @@ class TestVerify:
         """After requests with several images."""
         send({"photo": [photo(1), photo(2), photo(1)]})
         found = []
-        assert verify(repair=False, tell=found.append).contents == 2
+        assert verify(repair=False, on_found=found.append).contents == 2
         assert found == []
 
 
@@ -787,7 +787,7 @@ class TestAdmin:
             image, draw(seed=2), kept=False, file_size=None, width=None, height=None
         )
         text = boss.get(self.page(image)).content.decode()
-        assert text.index("files.back") < text.index("too large")
+        assert text.index("files.back") < text.index("Too large")
         assert f'<a href="{self.url("original", kept)}"' in text
         assert self.url("thumbnail", kept) in text
         assert self.url("original", lost) not in text

@@ -53,7 +53,7 @@ if "SERVERS_EXIT" in os.environ:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
 if "SERVERS_EARLY_WATCHDOG" in os.environ:
-    # A thread of the rescue in the process that gunicorn forks from.
+    # A watchdog thread in the process that gunicorn forks from.
     request = RequestFactory().post("/")
     request.resolver_match = object()
     lifecycle.RequestEnd(request, threading.Event().set).view_ended()
