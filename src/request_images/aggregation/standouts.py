@@ -1,9 +1,8 @@
-"""What separates some requests from the others: counts in, a ranked list out.
+"""Subgroup comparison: counts in, a ranked list of groups that stand out.
 
-Requests are divided by one of their properties at a time, such as the MIME type of
-their image, and in each class some of them are hits: those that failed, or those that
-were slow. A class stands out when its share of hits is too unlike that of all others
-to be chance.
+Each facet divides the requests into groups. In each group some requests are hits: they
+failed, or they were slow. A group stands out when its share of hits differs from that
+of all other requests by more than chance.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 ENOUGH = 30
-"""Requests that a class, and all others together, must have for anything to be said."""
+"""The fewest requests of a group, and of all others, that are compared."""
 
 _Z = 1.959964  # two-sided 95 % of the normal distribution
 
 
 @dataclass(frozen=True)
 class Share:
-    """How many of some requests are hits.
+    """The share of hits among some requests.
 
     Attributes:
-        hits: How many are.
-        count: How many requests there are.
+        hits: Number of hits.
+        count: Number of requests.
     """
 
     hits: int
@@ -38,7 +37,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Between what the true share is, with a confidence of 95 %.
+        """The confidence interval of the share at 95 %.
 
         The score interval of E. B. Wilson, "Probable inference, the law of succession,
         and statistical inference", Journal of the American Statistical Association 22
@@ -58,19 +57,19 @@ class Share:
         return Share(self.hits + other.hits, self.count + other.count)
 
     def __sub__(self, other: Share) -> Share:
-        """Return the share among those that are not in ``other``, a part of these."""
+        """Return the share without the requests of ``other``, a part of these."""
         return Share(self.hits - other.hits, self.count - other.count)
 
 
 @dataclass(frozen=True)
 class Standout:
-    """A class of requests whose share of hits is unlike that of all others.
+    """A group of requests, beside all other requests.
 
     Attributes:
-        name: The property that divides the requests, such as ``"mime_type"``.
-        key: The class, such as ``"image/webp"``.
-        share: The hits in it.
-        rest: The hits among all others.
+        name: The facet, such as ``"mime_type"``.
+        key: The value of the group, such as ``"image/webp"``.
+        share: The share of hits in the group.
+        rest: The share of hits among all others.
     """
 
     name: str
@@ -80,16 +79,16 @@ class Standout:
 
     @property
     def lift(self) -> float | None:
-        """The class's share divided by that of all requests; None when that is 0."""
+        """The group's share divided by that of all requests; None if that is 0."""
         whole = (self.share + self.rest).rate
         return self.share.rate / whole if whole else None
 
     @property
     def gap(self) -> float:
-        """How far the two intervals are apart, from 0 to 1; below 0 they overlap.
+        """The distance between the two intervals, from 0 to 1; below 0 they overlap.
 
         Intervals of 95 % that do not touch are much rarer by chance than one in
-        twenty, which is what looking at many classes at once needs.
+        twenty, which comparing many groups at once needs.
         """
         low, high = self.share.interval
         rest_low, rest_high = self.rest.interval
@@ -97,20 +96,19 @@ class Standout:
 
     @property
     def is_worse(self) -> bool:
-        """Whether the class has more hits than the others, not fewer."""
+        """Whether the group has a larger share of hits than the others."""
         return self.share.rate > self.rest.rate
 
 
 def separate(
     classes: Mapping[str, Sequence[tuple[str, Share]]], enough: int = ENOUGH
 ) -> list[Standout]:
-    """Return the classes that stand out, the most unlike the others first.
+    """Return the groups that stand out, the largest difference first.
 
     Args:
-        classes: For each property its classes, which together are all requests that
-            have the property at all. Of classes that stand out alike, those of the
-            first property come first: the others may be its echo.
-        enough: How many requests a class, and all others, must have.
+        classes: The groups of each facet. Of equal differences, those of the first
+            facet come first: the others may be its echo.
+        enough: The fewest requests of a group, and of all others.
     """
     return telling(
         (each for name, shares in classes.items() for each in _standouts(name, shares)),
@@ -119,11 +117,11 @@ def separate(
 
 
 def telling(standouts: Iterable[Standout], enough: int = ENOUGH) -> list[Standout]:
-    """Return those that stand out by more than chance, the most unlike first.
+    """Return the groups that differ by more than chance, the largest difference first.
 
     Args:
-        standouts: Classes beside all others; of equals the first one comes first.
-        enough: How many requests a class, and all others, must have.
+        standouts: Groups beside all others; of equals the first one comes first.
+        enough: The fewest requests of a group, and of all others.
     """
     found = [
         standout
