@@ -24,12 +24,7 @@ from request_images.conf import conf
 from request_images.db.columns import clean_json, clean_text
 from request_images.health import count, report
 from request_images.models import RequestLog
-from request_images.outcome import (
-    CaptureStatus,
-    Decision,
-    attach_outcome,
-    http_request,
-)
+from request_images.outcome import CaptureStatus, Decision, attach_outcome, http_request
 from request_images.writer.degrade import store_failed
 from request_images.writer.write import write
 

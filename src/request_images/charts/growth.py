@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from .figure import (
-    Chart,
-    Heading,
-    Row,
-    Table,
-    TimePlot,
-    empty,
-    time_plot,
-)
+from .figure import Chart, Heading, Row, Table, TimePlot, empty, time_plot
 from .notation import ENGLISH, Notation, Quantity
 from .scales import linear
 from .svg import Svg, checked, label, linked, path, tag

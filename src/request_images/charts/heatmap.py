@@ -7,17 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from .figure import (
-    Chart,
-    Heading,
-    Key,
-    Row,
-    Table,
-    TimePlot,
-    empty,
-    swatch,
-    time_plot,
-)
+from .figure import Chart, Heading, Key, Row, Table, TimePlot, empty, swatch, time_plot
 from .notation import ENGLISH, Notation, Quantity
 from .scales import logarithmic
 from .svg import Svg, checked, linked, tag

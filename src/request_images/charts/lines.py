@@ -7,15 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from .figure import (
-    Chart,
-    Heading,
-    Row,
-    Table,
-    TimePlot,
-    empty,
-    time_plot,
-)
+from .figure import Chart, Heading, Row, Table, TimePlot, empty, time_plot
 from .notation import ENGLISH, Notation, Quantity
 from .scales import linear, logarithmic, spread
 from .svg import Svg, checked, isolated, label, linked, path, tag, width_of

@@ -23,12 +23,7 @@ from request_images.contents.derive import (
     count_missing,
     derive_missing,
 )
-from request_images.exceptions import (
-    LeaseLost,
-    RetentionError,
-    StorageError,
-    WorkTaken,
-)
+from request_images.exceptions import LeaseLost, RetentionError, StorageError, WorkTaken
 from request_images.models import ImageContent
 
 MAX_NUMBER = 999_999_999

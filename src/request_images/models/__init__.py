@@ -6,12 +6,7 @@ from .job_locks import Lease
 from .pages import Dashboard, Gallery
 from .pending_deletions import PendingDeletion
 from .requests import FurtherImage, ReceivedImage, RequestImage, RequestLog
-from .statistics import (
-    GoneRequests,
-    StaleHour,
-    StatisticsRollup,
-    StatisticsState,
-)
+from .statistics import GoneRequests, StaleHour, StatisticsRollup, StatisticsState
 
 __all__ = (
     "HASH_LENGTH",

@@ -12,11 +12,7 @@ from typing import Any
 from django.db.models import BigIntegerField, F, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
-from django.db.models.lookups import (
-    GreaterThanOrEqual,
-    LessThan,
-    LessThanOrEqual,
-)
+from django.db.models.lookups import GreaterThanOrEqual, LessThan, LessThanOrEqual
 from django.utils import timezone
 
 from request_images.aggregation.bins import Bin

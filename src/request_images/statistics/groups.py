@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import (
-    Count,
-    Exists,
-    OuterRef,
-    QuerySet,
-    Sum,
-)
+from django.db.models import Count, Exists, OuterRef, QuerySet, Sum
 
 from request_images.aggregation.histograms import percentiles
 from request_images.aggregation.tallies import Tally

@@ -20,11 +20,7 @@ from request_images.aggregation.periods import (
     floor,
 )
 from request_images.aggregation.properties import ALL
-from request_images.aggregation.tallies import (
-    Cells,
-    add_packed,
-    take_from,
-)
+from request_images.aggregation.tallies import Cells, add_packed, take_from
 from request_images.db.errors import Fault, fault_of
 from request_images.db.expressions import same_text
 from request_images.health import report
