@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from django.utils import translation
 
-from request_images.aggregation.standouts import Share, Standout
+from request_images.aggregation.comparison import Comparison, Share
 from request_images.aggregation.tallies import Tally
 from request_images.charts import Notation
 from request_images.dashboard.findings import ENOUGH, FindingWriter
@@ -33,12 +33,12 @@ def texts(findings):
 
 def test_the_three_worst_groups_are_named_with_links():
     worse = [
-        Standout("mime_type", "image/webp", Share(12, 100), Share(20, 1000)),
-        Standout("release", "2.4.1", Share(12, 100), Share(20, 1000)),
-        Standout("file_size", "", Share(12, 100), Share(20, 1000)),
-        Standout("endpoint", "solve", Share(12, 100), Share(20, 1000)),
+        Comparison("mime_type", "image/webp", Share(12, 100), Share(20, 1000)),
+        Comparison("release", "2.4.1", Share(12, 100), Share(20, 1000)),
+        Comparison("file_size", "", Share(12, 100), Share(20, 1000)),
+        Comparison("endpoint", "solve", Share(12, 100), Share(20, 1000)),
     ]
-    better = Standout("endpoint", "read", Share(2, 1000), Share(20, 100))
+    better = Comparison("endpoint", "read", Share(2, 1000), Share(20, 100))
     found = list(WRITER.of_failing([better, *worse]))
     assert texts(found) == [
         "image/webp: 12 % of 100 requests failed, 2 % of the others",
@@ -54,7 +54,7 @@ def test_the_three_worst_groups_are_named_with_links():
 
 def test_slow_groups_are_named_with_the_limit_in_the_link():
     [found] = WRITER.of_slow(
-        [Standout("megapixels", "2", Share(5, 40), Share(1, 90))], 1250
+        [Comparison("megapixels", "2", Share(5, 40), Share(1, 90))], 1250
     )
     text = "2–5 megapixels: 12.5 % of 40 requests are among the slowest"  # noqa: RUF001
     assert text in texts([found])[0]
@@ -141,6 +141,6 @@ def test_cleanup_is_late_when_images_expired_two_days_ago(ran, waiting, said):
 def test_findings_are_translated():
     with translation.override("de"):
         [found] = WRITER.of_failing(
-            [Standout("endpoint", "solve", Share(12, 100), Share(20, 1000))]
+            [Comparison("endpoint", "solve", Share(12, 100), Share(20, 1000))]
         )
     assert "fehlgeschlagen" in found.text

@@ -20,7 +20,7 @@ from request_images.dashboard.figures import Figures
 from request_images.dashboard.findings import findings
 from request_images.dashboard.notation import reader_notation
 from request_images.dashboard.overview import Overview
-from request_images.dashboard.panels import PANELS, Asked
+from request_images.dashboard.panels import PANELS, PanelInput
 from request_images.db.transactions import without_transaction
 from request_images.exceptions import TooManyRequests
 from request_images.models import RequestImage, RequestLog
@@ -93,7 +93,7 @@ class DashboardAdmin(ReadOnlyAdmin):
     def _dashboard_url(self, criteria: Criteria) -> str:
         return self.url_of("requestlog_dashboard") + criteria.query()
 
-    def _asked(self, request: HttpRequest, criteria: Criteria) -> Asked:
+    def _asked(self, request: HttpRequest, criteria: Criteria) -> PanelInput:
         sees_images = request.user.has_perm(IMAGES)
         page = "requestimage_gallery" if sees_images else "requestlog_changelist"
         period = criteria.period()
@@ -107,7 +107,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         def thumbnail(image: RequestImage) -> SafeString | str:
             return self.thumbnail_of(image) if sees_images else ""
 
-        return Asked(
+        return PanelInput(
             criteria,
             period,
             Links(self.url_of(page), _texts_of_links(criteria, period)),
@@ -117,7 +117,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         )
 
     def _context(
-        self, request: HttpRequest, asked: Asked, title: str
+        self, request: HttpRequest, asked: PanelInput, title: str
     ) -> dict[str, Any]:
         criteria = asked.criteria
         rest = criteria.without(*PERIOD)
@@ -149,7 +149,7 @@ class DashboardAdmin(ReadOnlyAdmin):
             yield title, replace(links, url=self.url_of(page)).to()
         yield gettext("Health"), self.url_of("requestlog_health")
 
-    def _overview(self, overview: Overview, asked: Asked) -> dict[str, Any]:
+    def _overview(self, overview: Overview, asked: PanelInput) -> dict[str, Any]:
         overview.read()
         context: dict[str, Any] = {
             "period": overview.period,

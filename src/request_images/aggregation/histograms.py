@@ -1,8 +1,8 @@
 """Durations in log-spaced buckets, and percentiles read from them.
 
-A bucket's bounds differ by 2 %, and its geometric mean stands for it, so that a
+The bounds of a bucket differ by 2 %, and its geometric mean represents it, so a
 percentile is within 1 % of the exact order statistic (sqrt(1.02) = 1.00995). Counts of
-buckets can be added up, over hours, days and machines, and nothing of that is lost.
+buckets add up over hours, days and machines without loss.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def bucket_of(duration_ms: float) -> int:
 
 
 def bucket_value(bucket: int) -> float:
-    """Return the milliseconds a bucket stands for: its bounds' geometric mean."""
+    """Return the geometric mean of a bucket's bounds in milliseconds."""
     return math.exp((bucket + 0.5) * _LOG_RATIO)
 
 
 def percentile(histogram: Mapping[int, int], share: float) -> float | None:
-    """Return the duration in ms below or at which ``share`` of the requests are.
+    """Return the duration in ms that ``share`` of the requests do not exceed.
 
-    The order statistic of rank ``ceil(share * n)`` (the nearest-rank method), read
-    from a histogram of buckets.
+    It is the order statistic of rank ``ceil(share * n)`` (the nearest-rank method),
+    read from a histogram of buckets.
 
     Args:
         histogram: Number of requests by bucket.
@@ -47,7 +47,7 @@ def percentile(histogram: Mapping[int, int], share: float) -> float | None:
 def percentiles(
     histogram: Mapping[int, int], shares: Sequence[float]
 ) -> list[float | None]:
-    """Return several at once, as `percentile` does each."""
+    """Return several percentiles at once, each as `percentile` does."""
     buckets = sorted(histogram)
     seen = list(accumulate(histogram[bucket] for bucket in buckets))
     if not seen:

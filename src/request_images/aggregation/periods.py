@@ -1,7 +1,7 @@
-"""Hours, days and months, and how a period is made up of them.
+"""Hours, days and months, and the pieces that a period is composed of.
 
-They are those of UTC; without time zones (``USE_TZ = False``) those of the clock on
-the wall, as the rows' own times are.
+They are hours, days and months of UTC. Without time zones (``USE_TZ = False``) they
+follow local time, as the times of the rows do.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ UTC = tz.utc
 HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 GRACE = timedelta(minutes=3)
-"""How long after its end an hour still gets rows without any mark."""
+"""The time after its end in which an hour gets late rows without a mark."""
 
 
 class Span(str, Enum):
-    """A length of time that statistics are kept of."""
+    """A length of time that has statistics of its own."""
 
     HOUR = "hour"
     DAY = "day"
@@ -33,15 +33,15 @@ class Span(str, Enum):
 
 
 Piece: TypeAlias = "tuple[Span, datetime]"
-"""An hour, a day or a month: which of these, and its beginning."""
+"""An hour, a day or a month, and its beginning."""
 Use: TypeAlias = "tuple[int, bool]"
-"""Of a piece: the number of a slot; and whether it is added to that, or taken from."""
+"""The number of a slot, and whether a piece is added to it or subtracted."""
 Uses: TypeAlias = "dict[Piece, list[Use]]"
 
 
 def floor(moment: datetime, span: Span = Span.HOUR) -> datetime:
-    """Return the beginning of the hour, day or month of a moment."""
-    # Most are such a beginning already, and thousands of them are asked for in a page.
+    """Return the beginning of the hour, day or month that contains a moment."""
+    # Fast path: a page calls this thousands of times, mostly with whole hours.
     if moment.tzinfo not in (None, UTC):
         moment = moment.astimezone(UTC)
     if moment.minute or moment.second or moment.microsecond:
@@ -52,14 +52,14 @@ def floor(moment: datetime, span: Span = Span.HOUR) -> datetime:
 
 
 def is_start(hour: datetime, span: Span) -> bool:
-    """Tell whether a day or a month begins with an hour; an hour always does."""
+    """Return whether a day or a month begins with an hour; always True for an hour."""
     if span is Span.HOUR:
         return True
     return not hour.hour and (span is Span.DAY or hour.day == 1)
 
 
 def quarter(moment: datetime) -> datetime:
-    """Return the beginning of a quarter of an hour: time zones know no shorter ones."""
+    """Return the beginning of the quarter hour, the smallest step of time zones."""
     if timezone.is_aware(moment):
         moment = moment.astimezone(UTC)
     return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
@@ -70,8 +70,8 @@ def end_of(start: datetime, span: Span) -> datetime:
     if span is Span.HOUR:
         return start + HOUR
     if span is Span.DAY:
-        return start + _DAY  # of UTC, which has 24 hours always
-    return (start + 32 * _DAY).replace(day=1)  # the longest has 31
+        return start + _DAY  # a day of UTC always has 24 hours
+    return (start + 32 * _DAY).replace(day=1)  # no month has more than 31 days
 
 
 def frontier() -> datetime:
@@ -81,11 +81,11 @@ def frontier() -> datetime:
 
 @dataclass(frozen=True)
 class Period:
-    """The time from one whole hour to another.
+    """The time between two whole hours.
 
     Attributes:
-        since: Its first moment.
-        until: The first moment after it.
+        since: The first moment.
+        until: The first moment after the period.
     """
 
     since: datetime
@@ -93,12 +93,12 @@ class Period:
 
     @classmethod
     def of(cls, since: datetime, until: datetime) -> Period:
-        """Return the whole hours that a time is in, from one moment until another."""
+        """Return the whole hours that contain the time between two moments."""
         return cls(floor(since), floor(until - timedelta(microseconds=1)) + HOUR)
 
     @classmethod
     def last_days(cls, days: int) -> Period:
-        """Return the hours of the last so many days, this hour included."""
+        """Return the last days in whole hours, the current hour included."""
         now = timezone.now()
         return cls(floor(now - timedelta(days=days)), floor(now) + HOUR)
 
@@ -108,9 +108,9 @@ class Period:
         return Period(self.since - (self.until - self.since), self.since)
 
     def days(self) -> Iterator[tuple[date, datetime, datetime]]:
-        """Yield the days of the current time zone: which, from when, until when.
+        """Yield the days of the current time zone: the date, the start, and the end.
 
-        The first and the last may be parts of days. A day may have 23 or 25 hours.
+        The first and the last day may be incomplete. A day may have 23 or 25 hours.
         """
         first = _local(self.since)
         last = _local(self.until - timedelta.resolution)
@@ -132,12 +132,12 @@ def midnight(day: date) -> datetime:
 
 @dataclass(frozen=True)
 class Built:
-    """Which time there are statistics of.
+    """The time that has statistics.
 
     Attributes:
-        since: From when on.
-        until: Until when.
-        stale: The hours in between that are to be made anew, in order.
+        since: The start.
+        until: The end.
+        stale: The hours in between that must be rebuilt, in order.
     """
 
     since: datetime
@@ -145,7 +145,7 @@ class Built:
     stale: Sequence[datetime] = ()
 
     def has(self, start: datetime, span: Span) -> bool:
-        """Tell whether there are right statistics of an hour, a day or a month."""
+        """Return whether an hour, a day or a month has current statistics."""
         end = end_of(start, span)
         at = bisect_left(self.stale, start)
         is_fresh = at == len(self.stale) or self.stale[at] >= end
@@ -155,16 +155,16 @@ class Built:
 def cover(
     since: datetime, until: datetime, built: Built, largest: Span = Span.MONTH
 ) -> tuple[list[Piece], list[datetime]]:
-    """Return what a time is made up of, in as few pieces as there can be.
+    """Cover a period with as few hours, days and months as possible.
 
     Args:
-        since: A whole hour.
-        until: A whole hour.
-        built: What there is.
-        largest: The longest piece that may be taken.
+        since: The start, a whole hour.
+        until: The end, a whole hour.
+        built: The time that has statistics.
+        largest: The longest piece to use.
 
     Returns:
-        The pieces, in order; and the hours of which there is nothing, or nothing right.
+        The pieces in order, and the hours without current statistics.
     """
     spans = list(Span)[: list(Span).index(largest) + 1]
     pieces, missing = [], []
@@ -185,14 +185,14 @@ def cover(
 
 
 def cover_each(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses:
-    """Return what each of several times is made up of, as `cover` does.
+    """Cover each of several slots, as `cover` does.
 
     Args:
-        slots: From which whole hour until which.
-        built: What there is.
+        slots: The start and end of each slot, in whole hours.
+        built: The time that has statistics.
 
     Returns:
-        The pieces; of each, which slots it is added to (True) or taken from (False).
+        The slots of each piece, and whether it is added (True) or subtracted (False).
     """
     uses: Uses = {}
     for number, (since, until) in enumerate(slots):
@@ -202,11 +202,11 @@ def cover_each(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses
 
 
 def cover_days(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses:
-    """Return the same where times begin and end at any hour of a day, in fewer pieces.
+    """Cover each of several slots, also by subtraction if that takes fewer pieces.
 
-    The days of a local time zone have none of UTC in them, and would be 24 hours each.
-    They are days of UTC with the few hours added that are missing, and those taken away
-    that are too many.
+    A day of a local time zone contains no whole day of UTC, so `cover_each` needs 24
+    hours for it. Here it is a day of UTC plus the missing hours and minus the surplus
+    hours.
     """
     uses: Uses = {}
     for number, (since, end) in enumerate(slots):
@@ -223,9 +223,9 @@ def cover_days(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses
 def _by_whole_days(
     since: datetime, until: datetime, built: Built
 ) -> list[tuple[Piece, bool]] | None:
-    """Return the nearest days, and the hours between; None if one is not there."""
+    """Return the nearest days, and the hours in between; None if any is missing."""
     first, last = (floor(at + _DAY / 2, Span.DAY) for at in (since, until))
-    # From when until when, and whether that is missing.
+    # The start, the end, and whether the part is added.
     parts = [(first, last, True)] * (first < last)
     parts += [(min(since, first), max(since, first), since < first)]
     parts += [(min(until, last), max(until, last), last < until)]

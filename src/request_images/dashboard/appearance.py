@@ -1,4 +1,4 @@
-"""What pictures of failed requests look like, and those of the others do not."""
+"""The measures of failed pictures, compared with those of other pictures."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from typing import Any
 from django.db.models import F
 
 from request_images.aggregation.bins import bin_of
+from request_images.aggregation.comparison import Comparison, Share, significant
 from request_images.aggregation.properties import MEASURES
-from request_images.aggregation.standouts import Share, Standout, telling
 from request_images.models import RequestLog
 from request_images.query.criteria import Criteria
 from request_images.query.paging import SORTS, Walk
 from request_images.statistics.live import limited
 
 MOST = 2000
-"""So many failed requests are looked at, at the most, and as many others."""
+"""The largest number of failed requests that are compared, and of others."""
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What was looked at, and what was found.
+    """The result of the comparison, and the numbers of compared requests.
 
     Attributes:
-        standouts: For measures and their classes, the share of such pictures among
-            those of failed requests, and among the others; the most unlike first. It
-            is not the share of failed ones in a class, since as many of either are
-            looked at, however rare failures are.
-        failed: How many failed requests were looked at, and how many there are, counted
-            up to one more than `paging.MANY`.
-        succeeded: The same of the others.
+        comparisons: For each bin of a measure, its share of the failed pictures and its
+            share of the others; the largest difference first. It is not the share of
+            failed pictures in the bin: the same number of each are compared, however
+            rare failures are.
+        failed: The number of compared failed requests, and the number of all, counted
+            up to `paging.MANY` + 1.
+        succeeded: Both numbers for the successful requests.
     """
 
-    standouts: Sequence[Standout]
+    comparisons: Sequence[Comparison]
     failed: tuple[int, int]
     succeeded: tuple[int, int]
 
 
 def looks_of(criteria: Criteria) -> Looks:
-    """Compare the newest failed requests whose images are analysed with others.
+    """Compare the newest analysed pictures of failed requests with the others.
 
     Args:
-        criteria: Which requests.
+        criteria: The criteria of the requests.
 
     Raises:
-        TooManyRequests: To find them takes too long.
+        TooManyRequests: The query exceeds the time limit.
     """
     if "brightness" not in criteria.values:
-        criteria = criteria.having(brightness="0-")  # analysed at all
+        criteria = criteria.having(brightness="0-")  # only analysed pictures
     bad, failed = _newest(criteria.having(outcome="failed"))
     good, succeeded = _newest(criteria.having(outcome="succeeded"))
-    standouts = [
-        Standout(name, key, bad[name, key], good[name, key])
+    comparisons = [
+        Comparison(name, key, bad[name, key], good[name, key])
         for name, measure in MEASURES.items()
         for key in [each.name for each in measure.bins]
     ]
     return Looks(
-        telling(standouts),
+        significant(comparisons),
         (min(failed, MOST), failed),
         (min(succeeded, MOST), succeeded),
     )

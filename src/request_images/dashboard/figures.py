@@ -1,4 +1,4 @@
-"""The drawings of a dashboard: an overview in, tiles and charts out."""
+"""The tiles and charts of a dashboard, drawn from an overview."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 
 from django.utils.translation import gettext
 
+from request_images.aggregation.comparison import Comparison, Share
 from request_images.aggregation.facets import Facet, Number
 from request_images.aggregation.histograms import BUCKET_RATIO, percentiles
 from request_images.aggregation.properties import ERROR, FACETS, RELEASE
-from request_images.aggregation.standouts import Share, Standout
 from request_images.aggregation.tallies import Tally
 from request_images.charts import (
     Bar,
@@ -49,18 +49,18 @@ _TileRow = tuple[
 _SHARES = (0.5, 0.95, 0.99)
 _COLUMNS = 40
 _LOG2_RATIO = math.log2(BUCKET_RATIO)
-_CLASSES = 12
-_MOST_SEPARATING = 12
+_MOST_BARS = 12
+_MOST_GROUPS = 12
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Draws an overview.
+    """Draws the tiles and charts of an overview.
 
     Attributes:
         overview: The numbers.
-        links: Where requests are to be seen.
-        notation: The reader's.
+        links: The links to the pages of requests.
+        notation: The notation of numbers and times for the reader.
     """
 
     overview: Overview
@@ -68,16 +68,16 @@ class Figures:
     notation: Notation
 
     def tiles(self, *, has_endpoint: bool) -> list[Tile]:
-        """Return the numbers of the period beside those of the one before.
+        """Return the tiles: numbers of the period, compared with the period before.
 
         Args:
-            has_endpoint: Whether they are of some requests only: of those it is not
-                known what is stored, but what came.
+            has_endpoint: Whether only one endpoint is shown. Stored bytes are not
+                known by endpoint, so the tile shows the received bytes.
         """
         now, before = self.overview.whole, Tally()
         if self.overview.is_comparable:
             before = self.overview.earlier
-        course = self.overview.course
+        series = self.overview.series
         bytes_name = gettext("Received")
         bytes_now = self.overview.now.received_bytes()
         bytes_before = self.overview.before.received_bytes()
@@ -85,7 +85,7 @@ class Figures:
             bytes_name = gettext("Newly stored")
             bytes_now = newly_stored(self.overview.now)
             bytes_before = newly_stored(self.overview.before)
-        middle, high = ([each[i] for each in map(_percentiles, course)] for i in (0, 1))
+        middle, high = ([each[i] for each in map(_percentiles, series)] for i in (0, 1))
         (p50, p95), (p50_before, p95_before) = (
             _percentiles(each)[:2] for each in (now, before)
         )
@@ -96,7 +96,7 @@ class Figures:
             (gettext("Requests"), now.count, had, Quantity.COUNT, None,
              _counts(self.overview), self.links.to()),
             (gettext("Failed"), _rate(now), _rate(before), Quantity.SHARE, True,
-             [_rate(each) for each in course], failed),
+             [_rate(each) for each in series], failed),
             (gettext("Median duration"), p50, p50_before, Quantity.DURATION, True,
              middle, slowest),
             (gettext("p95 duration"), p95, p95_before, Quantity.DURATION, True,
@@ -119,7 +119,7 @@ class Figures:
         ]
 
     def durations(self) -> Chart:
-        """Draw percentiles over time, with the releases that came."""
+        """Draw percentiles over time, with markers for new releases."""
         overview = self.overview
         slots = [
             Slot(
@@ -131,7 +131,7 @@ class Figures:
                 self.links.within(since, until, sort="slowest"),
             )
             for (since, until), tally in zip(
-                overview.slots, overview.course, strict=True
+                overview.slots, overview.series, strict=True
             )
         ]
         markers = [
@@ -148,7 +148,7 @@ class Figures:
         )
 
     def errors(self) -> Chart:
-        """Draw how many requests failed of what over time."""
+        """Draw the failed requests over time by error."""
         overview = self.overview
         values: dict[str, str] = {}
         stacks = []
@@ -181,17 +181,17 @@ class Figures:
             Measure("p50", Quantity.DURATION, is_drawn=False),
             Measure("p95", Quantity.DURATION, "ri-slow"),
         ]
-        bars = [self._bar(facet, value, found) for value in values[:_CLASSES]]
+        bars = [self._bar(facet, value, found) for value in values[:_MOST_BARS]]
         name = gettext("Group")
         chart = bar_chart(heading, name, measures, bars, notation=self.notation)
-        if len(values) <= _CLASSES:
+        if len(values) <= _MOST_BARS:
             return chart
         text = gettext("The %(some)d largest groups, of %(all)d or more.")
-        note = text % {"some": _CLASSES, "all": len(values)}
+        note = text % {"some": _MOST_BARS, "all": len(values)}
         return replace(chart, note=note)
 
     def failing(self) -> Chart:
-        """Draw what separates failed requests from others, the most telling first."""
+        """Draw the groups that set failed requests apart, ranked by difference."""
         heading = Heading(
             "separating",
             gettext("What sets failed requests apart"),
@@ -201,10 +201,10 @@ class Figures:
         )
         hits = Measure(gettext("failed"), Quantity.SHARE, "ri-bad")
         found = self.overview.failing()
-        return self._separating(heading, hits, found, {"outcome": "failed"})
+        return self._ranked(heading, hits, found, {"outcome": "failed"})
 
     def slow(self) -> Chart:
-        """Draw what separates the slowest tenth from the others, likewise."""
+        """Draw the groups that set the slowest tenth apart."""
         heading = Heading(
             "slow",
             gettext("What sets slow requests apart"),
@@ -215,22 +215,22 @@ class Figures:
         hits = Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow")
         asked = self.links.texts.get("duration", "")
         texts = slower_texts(self.overview.slow_ms, asked)
-        return self._separating(heading, hits, self.overview.slow(), texts)
+        return self._ranked(heading, hits, self.overview.slow(), texts)
 
-    def _separating(
+    def _ranked(
         self,
         heading: Heading,
         hits: Measure,
-        found: Sequence[Standout],
+        found: Sequence[Comparison],
         texts: Mapping[str, str],
     ) -> Chart:
-        """Draw a ranked list of classes.
+        """Draw a ranked list of groups.
 
         Args:
-            heading: What it is called.
-            hits: What their share is.
-            found: The classes.
-            texts: Further parameters of where they lead.
+            heading: The heading.
+            hits: The measure of a group's share.
+            found: The groups.
+            texts: Further query parameters of the links.
         """
         measures = [
             hits,
@@ -245,23 +245,23 @@ class Figures:
             text = gettext("Findings appear when all hours are counted.")
             heading = replace(heading, empty=text)
         bars = []
-        for standout in found[:_MOST_SEPARATING]:
-            facet, share = FACETS[standout.name], standout.share
-            tally = self.overview.now.values(facet)[standout.key]
-            numbers = [share.rate, standout.rest.rate, standout.lift, share.count]
+        for comparison in found[:_MOST_GROUPS]:
+            facet, share = FACETS[comparison.name], comparison.share
+            tally = self.overview.now.values(facet)[comparison.key]
+            numbers = [share.rate, comparison.rest.rate, comparison.lift, share.count]
             bars.append(
                 Bar(
-                    facet.described(standout.key),
+                    facet.described(comparison.key),
                     [*numbers, *_percentiles(tally)[:2]],
-                    [share.interval, standout.rest.interval],
-                    self.links.having(facet, standout.key, **texts),
+                    [share.interval, comparison.rest.interval],
+                    self.links.having(facet, comparison.key, **texts),
                 )
             )
         name = gettext("Group")
         return bar_chart(heading, name, measures, bars, notation=self.notation)
 
     def heat(self) -> Chart:
-        """Draw how many requests took how long over time."""
+        """Draw the duration distribution over time."""
         overview = self.overview
         step = math.ceil(len(overview.slots) / _COLUMNS)
         cells = []
@@ -269,7 +269,7 @@ class Figures:
             slots = overview.slots[at : at + step]
             since, until = slots[0][0], slots[-1][1]
             tally = Tally()
-            for each in overview.course[at : at + step]:
+            for each in overview.series[at : at + step]:
                 tally.add(each)
             for power, count in sorted(_doublings(tally).items()):
                 low, high = (_first_of(each) for each in (power, power + 1))
@@ -284,7 +284,7 @@ class Figures:
         share = Share(tally.failed, tally.count)
         others = [Share(each.failed, each.count) for each in found.values()]
         rest = sum(others, Share(0, 0)) - share
-        lift = Standout(facet.name, value, share, rest).lift
+        lift = Comparison(facet.name, value, share, rest).lift
         p50, p95, _p99 = _percentiles(tally)
         return Bar(
             facet.words(value),
@@ -309,12 +309,12 @@ def _percentiles(tally: Tally) -> list[float | None]:
 
 
 def _counts(overview: Overview) -> list[float | None]:
-    """Return how many requests each slot has; None where it is cut at an end."""
+    """Return the number of requests of each slot; None for an incomplete slot."""
     longest = max(until - since for since, until in overview.slots)
     return [
-        # A day may have an hour less than another.
+        # A day may be an hour shorter than another.
         tally.count if until - since > 0.9 * longest else None
-        for (since, until), tally in zip(overview.slots, overview.course, strict=True)
+        for (since, until), tally in zip(overview.slots, overview.series, strict=True)
     ]
 
 
@@ -323,7 +323,7 @@ def _rate(tally: Tally) -> float | None:
 
 
 def _doublings(tally: Tally) -> dict[int, int]:
-    """Return how many requests took from a power of two milliseconds to the next."""
+    """Return the number of requests between each two powers of two milliseconds."""
     counts: dict[int, int] = {}
     for bucket, count in tally.histogram.items():
         power = math.floor(bucket * _LOG2_RATIO)
@@ -332,8 +332,8 @@ def _doublings(tally: Tally) -> dict[int, int]:
 
 
 def _first_of(power: int) -> float:
-    """Return where the first bucket of a doubling begins, in milliseconds.
+    """Return the start of the first bucket above a power of two, in milliseconds.
 
-    That is less than 2 % above the power of two: what is counted are whole buckets.
+    It is up to 2 % above the power of two, since only whole buckets are counted.
     """
     return BUCKET_RATIO ** math.ceil(power / _LOG2_RATIO)

@@ -13,10 +13,10 @@ from itertools import islice
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
+from request_images.aggregation.comparison import Comparison, Share
 from request_images.aggregation.histograms import percentile
 from request_images.aggregation.periods import Period
 from request_images.aggregation.properties import CAPTURE_STATUS, FACETS
-from request_images.aggregation.standouts import Share, Standout
 from request_images.aggregation.tallies import Tally
 from request_images.charts import Notation, Quantity
 from request_images.conf import conf
@@ -29,7 +29,7 @@ from request_images.statistics.summarize import summarize
 
 from .forecast import since_ever, stock_of
 from .overview import Newcomer, Overview
-from .panels import Asked
+from .panels import PanelInput
 
 ENOUGH = 200
 """The fewest requests whose p95 and failures are compared: p95 is decided by ten."""
@@ -65,7 +65,7 @@ class Finding:
 
 
 def findings(
-    overview: Overview, asked: Asked, storage_url: str, health_url: str
+    overview: Overview, asked: PanelInput, storage_url: str, health_url: str
 ) -> list[Finding]:
     """Return the findings of a period, bad news first."""
     writer = FindingWriter(asked.notation, asked.links)
@@ -104,37 +104,37 @@ class FindingWriter:
         if overview.is_complete:
             yield from self.of_slow(overview.slow(), overview.slow_ms)
 
-    def of_failing(self, standouts: Iterable[Standout]) -> Iterator[Finding]:
+    def of_failing(self, comparisons: Iterable[Comparison]) -> Iterator[Finding]:
         """Name the groups that fail more often than the other requests."""
-        for standout in _worst(standouts):
+        for comparison in _worst(comparisons):
             text = ngettext(
                 "%(group)s: %(share)s of %(count)s request failed, %(rest)s of the "
                 "others",
                 "%(group)s: %(share)s of %(count)s requests failed, %(rest)s of the "
                 "others",
-                standout.share.count,
+                comparison.share.count,
             )
-            yield self._of_group(standout, text, {"outcome": "failed"})
+            yield self._of_group(comparison, text, {"outcome": "failed"})
 
     def of_slow(
-        self, standouts: Iterable[Standout], slow_ms: float
+        self, comparisons: Iterable[Comparison], slow_ms: float
     ) -> Iterator[Finding]:
         """Name the groups that are among the slowest tenth more often than the others.
 
         Args:
-            standouts: The groups.
+            comparisons: The groups.
             slow_ms: The shortest duration of the slowest tenth, in milliseconds.
         """
         link = slower_texts(slow_ms, self._links.texts.get("duration", ""))
-        for standout in _worst(standouts):
+        for comparison in _worst(comparisons):
             text = ngettext(
                 "%(group)s: %(share)s of %(count)s request is among the slowest tenth, "
                 "%(rest)s of the others",
                 "%(group)s: %(share)s of %(count)s requests are among the slowest "
                 "tenth, %(rest)s of the others",
-                standout.share.count,
+                comparison.share.count,
             )
-            yield self._of_group(standout, text, link)
+            yield self._of_group(comparison, text, link)
 
     def of_release(self, newest: Newcomer) -> Iterator[Finding]:
         """Compare p95 of the newest release with the releases before."""
@@ -154,7 +154,7 @@ class FindingWriter:
             now.count,
         )
         yield from self._of_p95(now, before, text, {"sort": "slowest"})
-        rates = Standout("", "", _failed(now), _failed(before))
+        rates = Comparison("", "", _failed(now), _failed(before))
         if min(now.count, before.count) >= ENOUGH and rates.gap > 0:
             text = ngettext(
                 "%(now)s of %(count)s request failed, %(before)s in the previous "
@@ -218,15 +218,15 @@ class FindingWriter:
             )
             yield Finding(text % {"days": self._count(days)}, href)
 
-    def _of_group(self, standout: Standout, text: str, link: dict[str, str]) -> Finding:
-        facet = FACETS[standout.name]
+    def _of_group(self, group: Comparison, text: str, link: dict[str, str]) -> Finding:
+        facet = FACETS[group.name]
         numbers = {
-            "group": facet.described(standout.key),
-            "share": self._share(standout.share.rate),
-            "count": self._count(standout.share.count),
-            "rest": self._share(standout.rest.rate),
+            "group": facet.described(group.key),
+            "share": self._share(group.share.rate),
+            "count": self._count(group.share.count),
+            "rest": self._share(group.rest.rate),
         }
-        return Finding(text % numbers, self._links.having(facet, standout.key, **link))
+        return Finding(text % numbers, self._links.having(facet, group.key, **link))
 
     def _of_p95(
         self, now: Tally, before: Tally, text: str, link: dict[str, str]
@@ -252,8 +252,8 @@ class FindingWriter:
         return self._notation.write(count, Quantity.COUNT)
 
 
-def _worst(standouts: Iterable[Standout]) -> Iterator[Standout]:
-    return islice((standout for standout in standouts if standout.is_worse), MOST)
+def _worst(comparisons: Iterable[Comparison]) -> Iterator[Comparison]:
+    return islice((each for each in comparisons if each.is_worse), MOST)
 
 
 def _p95(tally: Tally) -> float:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 
+from request_images.aggregation.comparison import Comparison, Share, compare
 from request_images.aggregation.facets import Facet
 from request_images.aggregation.histograms import BUCKET_RATIO, bucket_value, percentile
 from request_images.aggregation.periods import HOUR, Period, floor
@@ -22,25 +23,24 @@ from request_images.aggregation.properties import (
     FILE_SIZE,
     RELEASE,
 )
-from request_images.aggregation.standouts import Share, Standout, separate
 from request_images.aggregation.tallies import Tally
 from request_images.statistics.live import Slot
 from request_images.statistics.summary import Summary
 
 SLOW_SHARE = 0.9
-"""Slower than so many are the slow ones."""
-_COURSES = (ALL, RELEASE, ERROR)
+"""The share of requests that are faster than the slow ones."""
+_SERIES = (ALL, RELEASE, ERROR)
 _STORED = (CONTENT, CONTENT_GONE)
 _MOST_HOURS, _MOST_DAYS, _MOST_WEEKS = 72, 100, 100
 _LONGEST_DAY = timedelta(hours=25)
 _MOST_CROWDED = 7
-"""In so many slots at once, the newest, it is looked which of several came first."""
+"""The largest number of slots, the newest, in which releases are put in order."""
 
 
 def slots_of(period: Period) -> list[Slot]:
-    """Return what a course is made of: hours, days, weeks or months.
+    """Return the slots of a time series: hours, days, weeks or months.
 
-    Days are those of the current time zone; a week has seven of them, a month thirty.
+    Days are days of the current time zone; a week is 7 days, and a month 30.
     """
     hours = (period.until - period.since) // HOUR
     if hours <= _MOST_HOURS:
@@ -56,12 +56,12 @@ def slots_of(period: Period) -> list[Slot]:
 
 @dataclass(frozen=True)
 class Arrival:
-    """When a release came: its first requests are of a time.
+    """The time in which a release had its first requests.
 
     Attributes:
         name: The release.
-        since: From when on.
-        until: Until when.
+        since: The start of this time.
+        until: The end of this time.
     """
 
     name: str
@@ -71,13 +71,13 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Newcomer:
-    """A release that came within the period.
+    """A release whose first requests are within the period.
 
     Attributes:
-        name: Its name.
-        since: When its first requests came, as the beginning of a slot.
-        tally: Its requests.
-        others: Those of the other releases.
+        name: The release.
+        since: The start of the slot with its first requests.
+        tally: The requests of the release.
+        others: The requests of all other releases.
     """
 
     name: str
@@ -87,11 +87,11 @@ class Newcomer:
 
 
 class Overview:
-    """What a dashboard shows, read when it is asked for.
+    """The numbers of a dashboard, each read when it is first used.
 
     Args:
-        now: The period.
-        before: The period before it, of the same length.
+        now: The summary of the period.
+        before: The summary of the period before it, which is as long.
     """
 
     def __init__(self, now: Summary, before: Summary) -> None:
@@ -99,7 +99,7 @@ class Overview:
         self.period = now.period
 
     def read(self) -> None:
-        """Read what a dashboard shows in a few queries, and not each by itself."""
+        """Read all numbers of a dashboard in a few queries."""
         self.now.read(ALL, CAPTURE_STATUS, *COMPARED, *_STORED)
         self.before.read(ALL, FILE_SIZE, *_STORED)
 
@@ -120,39 +120,39 @@ class Overview:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether all requests of both periods are."""
+        """Whether all requests of both periods are counted."""
         return self.is_complete and not self.before.missing_hours
 
     @cached_property
     def slots(self) -> list[Slot]:
-        """What the course is made of."""
+        """The slots of the time series."""
         return slots_of(self.period)
 
     @cached_property
-    def _courses(self) -> dict[Facet, list[dict[str, Tally]]]:
-        return self.now.facets_by_slot(self.slots, _COURSES)
+    def _series(self) -> dict[Facet, list[dict[str, Tally]]]:
+        return self.now.facets_by_slot(self.slots, _SERIES)
 
     @cached_property
-    def course(self) -> list[Tally]:
+    def series(self) -> list[Tally]:
         """All requests of each slot."""
-        return [cells.get("", Tally()) for cells in self._courses[ALL]]
+        return [cells.get("", Tally()) for cells in self._series[ALL]]
 
     @property
     def releases(self) -> list[dict[str, Tally]]:
         """The requests of each slot by their release."""
-        return self._courses[RELEASE]
+        return self._series[RELEASE]
 
     @property
     def errors(self) -> list[dict[str, Tally]]:
-        """The failed requests of each slot by what failed."""
-        return self._courses[ERROR]
+        """The failed requests of each slot by error."""
+        return self._series[ERROR]
 
     @cached_property
     def arrivals(self) -> list[Arrival]:
-        """The releases in their order, but those that were there from the start.
+        """The releases that arrived within the period, in order.
 
-        Where several came in one slot, the first hour of each tells their order. Those
-        of one hour are told by that hour, all of them.
+        If several arrived in one slot, the first hour of each decides their order.
+        Releases of the same hour share that hour.
         """
         known: set[str] = set()
         found = []
@@ -161,11 +161,11 @@ class Overview:
             found += [Arrival(name, *slot) for name in fresh if known]
             known |= set(cells)
         for _ in range(2):  # from months or weeks to days, from days to hours
-            found = self._told_apart(found)
+            found = self._put_in_order(found)
         return found
 
-    def _told_apart(self, arrivals: list[Arrival]) -> list[Arrival]:
-        """Return the same, with shorter times of those that came in the same one."""
+    def _put_in_order(self, arrivals: list[Arrival]) -> list[Arrival]:
+        """Return the arrivals, with shorter times for those that share a slot."""
         counts = Counter((each.since, each.until) for each in arrivals)
         crowded = sorted(slot for slot, count in counts.items() if count > 1)
         parts = [
@@ -176,20 +176,20 @@ class Overview:
         if not parts:
             return arrivals
         firsts: dict[str, Slot] = {}
-        course = self.now.by_slot(parts, RELEASE)
-        for part, cells in zip(parts, course, strict=True):
+        series = self.now.by_slot(parts, RELEASE)
+        for part, cells in zip(parts, series, strict=True):
             for name in cells:
                 firsts.setdefault(name, part)
         found = []
         for each in arrivals:
-            # None where values are not told apart, or it has gone in between.
+            # None if values have no tallies of their own, or the rows are gone by now.
             since, until = firsts.get(each.name) or (each.since, each.until)
             is_within = each.since <= since and until <= each.until
             found.append(Arrival(each.name, since, until) if is_within else each)
         return sorted(found, key=lambda each: each.since)
 
     def newest_release(self) -> Newcomer | None:
-        """Return the release that came last; None if none did, or nobody can tell."""
+        """Return the latest release; None if there is none, or the order is unknown."""
         if not self.arrivals:
             return None
         *earlier, newest = self.arrivals
@@ -200,9 +200,9 @@ class Overview:
             (tally if value == newest.name else others).add(each)
         return Newcomer(newest.name, newest.since, tally, others)
 
-    def failing(self) -> list[Standout]:
-        """Return the groups that fail more or less often than the others."""
-        return separate(
+    def failing(self) -> list[Comparison]:
+        """Return the groups whose failure rate differs from that of the others."""
+        return compare(
             {
                 facet.name: [
                     (value, Share(tally.failed, tally.count))
@@ -214,10 +214,10 @@ class Overview:
 
     @property
     def slow_ms(self) -> float:
-        """How long each of the slowest tenth took at the least.
+        """The shortest duration of the slowest tenth, in milliseconds.
 
-        That is where the bucket begins that comes after the percentile's: what is
-        counted are whole buckets, and a tenth at the most.
+        It is the start of the bucket after the percentile's bucket: only whole buckets
+        are counted, so the slow requests are a tenth or fewer.
         """
         return self._slow_limit * math.sqrt(BUCKET_RATIO)
 
@@ -225,10 +225,10 @@ class Overview:
     def _slow_limit(self) -> float:
         return percentile(self.whole.histogram, SLOW_SHARE) or 0.0
 
-    def slow(self) -> list[Standout]:
-        """Return the groups that are slow more or less often than the others."""
+    def slow(self) -> list[Comparison]:
+        """Return the groups whose share of slow requests differs from the others'."""
         limit = self._slow_limit
-        return separate(
+        return compare(
             {
                 facet.name: [
                     (value, Share(_slower(tally, limit), tally.count))
@@ -240,7 +240,7 @@ class Overview:
 
 
 def _parts_of(slot: Slot, period: Period) -> list[Slot]:
-    """Return the days of a slot, or the hours of a day; nothing of an hour."""
+    """Return the days of a slot, or the hours of a day; empty for an hour."""
     since, until = slot
     if until - since > _LONGEST_DAY:
         return [(a, b) for _, a, b in period.days() if since <= a and b <= until]
@@ -251,10 +251,10 @@ def _parts_of(slot: Slot, period: Period) -> list[Slot]:
 
 
 def newly_stored(summary: Summary) -> int:
-    """Return how many bytes of new contents came, those that are gone by now included.
+    """Return the bytes of all contents stored in a period, deleted ones included.
 
     Args:
-        summary: Of all endpoints.
+        summary: The summary of all endpoints.
     """
     tallies = [tally for each in _STORED for tally in summary.values(each).values()]
     return sum(tally.total_bytes for tally in tallies)

@@ -1,4 +1,4 @@
-"""The panels of a dashboard that load on their own: each a page, and a part of one."""
+"""The panels of a dashboard, which load one by one and are also pages."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ from .overview import Overview
 from .samples import marks_of, repeated_images
 
 STRIP_SIZE = 8
-"""How many pictures stand beside each other."""
+"""The number of pictures in a strip."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a panel is about, and how it is written.
+class PanelInput:
+    """The input of a panel.
 
     Attributes:
-        criteria: Which requests.
-        period: The whole hours of them.
-        links: Where requests are to be seen.
-        notation: The reader's.
+        criteria: The criteria of the requests.
+        period: The period in whole hours.
+        links: The links to the pages of requests.
+        notation: The notation of numbers and times for the reader.
         picture_url: Returns the URL of the page of an image by its primary key; empty
-            for those who may not see it.
+            if the reader has no permission to see images.
         thumbnail: Returns the HTML of an image's thumbnail; empty likewise.
     """
 
@@ -78,35 +78,35 @@ class Asked:
 
     @property
     def within(self) -> Criteria:
-        """The criteria with the period, also where none was given."""
+        """The criteria with the period."""
         return self.criteria.within(self.period)
 
 
-def heat(asked: Asked) -> Mapping[str, Any]:
-    """Draw how many requests took how long over time."""
-    [now] = summaries(asked.criteria, [asked.period])
-    figures = Figures(Overview(now, now), asked.links, asked.notation)
+def heat(panel: PanelInput) -> Mapping[str, Any]:
+    """Draw the duration distribution over time."""
+    [now] = summaries(panel.criteria, [panel.period])
+    figures = Figures(Overview(now, now), panel.links, panel.notation)
     return {"chart": figures.heat()}
 
 
-def properties(asked: Asked) -> Mapping[str, Any]:
-    """Draw the failures and durations of each class, by one property after another."""
-    [now] = summaries(asked.criteria, [asked.period])
-    figures = Figures(Overview(now, now), asked.links, asked.notation)
+def properties(panel: PanelInput) -> Mapping[str, Any]:
+    """Draw the failures and durations of each group of each property."""
+    [now] = summaries(panel.criteria, [panel.period])
+    figures = Figures(Overview(now, now), panel.links, panel.notation)
     facets = [each for each in COMPARED if each not in PROMINENT]
     return {"charts": [figures.by(facet) for facet in facets]}
 
 
-def pixels(asked: Asked) -> Mapping[str, Any]:
-    """Draw how long requests took by the megapixels of their images."""
-    [now] = summaries(asked.criteria, [asked.period])
+def pixels(panel: PanelInput) -> Mapping[str, Any]:
+    """Draw durations by the megapixels of the images."""
+    [now] = summaries(panel.criteria, [panel.period])
     sized = Tally()
     for value, tally in now.values(MEGAPIXELS).items():
         if value:
             sized.add(tally)
-    # From the beginning of its bucket, so that none of the slowest percent is left out.
+    # The start of the bucket, so that the whole slowest percent is included.
     slow_ms = (percentile(sized.histogram, 0.99) or 0.0) / BUCKET_RATIO**0.5
-    marks = marks_of(asked.within, sized.count, slow_ms, asked.picture_url)
+    marks = marks_of(panel.within, sized.count, slow_ms, panel.picture_url)
     heading = Heading("pixels", gettext("Duration by megapixels"))
     chart = scatter(
         heading,
@@ -114,37 +114,37 @@ def pixels(asked: Asked) -> Mapping[str, Any]:
         total=marks.total,
         is_whole=marks.is_whole,
         name=gettext("Megapixels"),
-        notation=asked.notation,
+        notation=panel.notation,
     )
     return {"chart": chart}
 
 
-def repeated(asked: Asked) -> Mapping[str, Any]:
-    """List the images that came most often, and what a cache would have saved."""
-    found, since = repeated_images(asked.within)
-    first, last = since or asked.period.since, asked.period.until
+def repeated(panel: PanelInput) -> Mapping[str, Any]:
+    """List the most repeated images, and the time that a cache would have saved."""
+    found, since = repeated_images(panel.within)
+    first, last = since or panel.period.since, panel.period.until
     rows = [
         {
-            "picture": asked.thumbnail(each.image),
+            "picture": panel.thumbnail(each.image),
             "text": times_seen({"seen": each.seen, "failed": each.failed}),
             "saved": gettext("a cache would have saved %(time)s")
-            % {"time": asked.notation.write(each.saved_ms, Quantity.DURATION)},
-            # Hashes are for those who may see images.
-            "url": asked.picture_url(each.image.pk)
-            and asked.links.within(first, last, hash=each.image.image_hash),
+            % {"time": panel.notation.write(each.saved_ms, Quantity.DURATION)},
+            # Only users who may see images may see hashes.
+            "url": panel.picture_url(each.image.pk)
+            and panel.links.within(first, last, hash=each.image.image_hash),
         }
         for each in found
     ]
     return {"repeated": rows, "since": since}
 
 
-def storage(asked: Asked) -> Mapping[str, Any]:
-    """Draw what is stored by when it came, and how much it will be."""
-    return {"chart": storage_chart(asked.notation)}
+def storage(panel: PanelInput) -> Mapping[str, Any]:
+    """Draw the stored bytes over time, and their forecast."""
+    return {"chart": storage_chart(panel.notation)}
 
 
 def storage_chart(notation: Notation) -> Chart:
-    """Draw what is stored, of all endpoints and the last ninety days."""
+    """Draw the stored bytes of all endpoints in the last 90 days, and the forecast."""
     period = Period.last_days(90)
     stock = stock_of(summarize(since_ever(period)), period)
     levels = [Level(end, size) for end, size in stock.levels()]
@@ -161,11 +161,11 @@ def storage_chart(notation: Notation) -> Chart:
     )
 
 
-def pictures(asked: Asked) -> Mapping[str, Any]:
-    """Show the pictures of what failed last, and of what took longest."""
-    strips = [(gettext("Slowest requests"), asked.within, "slowest", _duration)]
-    if asked.criteria.texts.get("outcome") != "succeeded":
-        failed = asked.within.having(outcome="failed")
+def pictures(panel: PanelInput) -> Mapping[str, Any]:
+    """Show the pictures of the latest failures and of the slowest requests."""
+    strips = [(gettext("Slowest requests"), panel.within, "slowest", _duration)]
+    if panel.criteria.texts.get("outcome") != "succeeded":
+        failed = panel.within.having(outcome="failed")
         strips.insert(0, (gettext("Latest failures"), failed, "newest", _failure))
     with limited(RequestImage.objects.db):
         found = [
@@ -177,7 +177,7 @@ def pictures(asked: Asked) -> Mapping[str, Any]:
             {
                 "title": title,
                 "pictures": [
-                    _picture(asked, image, criteria.query(sort=sort), text)
+                    _picture(panel, image, criteria.query(sort=sort), text)
                     for image in shown
                 ],
             }
@@ -187,12 +187,15 @@ def pictures(asked: Asked) -> Mapping[str, Any]:
 
 
 def _picture(
-    asked: Asked, image: RequestImage, query: str, text: Callable[[RequestImage], str]
+    panel: PanelInput,
+    image: RequestImage,
+    query: str,
+    text: Callable[[RequestImage], str],
 ) -> Mapping[str, Any]:
-    url = asked.picture_url(image.pk)
+    url = panel.picture_url(image.pk)
     return {
-        "picture": asked.thumbnail(image),
-        "url": url and url + query,  # previous and next stay among these
+        "picture": panel.thumbnail(image),
+        "url": url and url + query,  # "previous" and "next" stay in this order
         "text": text(image),
     }
 
@@ -205,18 +208,18 @@ def _failure(image: RequestImage) -> str:
     return labels.status(image.log)
 
 
-def looks(asked: Asked) -> Mapping[str, Any]:
-    """Draw what pictures of failed requests look like, and others do not."""
-    found = looks_of(asked.within)
+def looks(panel: PanelInput) -> Mapping[str, Any]:
+    """Draw the measures that set failed pictures apart."""
+    found = looks_of(panel.within)
     bins = {(m.name, each.name): each for m in MEASURES.values() for each in m.bins}
     bars = [
         Bar(
             f"{MEASURES[each.name].label} {range_in_words(bins[each.name, each.key])}",
             [each.share.rate, each.rest.rate],
             [each.share.interval, each.rest.interval],
-            asked.links.to(**{each.name: each.key, "outcome": "failed"}),
+            panel.links.to(**{each.name: each.key, "outcome": "failed"}),
         )
-        for each in found.standouts
+        for each in found.comparisons
     ]
     nothing = gettext(
         "Nothing stands out. Fewer than 30 pictures of either kind are not compared."
@@ -229,14 +232,14 @@ def looks(asked: Asked) -> Mapping[str, Any]:
             Measure(gettext("of the others"), Quantity.SHARE),
         ],
         bars,
-        notation=asked.notation,
+        notation=panel.notation,
     )
     text = gettext(
         "The newest analysed pictures were compared: %(bad)s of failed requests, and "
         "%(good)s of others. To analyse the rest, run %(command)s."
     )
     bad, good = (
-        _sampled(*each, asked.notation) for each in (found.failed, found.succeeded)
+        _sampled(*each, panel.notation) for each in (found.failed, found.succeeded)
     )
     return {
         "chart": chart,
@@ -256,15 +259,15 @@ def _sampled(some: int, count: int, notation: Notation) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel.
+    """A panel of the dashboard.
 
     Attributes:
-        title: What it shows.
-        draw: Returns what its template needs.
+        title: The title.
+        draw: Returns the context of its template.
     """
 
     title: str | Promise
-    draw: Callable[[Asked], Mapping[str, Any]]
+    draw: Callable[[PanelInput], Mapping[str, Any]]
 
 
 PANELS: Mapping[str, Panel] = {

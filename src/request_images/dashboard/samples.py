@@ -1,4 +1,4 @@
-"""What a dashboard shows of single requests, looked at within a time."""
+"""Samples of single requests for a dashboard, read within a time limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from request_images.query.paging import SORTS, Walk
 from request_images.statistics.live import limited
 
 MOST_FAILED, MOST_SLOW, MOST = 1000, 600, 2000
-"""How many marks there are, at the most, of each kind and altogether."""
+"""The largest number of dots: failed ones, slow ones, and all."""
 REPEATED = 10
 _MOST_KEYS = 20_000
 _FIELDS = (
@@ -35,12 +35,12 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Marks:
-    """Some requests, to be drawn.
+    """A sample of requests for the scatter plot.
 
     Attributes:
-        dots: By megapixels, in no order.
-        total: How many requests there are, of which these are some.
-        is_whole: Whether all that failed and the slowest percent are among them.
+        dots: The dots by megapixels, in no order.
+        total: The number of requests that the sample is from.
+        is_whole: Whether it has all failed requests and the slowest percent.
     """
 
     dots: Sequence[Dot]
@@ -51,16 +51,18 @@ class Marks:
 def marks_of(
     criteria: Criteria, total: int, slow_ms: float, href: Callable[[int], str]
 ) -> Marks:
-    """Return requests whose images have dimensions: the telling ones, and others.
+    """Return a sample with the failed and the slow requests, filled up with others.
+
+    Only requests whose images have known dimensions are in it.
 
     Args:
-        criteria: Which ones.
-        total: How many those are, about.
-        slow_ms: So long the slowest percent took at the least.
+        criteria: The criteria of the requests.
+        total: The approximate number of matching requests.
+        slow_ms: The shortest duration of the slowest percent, in milliseconds.
         href: Returns the URL of an image by its primary key.
 
     Raises:
-        TooManyRequests: To find them takes too long.
+        TooManyRequests: The query exceeds the time limit.
     """
     logs: RequestLogQuerySet = RequestLog.objects.filter(
         image__width__isnull=False, image__height__isnull=False
@@ -72,7 +74,7 @@ def marks_of(
             if len(found) <= MOST:
                 dots = [_dot(row, href) for row in found]
                 return Marks(dots, len(found), is_whole=True)
-            total = len(found)  # of some hours nobody has counted them yet
+            total = len(found)  # the statistics of some hours are missing
         bad = _values(rows.failed().order_by("-created_at"), MOST_FAILED + 1)
         slow_rows = rows.filter(duration_ms__gte=slow_ms).order_by("-duration_ms")
         slow = _values(slow_rows, MOST_SLOW + 1)
@@ -89,12 +91,12 @@ def _values(rows: QuerySet[Any], count: int) -> list[tuple[Any, ...]]:
 
 
 def _some(rows: QuerySet[Any], total: int, count: int) -> list[tuple[Any, ...]]:
-    """Return about so many rows, evenly spread over their primary keys."""
+    """Return about ``count`` rows, evenly spread over the primary keys."""
     first = rows.order_by("created_at").values_list("pk", flat=True).first()
     last = rows.order_by("-created_at").values_list("pk", flat=True).first()
     if first is None or last is None:
         return []
-    # An even step meets as many as there are to be, if they are spread evenly.
+    # An even step finds about ``count`` rows if the keys are evenly spread.
     low, high = min(first, last), max(first, last)
     step = max(1, total // count, (high - low) // _MOST_KEYS)
     return _values(rows.filter(pk__in=list(range(low, high + 1, step))), count)
@@ -109,13 +111,14 @@ def _dot(row: tuple[Any, ...], href: Callable[[int], str]) -> Dot:
 
 @dataclass(frozen=True)
 class Repeated:
-    """An image that came more than once.
+    """An image that several requests sent.
 
     Attributes:
-        image: The latest of those requests' images, one with bytes if there is any.
-        seen: How often it came.
-        failed: How often its request failed.
-        saved_ms: What a cache would have saved: all durations but one, on average.
+        image: The image of the latest of these requests, if possible one with bytes.
+        seen: The number of requests.
+        failed: The number of failed requests.
+        saved_ms: The time that a cache would have saved: all durations except an
+            average one, in milliseconds.
     """
 
     image: RequestImage
@@ -125,14 +128,14 @@ class Repeated:
 
 
 def repeated_images(criteria: Criteria) -> tuple[list[Repeated], datetime | None]:
-    """Return the images that came most often, and since when it was looked.
+    """Return the most repeated images, and the start of the time that was searched.
 
     Args:
-        criteria: Which requests; the newest of them are looked at, and the moment is
-            None when those are all.
+        criteria: The criteria of the requests. Only the newest ones are searched; the
+            start is None if that is all of them.
 
     Raises:
-        TooManyRequests: To find them takes too long.
+        TooManyRequests: The query exceeds the time limit.
     """
     with limited(RequestImage.objects.db):
         since = Walk(images(), criteria, SORTS["newest"]).since()

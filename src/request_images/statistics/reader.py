@@ -1,4 +1,4 @@
-"""What was added up: how far, of which time, by which facet; and what it is made of."""
+"""Queries for the stored statistics, and for the rows that they are computed from."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from request_images.models.statistics import (
 )
 
 STATE = 1
-"""The primary key of the one row that says how far."""
+"""The primary key of the single row of `StatisticsState`."""
 _RUN = 4
-"""More pieces that follow each other are asked for as a range, not one by one."""
+"""The largest number of consecutive pieces that are queried one by one."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What there are statistics of, at one moment.
+    """The state of the statistics at one moment.
 
     Attributes:
-        version: How often they were changed.
-        last_mark: The newest mark there is; None for none.
-        built: From when until when, and which hours are stale.
+        version: The number of changes so far.
+        last_mark: The primary key of the newest `StaleHour`; None if there is none.
+        built: The time that has statistics, and its stale hours.
     """
 
     version: int
@@ -60,7 +60,7 @@ class State:
 
 
 def state() -> State | None:
-    """Return what there are statistics of; None for none yet."""
+    """Return the state of the statistics; None if there are none yet."""
     last = rows_of(StaleHour).order_by("-pk").values("pk")[:1]
     rows = rows_of(StatisticsState).filter(pk=STATE)
     found = rows.values_list("version", "since", "until", Subquery(last)).first()
@@ -75,27 +75,27 @@ def state() -> State | None:
 
 
 def left(built: Built, since: datetime) -> int:
-    """Return how many closed hours from a moment on are still to be added up."""
+    """Return the number of closed hours since a moment without current statistics."""
     newer = max(frontier() - built.until, timedelta(0)) // HOUR
     older = max(built.since - since, timedelta(0)) // HOUR
     return newer + older + sum(hour >= since for hour in built.stale)
 
 
 def kept_since() -> datetime:
-    """Return the moment from which on statistics are kept."""
+    """Return the moment before which statistics are deleted."""
     end = days_ago(conf.STATISTICS_RETENTION_DAYS)
     return floor(end or midnight(date(1970, 1, 2)), Span.DAY)
 
 
 def outlived(before: datetime) -> list[models.QuerySet[Any]]:
-    """Return the rows that are of the time before a day, and of nothing after."""
+    """Return the rows whose whole time is before a day."""
     rollups = rows_of(StatisticsRollup).filter(start__lt=before)
     month = models.Q(span=Span.MONTH.value, start__gte=floor(before, Span.MONTH))
     return [rollups.exclude(month), rows_of(GoneRequests).filter(hour__lt=before)]
 
 
 def database() -> str:
-    """Return the alias of the database that has the statistics: the logs' own."""
+    """Return the alias of the database of the logs, which has the statistics too."""
     return router.db_for_write(RequestLog)
 
 
@@ -105,19 +105,19 @@ def logs() -> RequestLogQuerySet:
 
 
 def rows_between(since: datetime, until: datetime) -> models.QuerySet[Any]:
-    """Return the logs of a time."""
+    """Return the logs between two moments."""
     return logs().filter(created_at__gte=since, created_at__lt=until)
 
 
 def gone_between(since: datetime, until: datetime) -> list[tuple[int, Parts]]:
-    """Return what cleanup has taken away of some hours, each with its primary key."""
+    """Return the tallies of requests that cleanup deleted, with their primary keys."""
     rows = rows_of(GoneRequests).filter(hour__gte=since, hour__lt=until)
     found = rows.values_list("pk", "hour", "tallies")
     return [(pk, of_hour(floor(hour), unpack(data))) for pk, hour, data in found]
 
 
 def contents_between(since: datetime, until: datetime) -> Parts:
-    """Return the contents that came in a time, counted."""
+    """Return the tallies of the contents stored between two moments."""
     rows = (
         rows_of(ImageContent)
         .filter(created_at__gte=since, created_at__lt=until)
@@ -136,12 +136,12 @@ def contents_between(since: datetime, until: datetime) -> Parts:
 def kept_of(
     pieces: Iterable[Piece], facets: Iterable[Facet], endpoint: str | None
 ) -> list[tuple[Piece, Facet, bytes]]:
-    """Return what was added up of some hours, days and months.
+    """Return the stored statistics of some hours, days and months.
 
     Args:
-        pieces: Which ones.
-        facets: By which facets.
-        endpoint: Of which endpoint; None for all of them together.
+        pieces: The hours, days and months.
+        facets: The facets.
+        endpoint: The endpoint; None for the total of all endpoints.
 
     Returns:
         The piece, the facet and the packed tallies of each row.
@@ -166,13 +166,13 @@ def kept_of(
     return [
         ((Span(span), floor(start)), FACETS[facet], data)
         for span, start, facet, of_endpoint, data in rows.values_list(*names)
-        # MariaDB takes two endpoints for one that differ in case only.
+        # MariaDB compares endpoints without regard to case.
         if of_endpoint == (endpoint or "")
     ]
 
 
 def _runs(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    """Return the pieces of one length that follow each other, together."""
+    """Return the pieces grouped into runs of consecutive pieces of one span."""
     runs: list[list[Piece]] = []
     for span, start in sorted(pieces):
         if runs and runs[-1][-1][0] is span and end_of(runs[-1][-1][1], span) == start:
@@ -183,10 +183,10 @@ def _runs(pieces: Iterable[Piece]) -> list[list[Piece]]:
 
 
 def rows_of(model: type[models.Model]) -> models.QuerySet[Any]:
-    """Return all rows of a table, in the database that has the statistics."""
+    """Return all rows of a table in the database that has the statistics."""
     return model._default_manager.using(database())
 
 
 def delete(rows: models.QuerySet[Any]) -> int:
-    """Delete rows without loading them; return how many went."""
+    """Delete rows without loading them; return their number."""
     return rows._raw_delete(database()) or 0

@@ -62,8 +62,8 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Standout:
-    """A group of requests, beside all other requests.
+class Comparison:
+    """One group of requests compared with all other requests.
 
     Attributes:
         name: The facet, such as ``"mime_type"``.
@@ -100,38 +100,45 @@ class Standout:
         return self.share.rate > self.rest.rate
 
 
-def separate(
-    classes: Mapping[str, Sequence[tuple[str, Share]]], enough: int = ENOUGH
-) -> list[Standout]:
+def compare(
+    groups: Mapping[str, Sequence[tuple[str, Share]]], enough: int = ENOUGH
+) -> list[Comparison]:
     """Return the groups that stand out, the largest difference first.
 
     Args:
-        classes: The groups of each facet. Of equal differences, those of the first
-            facet come first: the others may be its echo.
+        groups: The groups of each facet. Equal differences keep the order of the
+            facets, since a later facet may only repeat an earlier one.
         enough: The fewest requests of a group, and of all others.
     """
-    return telling(
-        (each for name, shares in classes.items() for each in _standouts(name, shares)),
+    return significant(
+        (
+            each
+            for name, shares in groups.items()
+            for each in _comparisons(name, shares)
+        ),
         enough,
     )
 
 
-def telling(standouts: Iterable[Standout], enough: int = ENOUGH) -> list[Standout]:
+def significant(
+    comparisons: Iterable[Comparison], enough: int = ENOUGH
+) -> list[Comparison]:
     """Return the groups that differ by more than chance, the largest difference first.
 
     Args:
-        standouts: Groups beside all others; of equals the first one comes first.
+        comparisons: The groups compared with all others; equal ones keep their order.
         enough: The fewest requests of a group, and of all others.
     """
     found = [
-        standout
-        for standout in standouts
-        if min(standout.share.count, standout.rest.count) >= enough and standout.gap > 0
+        comparison
+        for comparison in comparisons
+        if min(comparison.share.count, comparison.rest.count) >= enough
+        and comparison.gap > 0
     ]
-    return sorted(found, key=lambda standout: -standout.gap)
+    return sorted(found, key=lambda each: -each.gap)
 
 
-def _standouts(name: str, shares: Iterable[tuple[str, Share]]) -> list[Standout]:
+def _comparisons(name: str, shares: Iterable[tuple[str, Share]]) -> list[Comparison]:
     shares = sorted(shares, key=itemgetter(0))
     whole = sum((share for _, share in shares), Share(0, 0))
-    return [Standout(name, key, share, whole - share) for key, share in shares]
+    return [Comparison(name, key, share, whole - share) for key, share in shares]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from request_images.aggregation.standouts import Share, Standout, separate
+from request_images.aggregation.comparison import Comparison, Share, compare
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_class_that_fails_stands_out():
         "mime_type": [("image/webp", Share(48, 400)), ("image/png", Share(12, 600))],
         "megapixels": [("0-1", Share(31, 500)), ("1-2", Share(29, 500))],
     }
-    found = separate(classes)
+    found = compare(classes)
 
     # Two classes are each other's rest: one has more, the other fewer.
     assert [(s.name, s.key, s.is_worse) for s in found] == [
@@ -59,15 +59,15 @@ def test_the_class_that_fails_stands_out():
 
 def test_few_requests_say_nothing():
     """Below thirty requests, in the class or beside it, nothing stands out."""
-    assert not separate({"mime_type": [("a", Share(29, 29)), ("b", Share(0, 900))]})
-    assert not separate({"mime_type": [("a", Share(900, 900)), ("b", Share(0, 29))]})
-    assert separate({"mime_type": [("a", Share(30, 30)), ("b", Share(0, 30))]})
-    assert not separate({"mime_type": [("a", Share(5, 900))], "color_mode": []})
+    assert not compare({"mime_type": [("a", Share(29, 29)), ("b", Share(0, 900))]})
+    assert not compare({"mime_type": [("a", Share(900, 900)), ("b", Share(0, 29))]})
+    assert compare({"mime_type": [("a", Share(30, 30)), ("b", Share(0, 30))]})
+    assert not compare({"mime_type": [("a", Share(5, 900))], "color_mode": []})
 
 
 def test_no_hit_at_all_has_no_lift():
     """A share of nothing cannot be a multiple of anything."""
-    assert Standout("mime_type", "a", Share(0, 40), Share(0, 40)).lift is None
+    assert Comparison("mime_type", "a", Share(0, 40), Share(0, 40)).lift is None
     assert Share(0, 0).rate == 0
 
 
@@ -79,7 +79,7 @@ def test_an_echo_comes_behind():
             name: [(f"{name} {number}", share) for number, share in enumerate(shares)]
             for name in names
         }
-        assert [s.name for s in separate(classes)] == [*names[:1] * 2, *names[1:] * 2]
+        assert [s.name for s in compare(classes)] == [*names[:1] * 2, *names[1:] * 2]
 
 
 def test_chance_seldom_stands_out():
@@ -93,4 +93,4 @@ def test_chance_seldom_stands_out():
         ]
         for name in names
     }
-    assert len({standout.name for standout in separate(classes)}) <= 10
+    assert len({comparison.name for comparison in compare(classes)}) <= 10
