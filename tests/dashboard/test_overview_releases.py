@@ -63,10 +63,11 @@ def test_two_of_a_day(client, came, first, second):
     came(second, 3, 11, ms=1000, count=ENOUGH)
     assert names(looked_at()) == [first, second]
     page = show(client)
-    found = re.findall(r"p95 [^<]* since release [^<]*", page)
+    found = re.findall(r"p95 is [^<]* since release [^<]*", page)
     assert len(found) == 1
     assert re.fullmatch(
-        rf"p95 \S+ m?s, up \d+ % since release {second} \({ENOUGH} requests\)", found[0]
+        rf"p95 is \S+ m?s, \+\d+ % since release {second} \({ENOUGH} requests\)",
+        found[0],
     )
     # Markers are in this order, too, and those of a day are told together.
     assert f"{first}, {second}" in page
@@ -145,7 +146,9 @@ def test_a_release_that_is_not_told_apart(came, monkeypatch):
     came("2", 5, 4)
     numbers = looked_at()
     assert numbers.releases
-    monkeypatch.setattr(numbers.now, "course", lambda slots, facet: [{} for _ in slots])
+    monkeypatch.setattr(
+        numbers.now, "by_slot", lambda slots, facet: [{} for _ in slots]
+    )
     assert names(numbers) == ["2", "3"]
     assert numbers.newest_release() is None
 

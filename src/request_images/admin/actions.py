@@ -17,10 +17,10 @@ from request_images.models.querysets import RequestLogQuerySet
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
-else:  # only mixed into one
+else:  # a mixin of `ModelAdmin`
     AnyAdmin = object
 
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 PERMISSION = "request_images.change_requestlog"
 
 
@@ -32,7 +32,7 @@ class PinActions(AnyAdmin):
     """Field with the primary key of the log."""
 
     def has_pin_permission(self, request: HttpRequest) -> bool:
-        """Ask for the permission to change request logs, which allows nothing else."""
+        """Return whether the user may change request logs: this permits only pins."""
         return bool(request.user.has_perm(PERMISSION))
 
     @admin.action(permissions=["pin"], description=_("Keep from cleanup (pin)"))
@@ -44,7 +44,7 @@ class PinActions(AnyAdmin):
             "%(count)d requests were pinned.",
             len(pinned),
         )
-        self._tell(request, pinned, gettext("Pinned."), text)
+        self._log_and_confirm(request, pinned, gettext("Pinned."), text)
 
     @admin.action(permissions=["pin"], description=_("Leave to cleanup (unpin)"))
     def unpin(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -55,18 +55,18 @@ class PinActions(AnyAdmin):
             "%(count)d requests were unpinned.",
             len(unpinned),
         )
-        self._tell(request, unpinned, gettext("Unpinned."), text)
+        self._log_and_confirm(request, unpinned, gettext("Unpinned."), text)
 
     def _logs(self, queryset: QuerySet[Any]) -> RequestLogQuerySet:
         pks = queryset.order_by().values(self.log_field)
         return RequestLog.objects.filter(pk__in=pks)
 
-    def _tell(
+    def _log_and_confirm(
         self, request: HttpRequest, logs: list[RequestLog], change: str, text: str
     ) -> None:
-        # Not `log_change`, which is one statement for each of maybe thousands.
+        # Not `log_change`, which needs a statement for each of possibly thousands.
         user: Any = request.user
         rest = iter(logs)
-        while some := list(islice(rest, _AT_ONCE)):
+        while some := list(islice(rest, _BATCH_SIZE)):
             LogEntry.objects.log_actions(user.pk, some, CHANGE, change)
         self.message_user(request, text % {"count": len(logs)}, messages.SUCCESS)

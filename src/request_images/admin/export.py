@@ -1,4 +1,4 @@
-"""Requests as a CSV file: one line each, in constant memory, safe to open."""
+"""Requests as a CSV file: one line per request, in constant memory, no formulas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from request_images.query.criteria import Criteria
 from request_images.query.paging import SORTS, Walk
 
 CHUNK = 1000
-"""How many requests are in memory at once."""
+"""The number of requests in memory at a time."""
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 _MEASURED = (*MEASURES, "layout")
@@ -67,15 +67,15 @@ LOG_COLUMNS: Mapping[str, _Column] = {
 }
 IMAGE_COLUMNS: Mapping[str, _Column] = {
     **{name: _of_image(name) for name in dict.fromkeys((*_FIRST, *COLUMNS))},
-    # Selected beside the log: a content has the bytes, too.
+    # Selected as annotations of the log: a content would load its bytes.
     **{name: _of_log(name) for name in _MEASURED},
 }
 
 
 def safe_cell(value: Any) -> Any:
-    """Return a text that no spreadsheet takes for a formula, with a quote in front.
+    """Return a value that no spreadsheet runs as a formula.
 
-    Source: OWASP, "CSV Injection". Numbers are what they are.
+    Such texts get a quote in front (OWASP, "CSV Injection"). Numbers do not change.
     """
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
@@ -83,17 +83,17 @@ def safe_cell(value: Any) -> Any:
 
 
 def csv_chunks(criteria: Criteria, *, with_images: bool) -> Iterator[str]:
-    """Yield the lines of a CSV file of the requests that match, the newest first.
+    """Yield the lines of a CSV file of the matching requests, the newest first.
 
-    The rows come page by page: no database holds a result open, and MariaDB's driver
-    would load all of it.
+    The rows are read page by page: no database keeps a result open, and MariaDB's
+    driver would load all rows.
 
     Args:
-        criteria: Which requests.
-        with_images: Whether the columns of `IMAGE_COLUMNS` are in it.
+        criteria: The criteria of the requests.
+        with_images: Whether the file has the columns of `IMAGE_COLUMNS`.
 
     Yields:
-        Text of some lines (RFC 4180), the header first.
+        Some lines of the file (RFC 4180), the header first.
     """
     columns = {**LOG_COLUMNS, **(IMAGE_COLUMNS if with_images else {})}
     yield _lines([columns])
@@ -112,7 +112,7 @@ def csv_chunks(criteria: Criteria, *, with_images: bool) -> Iterator[str]:
 
 def _lines(rows: Any) -> str:
     out = io.StringIO()
-    # Texts in quotes: some spreadsheets take a semicolon for the end of a cell, and
-    # what comes behind it might be a formula.
+    # Texts in quotes: some spreadsheets end a cell at a semicolon, and a formula might
+    # follow it.
     csv.writer(out, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Which rows the admin's lists show: by outcome, and by what is searched for."""
+"""Filters, search and order of the admin's lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .base import ReadOnlyAdmin
 
 
 class OutcomeFilter(admin.SimpleListFilter):
-    """Requests by what became of them."""
+    """Filters requests by outcome."""
 
     title = _("outcome")
     parameter_name = "outcome"
@@ -47,20 +47,20 @@ class OutcomeFilter(admin.SimpleListFilter):
 
 
 class ValuesFilter(admin.AllValuesFieldListFilter):
-    """Rows by the values of a text, of which the empty one has a name, too."""
+    """Filters rows by the values of a text field, with a name for the empty value."""
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Yield the values, each with its link."""
         for choice in super().choices(changelist):
             text = str(choice["display"])
-            # How many there are may stand behind it.
+            # Django may append the number of rows.
             is_blank = not text or text.startswith(" (")
             choice["display"] = gettext("none") + text if is_blank else text
             yield choice
 
 
 class ErrorTypeFilter(ValuesFilter):
-    """Requests by their error type, or without one as every other page says it."""
+    """Filters requests by error type; ``-`` means none, as on all other pages."""
 
     def __init__(  # noqa: PLR0913, PLR0917  # Django's own signature
         self,
@@ -77,20 +77,20 @@ class ErrorTypeFilter(ValuesFilter):
 
 
 class ImageOutcomeFilter(OutcomeFilter):
-    """Images by what became of their requests."""
+    """Filters images by the outcome of their requests."""
 
     path_to_log = "log__"
 
 
 class CriteriaFilter(admin.ListFilter):
-    """The parameters of the gallery and of the statistics, in a list.
+    """Applies the query parameters of the gallery and of the statistics to a list.
 
-    It offers nothing by itself, but to take away what is there. It comes last in
-    `list_filter`: a parameter that another filter of the list takes is that one's.
+    It offers no choices, only links that remove a parameter. It must be the last in
+    `list_filter`: another filter of the list wins if both take a parameter.
     """
 
     title = _("other criteria")
-    # Themes of the admin look for it; what it takes is told below.
+    # Themes of the admin read it; `expected_parameters` returns the real ones.
     parameter_name = "criteria"
 
     def __init__(
@@ -100,29 +100,29 @@ class CriteriaFilter(admin.ListFilter):
         given = QueryDict(mutable=True)
         for name in [name for name in params if name in CRITERIA]:
             given.setlist(name, params.pop(name))
-        for name in OF_GALLERY:  # it is linked to as the gallery is
+        for name in OF_GALLERY:  # links to the gallery and to a list are alike
             params.pop(name, None)
         self._criteria = Criteria.of_form(given)
         for problem in self._criteria.problems:
             messages.warning(request, f"{problem.name}: {problem}")
 
     def has_output(self) -> bool:
-        """Show what is applied, if there is anything."""
+        """Return whether any criterion is applied."""
         return bool(self._criteria.values)
 
     def expected_parameters(self) -> list[str | None]:
-        """Return the parameters that it takes."""
+        """Return the names of the parameters."""
         return [*CRITERIA, *OF_GALLERY]
 
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
-        """Yield what is applied, each with a link that takes it away."""
+        """Yield the applied criteria, each with a link that removes it."""
         for name, chip in zip(
             self._criteria.values, self._criteria.chips(), strict=True
         ):
             yield {
                 "selected": True,
                 "query_string": changelist.get_query_string(remove=[name]),
-                "display": f"{capfirst(chip.label)}: {chip.text} ×",  # noqa: RUF001  # it is meant
+                "display": f"{capfirst(chip.label)}: {chip.text} ×",  # noqa: RUF001  # a multiplication sign
             }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -131,19 +131,19 @@ class CriteriaFilter(admin.ListFilter):
 
 
 def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QuerySet[Any]:
-    """Find rows by the beginning of a request id or of a hash, of further images too.
+    """Find rows by the first characters of a request id or of the hash of any image.
 
     Args:
         rows: Request logs or images.
-        term: What was typed; white space around it does not count.
+        term: The search term; white space around it is ignored.
         to_log: The look-up that leads from a row to its log, such as ``"log__"``.
         to_image: The look-up that leads from a row to its image.
     """
     term = term.strip()
     if not term:
         return rows
-    # Queries of their own, which PostgreSQL answers from one index each; for an OR over
-    # several tables it would read all of them whole.
+    # Separate queries: PostgreSQL uses an index for each. For an OR over several tables
+    # it would read all rows.
     keys = rows.model._default_manager.order_by().values("pk")
     by_id = keys.filter(**{f"{to_log}request_id__startswith": term})
     by_hash = keys.filter(**{f"{to_image}image_hash__startswith": term.lower()})
@@ -153,16 +153,16 @@ def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QueryS
 
 
 class OrderedLists(ReadOnlyAdmin):
-    """Lists that read the gallery's ``sort``, for those who see no gallery."""
+    """A list that accepts the gallery's ``sort``, for users without the gallery."""
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """Return the order that was asked for; a click on a column replaces it."""
+        """Return the order of ``sort``; a click on a column replaces it."""
         sort = SORTS.get(request.GET.get("sort", ""))
         if sort is None:
             return super().get_ordering(request)
         path = sort.column(Columns(self.model))
-        # PostgreSQL takes what is not known for the largest of all. Nothing else is
-        # unknown, and what is known has an index that this would be none for.
+        # PostgreSQL sorts NULL as the largest value. Only the file size can be NULL;
+        # for the other columns NULLS LAST would prevent the use of their index.
         last = path.endswith("file_size") or None
         if sort.descending:
             return [F(path).desc(nulls_last=last), "-pk"]

@@ -1,4 +1,4 @@
-"""The gallery, and the page of one picture with its way back into the gallery."""
+"""The gallery, and the page of one picture with a link back to the gallery."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from .base import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
 from .curl import curl_command
 from .responses import file_name
 
-_SAME = 12  # how many requests with the same image its page lists
+_SAME = 12  # listed requests with the same image
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of the gallery, ready to be shown."""
+    """One picture of the gallery, as its template needs it."""
 
     url: str
     picture: SafeString | str
@@ -53,13 +53,13 @@ class GalleryAdmin(ReadOnlyAdmin):
     """The gallery: request images as pictures."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the URL of the gallery, under two names: the admin's and ours."""
+        """Return the URL of the gallery under Django's name and ours."""
         view = self.admin_site.admin_view(self.gallery_view)
         names = ("gallery_changelist", "requestimage_gallery")
         return [path("", view, name=f"request_images_{name}") for name in names]
 
     def gallery_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Show pictures to whoever may see the list."""
+        """Show the gallery to users who may see the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         gallery = Gallery(request.GET)
@@ -99,7 +99,7 @@ class GalleryAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "request_images/admin/gallery.html", context)
 
     def _presets(self, gallery: Gallery) -> list[dict[str, Any]]:
-        # What a preset is about replaces what was chosen of it; the rest stays.
+        # A preset replaces the outcome, the order and the groups; other criteria stay.
         rest = gallery.criteria.without("outcome")
         presets = []
         for label, parameters in PRESETS.values():
@@ -125,7 +125,7 @@ class GalleryAdmin(ReadOnlyAdmin):
             yield gettext("CSV"), self.url_of("requestlog_csv") + query
 
     def _requests_url(self, request: HttpRequest, gallery: Gallery) -> str:
-        # Numbers count requests: that none of them brought a picture is no dead end.
+        # A link may count requests without a picture; this leads to them.
         if not request.user.has_perm(LOGS):
             return ""
         return self.url_of("requestlog_changelist") + gallery.criteria.query()
@@ -150,7 +150,7 @@ class GalleryAdmin(ReadOnlyAdmin):
 
 
 class PicturePage(ReadOnlyAdmin):
-    """The page of one picture, with its way back into the gallery."""
+    """The page of one picture, with a link back to the gallery."""
 
     change_form_template = "request_images/admin/picture.html"
 
@@ -163,20 +163,20 @@ class PicturePage(ReadOnlyAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        """Add to the page of an image, which nobody can add, what surrounds it."""
-        context.update(self._around(request, obj))
-        context.update(self._again(request, obj))
+        """Add the neighbours, the same and similar images, and the download links."""
+        context.update(self._neighbours(request, obj))
+        context.update(self._downloads(request, obj))
         return super().render_change_form(
             request, context, add=add, change=change, form_url=form_url, obj=obj
         )
 
-    def _around(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
+    def _neighbours(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
         gallery = Gallery(request.GET)
         query = gallery.query()
         all_pictures = self.url_of("requestimage_gallery")
 
         def page_of(find: Callable[[RequestImage], Sequence[RequestImage]]) -> str:
-            # A picture is shown also where to find its neighbours takes too long.
+            # The page works without neighbours if finding them takes too long.
             pks: list[int] = []
             with suppress(TooManyRequests):
                 pks = [row.pk for row in find(image)]
@@ -195,13 +195,13 @@ class PicturePage(ReadOnlyAdmin):
         }
 
     def same_image(self, image: RequestImage) -> QuerySet[RequestLog]:
-        """Return the requests that brought an image, be it a further one of theirs."""
+        """Return the requests with the same image, also as a further image."""
         same = Criteria({}, {}).having(hash=image.image_hash)
         return same.apply(RequestLog.objects.all())
 
     def same_url(self, image: RequestImage) -> str:
-        """Return the URL of the list of them, for all who see pictures."""
-        # Not the gallery: of each request it has the first image, which may be another.
+        """Return the URL of the list of requests with the same image."""
+        # Not the gallery, which shows only the first image of each request.
         return f"{self.url_of('requestimage_changelist')}?q={image.image_hash}"
 
     def _same(self, image: RequestImage) -> Sequence[Mapping[str, Any]]:
@@ -220,7 +220,7 @@ class PicturePage(ReadOnlyAdmin):
             for log in logs[:_SAME]
         ]
 
-    def _again(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
+    def _downloads(self, request: HttpRequest, image: RequestImage) -> dict[str, Any]:
         links = {}
         if request.user.has_perm(ACCESSES) and image.image_hash:
             url = self.url_of("originalaccess_changelist")
@@ -236,10 +236,10 @@ class PicturePage(ReadOnlyAdmin):
 
 
 def _back(gallery: Gallery, image: RequestImage) -> str:
-    """Return the query string of the page of the gallery that a picture is on."""
+    """Return the query string of the gallery page with a picture."""
     if not gallery.group:
         return gallery.query(at=image.pk)
-    # What its group has in common narrows the way to its neighbours, not the groups.
+    # The criterion of the group applies to the neighbours, not to the groups.
     return gallery.query(gallery.criteria.without(gallery.group))
 
 

@@ -1,4 +1,4 @@
-"""The admin of request images: the list, and what is told on the page of one."""
+"""The admin of request images: the list and the detail page."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _FURTHER = ("further", "further_with_originals")
 
 
 class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
-    """Images, each beside what became of its request."""
+    """The admin of images, each with the outcome of its request."""
 
     list_display = (
         "thumbnail",
@@ -82,27 +82,27 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
         "log__is_pinned",
         CriteriaFilter,
     )
-    # `get_search_results` says how; this shows the search box.
+    # Only shows the search box; `get_search_results` searches.
     search_fields = ("image_hash__startswith", "log__request_id__startswith")
     search_help_text = _("Request id or SHA-256, or the beginning of either")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RequestImage]:
-        """Return the rows without what no list shows."""
+        """Return the rows without the fields that no list shows."""
         return super().get_queryset(request).defer("log__metadata")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Find by the beginning of a request id or of a hash."""
+        """Find rows by the first characters of a request id or a hash."""
         return search(queryset, search_term, "log__", ""), False
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
-        """Lead to the gallery of the same pictures."""
+        """Return a link to the gallery of these pictures."""
         shown = list_criteria(request.GET, own=("mime_type",))
         return [shown.link(gettext("Gallery"), self.url_of("requestimage_gallery"))]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Show what is known of the image, and of its request to whoever may see it."""
+        """Return the fields; those of the log need the permission to see logs."""
         of_log = _OF_LOG if request.user.has_perm(LOGS) else ()
         sets = [
             (None, {"fields": _OF_IMAGE}),
@@ -115,17 +115,17 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
         return [*sets, (_("further images"), {"fields": (further,)})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Everything is only shown."""
+        """Return all fields: none can be edited."""
         return flatten((*_OF_IMAGE, *_OF_REQUEST, *_OF_LOG, *_FURTHER))
 
     @admin.display(description=_("image"))
     def thumbnail(self, image: RequestImage) -> SafeString | str:
-        """Draw the thumbnail by its URL, or say why there is none."""
+        """The thumbnail, or the reason why there is none."""
         return self.thumbnail_of(image)
 
     @admin.display(description=_("images"), ordering="log__image_count")
     def images(self, image: RequestImage) -> int:
-        """How many images the request held."""
+        """The number of images in the request."""
         return image.log.image_count
 
     @admin.display(description=_("further images"))
@@ -135,7 +135,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
 
     @admin.display(description=_("further images"))
     def further_with_originals(self, image: RequestImage) -> str:
-        """The same, each linked to its original."""
+        """The further images of the request, each linked to its original."""
         return self._further(image, has_links=True)
 
     def _further(self, image: RequestImage, *, has_links: bool) -> str:
@@ -156,12 +156,12 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
 
     @admin.display(description=_("dimensions"), ordering="width")
     def dimensions(self, image: RequestImage) -> str:
-        """Width and height in pixels."""
+        """The width and height in pixels."""
         return display.dimensions(image) or self.get_empty_value_display()
 
     @admin.display(description=_("size"), ordering="file_size")
     def size(self, image: RequestImage) -> str:
-        """File size in readable units."""
+        """The file size in readable units."""
         if image.file_size is None:
             return self.get_empty_value_display()
         return filesizeformat(image.file_size)
@@ -173,28 +173,28 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
 
     @admin.display(description=_("status"), ordering="log__status_code")
     def status(self, image: RequestImage) -> str:
-        """What became of the request."""
+        """The status and the error type of the request."""
         return labels.status(image.log)
 
     @admin.display(description=_("duration"), ordering="log__duration_ms")
     def duration(self, image: RequestImage) -> str:
-        """How long the view took."""
+        """The duration of the view."""
         return labels.milliseconds(image.log.duration_ms)
 
     @admin.display(description=_("capture status"), ordering="log__capture_status")
     def capture(self, image: RequestImage) -> str:
-        """What became of the image."""
+        """The capture status in words."""
         return display.capture_status(image.log)
 
     @admin.display(description=_("request"))
     def request(self, image: RequestImage) -> SafeString:
-        """Link to the log."""
+        """The request id, linked to the log."""
         url = self.url_of("requestlog_change", image.log_id)
         return format_html('<a href="{}">{}</a>', url, image.log.request_id)
 
     @admin.display(description=_("same image"))
     def seen(self, image: RequestImage) -> str:
-        """How many requests brought this very image, and how many of them failed."""
+        """The number of requests with the same image, and of failed ones among them."""
         if not image.image_hash:
             return self.get_empty_value_display()
         counts = self.same_image(image).aggregate(
@@ -206,7 +206,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
 
     @admin.display(description=_("appearance"))
     def looks(self, image: RequestImage) -> SafeString | str:
-        """What the picture looks like in numbers, and a link to those alike."""
+        """The measures of the picture, and a link to similar pictures."""
         contents = ImageContent.objects.only(
             "analysis_error", "analysis_version", "layout", *MEASURES
         )
@@ -222,20 +222,20 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
 
     @admin.display(description=_("method"))
     def method(self, image: RequestImage) -> str:
-        """How it was asked, and for what."""
+        """The method and the path of the request."""
         return f"{image.log.method} {image.log.path}"
 
     @admin.display(description=_("error message"))
     def error_message(self, image: RequestImage) -> str:
-        """What went wrong, in a sentence."""
+        """The error message of the request."""
         return image.log.error_message or self.get_empty_value_display()
 
     @admin.display(description=_("user name"))
     def username(self, image: RequestImage) -> str:
-        """Whose request it was."""
+        """The user name of the request."""
         return image.log.username or self.get_empty_value_display()
 
     @admin.display(description=_("metadata"))
     def metadata(self, image: RequestImage) -> str:
-        """What the view said about it."""
+        """The metadata that the view annotated, as JSON."""
         return json.dumps(image.log.metadata, ensure_ascii=False, indent=2)

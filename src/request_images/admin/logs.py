@@ -1,4 +1,4 @@
-"""The admin of request logs: the list, the page of one, health, and the CSV file."""
+"""The admin of request logs: the list, the detail page, health, and the CSV file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .responses import streamed
 
 
 class RequestLogAdmin(PinActions, OrderedLists):
-    """Request logs, each beside its image."""
+    """The admin of request logs, each with its image."""
 
     list_display = (
         "created_at",
@@ -86,25 +86,25 @@ class RequestLogAdmin(PinActions, OrderedLists):
     readonly_fields = fields
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        """Show pictures to whoever may see images."""
+        """Return the columns; pictures need the permission to see images."""
         return permitted(self.list_display, request)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Show the picture to whoever may see images."""
+        """Return the fields; the picture needs the permission to see images."""
         return permitted(self.fields, request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RequestLog]:
-        """Return the rows without what no list shows."""
+        """Return the rows without the fields that no list shows."""
         return super().get_queryset(request).defer("metadata", "error_message")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Find by the beginning of a request id or of a hash."""
+        """Find rows by the first characters of a request id or a hash."""
         return search(queryset, search_term, "", "image__"), False
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page of the recording's health, and the CSV file."""
+        """Add the URLs of the health page and of the CSV file."""
         view = self.admin_site.admin_view
         name = "request_images_requestlog"
         return [
@@ -114,7 +114,7 @@ class RequestLogAdmin(PinActions, OrderedLists):
         ]
 
     def tools(self, request: HttpRequest) -> Iterable[Tool]:
-        """Lead to the page of health, and to the CSV file of the same requests."""
+        """Return links to the dashboard, the CSV file and the health page."""
         shown = list_criteria(request.GET, own=("endpoint", "error_type"))
         return [
             shown.link(gettext("Dashboard"), self.url_of("requestlog_dashboard")),
@@ -123,7 +123,7 @@ class RequestLogAdmin(PinActions, OrderedLists):
         ]
 
     def csv_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Stream the requests as a CSV file to whoever may see the list."""
+        """Stream the requests as a CSV file to users who may see the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         criteria = Criteria.of_form(request.GET)
@@ -144,7 +144,7 @@ class RequestLogAdmin(PinActions, OrderedLists):
         )
 
     def health_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Tell how healthy the recording is to whoever may see the list."""
+        """Show the health of the recording to users who may see the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         vitals = dashboard_health.look(tries_to_write=True)
@@ -158,29 +158,29 @@ class RequestLogAdmin(PinActions, OrderedLists):
 
     @admin.display(description=_("status"), ordering="status_code")
     def status(self, log: RequestLog) -> str:
-        """What became of the request."""
+        """The status and the error type."""
         return labels.status(log)
 
     @admin.display(description=_("duration"), ordering="duration_ms")
     def duration(self, log: RequestLog) -> str:
-        """How long the view took."""
+        """The duration of the view."""
         return labels.milliseconds(log.duration_ms)
 
     @admin.display(description=_("upload"))
     def upload(self, log: RequestLog) -> str:
-        """How long the view waited for the client's bytes."""
+        """The time that the view waited for the client's bytes."""
         if log.upload_ms is None:
             return self.get_empty_value_display()
         return labels.milliseconds(log.upload_ms)
 
     @admin.display(description=_("capture status"), ordering="capture_status")
     def capture(self, log: RequestLog) -> str:
-        """What became of the image."""
+        """The capture status in words."""
         return display.capture_status(log)
 
     @admin.display(description=_("image"))
     def picture(self, log: RequestLog) -> str:
-        """Draw the thumbnail, linked to the image's page."""
+        """The thumbnail, linked to the page of the image."""
         image = getattr(log, "image", None)
         if image is None:
             return self.get_empty_value_display()
@@ -189,7 +189,7 @@ class RequestLogAdmin(PinActions, OrderedLists):
 
     @admin.display(description=_("linked to"))
     def linked(self, log: RequestLog) -> str:
-        """The row of the project's own that the view named."""
+        """The row of the project that the view linked."""
         if not log.link_model:
             return self.get_empty_value_display()
         return f"{log.link_model} {log.link_pk}"
