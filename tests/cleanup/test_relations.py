@@ -37,14 +37,14 @@ LOGS = Retention.of_days(30, 30)
 
 
 class NoOrdersHere:
-    """Sends orders, and what hangs on them, elsewhere."""
+    """Routes orders and related rows to another database."""
 
     def allow_migrate(self, db, app_label, model_name=None, **hints):
         return False if model_name == "order" else None
 
 
 def clean(kept_for: Retention, **options) -> Report:
-    """Clean as the dry run tells, and see to it that nothing dangles."""
+    """Check that a cleanup does what its dry run says and leaves no orphan."""
     told = preview(kept_for, **options)
     report = retention.clean(kept_for, batch_size=100, **options)
     assert report == told
@@ -52,11 +52,11 @@ def clean(kept_for: Retention, **options) -> Report:
     return report
 
 
-class TestThatLetGo:
-    """Rows that go along, or stay without what they were about."""
+class TestDeletableRelations:
+    """Relations with CASCADE or SET_NULL."""
 
-    def test_go_with_the_log(self):
-        """CASCADE is carried out, also of a relation without a name."""
+    def test_cascade_deletes_the_row_with_the_log(self):
+        """CASCADE works without a related name, too."""
         with_order, without = (make_image(draw(seed=n), days_old=40) for n in (1, 2))
         Order.objects.create(log=with_order.log)
         size = with_order.content.stored_size + without.content.stored_size
@@ -64,8 +64,8 @@ class TestThatLetGo:
         assert not Order.objects.exists()
         assert not RequestLog.objects.exists()
 
-    def test_stay_with_the_log(self):
-        """Only the image goes, and the order is of its request."""
+    def test_row_of_the_log_stays_without_the_image(self):
+        """Only the image is deleted; the order refers to the request."""
         order = Order.objects.create(log=make_image(days_old=40).log)
         assert clean(IMAGES).by_reason == {
             Reason.SUCCESS: Cleaned(1, 1, 0, len(PICTURE))
@@ -74,8 +74,8 @@ class TestThatLetGo:
         assert order.log.capture_status == "expired"
 
     @pytest.mark.parametrize("kept_for", [IMAGES, LOGS])
-    def test_forget_the_images(self, kept_for):
-        """SET_NULL is carried out, of further images as well."""
+    def test_set_null_clears_the_reference(self, kept_for):
+        """SET_NULL works for further images, too."""
         image = make_image(days_old=40)
         label = Label.objects.create(image=image, further=add_further(image))
         album = Album.objects.create()
@@ -92,15 +92,15 @@ class TestThatLetGo:
         assert clean(LOGS).by_reason == {Reason.LOG: Cleaned(logs=1)}
 
     def test_load_no_bytes(self):
-        """Django loads what it deletes; contents are not among it."""
+        """Django loads the rows that it deletes, without their contents."""
         image = make_image(days_old=40)
         Label.objects.create(image=image, further=add_further(image, draw(seed=1)))
         with capture_queries() as queries:
             assert clean(LOGS).total.contents == 2
         assert loading_bytes(queries) == []
 
-    def test_cost_nothing_where_there_are_none(self):
-        """Rows that nobody refers to are deleted as ever."""
+    def test_unreferenced_rows_cost_no_extra_query(self):
+        """Rows without references are deleted as always."""
         Order.objects.create(log=make_log(days_old=1))
         make_image(days_old=40)
         with capture_queries() as queries:
@@ -109,8 +109,8 @@ class TestThatLetGo:
         assert not [q for q in queries if f"DELETE FROM {Order._meta.db_table}" in q]
         assert sum(q.startswith("DELETE") and table in q[:50] for q in queries) == 1
 
-    def test_that_live_in_another_database(self, settings):
-        """There is no table of theirs here to look at."""
+    def test_relations_in_another_database_are_skipped(self, settings):
+        """This database has no table of theirs."""
         settings.DATABASE_ROUTERS = [NoOrdersHere()]
         make_image(days_old=40)
         with capture_queries() as queries:
@@ -118,8 +118,8 @@ class TestThatLetGo:
         assert not [q for q in queries if Order._meta.db_table in q]
         assert [q for q in queries if Complaint._meta.db_table in q]
 
-    def test_that_the_database_does_not_take(self, monkeypatch):
-        """With the others of its batch it stays whole."""
+    def test_refused_deletion_keeps_its_batch(self, monkeypatch):
+        """The database refuses one row, so its batch stays whole."""
         Order.objects.create(log=make_image(days_old=40).log)
 
         def fail(rows):
@@ -131,12 +131,12 @@ class TestThatLetGo:
         assert Order.objects.get().log.image.content.read() == PICTURE
 
 
-class TestThatHoldFast:
-    """PROTECT and RESTRICT: the rows stay, the bytes go, and so do all others."""
+class TestProtectedRelations:
+    """PROTECT and RESTRICT keep the rows, not the bytes."""
 
     @pytest.mark.parametrize("number", range(5))
-    def test_the_others_go(self, number):
-        """Whichever of them it is."""
+    def test_unprotected_rows_are_deleted(self, number):
+        """Any row may be the protected one."""
         images = [make_image(draw(seed=n), days_old=50 - n) for n in range(5)]
         held = images[number]
         Complaint.objects.create(log=held.log)
@@ -154,8 +154,8 @@ class TestThatHoldFast:
         assert again == Report(held={"host.Complaint": 1})
 
     @pytest.mark.parametrize("kept_for", [IMAGES, LOGS])
-    def test_an_image(self, kept_for):
-        """Its log stays with it; and its further images, without their bytes."""
+    def test_protected_image_keeps_its_log(self, kept_for):
+        """The log and the further images stay, without their bytes."""
         image = make_image(days_old=40)
         add_further(image, draw(seed=1))
         Complaint.objects.create(image=image)
@@ -165,26 +165,26 @@ class TestThatHoldFast:
         assert report.total.contents == 2
         assert FurtherImage.objects.get().capture_status == "expired"
 
-    def test_a_log_whose_image_may_go(self):
-        """Who protects the log says nothing of its image."""
+    def test_protected_log_loses_its_image(self):
+        """A relation to the log does not protect the image."""
         image = make_image(days_old=40)
         Complaint.objects.create(log=image.log)
         assert clean(IMAGES) == Report({Reason.SUCCESS: Cleaned(1, 1, 0, len(PICTURE))})
 
     def test_bytes_over_the_budget_go(self):
-        """That takes no row."""
+        """The budget deletes bytes only, no row."""
         Complaint.objects.create(image=make_image(days_old=1))
         report = clean(LOGS, max_bytes=1)
         assert set(report.by_reason) == {Reason.BUDGET}
         assert not report.held
 
-    def test_a_log_without_an_image(self):
-        """It stays as it is."""
+    def test_protected_log_without_an_image_stays(self):
+        """The log does not change."""
         Complaint.objects.create(log=make_log(days_old=40))
         assert clean(LOGS) == Report(held={"host.Complaint": 1})
 
-    def test_that_come_at_the_last_moment(self, monkeypatch, pauses):
-        """The next try sees them."""
+    def test_relation_added_during_cleanup_is_respected(self, monkeypatch, pauses):
+        """The next attempt sees the new relation."""
         image = make_image(days_old=40)
         spare, tries = delete_rows._spare_protected, []
 
@@ -200,8 +200,8 @@ class TestThatHoldFast:
         assert report.held == {"host.Complaint": 1}
         assert len(tries) == 2
 
-    def test_are_told(self):
-        """By the command: who, and how many."""
+    def test_protected_rows_are_reported(self):
+        """The command reports the models and the numbers."""
         for days in (400, 500):
             Complaint.objects.create(log=make_log(days_old=days))
         told = run("--dry-run")
@@ -220,7 +220,7 @@ HOLDERS = st.lists(
 
 
 def hold(log: RequestLog, holder: str | None) -> None:
-    """Write a row of the host project that refers to a request, if it can."""
+    """Write a row of the host project that refers to a request, if possible."""
     image = RequestImage.objects.filter(log=log).first()
     if holder == "order":
         Order.objects.create(log=log)
@@ -240,8 +240,8 @@ def hold(log: RequestLog, holder: str | None) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(ROWS, HOLDERS, st.sampled_from([None, 10, 20]), st.sampled_from([None, 10, 20]))
-def test_the_dry_run_is_the_real_run(pauses, rows, holders, images, logs):
-    """Whoever refers to whatever: it goes as told, and bytes that are over go."""
+def test_cleanup_does_what_its_dry_run_says(pauses, rows, holders, images, logs):
+    """The dry run is right for any relations."""
     for model in (Order, Complaint, Label, Album, Note):
         model.objects.all().delete()
     populate(rows)

@@ -44,19 +44,19 @@ def of_days(images=30, logs=365, **others) -> Retention:
 
 
 def clean(kept_for: Retention, **options) -> Cleaned:
-    """Clean, and return what went for whatever reason."""
+    """Clean, and return what was deleted for any reason."""
     return retention.clean(kept_for, **options).total
 
 
 @pytest.fixture(autouse=True)
 def _steady_pace(monkeypatch):
-    """Make batches as large as they may be, however slow the machine is today."""
+    """Use the largest batches, however slow the machine is."""
     monkeypatch.setattr(retention, "Pace", partial(cleanup_batches.Pace, aim=1000))
 
 
 @pytest.fixture
 def pauses(monkeypatch):
-    """Let pauses take no time, and tell how long they would be."""
+    """Skip pauses, and collect their durations."""
     slept: list[float] = []
     monkeypatch.setattr(cleanup_batches.time, "sleep", slept.append)
     return slept
@@ -70,16 +70,16 @@ def empty_tables():
 class TestRetention:
     @pytest.mark.parametrize("days", [0, -1])
     @pytest.mark.parametrize("of", ["images", "logs", "failed_days", "bytes_days"])
-    def test_nothing_means_everything(self, days, of):
-        """Zero days, or fewer, are refused of whatever."""
+    def test_zero_days_are_refused(self, days, of):
+        """Zero or negative days are refused for every retention."""
         with pytest.raises(
             RetentionError, match=f"^A retention of {days} days would delete every"
         ):
             of_days(**{of: days})
 
     @pytest.mark.parametrize("days", [None, 10**9, 10**30])
-    def test_for_ever(self, days):
-        """None, and more days than there are, keep everything."""
+    def test_none_keeps_everything(self, days):
+        """None, and more days than a date can hold, keep everything."""
         make_image(days_old=10_000)
         for_ever = of_days(days, days)
         assert for_ever == Retention(FOR_EVER, FOR_EVER, None)
@@ -87,19 +87,19 @@ class TestRetention:
         assert RequestImage.objects.get().content is not None
 
     @pytest.mark.parametrize("size", [0, -1])
-    def test_a_batch_of_nothing(self, size):
-        """A batch size that deletes nothing is an error, not a quiet success."""
+    def test_batch_size_0_is_refused(self, size):
+        """A batch size that deletes nothing is an error."""
         with pytest.raises(RetentionError, match="batch size must be at least 1"):
             clean(of_days(), batch_size=size)
 
-    def test_what_was_cleaned_adds_up(self):
-        """Batch by batch."""
+    def test_batches_add_up(self):
+        """The report is the sum of all batches."""
         assert Cleaned(1, 2, 3, 4) + Cleaned(10, 20, 30, 40) == Cleaned(11, 22, 33, 44)
 
 
 class TestImages:
-    def test_old_ones_go_and_young_ones_stay(self):
-        """Row and bytes; the log stays, and says that the image is expired."""
+    def test_only_old_images_are_deleted(self):
+        """Row and bytes are deleted; the log says that the image is expired."""
         young, old = make_image(days_old=29.9), make_image(draw(seed=1), days_old=30.1)
         size = old.content.stored_size
         assert clean(of_days(), batch_size=10) == Cleaned(1, 1, 0, size)
@@ -111,30 +111,30 @@ class TestImages:
         assert young.log.capture_status == CaptureStatus.STORED
 
     def test_a_younger_reference_keeps_the_bytes(self):
-        """The retention is of the request, not of the bytes it shares."""
+        """Retention applies to the request, not to shared bytes."""
         make_image(days_old=100)
         young = make_image(days_old=1)
         assert clean(of_days(), batch_size=10) == Cleaned(1, 0, 0, 0)
         assert young.image_data == PICTURE
 
-    def test_the_last_reference_takes_the_bytes_along(self):
-        """Also when the references go in different batches: no orphan is left."""
+    def test_last_reference_deletes_the_bytes(self):
+        """References in different batches leave no orphan."""
         for days in (100, 90, 80):
             make_image(days_old=days)
         cleaned = clean(of_days(), batch_size=1)
         assert cleaned == Cleaned(3, 1, 0, len(PICTURE))
         assert not ImageContent.objects.exists()
 
-    def test_a_thumbnail_goes_too_and_counts(self):
-        """What comes free includes it."""
+    def test_deleted_thumbnail_counts_as_freed(self):
+        """The freed bytes include the thumbnail."""
         content = make_image(days_old=40).content
         ImageContent.objects.filter(pk=content.pk).update(thumbnail=b"12345")
         assert preview(of_days()).total.freed == len(PICTURE) + 5
         assert clean(of_days(), batch_size=10).freed == len(PICTURE) + 5
 
     @pytest.mark.parametrize("status", CaptureStatus)
-    def test_only_bytes_that_were_kept_can_expire(self, status):
-        """A log that says why there was no image goes on saying so."""
+    def test_only_stored_images_expire(self, status):
+        """A log of an image that was not stored keeps its reason."""
         kept = status in (CaptureStatus.STORED, CaptureStatus.DUPLICATE)
         image = make_image(kept=kept, days_old=40, capture_status=status)
         clean(of_days(), batch_size=10)
@@ -144,32 +144,32 @@ class TestImages:
 
 
 class TestLogs:
-    def test_old_ones_go(self):
-        """After their own retention, with or without what image they still have."""
+    def test_old_logs_are_deleted(self):
+        """Logs have a retention of their own, with and without images."""
         make_log(days_old=366)
         make_image(kept=False, days_old=366)
         stays = make_log(days_old=364)
         assert clean(of_days(), batch_size=10) == Cleaned(1, 0, 2, 0)
         assert list(RequestLog.objects.all()) == [stays]
 
-    def test_take_their_images_along(self):
-        """Also images that were to be kept for ever."""
+    def test_log_is_deleted_with_its_image(self):
+        """Images with unlimited retention are deleted, too."""
         make_image(days_old=400)
         assert clean(of_days(images=None), batch_size=10) == Cleaned(
             1, 1, 1, len(PICTURE)
         )
         assert not ImageContent.objects.exists()
 
-    def test_share_bytes_with_younger_ones(self):
-        """Bytes that a younger image refers to stay."""
+    def test_shared_bytes_stay(self):
+        """Bytes of a younger image stay."""
         make_image(days_old=400)
         young = make_image(days_old=300)
         assert clean(of_days(images=None), batch_size=10) == Cleaned(1, 0, 1, 0)
         assert young.image_data is None  # expired on read
         assert young.content.read() == PICTURE
 
-    def test_stay_for_ever_while_images_go(self):
-        """Each retention is on its own."""
+    def test_logs_can_outlive_their_images(self):
+        """Each retention works on its own."""
         make_image(days_old=4000)
         assert clean(of_days(logs=None), batch_size=10).images == 1
         assert RequestLog.objects.count() == 1
@@ -193,7 +193,7 @@ BUDGET = st.sampled_from([None, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 def populate(rows) -> None:
-    """Write what a strategy has drawn, into empty tables."""
+    """Write the rows that a strategy has drawn into empty tables."""
     empty_tables()
     for seed, kept, days_old, with_image, outcome, is_pinned, further in rows:
         values = {
@@ -224,13 +224,13 @@ def image_rows() -> int:
 
 
 def stored_bytes() -> int:
-    """Weigh every content, thumbnail included."""
+    """Return the size of every content, thumbnail included."""
     rows = ImageContent.objects.values_list("stored_size", "thumbnail")
     return sum(size + len(thumbnail or b"") for size, thumbnail in rows)
 
 
 def weights_of_contents() -> dict[int, int]:
-    """Weigh each content; orphans, which no budget counts, weigh nothing."""
+    """Return the size of each content; orphans count 0."""
     rows = ImageContent.objects.all()
     orphans = rows.unreferenced().values_list("pk", flat=True)
     weights = dict(rows.values_list("pk", references.SIZE))
@@ -242,7 +242,7 @@ def logs_of(rows) -> set[int]:
 
 
 def check_that_nothing_dangles() -> None:
-    """Every reference has its bytes, and all bytes have a reference."""
+    """Check that every reference has bytes, and all bytes a reference."""
     connection.check_constraints()
     assert not ImageContent.objects.unreferenced().exists()
     kept = ("stored", "duplicate")
@@ -259,10 +259,10 @@ def check_that_nothing_dangles() -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(ROWS, DAYS, DAYS, DAYS, DAYS, BUDGET, st.integers(1, 5), st.integers(1, 4))
-def test_the_dry_run_is_the_real_run(  # noqa: PLR0917
+def test_cleanup_does_what_its_dry_run_says(  # noqa: PLR0917
     monkeypatch, pauses, rows, images, logs, failed_, bytes_, share, batch, at_once
 ):
-    """Whatever there is: the preview tells exactly what goes, and the rest is whole."""
+    """The dry run is right for any rows, and the rest stays whole."""
     monkeypatch.setattr(walk, "CHUNK", at_once)
     monkeypatch.setattr(references, "_IMAGES_AT_ONCE", 2 * at_once)
     populate(rows)
@@ -315,7 +315,7 @@ def test_the_dry_run_is_the_real_run(  # noqa: PLR0917
 
 
 def check_that_no_budget_took_too_much(went, weights, budget) -> None:
-    """What was taken was needed, and nobody lost bytes that are there still."""
+    """Check that the budget deleted only what it needed."""
     there = ImageContent.objects.values("image_hash")
     losers = RequestImage.objects.filter(log__capture_status=CaptureStatus.OVER_BUDGET)
     hanging = FurtherImage.objects.filter(capture_status=CaptureStatus.OVER_BUDGET)
@@ -329,7 +329,7 @@ def check_that_no_budget_took_too_much(went, weights, budget) -> None:
 
 
 def check_that_nothing_is_over(images, logs, failed_, bytes_) -> None:
-    """No row and no bytes are older than they may be, unless they are pinned."""
+    """Check that only pinned rows and bytes exceed their retention."""
 
     def older(days):
         moment = timezone.now() - timedelta(days=days)
@@ -356,8 +356,8 @@ class TestFailures:
     """Images of failed requests have days of their own."""
 
     @pytest.mark.parametrize("values", [{"status_code": 500}, {"error_type": "Odd"}])
-    def test_stay_longer(self, values):
-        """A failure is what one looks for weeks later."""
+    def test_failed_requests_are_kept_longer(self, values):
+        """A failure is examined weeks later."""
         failure = make_image(days_old=40, **values)
         make_image(draw(seed=1), days_old=40)
         kept_for = of_days(failed_days=90)
@@ -367,8 +367,8 @@ class TestFailures:
         assert list(RequestImage.objects.all()) == [failure]
         assert failure.content.read() == PICTURE
 
-    def test_go_after_their_own_days(self):
-        """With the log marked, and told for themselves."""
+    def test_failed_requests_have_their_own_retention(self):
+        """The log is marked, and failures are reported separately."""
         failure = make_image(days_old=91, status_code=500)
         report = retention.clean(of_days(failed_days=90), batch_size=10)
         size = failure.content.stored_size
@@ -376,31 +376,31 @@ class TestFailures:
         failure.log.refresh_from_db()
         assert failure.log.capture_status == CaptureStatus.EXPIRED
 
-    def test_may_go_earlier(self):
-        """Days are days, whichever are more."""
+    def test_failed_requests_may_expire_earlier(self):
+        """The retention of failures may be shorter."""
         make_image(days_old=5, status_code=500)
         success = make_image(draw(seed=1), days_old=5)
         clean(of_days(failed_days=3), batch_size=10)
         assert list(RequestImage.objects.all()) == [success]
 
-    def test_keep_their_bytes_as_long(self):
-        """The days of failures count for their bytes too."""
+    def test_bytes_of_failures_are_kept_as_long(self):
+        """The retention of failures applies to bytes, too."""
         failure = make_image(days_old=40, status_code=500)
         clean(of_days(failed_days=90, bytes_days=7), batch_size=10)
         failure.refresh_from_db()
         assert failure.content is not None
 
     def test_an_unknown_status_is_no_failure(self):
-        """Nobody said that it failed."""
+        """A request without a status did not fail."""
         make_image(days_old=40, status_code=None)
         report = retention.clean(of_days(failed_days=90), batch_size=10)
         assert set(report.by_reason) == {Reason.SUCCESS}
 
 
 class TestBytes:
-    """Bytes that expire before what is known of them."""
+    """Bytes that expire before their image."""
 
-    def test_go_earlier(self):
+    def test_bytes_expire_before_their_row(self):
         """Dimensions, type and hash stay for the statistics."""
         image = make_image(days_old=8)
         size = image.content.stored_size
@@ -412,26 +412,26 @@ class TestBytes:
         assert image.log.capture_status == CaptureStatus.EXPIRED
         assert not ImageContent.objects.exists()
 
-    def test_images_without_bytes_have_none_to_lose(self):
-        """They are not counted, and their log goes on saying why."""
+    def test_images_without_bytes_are_not_counted(self):
+        """Their log keeps its reason."""
         image = make_image(days_old=8, kept=False)
         assert clean(of_days(bytes_days=7), batch_size=10) == Cleaned()
         image.log.refresh_from_db()
         assert image.log.capture_status == CaptureStatus.TOO_LARGE
 
     def test_never_outlive_their_image(self):
-        """More days for bytes than for images change nothing."""
+        """A longer retention of bytes than of images has no effect."""
         make_image(days_old=40)
         assert clean(of_days(bytes_days=90), batch_size=10).images == 1
         assert not RequestImage.objects.exists()
 
 
 class TestPins:
-    """What is pinned is never cleaned."""
+    """Cleanup keeps pinned requests."""
 
     @pytest.mark.parametrize("status_code", [200, 500])
-    def test_keep_everything(self, status_code):
-        """Log, image and bytes, whatever is over."""
+    def test_pinned_request_keeps_everything(self, status_code):
+        """Log, image and bytes stay, whatever has expired."""
         image = make_image(days_old=1000, is_pinned=True, status_code=status_code)
         kept_for = of_days(1, 1, failed_days=1, bytes_days=1)
         assert preview(kept_for, max_bytes=1) == Report()
@@ -440,8 +440,8 @@ class TestPins:
         assert image.content.read() == PICTURE
         assert image.log.capture_status == CaptureStatus.STORED
 
-    def test_keep_bytes_that_others_had_too(self):
-        """The others go, and free nothing."""
+    def test_pinned_request_keeps_shared_bytes(self):
+        """Other references are deleted without freeing bytes."""
         image = make_image(days_old=1000, is_pinned=True)
         make_image(days_old=40)
         assert clean(of_days(), batch_size=10) == Cleaned(1, 0, 0, 0)
@@ -449,8 +449,8 @@ class TestPins:
 
     @pytest.mark.parametrize("days_old", [40, 400])
     @pytest.mark.parametrize("options", [{}, {"bytes_days": 7}])
-    def test_that_come_at_the_last_moment(self, monkeypatch, days_old, options):
-        """Also when the walk had seen the request before."""
+    def test_request_pinned_during_cleanup_stays(self, monkeypatch, days_old, options):
+        """Cleanup has read the request before it is pinned."""
         image = make_image(days_old=days_old)
         real = delete_rows.remove
 
@@ -466,7 +466,7 @@ class TestPins:
 
 
 class TestBudget:
-    """More bytes than there may be."""
+    """The total of stored bytes exceeds the budget."""
 
     @pytest.fixture
     def sizes(self):
@@ -494,7 +494,7 @@ class TestBudget:
     )
     @pytest.mark.parametrize("spare", [0, 1])
     def test_the_oldest_successes_go_first(self, sizes, number, left, spare):
-        """Then the oldest failures; and not one more than must."""
+        """The oldest failures are next, and no more than needed."""
         pks = list(sizes)
         order = [pks[n] for n in (1, 2, 4, 0, 3)]
         budget = sum(sizes[pk] for pk in order[number:]) + spare
@@ -506,8 +506,8 @@ class TestBudget:
         assert report[Reason.BUDGET].images == number
         assert self.left() == [pks[n] for n in left]
 
-    def test_bytes_of_nobody_do_not_count(self):
-        """Somebody has deleted logs by hand: whoever is left does not pay for it."""
+    def test_orphans_do_not_count(self):
+        """Images do not expire for orphans."""
         for seed in range(3):
             make_image(draw(seed=seed), days_old=9)
         RequestLog.objects.all().delete()
@@ -518,8 +518,8 @@ class TestBudget:
         assert report.by_reason == {}
         assert self.left() == [stays.pk]
 
-    def test_bytes_of_nobody_do_not_end_the_count(self, monkeypatch):
-        """However many there are; and who refers is asked of few at once."""
+    def test_orphans_do_not_end_the_count(self, monkeypatch):
+        """Many orphans do not stop the walk over contents."""
         monkeypatch.setattr(walk, "CHUNK", 2)
         for seed in range(5):
             make_image(draw(seed=seed), days_old=9)
@@ -537,8 +537,8 @@ class TestBudget:
         }
         assert self.left() == [stays.pk]
 
-    def test_what_is_known_stays_and_the_log_says_why(self):
-        """With the budget that was over."""
+    def test_row_stays_and_the_log_has_the_reason(self):
+        """The log says that the bytes were over the budget."""
         image = make_image(days_old=1)
         clean(of_days(), batch_size=10, max_bytes=1)
         image.refresh_from_db()
@@ -547,8 +547,8 @@ class TestBudget:
         assert image.log.capture_status == CaptureStatus.OVER_BUDGET
         assert image.log.capture_detail.endswith(" MB in total")
 
-    def test_shared_bytes_come_free_with_their_last_reference(self):
-        """Up to there all go, and those behind stay."""
+    def test_shared_bytes_are_freed_with_the_last_reference(self):
+        """All older references expire, and newer ones stay."""
         for days in (9, 8):
             make_image(days_old=days)
         stays = make_image(draw(seed=1), days_old=7)
@@ -557,8 +557,8 @@ class TestBudget:
         assert report.by_reason == {Reason.BUDGET: Cleaned(2, 1, 0, len(PICTURE))}
         assert self.left() == [stays.pk]
 
-    def test_bytes_that_stay_are_taken_from_nobody(self):
-        """A request that shares them with a younger one would lose them for nothing."""
+    def test_request_keeps_bytes_that_stay(self):
+        """A request keeps bytes that a younger request keeps stored."""
         make_image(days_old=9)
         goes = make_image(draw(seed=1), days_old=8)
         make_image(days_old=7)
@@ -569,8 +569,8 @@ class TestBudget:
         assert goes.pk not in self.left()
         assert len(self.left()) == 2
 
-    def test_bytes_that_a_failure_has_too_go_with_the_failures(self):
-        """However old its successes are; and then all of them lose the bytes."""
+    def test_bytes_shared_with_a_failure_expire_as_failures(self):
+        """Then all requests lose the bytes."""
         for status in (200, 500, 200):
             make_image(days_old=9, status_code=status)
         goes = make_image(draw(seed=1), days_old=1)
@@ -580,8 +580,8 @@ class TestBudget:
         later = retention.clean(of_days(), batch_size=2, max_bytes=1)
         assert later.by_reason == {Reason.BUDGET: Cleaned(3, 1, 0, len(PICTURE))}
 
-    def test_many_that_share_bytes_are_walked_too(self, monkeypatch, pauses):
-        """However many; and the dry run tells all of them."""
+    def test_many_references_to_shared_bytes_expire(self, monkeypatch, pauses):
+        """The dry run counts all of them."""
         monkeypatch.setattr(walk, "CHUNK", 2)
         for days in range(7):
             make_image(days_old=days)
@@ -589,8 +589,8 @@ class TestBudget:
         assert retention.clean(of_days(), batch_size=9, max_bytes=1) == told
         assert told.by_reason == {Reason.BUDGET: Cleaned(7, 1, 0, len(PICTURE))}
 
-    def test_counts_what_there_is_in_the_end(self, monkeypatch):
-        """Whatever somebody else deleted meanwhile need not come free once more."""
+    def test_bytes_deleted_by_others_count_as_freed(self, monkeypatch):
+        """A concurrent deletion reduces what must be freed."""
         make_image(days_old=40)
         erased, stays = (make_image(draw(seed=n), days_old=1) for n in (1, 2))
         real = retention._Cleanup._delete_logs
@@ -606,8 +606,8 @@ class TestBudget:
         assert set(report.by_reason) == {Reason.SUCCESS}
         assert self.left() == [stays.pk]
 
-    def test_bytes_that_a_pinned_request_has_too_free_nothing(self):
-        """So nobody loses them."""
+    def test_bytes_of_a_pinned_request_stay(self):
+        """Other requests keep these bytes, too."""
         make_image(days_old=9, is_pinned=True)
         make_image(days_old=8)
         goes = make_image(draw(seed=1), days_old=7)
@@ -616,8 +616,8 @@ class TestBudget:
         assert goes.pk not in self.left()
         assert len(self.left()) == 2
 
-    def test_is_looked_at_after_the_retention(self):
-        """What is over anyway comes free first."""
+    def test_budget_follows_the_retention(self):
+        """Expired bytes are freed first."""
         make_image(days_old=40)
         stays = make_image(draw(seed=1), days_old=1)
         budget = stays.content.stored_size
@@ -628,17 +628,17 @@ class TestBudget:
     @pytest.mark.parametrize(
         "run", [preview, lambda r, **o: clean(r, batch_size=1, **o)]
     )
-    def test_of_nothing(self, budget, run):
-        """No budget is None; nothing at all would be everything gone."""
+    def test_budget_of_0_is_refused(self, budget, run):
+        """None means no budget; 0 would delete everything."""
         with pytest.raises(RetentionError, match="every image"):
             run(of_days(), max_bytes=budget)
 
 
 class TestPace:
-    """Batches that let others write."""
+    """The size and the pauses of batches."""
 
-    def test_grows_as_long_as_it_is_quick(self, pauses):
-        """At most twice as large each time, and never larger than it may be."""
+    def test_fast_batches_grow(self, pauses):
+        """A batch grows to at most twice its size, up to the limit."""
         pace = cleanup_batches.Pace(500, aim=1000)
         sizes = [pace.size]
         for _ in range(5):
@@ -648,7 +648,7 @@ class TestPace:
         assert sizes == [50, 100, 200, 400, 500, 500]
 
     def test_rows_with_bytes_fill_a_batch_sooner(self):
-        """They cost more; and one row always fits."""
+        """Rows with bytes cost more; a batch has at least one row."""
         pace = cleanup_batches.Pace(10)
         sizes = (0, 1, 16 * 1024, 1024**2)
         going = []
@@ -665,19 +665,19 @@ class TestPace:
         assert pace.fitting([5, 6]) == 1
         assert pace.fitting([65, 1]) == 1
 
-    def test_shrinks_when_it_takes_too_long(self, pauses):
-        """To a single row, and no further."""
+    def test_slow_batches_shrink(self, pauses):
+        """A batch shrinks to a single row."""
         pace = cleanup_batches.Pace(500, aim=0)
         with pace.batch(50):
             pass
         assert pace.size == 1
 
-    def test_never_begins_above_the_largest(self):
-        """A small batch size is a small batch."""
+    def test_first_batch_respects_the_limit(self):
+        """A small batch size limits the first batch."""
         assert cleanup_batches.Pace(3).size == 3
 
-    def test_pauses_as_long_as_it_took(self, pauses, monkeypatch):
-        """And no longer than a second."""
+    def test_pause_is_as_long_as_its_batch(self, pauses, monkeypatch):
+        """A pause lasts a second at most."""
         times = iter([0, 0.5, 0, 60])
         monkeypatch.setattr(cleanup_batches.time, "perf_counter", lambda: next(times))
         pace = cleanup_batches.Pace(10)
@@ -689,7 +689,7 @@ class TestPace:
 
 class TestCost:
     def test_a_batch_has_a_constant_number_of_queries(self):
-        """Twenty rows in one batch cost what two do."""
+        """Twenty rows in one batch need as many queries as two."""
         counts = []
         for number in (2, 20):
             for seed in range(number):
@@ -702,8 +702,8 @@ class TestCost:
         assert counts[0] == counts[1]
         assert not ImageContent.objects.exists()
 
-    def test_a_receiver_of_the_host_project_makes_no_bytes_load(self):
-        """Whoever listens to ``post_delete`` of everything does not cost memory."""
+    def test_receiver_of_post_delete_loads_no_bytes(self):
+        """A receiver for all models does not cost memory."""
         receiver = Mock()
         make_image(days_old=400)
         post_delete.connect(receiver)
@@ -717,8 +717,8 @@ class TestCost:
         assert loading_bytes(queries) == []
         assert not receiver.called
 
-    def test_no_more_rows_than_the_batch_size_go_at_once(self):
-        """Each batch names its rows; none names more than it may."""
+    def test_queries_name_at_most_a_batch_of_rows(self):
+        """No query has more rows than the batch size."""
         for seed in range(7):
             make_image(draw(seed=seed), days_old=40)
         with capture_queries() as queries:
@@ -732,8 +732,8 @@ class TestCost:
         # Three images and, to see that they are not pinned, their three logs.
         assert max(sql.count(",") for sql in deletes) == 4
 
-    def test_no_more_images_are_asked_about_at_once(self, monkeypatch):
-        """A request has up to a thousand, and a question has its longest."""
+    def test_queries_name_at_most_a_batch_of_images(self, monkeypatch):
+        """A request has up to a thousand images; a query has a limit."""
         monkeypatch.setattr(references, "_IMAGES_AT_ONCE", 6)
         for number in (1, 3, 1, 9, 0):
             image = make_image(draw(seed=number), days_old=40)
@@ -752,7 +752,7 @@ class TestCost:
 
     @pytest.fixture
     def batches(self, monkeypatch, pauses):
-        """Collect how many rows went at once."""
+        """Collect the number of rows of each batch."""
         real, sizes = delete_rows.remove, []
 
         def remove(batch, detail):
@@ -766,8 +766,8 @@ class TestCost:
         ("storage", "wanted"),
         [("", [5, 1, 3, 2]), ("bucket", [11])],
     )
-    def test_large_images_go_a_few_at_once(self, batches, storage, wanted):
-        """However quick the empty rows were; those in a storage are rows like any."""
+    def test_batches_of_large_images_are_small(self, batches, storage, wanted):
+        """Images in a storage count as rows without bytes."""
         for _ in range(5):
             make_image(days_old=50, kept=False)
         for seed in range(6):
@@ -778,8 +778,8 @@ class TestCost:
         assert clean(of_days(), batch_size=500).contents == 6
         assert batches == wanted
 
-    def test_bytes_that_several_share_are_deleted_once(self, batches):
-        """With the last of them: the others are rows like any."""
+    def test_shared_bytes_are_deleted_once(self, batches):
+        """The last reference deletes the bytes."""
         for _ in range(20):
             make_image(days_old=40)
         ImageContent.objects.update(stored_size=1024**2)
@@ -806,8 +806,8 @@ class TestCost:
         [look] = [number for number, sql in enumerate(queries) if "NOT EXISTS" in sql]
         assert lock < look
 
-    def test_reads_from_where_it_writes(self, settings):
-        """A replica that lags behind must not decide what is an orphan."""
+    def test_cleanup_reads_from_the_primary_database(self, settings):
+        """A replica that lags must not decide which contents are orphans."""
         make_image(days_old=400)
         replica = Mock(spec=["db_for_read", "db_for_write"])
         replica.db_for_read.return_value = "a database that is not there"
@@ -825,7 +825,7 @@ class TestFaults:
         return [make_image(draw(seed=seed), days_old=40) for seed in (1, 1, 2, 3, 4, 5)]
 
     def break_down(self, monkeypatch, name: str, *, after: int, error: Exception):
-        """Let a function of `delete_rows` fail when it was called so many times."""
+        """Let a function of `delete_rows` fail at the given call."""
         function, calls = getattr(delete_rows, name), []
 
         def breaking(*args, **kwargs):
@@ -844,10 +844,8 @@ class TestFaults:
             *(("_raw_delete", after) for after in range(3)),
         ],
     )
-    def test_a_run_that_breaks_down_loses_nothing(
-        self, monkeypatch, old_images, name, after
-    ):
-        """Whole batches only; every row left has its bytes; the next run finishes."""
+    def test_failed_run_loses_nothing(self, monkeypatch, old_images, name, after):
+        """Only whole batches are deleted, and the next run finishes."""
         young = make_image(draw(seed=3), days_old=1)
         expected = preview(of_days()).total
         with monkeypatch.context() as patched:
@@ -870,15 +868,15 @@ class TestFaults:
         assert expected.images == 6
 
     def test_batches_are_separate_transactions(self, monkeypatch, old_images):
-        """What was done before the fault stays done."""
+        """Batches before the error stay deleted."""
         error = DatabaseError("gone")
         self.break_down(monkeypatch, "_delete_contents", after=2, error=error)
         with pytest.raises(DatabaseError):
             clean(of_days(), batch_size=2)
         assert RequestImage.objects.count() == 2
 
-    def test_a_request_that_refers_to_the_same_bytes_meanwhile(self, monkeypatch):
-        """The database refuses the batch; the next try keeps the bytes."""
+    def test_concurrent_reference_keeps_the_bytes(self, monkeypatch):
+        """The database refuses the batch; the next attempt keeps the bytes."""
         make_image(days_old=40)
         weigh, left = delete_rows._weigh, [1]
 
@@ -913,10 +911,8 @@ class TestFaults:
             OperationalError("database is locked"),
         ],
     )
-    def test_others_in_the_way_are_no_reason_to_give_up(
-        self, monkeypatch, pauses, error
-    ):
-        """The database has rolled one of two back; the same again may go well."""
+    def test_rolled_back_batch_is_retried(self, monkeypatch, pauses, error):
+        """A rollback by the database may not repeat."""
         make_image(days_old=40)
         real, left = cleanup_batches.remove, [error] * 3
 
@@ -929,8 +925,8 @@ class TestFaults:
         assert clean(of_days(), batch_size=10).images == 1
         assert len(pauses) == 4  # one of them behind the batch
 
-    def test_a_disturbance_that_does_not_end(self, monkeypatch):
-        """After a few tries the error is told, and nothing was lost."""
+    def test_persistent_error_is_raised(self, monkeypatch):
+        """After a few attempts the error is raised, and nothing is lost."""
         make_image(days_old=40)
         error = IntegrityError("again")
         self.break_down(monkeypatch, "_weigh", after=0, error=error)

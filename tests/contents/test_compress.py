@@ -89,7 +89,7 @@ def run(**options):
 
 
 def is_whole(*pictures):
-    """Each image comes back, wherever it is and in whatever form."""
+    """Return whether each image is restored, in every store and encoding."""
     if ALIAS in ImageContent.objects.values_list("storage", flat=True):
         check()
     images = RequestImage.objects.exclude(content=None)
@@ -100,8 +100,8 @@ def is_whole(*pictures):
 
 
 class TestCommand:
-    def test_there_and_back(self, bucket):
-        """The rows, the bytes, the sizes, the words."""
+    def test_compressed_images_can_be_restored(self, bucket):
+        """Compress and decompress all rows, bytes and sizes."""
         png = draw()
         post(*BMPS, png)
         size = 5 * len(BMP)
@@ -129,8 +129,8 @@ class TestCommand:
         is_whole(*BMPS, png)
 
     @needs_lepton
-    def test_jpeg(self, both, bucket):
-        """By Lepton, when that is asked for."""
+    def test_jpegs_are_compressed_with_lepton(self, both, bucket):
+        """JPEG uses Lepton if the setting enables it."""
         other = draw("JPEG", (64, 48), seed=3)
         post(JPEG, other, BMP)
         assert "2 with lepton" in run(batch_size=1)
@@ -144,16 +144,16 @@ class TestCommand:
         assert ImageContent.objects.filter(encoding="").count() == 2
         is_whole(JPEG, other, BMP)
 
-    def test_only_what_is_asked_for(self):
-        """By default, without the package, no JPEG is tried."""
+    def test_jpegs_are_skipped_by_default(self):
+        """Without the Lepton package, no JPEG is tried."""
         [content] = post(JPEG)
         run()
         content.refresh_from_db()
         assert (content.encoding, content.encoding_error) == ("", "")
 
     @needs_lepton
-    def test_what_is_left_and_why(self, both):
-        """It is told, and remembered: it is not tried again."""
+    def test_refused_images_are_counted_and_remembered(self, both):
+        """A refused image is reported by reason and not tried again."""
         noise = b"BM" + BMP[2:54] + random.Random(5).randbytes(3000)
         cmyk = draw_cmyk()
         post(noise, cmyk, OTHERS)
@@ -175,25 +175,25 @@ class TestCommand:
         ).exists()
         is_whole(noise, cmyk, OTHERS)
 
-    def test_a_limit(self):
+    def test_limit_bounds_the_number_of_images(self):
         post(*BMPS)
         assert run(limit=2).startswith("Compressed 2 images")
         assert run().startswith("Compressed 3 images")
 
-    def test_small_batches(self):
-        """As they are given on the command line."""
+    def test_batch_size_of_the_command_line_is_used(self):
+        """The command line sets the batch size."""
         post(*BMPS)
         options = ("--batch-size", "2", "--limit", "5", "--verbosity", "0")
         call_command("compress_image_contents", *options)
         assert ImageContent.objects.filter(encoding="zlib").count() == 5
 
-    def test_silence(self):
+    def test_verbosity_0_prints_nothing(self):
         post(BMP)
         assert run(verbosity=0) == ""
         assert ImageContent.objects.get().encoding == "zlib"
 
-    def test_shows_how_far_it_is(self):
-        """On a terminal only."""
+    def test_progress_is_shown_on_a_terminal(self):
+        """The command shows progress on a terminal only."""
         post(*BMPS[:2])
         terminal = io.StringIO()
         terminal.isatty = lambda: True
@@ -215,26 +215,26 @@ class TestCommand:
             ("--undo", "brotli"),
         ],
     )
-    def test_wrong_options(self, option, value):
+    def test_invalid_options_are_refused(self, option, value):
         with pytest.raises(CommandError, match=f"argument {option}: "):
             call_command("compress_image_contents", option, value)
 
     @pytest.mark.parametrize("option", ["limit", "batch_size"])
-    def test_nothing_at_all_from_other_code(self, option):
-        """It would do nothing, and say that all is done."""
+    def test_batch_size_0_is_refused_in_calls(self, option):
+        """`call_command` refuses a batch size that does nothing."""
         with pytest.raises(CommandError, match=f"{option} must be at least 1, not 0"):
             run(**{option: 0})
 
-    def test_two_at_once(self):
-        """One of them does the work."""
+    def test_second_run_is_refused(self):
+        """Only one of two concurrent runs does the work."""
         post(BMP)
         with lease("compression"):
             assert run().endswith("Nothing was done.\n")
             assert "Would compress 1 images" in run(dry_run=True)
         assert ImageContent.objects.get().encoding == ""
 
-    def test_a_package_that_is_missing(self, settings, monkeypatch):
-        """It is said which, before anything is done."""
+    def test_missing_package_is_named(self, settings, monkeypatch):
+        """The command names a missing package before it starts."""
         settings.REQUEST_IMAGES_ENCODINGS = ("zlib", "lepton")
         post(BMP)
         monkeypatch.setattr(encodings, "find_spec", lambda name: None)
@@ -244,7 +244,7 @@ class TestCommand:
 
 
 def did(said):
-    """Return what a run says that does what a dry run said."""
+    """Return the output of a real run for that of a dry run."""
     return said.replace("Would compress", "Compressed")
 
 
@@ -259,10 +259,10 @@ def draw_cmyk():
 
 
 class TestReaders:
-    """Whoever looks at an image sees what was received."""
+    """Every reader gets the bytes as received."""
 
     @needs_lepton
-    def test_pages(self, both, client, bucket):
+    def test_pages_show_compressed_images(self, both, client, bucket):
         post(BMP, JPEG)
         run()
         client.force_login(make_superuser())
@@ -272,17 +272,15 @@ class TestReaders:
         options = {"oldest_first": False, "limit": None, "batch_size": 9}
         assert list(derive_missing(THUMBNAIL, **options)) == [Fate.MADE, Fate.MADE]
 
-    def test_a_reader_of_a_row_that_is_compressed_meanwhile(self):
-        """Where the bytes are and in which form is read at once."""
+    def test_row_compressed_during_a_read_is_read(self):
+        """The place and the encoding of the bytes are read in one query."""
         post(BMP)
         row = ImageContent.objects.defer("data").get()
         run()
         assert row.read() == BMP
 
-    def test_a_reader_of_an_object_that_is_compressed_meanwhile(
-        self, settings, tmp_path
-    ):
-        """The old object stays for a while."""
+    def test_object_compressed_during_a_read_is_read(self, settings, tmp_path):
+        """The old object is kept for a while."""
         use_bucket(settings, tmp_path)
         post(BMP)
         row = ImageContent.objects.get()
@@ -292,8 +290,8 @@ class TestReaders:
 
     @faulty
     @pytest.mark.parametrize("what", ["damaged", "unknown"])
-    def test_what_does_not_come_back(self, client, what):
-        """No page fails; it says so."""
+    def test_undecodable_bytes_fail_no_page(self, client, what):
+        """The page says that the bytes cannot be read."""
         post(BMP)
         run()
         if what == "damaged":
@@ -309,8 +307,8 @@ class TestReaders:
             assert answer.content == b"This image cannot be read back."
         assert not ImageContent.objects.exclude(thumbnail_error="").exists()
 
-    def test_verify_and_repair(self, capsys):
-        """What is damaged is let go of; what only cannot be read here stays."""
+    def test_repair_deletes_damaged_bytes_only(self, capsys):
+        """Bytes that only this process cannot decode are kept."""
         post(*BMPS[:2], JPEG)
         run()
         first, second, _jpeg = ImageContent.objects.order_by("pk")
@@ -321,8 +319,8 @@ class TestReaders:
         assert "mismatch: 1; orphan: 0; unreadable: 1." in capsys.readouterr().out
         assert set(ImageContent.objects.all()) == {second, _jpeg}
 
-    def test_moved(self, settings, tmp_path):
-        """As they are, and verified by what they decode to."""
+    def test_compressed_bytes_are_moved_unchanged(self, settings, tmp_path):
+        """A move verifies the hash of the decoded bytes."""
         use_bucket(settings, tmp_path)
         settings.REQUEST_IMAGES_STORAGE = None
         post(*BMPS)
@@ -345,16 +343,16 @@ class TestReaders:
             call_command("move_image_contents", to=ALIAS)
         assert objects() == set()
 
-    def test_cleanup_counts_what_is_stored(self):
-        """And takes the bytes with the last image."""
+    def test_cleanup_counts_compressed_bytes(self):
+        """Cleanup deletes the bytes with their last image."""
         post(*BMPS)
         run()
         stored = sum(ImageContent.objects.values_list("stored_size", flat=True))
         done = clean(until(timezone.now()), batch_size=10)
         assert (done.total.freed, ImageContent.objects.count()) == (stored, 0)
 
-    def test_a_duplicate(self):
-        """It is known by the hash of what was received."""
+    def test_duplicate_of_a_compressed_image_is_found(self):
+        """The hash is the hash of the received bytes."""
         post(BMP)
         run()
         post(BMP)
@@ -363,11 +361,11 @@ class TestReaders:
         is_whole(BMP)
 
 
-class TestOthers:
-    """Requests, cleanup and moves go on meanwhile."""
+class TestConcurrency:
+    """Requests, cleanup and moves during a compression."""
 
     def between(self, monkeypatch, act):
-        """Do something behind the look at the bytes and before the switch."""
+        """Do something between the read of the bytes and the swap."""
         encode = contents_compress.encode
 
         def encoding(data, chosen):
@@ -377,7 +375,7 @@ class TestOthers:
 
         monkeypatch.setattr(contents_compress, "encode", encoding)
 
-    def test_cleanup_takes_it(self, bucket, monkeypatch):
+    def test_deletion_before_the_swap(self, bucket, monkeypatch):
         post(BMP)
         self.between(monkeypatch, lambda: clean(until(timezone.now()), batch_size=10))
         assert "1 images were deleted or changed meanwhile." in run()
@@ -387,10 +385,10 @@ class TestOthers:
             assert objects() == set()
 
     @pytest.mark.parametrize("undo", [None, "zlib"])
-    def test_cleanup_takes_it_before_it_is_read(
+    def test_deletion_before_the_read_is_no_error(
         self, settings, tmp_path, monkeypatch, undo
     ):
-        """It is gone with its object: nothing is wrong."""
+        """Cleanup deleted the row and the object, so nothing is wrong."""
         use_bucket(settings, tmp_path)
         post(BMP)
         if undo:
@@ -406,16 +404,16 @@ class TestOthers:
         monkeypatch.setattr(contents_compress, "read_whole", late)
         assert "1 images were deleted or changed meanwhile." in run(undo=undo)
 
-    def test_an_object_that_is_missing(self, settings, tmp_path):
-        """Its row is there: that is wrong."""
+    def test_missing_object_is_an_error(self, settings, tmp_path):
+        """The row exists without its object."""
         bucket = use_bucket(settings, tmp_path)
         [content] = post(BMP)
         bucket.delete(content.name)
         with pytest.raises(CommandError, match="1 images could not be read or changed"):
             run()
 
-    def test_another_run_gives_it_up(self, monkeypatch):
-        """It took this one for killed; but this one is through now."""
+    def test_success_after_another_run_gave_up(self, monkeypatch):
+        """Another run assumed a crash, but this one succeeds."""
         [content] = post(BMP)
         ImageContent.objects.update(encoding_tries=2)
         self.between(monkeypatch, run)
@@ -423,8 +421,8 @@ class TestOthers:
         content = ImageContent.objects.get()
         assert (content.encoding, content.encoding_error) == ("zlib", "")
 
-    def test_another_one_compresses_it(self, bucket, monkeypatch):
-        """A task, for instance. Only one copy stays."""
+    def test_concurrent_compression_keeps_one_copy(self, bucket, monkeypatch):
+        """A task compresses the same content; one copy is kept."""
         [content] = post(BMP)
         self.between(monkeypatch, lambda: compress(content.pk, ["zlib"]))
         assert "1 images were deleted or changed meanwhile." in run()
@@ -432,7 +430,7 @@ class TestOthers:
         is_whole(BMP)
         assert ImageContent.objects.get().encoding_tries == 0
 
-    def test_it_is_moved(self, settings, tmp_path, monkeypatch):
+    def test_move_before_the_swap(self, settings, tmp_path, monkeypatch):
         use_bucket(settings, tmp_path)
         settings.REQUEST_IMAGES_STORAGE = None
         post(BMP)
@@ -443,8 +441,8 @@ class TestOthers:
         assert "1 images were deleted or changed meanwhile." in run()
         is_whole(BMP)
 
-    def test_it_is_moved_there_and_back(self, settings, tmp_path, monkeypatch):
-        """It is where and how it was, but another object has its bytes now."""
+    def test_move_and_return_before_the_swap(self, settings, tmp_path, monkeypatch):
+        """The content is in the same store again, in another object."""
         use_bucket(settings, tmp_path)
         post(BMP)
 
@@ -459,8 +457,8 @@ class TestOthers:
         is_whole(BMP)
         assert len(objects()) == 1
 
-    def test_it_is_compressed_while_it_is_moved(self, settings, tmp_path):
-        """A row in the database tells two forms apart by their encoding."""
+    def test_compression_during_a_move(self, settings, tmp_path):
+        """The encoding distinguishes two forms in the database."""
         bucket = use_bucket(settings, tmp_path)
         settings.REQUEST_IMAGES_STORAGE = None
         post(BMP)
@@ -475,8 +473,8 @@ class TestOthers:
         delete_now()
         is_whole(BMP)
 
-    def test_it_is_undone_meanwhile(self, monkeypatch):
-        """By two at once, one of which is first."""
+    def test_concurrent_decompression(self, monkeypatch):
+        """Two runs decompress the same content, and one of them is first."""
         post(BMP)
         run()
         swap = contents_compress.swap
@@ -489,13 +487,13 @@ class TestOthers:
         assert "1 images were deleted or changed meanwhile." in run(undo="zlib")
         is_whole(BMP)
 
-    def test_the_task_of_a_content_that_is_gone(self):
+    def test_task_of_a_deleted_content_does_nothing(self):
         assert compress(0, ["zlib"]).value == "skipped"
 
 
 class TestFaults:
-    def test_a_storage_that_is_away(self, settings, tmp_path):
-        """It is given up; nothing is remembered of the images."""
+    def test_unavailable_storage_stops_the_run(self, settings, tmp_path):
+        """The run stops, and no image is marked as failed."""
         bucket = use_bucket(settings, tmp_path)
         more = [draw("BMP", seed=seed) for seed in range(7)]
         post(*more)
@@ -507,8 +505,8 @@ class TestFaults:
         assert run().startswith("Compressed 7 images")
         is_whole(*more)
 
-    def test_a_copy_that_is_not_right(self, settings, tmp_path):
-        """The old one stays."""
+    def test_damaged_copy_is_discarded(self, settings, tmp_path):
+        """The old form is kept."""
         bucket = use_bucket(settings, tmp_path)
         post(BMP)
         bucket.hooks["saved"] = lambda name: bucket.hooks.update(
@@ -522,8 +520,8 @@ class TestFaults:
         assert delete_now().deleted == 1
         is_whole(BMP)
 
-    def test_a_database_that_keeps_something_else(self, monkeypatch):
-        """It is read back in the same transaction, and the old form stays."""
+    def test_database_that_alters_bytes_is_detected(self, monkeypatch):
+        """The bytes are read back in the transaction; the old form is kept."""
         post(BMP)
         put = DatabaseStore.put
 
@@ -538,8 +536,8 @@ class TestFaults:
         assert ImageContent.objects.get().encoding == ""
         is_whole(BMP)
 
-    def test_bytes_that_were_damaged_before(self):
-        """They are not made into something that looks right."""
+    def test_damaged_bytes_are_not_compressed(self):
+        """Damaged bytes do not get a valid form."""
         make_image(BMP)
         ImageContent.objects.update(mime_type="image/bmp", data=b"others" * 99)
         told = io.StringIO()
@@ -548,7 +546,7 @@ class TestFaults:
         assert "stays as it is (the bytes of" in told.getvalue()
         assert ImageContent.objects.get().encoding_error == ""
 
-    def test_a_database_that_is_busy(self, monkeypatch):
+    def test_locked_row_is_postponed(self, monkeypatch):
         post(BMP)
         monkeypatch.setattr(
             contents_compress, "swap", raising(OperationalError("locked"))
@@ -557,8 +555,8 @@ class TestFaults:
             run()
         assert ImageContent.objects.get().encoding_tries == 0
 
-    def test_a_lease_that_is_lost(self, monkeypatch):
-        """Another one took over; this one stops."""
+    def test_lost_lease_stops_the_run(self, monkeypatch):
+        """The run stops when another one takes over its lease."""
         post(*BMPS)
         encode = contents_compress.encode
 
@@ -573,8 +571,8 @@ class TestFaults:
         with pytest.raises(CommandError, match="taken over the compression"):
             run()
 
-    def test_an_image_that_gets_the_process_killed(self, monkeypatch):
-        """It stands in the way of the others three times, and then no more."""
+    def test_image_that_kills_three_runs_is_skipped(self, monkeypatch):
+        """An image that kills the process is tried three times."""
         [content] = post(BMP)
         encode, seen = contents_compress.encode, []
 
@@ -603,8 +601,8 @@ class TestCrash:
         "name", ["place", "_compare", "_switch", "take_over", "schedule_deletions"]
     )
     @pytest.mark.parametrize("undo", [None, "zlib"])
-    def test_between_any_two_steps(self, bucket, name, when, undo):
-        """Each content is whole, and no object is unknown."""
+    def test_crash_between_any_two_steps(self, bucket, name, when, undo):
+        """After a crash each content is whole and no object is unknown."""
         post(*BMPS[:2])
         if undo:
             run()

@@ -54,7 +54,7 @@ def seconds_ago(seconds: float):
 
 
 def tried(content: ImageContent, times: int, ago: float) -> None:
-    """Leave what processes leave that were killed while they drew."""
+    """Leave the traces of processes that were killed while they drew."""
     ImageContent.objects.filter(pk=content.pk).update(
         thumbnail_tries=times, thumbnail_tried_at=seconds_ago(ago)
     )
@@ -76,7 +76,7 @@ def drawn(monkeypatch):
 @pytest.mark.django_db
 class TestClaim:
     def test_is_on_the_row_while_it_is_drawn(self, monkeypatch):
-        """Other processes can see it, and for how long."""
+        """Other processes see the claim and its time."""
         content, seen = make_content(), []
 
         def make_thumbnail(data, **limits):
@@ -94,7 +94,7 @@ class TestClaim:
         assert seconds_ago(10) < tried_at <= timezone.now()
 
     def test_of_another_process_is_respected(self, drawn):
-        """Whoever comes second draws nothing."""
+        """The second process draws nothing."""
         content = make_content()
         tried(content, 1, ago=derive.CLAIM_SECONDS - 10)
         with pytest.raises(NotYet, match="another process"):
@@ -103,15 +103,15 @@ class TestClaim:
 
     @pytest.mark.parametrize("times", [1, 2])
     def test_of_a_process_that_was_killed_ends(self, drawn, times):
-        """After a minute it is somebody else's turn."""
+        """Another process may draw after a minute."""
         content = make_content()
         tried(content, times, ago=derive.CLAIM_SECONDS + 10)
         assert thumbnail_of(content.pk) == b"small"
         content.refresh_from_db()
         assert content.thumbnail_tries == times + 1
 
-    def test_is_given_up_after_three(self, drawn):
-        """What kills each process that tries is not tried for ever."""
+    def test_ends_after_three_attempts(self, drawn):
+        """An image that kills each process is not tried forever."""
         content = make_content()
         tried(content, 3, ago=derive.CLAIM_SECONDS + 10)
         assert thumbnail_of(content.pk) is None
@@ -120,8 +120,8 @@ class TestClaim:
         assert thumbnail_of(content.pk) is None
         assert drawn == []
 
-    def test_is_given_back_when_somebody_stops_the_command(self, monkeypatch, drawn):
-        """Ctrl-C says nothing about the image: the next one begins at once."""
+    def test_is_released_on_ctrl_c(self, monkeypatch, drawn):
+        """An interruption is no failure: the next run may draw at once."""
         content = make_content()
 
         def stop(*arguments, **limits):
@@ -136,8 +136,8 @@ class TestClaim:
         content.refresh_from_db()
         assert content.thumbnail_tries == 1
 
-    def test_the_third_is_waited_for(self, drawn):
-        """As long as it may still be drawing, nothing is decided."""
+    def test_third_attempt_may_finish(self, drawn):
+        """The third claim is not judged before it expires."""
         content = make_content()
         tried(content, 3, ago=1)
         with pytest.raises(NotYet):
@@ -149,8 +149,8 @@ class TestClaim:
     @pytest.mark.skipif(
         "connection.vendor == 'sqlite'", reason="in memory, threads lock one another"
     )
-    def test_only_one_gets_it(self):
-        """Of many that come at the same moment the database chooses one."""
+    def test_only_one_of_many_succeeds(self):
+        """The database decides between concurrent claims."""
         content, gate, won = make_content(), threading.Barrier(8), []
 
         def claim():
@@ -172,8 +172,8 @@ class TestClaim:
 
 @pytest.mark.django_db
 class TestOneAtATime:
-    def test_who_would_wait_for_long_does_not(self, drawn):
-        """A worker's thread has better things to do."""
+    def test_wait_for_the_lock_is_limited(self, drawn):
+        """A worker's thread waits for a limited time."""
         content = make_content()
         with (
             derive._one_picture,
@@ -184,8 +184,8 @@ class TestOneAtATime:
         assert (content.thumbnail_tries, drawn) == (0, [])
         assert thumbnail_of(content.pk, wait=0.01) == b"small"
 
-    def test_the_lock_is_free_after_a_fault(self, monkeypatch):
-        """Whatever is raised."""
+    def test_lock_is_released_after_an_error(self, monkeypatch):
+        """Any exception releases the lock."""
         monkeypatch.setattr(thumbnails, "make_thumbnail", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             thumbnail_of(make_content().pk)
@@ -203,8 +203,8 @@ raise SystemExit(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_a_fork_while_somebody_draws():
-    """The child can draw: whoever holds the lock is not there."""
+def test_fork_during_a_drawing_can_draw():
+    """The child does not inherit the locked lock."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "PYTHONPATH": os.pathsep.join(sys.path),
@@ -217,8 +217,8 @@ def test_a_fork_while_somebody_draws():
 
 @pytest.mark.django_db
 class TestDatabase:
-    def test_that_is_busy(self, monkeypatch):
-        """A row that cleanup has locked is left for the next time."""
+    def test_locked_row_is_postponed(self, monkeypatch):
+        """A row locked by cleanup is left for the next run."""
 
         def fail(what, pk):
             raise OperationalError("database is locked")
@@ -229,8 +229,8 @@ class TestDatabase:
             thumbnail_of(content.pk)
         assert draw(content.pk) is Fate.SKIPPED
 
-    def test_that_is_broken(self, monkeypatch):
-        """Whoever runs a command is to hear of it."""
+    def test_error_is_raised_by_the_command(self, monkeypatch):
+        """A command reports the error of a broken database."""
 
         def fail(what, pk):
             raise DatabaseError("no such column")
@@ -253,8 +253,8 @@ class TestBytesThatCannotBeRead:
         yield
         health.reset()
 
-    def test_say_nothing_about_the_image(self, away):
-        """It was no try: a storage may be away for hours."""
+    def test_are_no_attempt(self, away):
+        """A storage may be unavailable for hours."""
         content = make_content()
         for _ in range(5):
             with pytest.raises(NotYet, match="cannot be read"):
@@ -265,10 +265,8 @@ class TestBytesThatCannotBeRead:
         assert health.faults() == {"thumbnail:OSError": 5}
 
     @pytest.mark.parametrize("to", ["database", ALIAS])
-    def test_because_they_were_moved_meanwhile(
-        self, settings, tmp_path, monkeypatch, to
-    ):
-        """They are read from where they are now."""
+    def test_are_read_from_their_new_store(self, settings, tmp_path, monkeypatch, to):
+        """The bytes were moved during the read."""
         use_bucket(settings, tmp_path, "files")
         settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
         [content] = keep(1)
@@ -282,10 +280,8 @@ class TestBytesThatCannotBeRead:
         monkeypatch.setattr(derive, "_claim", while_somebody_moves)
         assert draw(content.pk) is Fate.MADE
 
-    def test_because_their_object_went_with_the_row(
-        self, settings, tmp_path, monkeypatch
-    ):
-        """Cleanup was quicker, and it is no fault."""
+    def test_deleted_with_their_row_are_no_error(self, settings, tmp_path, monkeypatch):
+        """Cleanup deleted the row and the object."""
         bucket = use_bucket(settings, tmp_path, "files")
         [content] = keep(1)
 
@@ -297,8 +293,8 @@ class TestBytesThatCannotBeRead:
         assert draw(content.pk) is Fate.SKIPPED
         assert not ImageContent.objects.exists()
 
-    def test_because_cleanup_took_them_meanwhile(self, monkeypatch):
-        """Gone is gone, and no fault."""
+    def test_deleted_during_the_read_are_no_error(self, monkeypatch):
+        """Cleanup deleted the content during the read."""
         content = make_content()
 
         def read(self, content):
@@ -311,9 +307,9 @@ class TestBytesThatCannotBeRead:
 
 
 @pytest.mark.django_db
-class TestNotYet:
-    def test_is_a_picture_that_no_cache_keeps(self, client, drawn):
-        """With a status that programs understand; a browser shows the picture."""
+class TestPlaceholder:
+    def test_has_status_503_and_is_not_cached(self, client, drawn):
+        """Browsers show the placeholder; programs see the status."""
         image = make_image()
         tried(image.content, 1, ago=1)
         client.force_login(make_superuser())
@@ -327,8 +323,8 @@ class TestNotYet:
         assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
         assert drawn == []
 
-    def test_reloading_shows_the_thumbnail(self, drawn):
-        """As soon as whoever drew it is done."""
+    def test_is_replaced_on_reload(self, drawn):
+        """A reload shows the thumbnail when it is drawn."""
         image = make_image()
         tried(image.content, 1, ago=1)
         assert thumbnail_response(image).status_code == 503
@@ -336,10 +332,10 @@ class TestNotYet:
         assert thumbnail_response(image).content == b"theirs"
 
     @pytest.mark.django_db(transaction=True)
-    def test_is_known_to_others_under_atomic_requests(
+    def test_claim_is_committed_under_atomic_requests(
         self, client, atomic_requests, monkeypatch
     ):
-        """What is begun is committed at once, or a killed process leaves no trace."""
+        """A claim is committed at once, so a crash leaves a trace."""
         image, in_transaction = make_image(), []
 
         def make_thumbnail(data, **limits):
@@ -357,7 +353,7 @@ class TestNotYet:
 class TestPages:
     @pytest.mark.parametrize("model", ["requestimage", "requestlog"])
     def test_decode_nothing(self, client, monkeypatch, model):
-        """Neither a list nor the page of a row draws or waits for what is drawn."""
+        """Neither a list nor a detail page draws a thumbnail or waits for it."""
         monkeypatch.setattr(thumbnails, "thumbnail_of", None)
         monkeypatch.setattr(thumbnails, "make_thumbnail", None)
         image = make_image(picture(size=(640, 480)))
@@ -383,8 +379,8 @@ class TestPages:
             ((None, None), (160, 160)),
         ],
     )
-    def test_keep_the_place_of_a_thumbnail(self, client, size, shown):
-        """Its width and height are told beforehand, so that nothing jumps."""
+    def test_reserve_the_space_of_a_thumbnail(self, client, size, shown):
+        """The page has the width and height, so the layout does not shift."""
         width, height = size
         make_image(image={"width": width, "height": height})
         client.force_login(make_superuser())
@@ -402,8 +398,8 @@ def run(*arguments: str, **options: object) -> str:
 
 @pytest.mark.django_db
 class TestCommand:
-    def test_makes_what_is_missing(self):
-        """Once: the next run finds nothing to do."""
+    def test_makes_missing_thumbnails_once(self):
+        """The second run finds nothing to do."""
         contents = [make_content(picture(seed=seed)) for seed in range(3)]
         broken = make_content(b"no image")
         done = make_content(picture(seed=9))
@@ -416,8 +412,8 @@ class TestCommand:
         done.refresh_from_db()
         assert bytes(done.thumbnail) == b"before"
 
-    def test_can_be_silent(self):
-        """For cron."""
+    def test_verbosity_0_prints_nothing(self):
+        """Verbosity 0 is for cron."""
         make_content()
         assert run("--verbosity=0") == ""
         assert ImageContent.objects.get().thumbnail is not None
@@ -428,15 +424,15 @@ class TestCommand:
     )
     @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
     def test_order_and_limit(self, drawn, options, order, batch_size):
-        """The newest come first unless asked otherwise; batches change nothing."""
+        """The newest come first by default, with any batch size."""
         pictures = [picture(seed=seed) for seed in range(5)]
         for data in pictures:
             make_content(data)
         run(*options, "--limit=3", f"--batch-size={batch_size}")
         assert drawn == [pictures[seed] for seed in order]
 
-    def test_fetches_keys_alone(self, drawn):
-        """Of a million contents, neither bytes nor thumbnails are held."""
+    def test_loads_only_keys(self, drawn):
+        """Neither bytes nor thumbnails of the queue are in memory."""
         for seed in range(5):
             make_content(picture(seed=seed))
         with capture_queries() as queries:
@@ -446,8 +442,8 @@ class TestCommand:
         assert len(lists) == 4
         assert loading_bytes(lists) == []
 
-    def test_counts_what_another_one_made_meanwhile_as_skipped(self, monkeypatch):
-        """Two that run side by side count each thumbnail once."""
+    def test_counts_thumbnails_of_a_concurrent_run_as_skipped(self, monkeypatch):
+        """Two concurrent runs count each thumbnail once."""
         content = make_content()
         ImageContent.objects.update(thumbnail=b"theirs")
         keys = [[(content.pk,), (0,)]]
@@ -465,14 +461,14 @@ class TestCommand:
             ["--batch-size=10001"],
         ],
     )
-    def test_wrong_options(self, arguments):
+    def test_invalid_options_are_refused(self, arguments):
         with pytest.raises(CommandError):
             run(*arguments)
 
     @pytest.mark.parametrize("option", ["limit", "batch_size"])
     @pytest.mark.parametrize("value", [0, -1])
-    def test_wrong_values_from_other_code(self, option, value):
-        """``call_command`` passes values by the parser; none is a quiet success."""
+    def test_invalid_values_are_refused_in_calls(self, option, value):
+        """`call_command` does not check values, so the command does."""
         make_content()
         with pytest.raises(CommandError, match=f"must be at least 1, not {value}"):
             run(**{option: value})
@@ -548,8 +544,8 @@ def answer(project: Database, *arguments: str) -> str:
 
 @pytest.mark.processes
 class TestProcesses:
-    def test_two_side_by_side_make_each_once(self, project):
-        """And none of them fails."""
+    def test_two_runs_draw_each_thumbnail_once(self, project):
+        """Neither of two concurrent processes fails."""
         answer(project, "-c", FILL.format(number=30))
         both = [start(project, "-c", DRAW, order) for order in ("", "oldest")]
         said = [process.communicate(timeout=120)[0] for process in both]
@@ -557,8 +553,8 @@ class TestProcesses:
         assert sum(map(int, said)) == 30
         assert answer(project, "-c", LOOK) == "(1, '')\n"
 
-    def test_what_kills_each_process_is_given_up(self, project):
-        """A bomb takes three processes with it and no fourth."""
+    def test_image_that_kills_three_processes_is_skipped(self, project):
+        """An image that kills its process is tried three times."""
         pk = answer(project, "-c", FILL.format(number=1)).strip()
         for _ in range(3):
             process = start(project, "-c", KILLED, pk)

@@ -40,14 +40,14 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(params=["memory", "files"])
 def bucket(request, settings, tmp_path):
-    """A storage to which things are moved; new images go into the database."""
+    """A storage as the target of moves; new images go to the database."""
     storage = use_bucket(settings, tmp_path, request.param)
     settings.REQUEST_IMAGES_STORAGE = None
     return storage
 
 
 class Terminal(io.StringIO):
-    """What is written to it is seen at once."""
+    """A terminal that records its output at once."""
 
     def isatty(self):
         return True
@@ -67,8 +67,8 @@ def all_is_there(*seeds):
 
 
 class TestCommand:
-    def test_there_and_back(self, bucket):
-        """The row, the bytes, the sizes, the words."""
+    def test_images_can_be_moved_and_moved_back(self, bucket):
+        """Move all rows, bytes and sizes to a storage and back."""
         keep(1, 2, 3)
         size = sum(len(draw(seed=seed)) for seed in (1, 2, 3))
         words = f"3 images, {size} bytes ({size} bytes),"
@@ -90,14 +90,14 @@ class TestCommand:
         assert run() == f"Moved {words} to bucket.\n"
 
     def test_loads_no_thumbnails(self, bucket):
-        """They stay where they are."""
+        """Thumbnails are not moved."""
         keep(1)
         with capture_queries() as queries:
             run()
         assert not [sql for sql in queries if re.search('["`]thumbnail["`]', sql)]
 
-    def test_between_storages(self, bucket, settings, tmp_path):
-        """Each object has another name than it had."""
+    def test_move_between_storages_renames_objects(self, bucket, settings, tmp_path):
+        """Each object gets a new name."""
         use_bucket(settings, tmp_path, alias="other")
         keep(1, 2)
         run()
@@ -107,13 +107,13 @@ class TestCommand:
         delete_now()
         assert objects("other") == set()
 
-    def test_an_alias_that_is_none(self, bucket):
+    def test_unknown_alias_is_refused(self, bucket):
         with pytest.raises(CommandError, match="STORAGES has no alias 'nowhere'"):
             run(to="nowhere")
 
     @pytest.mark.parametrize("dry_run", [True, False])
-    def test_an_alias_that_cannot_be_used(self, bucket, settings, dry_run):
-        """As after a package that was not installed; before anything is written."""
+    def test_unusable_storage_is_refused(self, bucket, settings, dry_run):
+        """A missing package is reported before anything is written."""
         keep(1)
         settings.STORAGES = {**settings.STORAGES, "broken": {"BACKEND": "no.such"}}
         with pytest.raises(CommandError, match="Stopped: broken: InvalidStorage"):
@@ -122,8 +122,10 @@ class TestCommand:
 
     @pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
     @pytest.mark.parametrize("dry_run", [True, False])
-    def test_a_folder_for_everybody(self, bucket, settings, tmp_path, dry_run, root):
-        """The web server would hand them out: only if it is said, and for no trial."""
+    def test_public_folder_needs_confirmation(
+        self, bucket, settings, tmp_path, dry_run, root
+    ):
+        """A folder that the web server serves needs an option."""
         setattr(settings, root, str(tmp_path / "public"))
         use_bucket(settings, tmp_path / "public", "files", alias="open")
         settings.REQUEST_IMAGES_STORAGE = None
@@ -139,17 +141,17 @@ class TestCommand:
         all_is_there(1)
 
     @pytest.mark.parametrize("size", ["0", "x", "10001"])
-    def test_batches_that_are_none(self, bucket, size):
+    def test_invalid_batch_size_is_refused(self, bucket, size):
         with pytest.raises(CommandError, match="not a whole number from 1 to 10000"):
             call_command("move_image_contents", "--to", ALIAS, "--batch-size", size)
 
-    def test_batches_of_nothing_from_other_code(self, bucket):
-        """It would move nothing, and say that all is done."""
+    def test_batch_size_0_is_refused_in_calls(self, bucket):
+        """`call_command` refuses a batch size that does nothing."""
         with pytest.raises(CommandError, match="batch_size must be at least 1, not 0"):
             run(to=ALIAS, batch_size=0)
 
-    def test_shows_how_far_it_is(self, bucket):
-        """On a terminal only."""
+    def test_progress_is_shown_on_a_terminal(self, bucket):
+        """The command shows progress on a terminal only."""
         keep(1, 2)
         terminal = Terminal()
         run(stderr=terminal)
@@ -163,8 +165,8 @@ class TestCommand:
         run(to="database", stderr=quiet, verbosity=0)
         assert quiet.getvalue() == ""
 
-    def test_shows_new_ones_that_arrive(self, bucket):
-        """Requests go on: there are more in the end than there were."""
+    def test_progress_counts_new_images(self, bucket):
+        """Images that arrive during a move raise the total."""
         keep(1)
 
         def another(name):
@@ -177,8 +179,8 @@ class TestCommand:
         assert "\r[" + "#" * 30 + "] 1 of 1 images" in terminal.getvalue()
         assert "\r[" + "#" * 30 + "] 2 of 2 images" in terminal.getvalue()
 
-    def test_is_not_painted_as_an_error(self, bucket):
-        """Nor is a complaint lost in the bar."""
+    def test_progress_has_no_error_style(self, bucket):
+        """Warnings are not overwritten by the progress bar."""
         keep(1, 2)
         ImageContent.objects.filter(pk=keep(1)[0].pk).update(data=b"others")
         terminal = Terminal()
@@ -192,11 +194,11 @@ class TestCommand:
         )
 
 
-class TestOthers:
-    """Requests and cleanup go on meanwhile."""
+class TestConcurrency:
+    """Requests and cleanup during a move."""
 
-    def test_cleanup_takes_it(self, bucket):
-        """Between the copy and the row."""
+    def test_deletion_before_the_swap(self, bucket):
+        """Cleanup deletes the content between the copy and the swap."""
         keep(1, 2)
         bucket.hooks["open"] = lambda name: (
             clean(until(timezone.now()), batch_size=10) and None
@@ -206,8 +208,8 @@ class TestOthers:
         delete_now()
         assert objects() == set()
 
-    def test_cleanup_takes_it_on_its_way_to_the_database(self, bucket):
-        """Between the look at the bytes and the row."""
+    def test_deletion_before_the_database_copy(self, bucket):
+        """Cleanup deletes the content between the read and the update."""
         keep(1)
         call_command("move_image_contents", "--to", ALIAS, "--batch-size", "3")
 
@@ -220,8 +222,8 @@ class TestOthers:
         delete_now()
         assert objects() == set()
 
-    def test_another_run_moves_it(self, bucket):
-        """Only one copy stays."""
+    def test_concurrent_move_keeps_one_copy(self, bucket):
+        """Two runs move the same content; one copy is kept."""
         keep(1)
 
         def other(name):
@@ -234,8 +236,8 @@ class TestOthers:
         assert delete_pending().deleted == 1  # at once
         all_is_there(1)
 
-    def test_cleanup_takes_it_away_while_it_is_read(self, bucket):
-        """Its object is gone with its row: that is no fault."""
+    def test_deletion_during_the_read_is_no_error(self, bucket):
+        """Cleanup deleted the object with its row."""
         keep(1)
         run()
 
@@ -247,8 +249,8 @@ class TestOthers:
         assert "1 images were deleted or changed meanwhile." in run(to="database")
         assert objects() == set()
 
-    def test_a_deadlock(self, bucket, monkeypatch):
-        """It is tried again, and costs nothing."""
+    def test_deadlock_is_retried(self, bucket, monkeypatch):
+        """A deadlock is retried without a second upload."""
         keep(1)
         switch, left = swap._switch, [OperationalError(1213, "Deadlock found")] * 3
 
@@ -261,8 +263,8 @@ class TestOthers:
         assert "Moved 1 images" in run()
         all_is_there(1)
 
-    def test_the_copy_is_given_up_by_somebody(self, bucket):
-        """It took so long that its object is being deleted."""
+    def test_claimed_copy_is_not_used(self, bucket):
+        """The upload took so long that its object is being deleted."""
         keep(1)
         bucket.hooks["open"] = lambda name: delete_now() and None
         with pytest.raises(CommandError, match="1 images could not be moved"):
@@ -273,8 +275,8 @@ class TestOthers:
 
 
 class TestFaults:
-    def test_a_copy_that_is_not_right(self, bucket):
-        """The old one stays, the new one goes."""
+    def test_damaged_copy_is_discarded(self, bucket):
+        """The old object is kept, and the new one is deleted."""
         keep(1)
         bucket.hooks["open"] = lambda name: b"something else"
         errors = io.StringIO()
@@ -288,8 +290,8 @@ class TestFaults:
         all_is_there(1)
         assert delete_pending().deleted == 1  # at once
 
-    def test_bytes_that_were_damaged_before(self, bucket):
-        """They are not passed on as if they were right; the others are moved."""
+    def test_damaged_bytes_are_not_moved(self, bucket):
+        """All other images are moved."""
         keep(*range(8))
         contents = ImageContent.objects.order_by("pk")
         pks = list(contents.values_list("pk", flat=True)[:7])
@@ -301,8 +303,8 @@ class TestFaults:
         told = [line.split()[1] for line in errors.getvalue().splitlines()]
         assert told == [content.image_hash for content in contents[:7]]
 
-    def test_some_that_fail_stop_nothing(self, bucket):
-        """Only failures in a row do."""
+    def test_single_failures_do_not_stop_the_run(self, bucket):
+        """Only consecutive failures stop a run."""
         contents = keep(*range(10))
         hashes = [content.image_hash for content in contents]
         hashes.sort(key=lambda h: ImageContent.objects.get(image_hash=h).pk)
@@ -318,8 +320,8 @@ class TestFaults:
         assert bucket.calls.count("open") == 10
         assert ImageContent.objects.filter(storage=ALIAS).count() == 1
 
-    def test_a_storage_that_takes_everything_and_has_nothing(self, bucket):
-        """Not every single image is uploaded to find that out."""
+    def test_storage_that_loses_everything_stops_the_run(self, bucket):
+        """The run stops before it has uploaded all images."""
         keep(*range(8))
         bucket.hooks["open"] = raising(FileNotFoundError())
         with pytest.raises(
@@ -330,8 +332,8 @@ class TestFaults:
         assert set(ImageContent.objects.values_list("storage", flat=True)) == {""}
         check()
 
-    def test_bytes_that_were_lost_before(self, bucket, settings):
-        """They are told; the others are moved."""
+    def test_lost_bytes_are_reported(self, bucket, settings):
+        """All other images are moved."""
         settings.REQUEST_IMAGES_STORAGE = ALIAS
         contents = keep(*range(8))
         for content in contents[:7]:
@@ -342,8 +344,8 @@ class TestFaults:
         assert errors.getvalue().count("(bucket has no ") == 7
         assert ImageContent.objects.get(storage="").pk == contents[7].pk
 
-    def test_a_database_that_does_not_keep_it(self, bucket, monkeypatch):
-        """The row is read back too before it counts."""
+    def test_database_copy_is_read_back(self, bucket, monkeypatch):
+        """A row counts after it was read back."""
         keep(1)
         run()
         with monkeypatch.context() as patch:
@@ -358,8 +360,8 @@ class TestFaults:
         assert ImageContent.objects.get().storage == ALIAS
         all_is_there(1)
 
-    def test_a_storage_that_is_away(self, bucket):
-        """It is given up, and finished by another run."""
+    def test_unavailable_storage_stops_the_run(self, bucket):
+        """The next run finishes the move."""
         keep(*range(7))
         bucket.hooks["save"] = raising(OSError("away"))
         with pytest.raises(CommandError, match="Stopped: bucket: OSError: away"):
@@ -371,8 +373,8 @@ class TestFaults:
         assert "Moved 7 images" in run()
         all_is_there(*range(7))
 
-    def test_a_database_that_is_busy(self, bucket, monkeypatch):
-        """One content that is locked is one content."""
+    def test_locked_row_is_postponed(self, bucket, monkeypatch):
+        """A locked content does not stop the run."""
         keep(1, 2)
         switch, fails = swap._switch, [OperationalError("locked")]
 
@@ -387,8 +389,8 @@ class TestFaults:
         assert ImageContent.objects.filter(storage=ALIAS).count() == 1
         check()
 
-    def test_what_goes_between_the_list_and_the_look(self, bucket):
-        """It is not there to be moved."""
+    def test_content_deleted_before_its_turn_is_skipped(self, bucket):
+        """A content that is deleted before its turn is not moved."""
         keep(1, 2)
         moved = move(
             ALIAS,
@@ -403,11 +405,8 @@ class TestCrash:
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.usefixtures("_waiting_for_the_disk")
     @pytest.mark.parametrize("to", [ALIAS, "database"])
-    def test_of_the_server(self, bucket, settings, to):
-        """The list of objects is on the disk before the object; the row may follow.
-
-        And the lease is given back last: what was told as moved is on the disk.
-        """
+    def test_crash_of_the_server(self, bucket, settings, to):
+        """The list of objects is written before the object and its row."""
         settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
         keep(1)
         waited = []
@@ -435,10 +434,10 @@ class TestCrash:
         "name", ["place", "_compare", "_switch", "take_over", "schedule_deletions"]
     )
     @pytest.mark.parametrize("to", [ALIAS, "database", "other"])
-    def test_between_any_two_steps(  # noqa: PLR0917
+    def test_crash_between_any_two_steps(  # noqa: PLR0917
         self, bucket, settings, tmp_path, name, when, to
     ):
-        """Each content is in one place, and no object is unknown."""
+        """Each content is in one store, and no object is unknown."""
         use_bucket(settings, tmp_path, "files", alias="other")
         settings.REQUEST_IMAGES_STORAGE = None if to == ALIAS else ALIAS
         keep(1, 2)
@@ -459,8 +458,8 @@ class TestCrash:
         assert len(objects()) + len(objects("other")) == (0 if to == "database" else 2)
 
 
-def test_statistics_follow(bucket):
-    """What is stored where is counted by the hour when it came, long over."""
+def test_statistics_follow_a_move(bucket):
+    """Statistics count the bytes of each store by the hour of storing."""
     keep(1)
     ImageContent.objects.update(created_at=timezone.now() - timedelta(days=2))
     [size] = ImageContent.objects.values_list("stored_size", flat=True)

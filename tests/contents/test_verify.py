@@ -42,7 +42,7 @@ def bucket(request, settings, tmp_path):
 
 
 def run(**options):
-    """Return what the command says, and whether it fails."""
+    """Return the output of the command, and whether it fails."""
     out, errors, fails = io.StringIO(), io.StringIO(), False
     try:
         call_command("verify_image_contents", stdout=out, stderr=errors, **options)
@@ -53,7 +53,7 @@ def run(**options):
 
 @contextmanager
 def between_looks(act):
-    """Do something before the second look at a table for the names of objects."""
+    """Do something before a table is read again for names of objects."""
     looks = []
 
     def wrapper(execute, sql, params, many, context):
@@ -67,8 +67,8 @@ def between_looks(act):
         yield
 
 
-def test_nothing_is_wrong(bucket, settings):
-    """In either store; what is on the list is no orphan; others' files are theirs."""
+def test_whole_images_have_no_problem(bucket, settings):
+    """Neither listed objects nor foreign files are orphans."""
     keep(1, 2)
     settings.REQUEST_IMAGES_STORAGE = None
     keep(3)
@@ -81,13 +81,13 @@ def test_nothing_is_wrong(bucket, settings):
     assert run(verbosity=0) == ("", "", False)
 
 
-def test_nothing_is_there(bucket):
-    """Before the first image, a folder does not exist yet."""
+def test_empty_storage_has_no_problem(bucket):
+    """Before the first image the folder does not exist."""
     assert run() == (f"Read 0 images and listed 0 objects. {RIGHT}", "", False)
 
 
 class TestMissing:
-    def test_is_told(self, bucket):
+    def test_is_reported(self, bucket):
         [content, _] = keep(1, 2)
         bucket.delete(content.name)
         out, errors, fails = run()
@@ -98,7 +98,7 @@ class TestMissing:
         assert RequestImage.objects.filter(content=None).count() == 0
 
     def test_is_repaired(self, bucket):
-        """Its requests say so, and the same image can be kept again."""
+        """Its requests are marked, and the same image can be stored again."""
         [content, _] = keep(1, 2)
         keep(1)
         bucket.delete(content.name)
@@ -116,8 +116,8 @@ class TestMissing:
         keep(1)
         check()
 
-    def test_is_kept_anew_when_it_next_comes(self, bucket):
-        """Behind the repair, not before: nobody looks into the storage for it."""
+    def test_is_stored_again_after_the_repair(self, bucket):
+        """A capture does not check the storage before the repair."""
 
         def post():
             Client().post("/body/", draw(), content_type="image/png")
@@ -140,7 +140,7 @@ class TestMissing:
             assert RequestImage.objects.get(log=log).image_data is None
         check()
 
-    def test_in_the_database(self):
+    def test_missing_in_the_database(self):
         [content] = keep(1)
         ImageContent.objects.update(data=None)
         _, errors, fails = run()
@@ -150,8 +150,8 @@ class TestMissing:
         assert not ImageContent.objects.exists()
 
     @pytest.mark.parametrize("since", [0, 1, 90])
-    def test_a_disk_that_is_not_mounted(self, bucket, since):
-        """That is no reason to give up what may come back, but for a small part."""
+    def test_large_part_is_not_repaired(self, bucket, since):
+        """An unmounted disk may return, so only a small part is repaired."""
         for content in keep(*range(11)):
             bucket.delete(content.name)
         keep(*range(11, 11 + since))  # into the bare folder
@@ -165,8 +165,8 @@ class TestMissing:
         )
         assert ImageContent.objects.count() == 11 + since
 
-    def test_much_that_is_lost_for_good(self, bucket):
-        """A person can say so."""
+    def test_large_part_is_repaired_on_request(self, bucket):
+        """An option confirms that the bytes are lost."""
         for content in keep(*range(10)):
             bucket.delete(content.name)
         _, errors, fails = run(repair=True, force=True)
@@ -175,15 +175,15 @@ class TestMissing:
         assert not ImageContent.objects.exists()
 
     @pytest.mark.parametrize("lost", [1, 9])
-    def test_all_that_there_was(self, bucket, lost):
-        """However little it was: a storage of which nothing is there is doubted."""
+    def test_whole_storage_is_not_repaired(self, bucket, lost):
+        """A storage without any of its objects may be the wrong one."""
         for content in keep(*range(lost)):
             bucket.delete(content.name)
         assert "Use --force to repair it" in run(repair=True)[1]
         assert ImageContent.objects.count() == lost
 
-    def test_comes_back_after_it_was_given_up(self, bucket):
-        """Nobody has it deleted unseen: it belongs to no image, and that is told."""
+    def test_object_that_returns_after_the_repair_is_an_orphan(self, bucket):
+        """The object is reported and not deleted unseen."""
         [content, _] = keep(1, 2)
         data = content.read()
         bucket.delete(content.name)
@@ -193,8 +193,8 @@ class TestMissing:
         assert content.name in objects()
         assert f"{content.name} belongs to no image" in run()[1]
 
-    def test_comes_back_before_the_end_of_the_run(self, bucket, monkeypatch):
-        """It is looked at again right before it would be given up."""
+    def test_object_that_returns_during_the_run_is_kept(self, bucket, monkeypatch):
+        """The object is checked again right before the repair."""
         [content, _] = keep(1, 2)
         data = content.read()
         bucket.delete(content.name)
@@ -210,8 +210,8 @@ class TestMissing:
         assert (errors, fails) == ("", False)
         assert content.read() == draw(seed=1)
 
-    def test_does_not_answer_at_the_second_look(self, bucket, monkeypatch):
-        """Then it stays as it is."""
+    def test_no_answer_at_the_second_check_changes_nothing(self, bucket, monkeypatch):
+        """The content stays as it is."""
         [content, _] = keep(1, 2)
         bucket.delete(content.name)
         mended = contents_verify._repair_contents
@@ -227,15 +227,15 @@ class TestMissing:
         assert ImageContent.objects.count() == 2
 
     @pytest.mark.parametrize(("lost", "there"), [(9, 1), (10, 90)])
-    def test_what_is_not_much(self, bucket, lost, there):
-        """A few, or a small part, are given up without a question."""
+    def test_small_part_is_repaired(self, bucket, lost, there):
+        """A few objects, or a small part, need no confirmation."""
         contents = keep(*range(lost + there))
         for content in contents[:lost]:
             bucket.delete(content.name)
         assert run(repair=True)[2] is False
         assert ImageContent.objects.count() == there
 
-    def test_what_does_not_answer_is_no_sign_of_life(self, bucket):
+    def test_unreadable_objects_do_not_count_as_present(self, bucket):
         """A storage that has lost the rest may be the wrong one."""
         contents = keep(*range(11))
         for content in contents[:10]:
@@ -249,8 +249,8 @@ class TestMissing:
         assert "nothing was repaired" in run(repair=True)[1]
         assert ImageContent.objects.count() == 11
 
-    def test_is_told_at_once(self, bucket):
-        """Whoever stops a long run has heard what was found."""
+    def test_is_reported_at_once(self, bucket):
+        """An interrupted run has reported its findings."""
         for content in keep(1, 2):
             bucket.delete(content.name)
         seen = []
@@ -263,8 +263,8 @@ class TestMissing:
         verify(repair=False, on_found=told.append)
         assert seen == [0, 1]
 
-    def test_what_goes_while_it_is_looked_at(self, bucket):
-        """Cleanup has taken it: nothing is wrong."""
+    def test_content_deleted_during_the_check_is_no_problem(self, bucket):
+        """Cleanup deleted the content."""
         keep(1, 2)
 
         def open_late(name):
@@ -275,8 +275,8 @@ class TestMissing:
         bucket.hooks["open"] = open_late
         assert run() == (f"Read 1 images and listed 0 objects. {RIGHT}", "", False)
 
-    def test_what_goes_before_it_is_repaired(self, bucket, monkeypatch):
-        """There is nothing left to do."""
+    def test_content_deleted_before_the_repair_is_skipped(self, bucket, monkeypatch):
+        """There is nothing left to repair."""
         [content, _] = keep(1, 2)
         bucket.delete(content.name)
         let_go = contents_verify._detach
@@ -289,8 +289,8 @@ class TestMissing:
         assert run(repair=True)[2] is False
         assert not RequestLog.objects.filter(capture_status="store_failed").exists()
 
-    def test_what_comes_back_before_it_is_repaired(self, bucket, monkeypatch):
-        """Somebody has put the bytes elsewhere: it is not given up."""
+    def test_content_moved_before_the_repair_is_kept(self, bucket, monkeypatch):
+        """The bytes are in another store by now."""
         [content] = keep(1)
         bucket.delete(content.name)
         let_go = contents_verify._detach
@@ -307,8 +307,8 @@ class TestMissing:
     @pytest.mark.parametrize(
         "error", [IntegrityError("used"), OperationalError("it is locked")], ids=repr
     )
-    def test_somebody_is_in_the_way(self, bucket, monkeypatch, error, times):
-        """The database refuses, and the next try sees why; or a later run does."""
+    def test_locked_row_is_retried(self, bucket, monkeypatch, error, times):
+        """The next attempt, or a later run, repairs the row."""
         [content, other, _] = keep(1, 2, 3)
         bucket.delete(content.name)
         bucket.delete(other.name)
@@ -324,8 +324,8 @@ class TestMissing:
         assert RequestImage.objects.exclude(content=None).count() == 1 + times // TRIES
         assert run(repair=True)[2] is False
 
-    def test_a_database_that_is_away(self, bucket, monkeypatch):
-        """Nothing more can be told then."""
+    def test_unavailable_database_stops_the_run(self, bucket, monkeypatch):
+        """Without the database nothing more can be checked."""
         [content, _] = keep(1, 2)
         bucket.delete(content.name)
         monkeypatch.setattr(
@@ -337,8 +337,8 @@ class TestMissing:
 
 class TestMismatch:
     @pytest.mark.parametrize("alias", [ALIAS, None])
-    def test_is_told_and_repaired(self, bucket, settings, alias):
-        """Damaged bytes are nobody's image."""
+    def test_is_reported_and_repaired(self, bucket, settings, alias):
+        """Damaged bytes are deleted."""
         settings.REQUEST_IMAGES_STORAGE = alias
         [content, other] = keep(1, 2)
         if alias:
@@ -358,8 +358,8 @@ class TestMismatch:
         assert objects() == ({other.name} if alias else set())
 
     @pytest.mark.parametrize("right", [0, 90])
-    def test_the_wrong_key(self, bucket, right):
-        """Of a storage that encrypts: all is damaged, and nothing is deleted."""
+    def test_wrong_encryption_key_deletes_nothing(self, bucket, right):
+        """With a wrong key all bytes seem damaged."""
         for content in keep(*range(11)):
             bucket.delete(content.name)
             bucket.save(content.name, ContentFile(b"of another key"))
@@ -373,8 +373,8 @@ class TestMismatch:
         assert not run(repair=True, force=True)[2]
         assert ImageContent.objects.count() == right
 
-    def test_in_the_database(self):
-        """It cannot be another disk; but so many may be another fault."""
+    def test_mismatch_in_the_database(self):
+        """The limit of a repair holds for the database, too."""
         keep(*range(10))
         ImageContent.objects.update(data=b"damaged")
         assert "database: so many images are missing or damaged" in run(repair=True)[1]
@@ -384,18 +384,18 @@ class TestMismatch:
 class TestOrphans:
     @pytest.fixture
     def name(self, bucket):
-        """An object that nobody knows, beside one that is known."""
+        """An object without a row, next to one with a row."""
         keep(9)
         return bucket.save(key_of("ab" * 32, "image/png"), ContentFile(b"x"))
 
-    def test_is_told(self, bucket, name):
+    def test_is_reported(self, bucket, name):
         out, errors, fails = run()
         assert fails
         assert "orphan: 1" in out
         assert errors == f"bucket: {name} belongs to no image.\n"
 
     def test_is_repaired(self, bucket, name):
-        """It is deleted after an hour."""
+        """An orphan is deleted after an hour."""
         assert run(repair=True)[1] == f"bucket: {name} belongs to no image; repaired.\n"
         assert PendingDeletion.objects.get().due_at > timezone.now()
         assert name in objects()
@@ -403,8 +403,8 @@ class TestOrphans:
         assert objects() == set(ImageContent.objects.values_list("name", flat=True))
 
     @pytest.mark.parametrize("suffix", ["", ".zlib"])
-    def test_that_is_taken_for_another(self, bucket, suffix):
-        """Django's storages rename what they are given where a name is taken."""
+    def test_renamed_object_is_an_orphan(self, bucket, suffix):
+        """Django's storages choose another name if one is taken."""
         name = key_of("ab" * 32, "image/png", suffix)
         bucket.save(name, ContentFile(b"x"))
         renamed = bucket.save(name, ContentFile(b"y"))
@@ -416,8 +416,10 @@ class TestOrphans:
             bucket.save(key_of(f"{number:064x}", "image/png"), ContentFile(b"x"))
 
     @pytest.mark.parametrize(("known", "unknown"), [(0, 1), (1, 10), (80, 10)])
-    def test_of_another_database(self, bucket, monkeypatch, known, unknown):
-        """An empty one, or an old copy: what it does not know is not deleted."""
+    def test_orphans_of_an_old_database_are_kept(
+        self, bucket, monkeypatch, known, unknown
+    ):
+        """An empty database, or an old copy, does not know the objects."""
         monkeypatch.setattr(walk, "CHUNK", 7)
         keep(*range(known))
         self.orphans(bucket, unknown)
@@ -435,8 +437,10 @@ class TestOrphans:
         assert PendingDeletion.objects.count() == unknown
 
     @pytest.mark.parametrize("unknown", [9, 10])
-    def test_beside_what_is_known_elsewhere(self, bucket, settings, tmp_path, unknown):
-        """Of a storage that somebody names, which may be another project's."""
+    def test_orphans_in_a_shared_storage_are_kept(
+        self, bucket, settings, tmp_path, unknown
+    ):
+        """The storage may belong to another project."""
         use_bucket(settings, tmp_path, "files", "second")
         keep(*range(100))
         bucket = use_bucket(settings, tmp_path, "files")
@@ -452,15 +456,15 @@ class TestOrphans:
         assert PendingDeletion.objects.count() == unknown
 
     @pytest.mark.parametrize(("known", "unknown"), [(1, 9), (90, 10)])
-    def test_that_are_few(self, bucket, known, unknown):
-        """Or a small part."""
+    def test_few_orphans_are_deleted(self, bucket, known, unknown):
+        """A few orphans, or a small part, need no confirmation."""
         keep(*range(known))
         self.orphans(bucket, unknown)
         assert not run(repair=True)[2]
         assert PendingDeletion.objects.count() == unknown
 
-    def test_two_aliases_of_one_place(self, bucket, settings, tmp_path):
-        """What the one keeps is no orphan of the other."""
+    def test_two_aliases_of_one_storage(self, bucket, settings, tmp_path):
+        """An object of one alias is no orphan of the other."""
         use_bucket(settings, tmp_path, "files")
         [content] = keep(1)
         settings.STORAGES = {**settings.STORAGES, "twin": settings.STORAGES[ALIAS]}
@@ -468,8 +472,8 @@ class TestOrphans:
         assert run()[2] is False
         assert storages["twin"].exists(content.name)
 
-    def test_in_a_storage_that_is_left(self, bucket, settings, name):
-        """As long as there is something to be deleted from it."""
+    def test_orphans_in_a_former_storage(self, bucket, settings, name):
+        """A former storage is checked while objects wait for deletion in it."""
         settings.REQUEST_IMAGES_STORAGE = None
         ImageContent.objects.update(storage="", data=draw(seed=9))
         assert run()[2] is False
@@ -479,12 +483,12 @@ class TestOrphans:
         )
         assert f"{name} belongs to no image" in run()[1]
 
-    def test_in_a_storage_that_is_none(self, bucket):
+    def test_unknown_storage_is_refused(self, bucket):
         with pytest.raises(CommandError, match="--storage: elsewhere"):
             run(storage=["elsewhere"])
 
-    def test_what_goes_from_the_rows_to_the_list(self, bucket):
-        """Between two looks: cleanup takes it."""
+    def test_object_deleted_between_two_queries_is_no_orphan(self, bucket):
+        """Cleanup moves the name from the row to the list."""
         keep(1)
 
         def take():
@@ -494,8 +498,8 @@ class TestOrphans:
             assert run()[2] is False
         assert PendingDeletion.objects.exists()
 
-    def test_what_goes_from_the_list_to_the_rows(self, bucket):
-        """Between two looks, a request writes its row: the list is looked at first."""
+    def test_object_written_between_two_queries_is_no_orphan(self, bucket):
+        """A request moves the name from the list to its row."""
         [content, _] = keep(1, 2)
         RequestImage.objects.filter(content=content).update(content=None)
         ImageContent.delete_all(ImageContent.objects.filter(pk=content.pk))
@@ -508,8 +512,10 @@ class TestOrphans:
             assert "orphan: 0" in run()[0]
         assert not PendingDeletion.objects.exists()
 
-    def test_what_is_deleted_while_it_is_looked_at(self, bucket, name, monkeypatch):
-        """It was on the list when the storage was listed."""
+    def test_object_deleted_during_the_check_is_no_orphan(
+        self, bucket, name, monkeypatch
+    ):
+        """The object was on the list when the storage was listed."""
         PendingDeletion.objects.create(storage=ALIAS, name=name, due_at=timezone.now())
         orphans = contents_verify._orphans
 
@@ -523,8 +529,8 @@ class TestOrphans:
     @pytest.mark.parametrize(
         "error", [OSError("away"), NotImplementedError("no list")], ids=repr
     )
-    def test_a_storage_that_cannot_be_listed(self, bucket, name, error):
-        """That is not to be told right or wrong."""
+    def test_storage_without_listing_is_not_checked(self, bucket, name, error):
+        """Orphans cannot be found without a listing."""
         bucket.hooks["listdir"] = raising(error)
         out, errors, fails = run(repair=True)
         assert fails
@@ -534,23 +540,23 @@ class TestOrphans:
             f"{error}).\n"
         )
 
-    def test_a_storage_that_cannot_be_asked(self, bucket, name, monkeypatch):
+    def test_storage_without_an_answer_is_reported(self, bucket, name, monkeypatch):
         monkeypatch.setattr(bucket, "exists", raising(OSError("away")))
         assert "unreadable: 1" in run()[0]
 
 
 class TestRowsWithoutRequests:
-    """Somebody has deleted logs by hand, and their contents stayed."""
+    """Contents that stayed after somebody deleted the logs by hand."""
 
     @pytest.fixture(params=[ALIAS, None])
     def contents(self, request, bucket, settings):
-        """Two of three images, whose logs are gone."""
+        """Two of three images, whose logs are deleted."""
         settings.REQUEST_IMAGES_STORAGE = request.param
         contents = keep(1, 2, 3)
         RequestLog.objects.exclude(image__content=contents[2]).delete()
         return contents[:2]
 
-    def test_are_told(self, contents):
+    def test_are_reported(self, contents):
         out, errors, fails = run()
         assert fails
         assert "orphan: 2" in out
@@ -562,7 +568,7 @@ class TestRowsWithoutRequests:
         assert ImageContent.objects.count() == 3
 
     def test_are_repaired(self, contents, monkeypatch):
-        """The row goes, and its object; what has a request stays."""
+        """The row and its object are deleted; contents with a request stay."""
         monkeypatch.setattr(walk, "CHUNK", 1)
         assert run(repair=True)[1].count("; repaired.\n") == 2
         assert ImageContent.objects.get().read() == draw(seed=3)
@@ -571,8 +577,8 @@ class TestRowsWithoutRequests:
         assert len(objects()) == ImageContent.objects.exclude(storage="").count()
         assert run()[2] is False
 
-    def test_somebody_sends_the_same_image_meanwhile(self, contents, monkeypatch):
-        """Then it is no orphan any more."""
+    def test_content_of_a_new_request_is_kept(self, contents, monkeypatch):
+        """A new request refers to the content, so it is no orphan."""
         drop = contents_verify._delete_orphan
 
         def late(finding):
@@ -588,8 +594,8 @@ class TestRowsWithoutRequests:
         check()
 
 
-def test_unreadable(bucket):
-    """It may be back tomorrow: nothing is repaired."""
+def test_unreadable_bytes_are_not_repaired(bucket):
+    """Unreadable bytes may be readable tomorrow."""
     [content] = keep(1)
     bucket.hooks["open"] = raising(OSError("away"))
     found = []
@@ -601,8 +607,8 @@ def test_unreadable(bucket):
     assert run()[2] is False
 
 
-def test_a_storage_that_is_away(bucket, settings):
-    """It is given up, and that said once; what is elsewhere is read all the same."""
+def test_unavailable_storage_is_reported_once(bucket, settings):
+    """Other stores are still checked."""
     keep(*range(8))
     settings.REQUEST_IMAGES_STORAGE = None
     keep(8)
@@ -619,8 +625,8 @@ def test_a_storage_that_is_away(bucket, settings):
     )
 
 
-def test_a_storage_that_is_away_to_the_end(bucket):
-    """It is given up although nothing more was to be read from it."""
+def test_unavailable_storage_at_the_end_is_reported(bucket):
+    """The storage is reported even if no object is left to read."""
     keep(*range(5))
     bucket.save(key_of("ab" * 32, "image/png"), ContentFile(b"x"))
     bucket.hooks["open"] = raising(TimeoutError("slow"))
@@ -631,8 +637,8 @@ def test_a_storage_that_is_away_to_the_end(bucket):
     assert errors.endswith("(given up after 5 failures; 0 images not read).\n")
 
 
-def test_a_storage_that_hesitates(bucket):
-    """Failures with answers between them are no reason to give up."""
+def test_single_failures_do_not_stop_the_run(bucket):
+    """Failures with successes in between do not stop the run."""
     keep(*range(8))
     bucket.hooks["open"] = lambda name: (
         raising(TimeoutError("slow"))() if bucket.calls.count("open") % 4 else None
@@ -640,8 +646,8 @@ def test_a_storage_that_hesitates(bucket):
     assert "Read 8 images" in run()[0]
 
 
-def test_goes_through_in_batches(bucket, monkeypatch):
-    """And what goes between the list and the look is not looked at."""
+def test_batches_skip_deleted_contents(bucket, monkeypatch):
+    """Contents that are deleted before their turn are skipped."""
     monkeypatch.setattr(walk, "CHUNK", 2)
     contents = keep(*range(5))
     assert run()[0] == f"Read 5 images and listed 5 objects. {RIGHT}"

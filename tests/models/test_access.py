@@ -30,7 +30,7 @@ def boss(client):
 
 
 class Apart:
-    """A router of a project that keeps its users in another database."""
+    """A router of a project with its users in another database."""
 
     def allow_relation(self, one, other, **hints):
         """Refuse what would be a relation between two databases."""
@@ -41,7 +41,7 @@ class TestEntry:
     @pytest.mark.parametrize(
         ("kind", "action"), [("original", "viewed"), ("body", "downloaded")]
     )
-    def test_is_written_for_each_look_and_each_download(self, client, kind, action):
+    def test_is_written_for_each_view_and_download(self, client, kind, action):
         user = make_user("view_requestimage", "view_image_content", username="anna")
         client.force_login(user)
         image = make_image(request_id="trace-7")
@@ -51,15 +51,15 @@ class TestEntry:
         assert (entry.image_hash, entry.request_id) == (image.image_hash, "trace-7")
         assert str(entry) == f"anna: {image.image_hash[:12]}"
 
-    def test_is_written_where_users_live_elsewhere(self, boss, settings):
-        """A router that keeps users and images apart lets no one relate them."""
+    def test_is_written_with_users_in_another_database(self, boss, settings):
+        """The router forbids relations between users and images."""
         settings.DATABASE_ROUTERS = ["tests.models.test_access.Apart"]
         assert open_it(boss, make_image()).status_code == 200
         assert OriginalAccess.objects.get().user_id is not None
 
     @pytest.mark.parametrize("kind", ["thumbnail", "change"])
-    def test_is_not_written_for_what_shows_no_original(self, boss, kind):
-        """The page of an image loads its thumbnail only."""
+    def test_is_not_written_for_the_detail_page(self, boss, kind):
+        """The page of an image loads only its thumbnail."""
         image = make_image()
         response = open_it(boss, image, kind)
         assert response.status_code == 200
@@ -71,11 +71,11 @@ class TestEntry:
 
     @pytest.mark.parametrize("kind", ["original", "body"])
     @pytest.mark.parametrize("values", [{"kept": False}, {"days_old": 31}])
-    def test_is_not_written_for_what_is_not_there(self, boss, kind, values):
+    def test_is_not_written_for_missing_images(self, boss, kind, values):
         assert open_it(boss, make_image(**values), kind).status_code == 404
         assert not OriginalAccess.objects.exists()
 
-    def test_is_not_written_for_what_was_refused(self, client):
+    def test_is_not_written_for_refused_requests(self, client):
         client.force_login(make_user("view_requestimage"))
         assert open_it(client, make_image()).status_code == 403
         assert not OriginalAccess.objects.exists()
@@ -95,10 +95,10 @@ class TestEntry:
 
     @pytest.mark.parametrize("kind", ["original", "body"])
     @pytest.mark.parametrize("atomic", [False, True])
-    def test_that_cannot_be_written_shows_nothing(
+    def test_failed_write_shows_no_original(
         self, boss, kind, atomic, monkeypatch, request
     ):
-        """Nobody sees an original unseen: 503, and a fault that is counted."""
+        """The response is 503, and the fault is counted."""
         if atomic:
             request.getfixturevalue("atomic_requests")
         image = make_image()
@@ -116,8 +116,8 @@ class TestEntry:
 
 
 class TestDownload:
-    def test_is_a_file_in_any_case(self, boss):
-        """What a browser would show, too; and it runs nowhere."""
+    def test_is_always_a_file(self, boss):
+        """Types that browsers show are downloads, too."""
         image = make_image()
         response = open_it(boss, image, "body")
         name = f"{image.image_hash[:16]}.png"
@@ -145,8 +145,8 @@ class TestPage:
         assert "viewed" in html
         assert f'href="?q={entries[0].image_hash}"' in html
 
-    def test_is_searched(self, boss, entries):
-        """By a name, by a request, by an image."""
+    def test_can_be_searched(self, boss, entries):
+        """The search finds names, requests and images."""
         assert self.found(boss, "?q=trace-1") == [entries[1]]
         assert self.found(boss, f"?q={entries[0].image_hash[:9]}") == [entries[0]]
         assert self.found(boss, f"?q={entries[0].username}") == entries[::-1]
@@ -166,7 +166,7 @@ class TestPage:
         boss.post(LIST, action | {"post": "yes"})
         assert OriginalAccess.objects.count() == 2
 
-    def test_of_one_image_is_a_link_away(self, boss, entries):
+    def test_is_linked_from_the_image(self, boss, entries):
         image = RequestImage.objects.get(image_hash=entries[0].image_hash)
         html = open_it(boss, image, "change").content.decode()
         assert f'href="{LIST}?q={image.image_hash}"' in html

@@ -26,8 +26,8 @@ def make_lease(*, ends_in: timedelta) -> Lease:
     )
 
 
-def test_one_at_a_time():
-    """Who comes second is told who is at it; afterwards the work is free."""
+def test_second_process_is_refused():
+    """The error names the holder; afterwards the lock is free."""
     with lease("cleanup"):
         with (
             pytest.raises(
@@ -41,8 +41,8 @@ def test_one_at_a_time():
     assert not Lease.objects.filter(until__gt=timezone.now()).exists()
 
 
-def test_without_time_zones(settings):
-    """There is none to be told."""
+def test_lock_works_without_time_zones(settings):
+    """A project with `USE_TZ = False` has naive times."""
     settings.USE_TZ = False
     with (
         lease("cleanup"),
@@ -52,15 +52,15 @@ def test_without_time_zones(settings):
         pytest.fail("two at once")  # pragma: no cover
 
 
-def test_is_given_back_after_a_fault():
-    """The next one need not wait."""
+def test_lock_is_released_after_an_error():
+    """The next process need not wait."""
     with pytest.raises(RuntimeError), lease("cleanup"):
         raise RuntimeError
     assert not Lease.objects.filter(until__gt=timezone.now()).exists()
 
 
-def test_of_a_killed_process_ends_by_itself():
-    """Ten minutes after its last sign of life, and not before."""
+def test_lock_of_a_killed_process_expires():
+    """It expires ten minutes after its last renewal."""
     make_lease(ends_in=timedelta(seconds=5))
     with (
         pytest.raises(WorkTaken, match="The cleanup already runs on another"),
@@ -73,8 +73,8 @@ def test_of_a_killed_process_ends_by_itself():
         assert Lease.objects.get().until > timezone.now() + timedelta(minutes=9)
 
 
-def test_prolonging(monkeypatch):
-    """Costs a query only now and then."""
+def test_renewal_is_rate_limited(monkeypatch):
+    """A renewal costs a query only now and then."""
     with lease("cleanup") as held:
         with capture_queries() as queries:
             held.renew()
@@ -88,8 +88,8 @@ def test_prolonging(monkeypatch):
         assert queries == []
 
 
-def test_that_another_has_taken(monkeypatch):
-    """Whoever slept for too long is told, and takes nothing from the other."""
+def test_lost_lock_is_reported(monkeypatch):
+    """A process that slept too long does not release the other's lock."""
     with lease("cleanup") as held:
         Lease.objects.update(holder="another")
         now = timezone.now() + timedelta(minutes=20)
@@ -99,8 +99,8 @@ def test_that_another_has_taken(monkeypatch):
     assert Lease.objects.get().holder == "another"
 
 
-def test_that_is_given_back_at_this_very_moment(monkeypatch):
-    """It was taken when we asked; that the row is gone by now changes nothing."""
+def test_lock_released_during_the_request(monkeypatch):
+    """The lock was taken when requested, so the request is refused."""
     monkeypatch.setattr(QuerySet, "bulk_create", lambda *_, **__: [])
     with pytest.raises(WorkTaken, match="has just ended the cleanup"), lease("cleanup"):
         pytest.fail("nobody's")  # pragma: no cover
@@ -109,8 +109,8 @@ def test_that_is_given_back_at_this_very_moment(monkeypatch):
 @pytest.mark.parametrize(
     ("method", "nth"), [("bulk_create", 1), ("update", 1), ("update", 2), ("update", 3)]
 )
-def test_that_runs_into_others(monkeypatch, method, nth):
-    """Of two that begin or end at once, a database may take one for a deadlock."""
+def test_deadlock_is_retried(monkeypatch, method, nth):
+    """A database may report concurrent requests as a deadlock."""
     statement, calls = getattr(QuerySet, method), []
 
     def failing(rows, *args, **kwargs):
@@ -132,8 +132,8 @@ def test_that_runs_into_others(monkeypatch, method, nth):
     reason="an in-memory database makes nobody wait, it refuses",
 )
 @pytest.mark.django_db(transaction=True)
-def test_many_that_begin_at_once():  # pragma: no cover  # see skipif
-    """Exactly one of them has it, whether it was free or had ended."""
+def test_only_one_of_many_gets_the_lock():  # pragma: no cover  # see skipif
+    """One process gets a free lock, or an expired one."""
     number = 8
     for round_ in range(4):
         Lease.objects.all().delete()

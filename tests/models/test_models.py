@@ -49,7 +49,7 @@ INSERT_CONTENT = (
 
 
 def unsaved(data: bytes = PICTURE, **log: object) -> tuple[RequestLog, RequestImage]:
-    """Return what `writing` hands to `save`."""
+    """Return the unsaved rows that the writer passes to `save`."""
     usual = {"capture_status": CaptureStatus.STORED, "created_at": timezone.now()}
     values = usual | {"duration_ms": 1, "duration_bucket": bucket_of(1)} | log
     image = RequestImage(
@@ -60,7 +60,7 @@ def unsaved(data: bytes = PICTURE, **log: object) -> tuple[RequestLog, RequestIm
 
 class TestRequestLog:
     def test_is_named_by_its_request(self):
-        """One line says which request it was."""
+        """The string of a log names its request."""
         assert (
             str(RequestLog(method="PUT", path="/a/", request_id="7")) == "PUT /a/ (7)"
         )
@@ -81,7 +81,7 @@ class TestRequestLog:
     def test_expired_by_outcome_and_never_when_pinned(
         self, settings, days, log, expired
     ):
-        """The same rule as the cleanup's."""
+        """A log expires by the rules of cleanup."""
         for name, value in days.items():
             setattr(settings, f"REQUEST_IMAGES_{name}_RETENTION_DAYS", value)
         image = make_image(days_old=40, **log)
@@ -90,7 +90,7 @@ class TestRequestLog:
 
     @pytest.mark.parametrize(("days_old", "expired"), [(6.9, False), (7.1, True)])
     def test_bytes_expire_before_their_image(self, settings, days_old, expired):
-        """What is known of the image is still shown; the bytes are not."""
+        """The row of the image is still shown, without the bytes."""
         settings.REQUEST_IMAGES_BYTES_RETENTION_DAYS = 7
         image = make_image(days_old=days_old)
         assert image.is_expired is expired
@@ -98,7 +98,7 @@ class TestRequestLog:
 
     @pytest.mark.parametrize(("days_old", "number"), [(1, 0), (40, 1)])
     def test_only_old_images_need_their_log(self, days_old, number):
-        """What is too young for any retention costs no query."""
+        """An image too young for any retention costs no query."""
         make_image(days_old=days_old)
         image = RequestImage.objects.get()
         with capture_queries() as queries:
@@ -114,8 +114,10 @@ class TestRequestLog:
             (41, 200, True, False),
         ],
     )
-    def test_goes_with_its_log(self, settings, days_old, status, is_pinned, expired):
-        """However long images are kept; also before any cleanup."""
+    def test_image_expires_with_its_log(
+        self, settings, days_old, status, is_pinned, expired
+    ):
+        """The retention of logs applies to images, before any cleanup."""
         settings.REQUEST_IMAGES_RETENTION_DAYS = None
         settings.REQUEST_IMAGES_FAILED_RETENTION_DAYS = 90
         settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 40
@@ -123,41 +125,41 @@ class TestRequestLog:
         assert image.is_expired is expired
         assert image.image_data == (None if expired else PICTURE)
 
-    def test_the_newest_come_first(self):
+    def test_newest_come_first(self):
         """In time, and among equals in the order of writing."""
         old, new = make_log(days_old=2), make_log(days_old=1)
         same = make_log(created_at=new.created_at)
         assert list(RequestLog.objects.all()) == [same, new, old]
         assert RequestLog.objects.latest() in (same, new)
 
-    def test_older_than(self):
-        """Before a moment, the moment itself excluded."""
+    def test_older_than_excludes_the_moment(self):
+        """The moment itself is excluded."""
         log = make_log(days_old=1)
         assert list(RequestLog.objects.older_than(log.created_at)) == []
         later = log.created_at + timedelta(microseconds=1)
         assert list(RequestLog.objects.older_than(later)) == [log]
 
-    def test_link_is_the_row_that_was_named(self):
-        """By model and primary key, without a constraint."""
+    def test_link_is_the_annotated_row(self):
+        """The link has a model and a primary key, no constraint."""
         note = Note.objects.create(text="mine")
         log = make_log(link_model="host.note", link_pk=str(note.pk))
         assert log.link == note
         note.delete()
         assert log.link is None
 
-    def test_link_of_none(self):
-        """Most requests name no row."""
+    def test_link_is_none_by_default(self):
+        """Most requests link no row."""
         assert make_log().link is None
 
-    def test_link_of_a_model_that_is_gone(self):
-        """An app that was removed is told, not taken for a missing row."""
+    def test_link_of_a_removed_model(self):
+        """A removed app raises an error; it is not a missing row."""
         with pytest.raises(LookupError):
             _ = make_log(link_model="gone.thing", link_pk="1").link
 
 
 class TestUser:
-    def test_deleting_a_user_never_fails_nor_touches_a_log(self):
-        """The log stays, with the name as it was."""
+    def test_log_survives_the_deletion_of_its_user(self):
+        """The log keeps the user name."""
         user = make_user(username="anna")
         log = make_log(user=user, username=user.username)
         with capture_queries() as queries:
@@ -167,8 +169,8 @@ class TestUser:
         assert log.username == "anna"
         assert not get_user_model().objects.filter(pk=log.user_id).exists()
 
-    def test_a_log_takes_a_user_who_does_not_exist(self):
-        """Users may live in another database: there is no constraint."""
+    def test_log_accepts_a_user_of_another_database(self):
+        """The user has no database constraint."""
         log = make_log(user_id=987_654, username="from elsewhere")
         connection.check_constraints()
         assert RequestLog.objects.select_related("user").get().pk == log.pk
@@ -181,16 +183,16 @@ class TestImageContent:
         assert str(PendingDeletion(storage="bucket", name="ab/12")) == "bucket:ab/12"
         assert str(Lease(work="cleanup", holder="a host")) == "cleanup: a host"
 
-    def test_holds_what_it_was_given(self):
-        """Bytes in, the same bytes out, after a round through the database."""
+    def test_stores_bytes_unchanged(self):
+        """The database returns the same bytes."""
         data = bytes(range(256)) * 5
         content = ImageContent.objects.get(pk=make_content(data).pk)
         assert content.read() == data
         assert content.stored_size == len(data)
         assert (content.storage, content.encoding) == ("", "")
 
-    def test_is_there_once_for_each_hash(self):
-        """The database itself refuses a second."""
+    def test_hash_is_unique(self):
+        """The database refuses a second row."""
         content = make_content()
         with pytest.raises(IntegrityError), transaction.atomic():
             ImageContent.holding(content.image_hash, PICTURE).save()
@@ -212,7 +214,7 @@ class TestImageContent:
 class TestThumbnail:
     @pytest.fixture
     def made(self, monkeypatch):
-        """Collect the calls that make a thumbnail; ``made.answer`` is what they do."""
+        """Collect the calls that make a thumbnail; ``made.answer`` replaces them."""
 
         class Made(list):
             answer = staticmethod(lambda: b"small")
@@ -227,7 +229,7 @@ class TestThumbnail:
         return calls
 
     def test_is_made_once(self, made):
-        """Made when first asked for, of the bytes and within the settings' limits."""
+        """The first access makes it, within the limits of the settings."""
         content = make_content()
         for _ in range(3):
             assert thumbnails.thumbnail_of(content.pk) == b"small"
@@ -235,7 +237,7 @@ class TestThumbnail:
         assert made == [(PICTURE, limits)]
 
     def test_a_failure_is_remembered(self, made):
-        """What could not be drawn once is not tried again; the reason is kept."""
+        """A failed thumbnail is not tried again, and has its reason."""
 
         def fail():
             raise PictureRefused("broken\0" + "x" * 500)
@@ -248,8 +250,8 @@ class TestThumbnail:
         content.refresh_from_db()
         assert content.thumbnail_error.startswith("brokenxxx")
 
-    def test_a_thumbnail_that_is_there_loads_no_bytes(self, made):
-        """Showing a list again never reads an original."""
+    def test_existing_thumbnail_loads_no_bytes(self, made):
+        """A list that is shown again reads no original."""
         content = make_content()
         thumbnails.thumbnail_of(content.pk)
         with capture_queries() as queries:
@@ -257,14 +259,14 @@ class TestThumbnail:
         assert len(queries) == 1
         assert '"data"' not in queries[0].replace("`", '"')
 
-    def test_of_a_content_that_is_gone(self, made):
-        """Nothing is made of nothing."""
+    def test_deleted_content_has_no_thumbnail(self, made):
+        """A deleted content cannot be drawn."""
         with pytest.raises(ImageContent.DoesNotExist):
             thumbnails.thumbnail_of(0)
         assert made == []
 
-    def test_that_another_thread_made_meanwhile(self, made, monkeypatch):
-        """Who had to wait for the lock looks again before making it a second time."""
+    def test_thumbnail_of_another_thread_is_used(self, made, monkeypatch):
+        """A thread that waited for the lock reads the row again."""
         content = make_content()
 
         class Lock:
@@ -279,8 +281,8 @@ class TestThumbnail:
         assert thumbnails.thumbnail_of(content.pk) == b"theirs"
         assert made == []
 
-    def test_of_a_content_that_cleanup_takes_away_meanwhile(self, made):
-        """The thumbnail is shown this once, and no row is brought back."""
+    def test_deletion_while_drawing_restores_no_row(self, made):
+        """The thumbnail is returned once, and no row is written."""
 
         def delete_and_answer():
             ImageContent.objects.all().delete()
@@ -292,7 +294,7 @@ class TestThumbnail:
 
     @pytest.mark.django_db(transaction=True)
     def test_is_made_outside_any_transaction(self, made):
-        """Decoding takes time: nobody waits for a lock of ours meanwhile."""
+        """Decoding is slow, and must hold no lock of the database."""
         in_transaction = []
 
         def look():
@@ -303,8 +305,8 @@ class TestThumbnail:
         thumbnails.thumbnail_of(make_content().pk)
         assert in_transaction == [False]
 
-    def test_one_at_a_time(self):
-        """Decoding takes memory: a lock serves the whole process."""
+    def test_only_one_is_drawn_at_a_time(self):
+        """Decoding needs memory, so a lock serves the whole process."""
         assert isinstance(derive._one_picture, type(threading.Lock()))
 
 
@@ -314,21 +316,21 @@ class TestRequestImage:
         assert str(RequestImage(image_hash="0123456789abcdef")) == "0123456789ab"
         assert str(RequestImage(pk=5)) == "#5"
 
-    def test_image_data(self):
+    def test_image_data_has_the_received_bytes(self):
         """The bytes as received."""
         data = draw("GIF")
         make_image(data)
         assert RequestImage.objects.get().image_data == data
 
-    def test_image_data_of_what_was_not_kept(self):
-        """No bytes, and no query to find that out."""
+    def test_image_data_is_none_without_content(self):
+        """No query is needed to find out."""
         image = make_image(kept=False)
         with capture_queries() as queries:
             assert image.image_data is None
         assert queries == []
 
     def test_image_data_takes_one_query_and_no_thumbnail(self):
-        """What is not asked for stays where it is."""
+        """Other columns are not loaded."""
         make_image()
         image = RequestImage.objects.get()
         with capture_queries() as queries:
@@ -336,8 +338,8 @@ class TestRequestImage:
         assert len(queries) == 1
         assert "thumbnail`" not in queries[0].replace('"', "`")
 
-    def test_image_data_of_content_that_is_gone(self):
-        """A row that was read before a cleanup has no bytes after it."""
+    def test_image_data_is_none_after_cleanup(self):
+        """The row was read before a cleanup."""
         image = make_image()
         RequestImage.objects.update(content=None)
         ImageContent.objects.all().delete()
@@ -353,8 +355,8 @@ class TestRequestImage:
             (10**30, 10_000, False),
         ],
     )
-    def test_expired_means_gone(self, settings, retention, days_old, expired):
-        """On read too, before any cleanup; never with a retention beyond all dates."""
+    def test_expired_image_has_no_bytes(self, settings, retention, days_old, expired):
+        """Bytes expire on read, before any cleanup."""
         settings.REQUEST_IMAGES_RETENTION_DAYS = retention
         settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = None
         image = make_image(days_old=days_old)
@@ -370,10 +372,8 @@ class TestRequestImage:
             (41, 200, True, False),
         ],
     )
-    def test_is_over_when_its_log_is(
-        self, settings, days_old, status, is_pinned, expired
-    ):
-        """However long images are kept; also before any cleanup."""
+    def test_expires_with_its_log(self, settings, days_old, status, is_pinned, expired):
+        """The retention of logs applies to images, before any cleanup."""
         settings.REQUEST_IMAGES_RETENTION_DAYS = None
         settings.REQUEST_IMAGES_FAILED_RETENTION_DAYS = 90
         settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 40
@@ -381,36 +381,36 @@ class TestRequestImage:
         assert image.is_expired is expired
         assert image.image_data == (None if expired else PICTURE)
 
-    def test_the_newest_come_first(self):
+    def test_newest_come_first(self):
         """In the order of their requests."""
         old, new = make_image(days_old=2), make_image(days_old=1)
         assert list(RequestImage.objects.all()) == [new, old]
         assert RequestImage.objects.latest() == new
 
-    def test_older_than(self):
-        """Before a moment, the moment itself excluded."""
+    def test_older_than_excludes_the_moment(self):
+        """The moment itself is excluded."""
         image = make_image(days_old=1)
         assert list(RequestImage.objects.older_than(image.created_at)) == []
         assert list(RequestImage.objects.older_than(timezone.now())) == [image]
 
-    def test_with_bytes(self):
+    def test_with_bytes_finds_stored_images(self):
         """Those whose bytes were kept."""
         kept, _ = make_image(), make_image(kept=False)
         assert list(RequestImage.objects.with_bytes()) == [kept]
 
-    def test_same_image_as(self):
-        """The same bytes, whether they were kept or not, itself included."""
+    def test_same_image_as_finds_equal_hashes(self):
+        """Images without bytes are found, and the image itself."""
         one, other, two = make_image(), make_image(draw(seed=1)), make_image(kept=False)
         assert set(RequestImage.objects.same_image_as(one)) == {one, two}
         assert set(RequestImage.objects.same_image_as(other)) == {other}
 
-    def test_same_image_as_one_without_a_hash(self):
-        """Images that were not seen whole are not all the same one."""
+    def test_same_image_as_finds_nothing_without_a_hash(self):
+        """Incomplete images are not equal."""
         one, _ = (make_image(kept=False, image={"image_hash": ""}) for _ in "ab")
         assert list(RequestImage.objects.same_image_as(one)) == [one]
 
-    def test_verbs_load_no_bytes(self):
-        """None of the querysets reads what it finds."""
+    def test_querysets_load_no_bytes(self):
+        """No queryset method loads contents."""
         image = make_image()
         images = RequestImage.objects.all()
         with capture_queries() as queries:
@@ -420,21 +420,21 @@ class TestRequestImage:
             list(images.select_related("log"))
         assert loading_bytes(queries) == []
 
-    def test_goes_with_its_log(self):
-        """Whoever deletes a log with Django deletes its image, not the bytes."""
+    def test_is_deleted_with_its_log(self):
+        """Django deletes the image with its log, and not the bytes."""
         image = make_image()
         image.log.delete()
         assert not RequestImage.objects.exists()
         assert ImageContent.objects.count() == 1
 
-    def test_keeps_its_content(self):
-        """The database refuses to delete bytes that are referred to."""
+    def test_referenced_content_cannot_be_deleted(self):
+        """The database refuses to delete referenced bytes."""
         make_image()
         with pytest.raises(IntegrityError), transaction.atomic():
             ImageContent.objects.all().delete()
             connection.check_constraints()
 
-    def test_is_one_for_each_log(self):
+    def test_log_has_one_image(self):
         """A request has one image."""
         image = make_image()
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -442,15 +442,15 @@ class TestRequestImage:
 
 
 class TestSave:
-    def test_a_log_alone(self):
+    def test_log_without_an_image_is_saved(self):
         """A request without an image is a log."""
         log, _ = unsaved(capture_status=CaptureStatus.NO_IMAGE)
         save_many([record_of(log, None, None)])
         assert RequestLog.objects.get().capture_status == CaptureStatus.NO_IMAGE
         assert not RequestImage.objects.exists()
 
-    def test_an_image_without_bytes(self):
-        """What is known is kept, with the reason."""
+    def test_image_without_bytes_is_saved(self):
+        """The row has the known facts and the reason."""
         log, image = unsaved(capture_status=CaptureStatus.TOO_LARGE)
         save_many([record_of(log, image, None)])
         found = RequestImage.objects.get()
@@ -458,8 +458,8 @@ class TestSave:
         assert found.file_size == len(PICTURE)
         assert found.content is None
 
-    def test_an_image_with_bytes(self):
-        """Log, image and content, all of one time."""
+    def test_image_with_bytes_is_saved(self):
+        """Log, image and content have the same time."""
         log, image = unsaved()
         save_many([record_of(log, image, PICTURE)])
         found = RequestImage.objects.get()
@@ -467,8 +467,8 @@ class TestSave:
         assert found.image_data == PICTURE
         assert found.created_at == found.log.created_at
 
-    def test_the_same_image_again_is_stored_once(self):
-        """The second costs a look-up of its hash; no bytes are read or written."""
+    def test_same_image_is_stored_once(self):
+        """The second one costs a look-up of its hash, and no bytes."""
         save_many([record_of(*unsaved(), PICTURE)])
         log, image = unsaved()
         with capture_queries() as queries:
@@ -481,7 +481,7 @@ class TestSave:
 
     @staticmethod
     def just_before_writing(monkeypatch, *actions):
-        """Let others act between the look-up of a hash and the transaction."""
+        """Act between the look-up of a hash and the transaction."""
         left = list(actions)
 
         def atomic(using):
@@ -491,8 +491,8 @@ class TestSave:
 
         monkeypatch.setattr(transactions, "transaction", SimpleNamespace(atomic=atomic))
 
-    def test_another_request_brings_the_same_image_meanwhile(self, monkeypatch):
-        """The look-up finds nothing, the insert is refused, the next look finds it."""
+    def test_concurrent_insert_of_the_same_image_is_found(self, monkeypatch):
+        """The insert is refused, and the next look-up finds the content."""
         self.just_before_writing(monkeypatch, make_content)
         log, image = unsaved()
         save_many([record_of(log, image, PICTURE)])
@@ -502,8 +502,8 @@ class TestSave:
         assert RequestImage.objects.get().image_data == PICTURE
 
     @pytest.mark.django_db(transaction=True)
-    def test_cleanup_takes_the_same_image_away_meanwhile(self, monkeypatch):
-        """The look-up finds it, the database misses it, the next try writes it."""
+    def test_content_deleted_during_the_save_is_written(self, monkeypatch):
+        """The reference is refused, and the next attempt writes the content."""
         make_content()
         self.just_before_writing(monkeypatch, ImageContent.objects.all().delete)
         log, image = unsaved()
@@ -514,7 +514,7 @@ class TestSave:
 
     @staticmethod
     def refuse(monkeypatch, times):
-        """Let the database refuse so many times."""
+        """Let the database refuse the given number of times."""
 
         def refused():
             raise IntegrityError("another one was faster")
@@ -522,22 +522,22 @@ class TestSave:
         TestSave.just_before_writing(monkeypatch, *[refused] * times)
 
     @pytest.mark.parametrize("times", [1, 2])
-    def test_is_tried_three_times(self, monkeypatch, times):
-        """A conflict or two do not cost the row."""
+    def test_save_has_three_attempts(self, monkeypatch, times):
+        """Two conflicts do not lose the row."""
         self.refuse(monkeypatch, times)
         save_many([record_of(*unsaved(), PICTURE)])
         assert RequestImage.objects.get().image_data == PICTURE
         assert RequestLog.objects.count() == 1
 
-    def test_is_not_tried_for_ever(self, monkeypatch):
-        """A conflict that stays is raised, and nothing is half written."""
+    def test_fourth_conflict_is_raised(self, monkeypatch):
+        """A persistent conflict is raised, and nothing is written."""
         self.refuse(monkeypatch, TRIES)
         with pytest.raises(IntegrityError):
             save_many([record_of(*unsaved(), PICTURE)])
         assert not RequestLog.objects.exists()
         assert not ImageContent.objects.exists()
 
-    def test_a_failure_at_the_very_end_leaves_nothing(self, monkeypatch):
+    def test_late_failure_rolls_everything_back(self, monkeypatch):
         """Log, content and image are written in one transaction."""
         log, image = unsaved()
         monkeypatch.setattr(writer_rows, "insert", self.failing_with_the_image())
@@ -546,8 +546,8 @@ class TestSave:
         assert not RequestLog.objects.exists()
         assert not ImageContent.objects.exists()
 
-    def test_after_a_failure_the_row_is_written_without_its_bytes(self, monkeypatch):
-        """What was rolled back is not referred to by the next try."""
+    def test_failed_save_is_retried_without_bytes(self, monkeypatch):
+        """The next attempt does not refer to rows that were rolled back."""
         log, image = unsaved()
         with monkeypatch.context() as patched:
             patched.setattr(writer_rows, "insert", self.failing_with_the_image())
@@ -559,7 +559,7 @@ class TestSave:
 
     @staticmethod
     def failing_with_the_image():
-        """Insert what is asked for, and fail at the very last rows."""
+        """Insert rows, and fail at the last ones."""
         insert = writer_rows.insert
 
         def failing(rows, using):
@@ -570,7 +570,7 @@ class TestSave:
         return failing
 
 
-def test_a_received_image_is_one_of_two():
-    """Each says itself which request image it belongs to."""
+def test_received_images_know_their_request_image():
+    """Both kinds of images return their request image."""
     with pytest.raises(NotImplementedError):
         ReceivedImage.first.fget(None)

@@ -10,7 +10,7 @@ from request_images.storage.breaker import Breaker
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is moved by hand."""
+    """A clock that the test sets."""
 
     class Clock:
         now = 1000.0
@@ -23,8 +23,8 @@ def clock(monkeypatch):
     return clock
 
 
-def test_opens_after_failures_in_a_row(clock):
-    """A success in between starts the count anew."""
+def test_opens_after_consecutive_failures(clock):
+    """A success restarts the count."""
     tested = Breaker(failures=2, pause=30)
     tested.failed()
     tested.succeeded()
@@ -34,8 +34,8 @@ def test_opens_after_failures_in_a_row(clock):
     assert not tested.allows()
 
 
-def test_one_try_after_the_pause(clock):
-    """Behind the pause one try decides; the others wait for it."""
+def test_one_attempt_after_the_pause_decides(clock):
+    """All other threads wait for its result."""
     tested = Breaker(failures=1, pause=30)
     tested.failed()
     clock.now += 31
@@ -49,8 +49,8 @@ def test_one_try_after_the_pause(clock):
     assert tested.allows()
 
 
-def test_reset(clock):
-    """A new process knows nothing of its parent's failures."""
+def test_reset_closes_the_breaker(clock):
+    """A child process does not inherit its parent's failures."""
     tested = Breaker(failures=1)
     tested.failed()
     tested.reset()

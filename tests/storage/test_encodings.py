@@ -56,7 +56,7 @@ class TestRegistry:
     def test_every_encoding_can_be_set(self):
         assert Conf.ENCODINGS.problem(tuple(ENCODINGS)) == ""
 
-    def test_each_type_has_one_at_the_most(self):
+    def test_each_type_has_at_most_one(self):
         types = [t for each in ENCODINGS.values() for t in each.mime_types]
         assert len(types) == len(set(types))
         assert set(types) <= set(MIME_TYPES)
@@ -66,22 +66,22 @@ class TestRegistry:
         assert len({each.suffix for each in ENCODINGS.values()}) == len(ENCODINGS)
 
     @pytest.mark.parametrize(("name", "size"), [("brotli", 3), ("zlib", None)])
-    def test_what_is_not_known(self, name, size):
-        """Of a later version, or of a row that somebody wrote by hand."""
+    def test_unknown_encoding_is_refused(self, name, size):
+        """A later version, or a manual edit, wrote the row."""
         with pytest.raises(EncodingUnavailable, match="no encoding"):
             decode(b"abc", name, size=size, image_hash="")
 
 
 @pytest.mark.parametrize("fmt", ["BMP", "TIFF", "PPM", "DDS"])
-def test_zlib_there_and_back(fmt):
+def test_zlib_round_trip(fmt):
     data = draw(fmt)
     stored = encode(data, ZLIB)
     assert len(stored) < len(data) / 2
     assert back(stored, "zlib", data) == data
 
 
-def test_too_little_saved():
-    """It would be another form for nothing."""
+def test_small_saving_is_refused():
+    """A form that saves too little is not used."""
     with pytest.raises(EncodingRefused, match="zlib: it saves less than 5%"):
         encode(random.Random(1).randbytes(1000), ZLIB)
 
@@ -104,13 +104,13 @@ class TestDamage:
             zlib.compress(b"!" + DATA[1:]),
         ],
     )
-    def test_zlib(self, stored):
+    def test_damaged_zlib_is_detected(self, stored):
         with pytest.raises(ObjectDamaged) as caught:
             back(stored, "zlib", self.DATA)
         assert not caught.value.is_passing
 
-    def test_zlib_that_unfolds_to_gigabytes(self, monkeypatch):
-        """No more is unpacked than was received."""
+    def test_zlib_bomb_is_refused(self, monkeypatch):
+        """At most the received number of bytes is unpacked."""
         asked = []
         unpacker = zlib.decompressobj
 
@@ -131,8 +131,8 @@ class TestDamage:
         assert asked == [2361]
 
     @needs_lepton
-    def test_lepton(self):
-        """Not one changed bit reaches the library."""
+    def test_damaged_lepton_is_detected(self):
+        """A damaged form never reaches the library."""
         stored = encode(JPEG, LEPTON)
         chosen = random.Random(7)
         for _ in range(300):
@@ -142,7 +142,7 @@ class TestDamage:
                 back(bytes(bad), "lepton", JPEG)
 
     @pytest.mark.parametrize("stored", [b"", b"abc", b"not it", JPEG])
-    def test_lepton_that_is_none(self, stored):
+    def test_bytes_that_are_no_lepton_are_refused(self, stored):
         with pytest.raises(ObjectDamaged, match="checksum"):
             back(stored, "lepton", JPEG)
 
@@ -159,18 +159,18 @@ class TestLepton:
             draw("JPEG", (320, 240))[:-20],
         ],
     )
-    def test_there_and_back(self, data):
+    def test_lepton_round_trip(self, data):
         stored = encode(data, LEPTON)
         assert len(stored) < len(data)
         assert back(stored, "lepton", data) == data
 
-    def test_other_bytes_would_come_back(self):
-        """The library does not notice; we do, before the original goes."""
+    def test_wrong_result_is_detected(self):
+        """The bytes are compared before the original is deleted."""
         with pytest.raises(EncodingRefused, match="other bytes would come back"):
             encode(OTHERS, LEPTON)
 
-    def test_does_not_come_back(self, monkeypatch):
-        """What fails when it is tried is not kept."""
+    def test_undecodable_result_is_refused(self, monkeypatch):
+        """A form that cannot be decoded is not stored."""
 
         def failing(stored, size):
             raise DecodingFailed("no")
@@ -188,11 +188,11 @@ class TestLepton:
             (JPEG[: JPEG.index(b"\xff\xda")], "UnsupportedJpeg: Jpeg does not contain"),
         ],
     )
-    def test_what_is_malformed(self, data, why):
+    def test_malformed_jpeg_is_refused(self, data, why):
         with pytest.raises(EncodingRefused, match=why):
             encode(data, LEPTON)
 
-    def test_four_colours(self):
+    def test_cmyk_is_refused(self):
         out = io.BytesIO()
         Image.new("CMYK", (64, 48)).save(out, "JPEG")
         with pytest.raises(EncodingRefused, match="Unsupported4Colors") as caught:
@@ -201,19 +201,19 @@ class TestLepton:
         assert "\n" not in str(caught.value)
         assert "failed" not in str(caught.value)
 
-    def test_too_many_pixels(self):
-        """A small file that takes gigabytes to decode is told by its header."""
+    def test_too_many_pixels_are_refused(self):
+        """The header shows that a small file needs gigabytes."""
         data = swapped(JPEG, b"\x08\x00\x30\x00\x40", b"\x08\x3e\x80\x3e\x80")
         with pytest.raises(EncodingRefused, match="too many pixels: 16000 x 16000"):
             encode(data, LEPTON)
 
-    def test_too_many_bytes(self, monkeypatch):
+    def test_too_many_bytes_are_refused(self, monkeypatch):
         monkeypatch.setattr(type(LEPTON), "MAX_BYTES", len(JPEG) - 1)
         with pytest.raises(EncodingRefused, match=f"too many bytes: {len(JPEG)}"):
             encode(JPEG, LEPTON)
 
-    def test_too_many_scans(self, monkeypatch):
-        """Each is a walk over all pixels for some bytes: a small file takes hours."""
+    def test_too_many_scans_are_refused(self, monkeypatch):
+        """Each scan visits all pixels, so a small file may take hours."""
         data = draw("JPEG", (64, 48), progressive=True)
         scans = data.count(b"\xff\xda")
         assert scans < LEPTON.MAX_SCANS / 2, "honest files have so many"
@@ -223,8 +223,8 @@ class TestLepton:
         monkeypatch.setattr(type(LEPTON), "MAX_SCANS", scans)
         assert back(encode(data, LEPTON), "lepton", data) == data
 
-    def test_mangled_files(self):
-        """Whatever is done to a picture: the same bytes, or a refusal."""
+    def test_mangled_files_round_trip_or_are_refused(self):
+        """Any change of a picture gives the same bytes, or a refusal."""
         chosen = random.Random(11)
         refused = 0
         for _ in range(1500):
@@ -239,8 +239,8 @@ class TestLepton:
                 assert back(stored, "lepton", bytes(data)) == data
         assert 0 < refused < 1500
 
-    def test_a_panic_is_survived(self, capfd):
-        """It is raised as what is no Exception, and would end a thread or a process."""
+    def test_panic_of_the_library_is_caught(self, capfd):
+        """A panic is no `Exception` and would end a thread or a process."""
         form = encode(JPEG, LEPTON)[:-4]
         size = int.from_bytes(form[24:28], "little")
         header = zlib.decompress(form[28 : 28 + size])
@@ -253,7 +253,7 @@ class TestLepton:
         assert "panicked" in capfd.readouterr().err
 
     def test_error_outside_the_library_is_raised(self, monkeypatch):
-        """Whoever interrupts the command ends it."""
+        """An interrupt of the command is raised."""
         import lepton_jpeg_python
 
         def interrupted(data):
@@ -266,8 +266,8 @@ class TestLepton:
     @pytest.mark.parametrize(
         "answer", [b"others", OTHERS], ids=["another size", "the same size"]
     )
-    def test_another_version_that_gives_other_bytes(self, monkeypatch, answer):
-        """The stored form is as it was written: it is not to blame."""
+    def test_different_result_of_another_version(self, monkeypatch, answer):
+        """The stored form is valid, and the version of the library is at fault."""
         import lepton_jpeg_python
 
         stored = encode(JPEG, LEPTON)
@@ -277,8 +277,8 @@ class TestLepton:
         assert not caught.value.is_passing
 
 
-def test_lepton_that_is_not_installed(monkeypatch):
-    """What to do is said; and it is no fault of the stored bytes."""
+def test_missing_package_is_named(monkeypatch):
+    """A missing package is no fault of the stored bytes."""
 
     def missing(name):
         raise ImportError(name)
@@ -313,8 +313,8 @@ os.waitpid(pid, 0)
 
 
 @needs_lepton
-def test_another_process(monkeypatch):
-    """It is told what a child of a fork is told, see below."""
+def test_decoding_in_another_process(monkeypatch):
+    """A child of a fork gets the instructions that the next test needs."""
     monkeypatch.setattr(LEPTON, "_process", 1)
     with pytest.raises(EncodingUnavailable, match="forked"):
         encode(JPEG, LEPTON)
@@ -324,8 +324,8 @@ def test_another_process(monkeypatch):
 @pytest.mark.parametrize(
     ("used", "said"), [(True, "forked from one that had used it"), (False, "True")]
 )
-def test_a_fork_does_not_hang(used, said):
-    """The library's threads stay behind; a call into them would wait for ever."""
+def test_forked_child_does_not_hang(used, said):
+    """The library's threads do not exist in the child of a fork."""
     done = subprocess.run(
         [sys.executable, "-c", FORK.format(used=used)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
