@@ -3,9 +3,15 @@
 from .access import OriginalAccess
 from .content import HASH_LENGTH, ImageContent
 from .job_locks import Lease
-from .pages import Dashboard, Gallery
 from .pending_deletions import PendingDeletion
-from .requests import FurtherImage, ReceivedImage, RequestImage, RequestLog
+from .requests import (
+    Dashboard,
+    FurtherImage,
+    Gallery,
+    ReceivedImage,
+    RequestImage,
+    RequestLog,
+)
 from .statistics import GoneRequests, StaleHour, StatisticsRollup, StatisticsState
 
 __all__ = (

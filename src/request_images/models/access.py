@@ -53,12 +53,7 @@ class OriginalAccess(models.Model):
 
 
 def record_access(image: Any, user: Any, action: OriginalAccess.Action) -> None:
-    """Record that a user gets the bytes of an image.
-
-    Args:
-        image: The `RequestImage` or `FurtherImage`.
-        user: The logged-in user.
-        action: What the user does.
+    """Record that a logged-in user gets the bytes of an image.
 
     Raises:
         django.db.DatabaseError: It could not be recorded; do not send the bytes then.

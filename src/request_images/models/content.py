@@ -16,14 +16,7 @@ from .querysets import ImageContentQuerySet
 from .statistics import note_gone
 
 HASH_LENGTH = 64
-FORM_FIELDS = (
-    "storage",
-    "name",
-    "encoding",
-    "received_size",
-    "stored_size",
-    "data",
-)
+FORM_FIELDS = "storage", "name", "encoding", "received_size", "stored_size", "data"
 """The fields that say where the bytes are and in which form; always read together."""
 
 
@@ -108,13 +101,9 @@ class ImageContent(models.Model):
     def delete_all(
         cls, contents: models.QuerySet[ImageContent], *, with_objects: bool = True
     ) -> None:
-        """Delete contents, and have their objects in storages deleted by the cleanup.
+        """Delete orphans, and have their objects in storages deleted by the cleanup.
 
         Call it within a transaction. It loads no bytes and sends no signals.
-
-        Args:
-            contents: Orphans, by their primary keys.
-            with_objects: Whether to delete their objects in storages, too.
 
         Raises:
             django.db.IntegrityError: An image refers to one of them after all.
@@ -151,8 +140,8 @@ class ImageContent(models.Model):
         """
         if not self.encoding:
             return stored
-        size, image_hash = self.received_size, self.image_hash
-        return decode(stored, self.encoding, size=size, image_hash=image_hash)
+        size = self.received_size
+        return decode(stored, self.encoding, size=size, image_hash=self.image_hash)
 
     @property
     def has_thumbnail_answer(self) -> bool:

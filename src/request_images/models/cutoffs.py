@@ -39,12 +39,7 @@ class Term:
 
     @classmethod
     def of_days(cls, days: int | None, bytes_days: int | None) -> Term:
-        """Return the cut-off times for retention periods in days.
-
-        Args:
-            days: Days to keep images; None for ever.
-            bytes_days: Days to keep their bytes; None for as long as the images.
-        """
+        """Return the cut-off times for periods in days, as `Retention.of_days`."""
         images, data = days_ago(days), days_ago(bytes_days)
         return cls(images, _latest(images, data))
 

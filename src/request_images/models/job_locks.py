@@ -46,13 +46,7 @@ class Lease(models.Model):
 
 
 class HeldLease:
-    """A lease that this process holds.
-
-    Args:
-        work: The job.
-        holder: The holder; no two processes, nor two leases of one, have the same.
-        until: When it expires.
-    """
+    """A lease that this process holds, under a holder's name that is used only once."""
 
     def __init__(self, work: str, holder: str, until: datetime) -> None:
         self._work, self._holder, self._until = work, holder, until
@@ -89,9 +83,6 @@ class HeldLease:
 def lease(work: str) -> Iterator[HeldLease]:
     """Hold the lease of a job, so that no other process does it.
 
-    Args:
-        work: The name of the job.
-
     Raises:
         WorkTaken: Another process does it; the text says which, and since when.
     """
@@ -116,9 +107,8 @@ def lease(work: str) -> Iterator[HeldLease]:
 
 def last_ended(work: str) -> datetime | None:
     """Return when a job last ended; None if it never ran, or runs now."""
-    ended = _leases().filter(work=work, until__lte=timezone.now())
-    moment: datetime | None = ended.values_list("until", flat=True).first()
-    return moment
+    ended = _leases().filter(work=work, until__lte=timezone.now()).first()
+    return None if ended is None else ended.until
 
 
 def _retried(statement: Callable[[], T]) -> T:

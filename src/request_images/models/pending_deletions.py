@@ -72,14 +72,10 @@ class Pending:
 
 
 def pending_deletions(using: str) -> Pending:
-    """Return the totals of the objects that are to be deleted.
-
-    Args:
-        using: The database.
-    """
-    found = PendingDeletion.objects.using(using).aggregate(
+    """Return the totals of the objects that are to be deleted."""
+    totals = PendingDeletion.objects.using(using).aggregate(
         number=models.Count("pk"),
         since=models.Min("created_at"),
-        most=models.Max("tries"),
+        tries=models.Max("tries", default=0),
     )
-    return Pending(found["number"], found["since"], found["most"] or 0)
+    return Pending(**totals)

@@ -17,6 +17,8 @@ from request_images.db.primary import PrimaryQuerySet
 from .statistics import hours_of, mark_stale
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from .requests import RequestLog
 
 _COUNTED = {*LOG_FIELDS, *COLUMNS}
@@ -78,6 +80,10 @@ class _CountedQuerySet(PrimaryQuerySet):
 
     update.alters_data = True  # type: ignore[attr-defined]  # as above
 
+    def older_than(self, moment: datetime) -> Self:
+        """Keep the rows of requests that began before a moment."""
+        return self.filter(created_at__lt=moment)
+
     def update_marked(self, **values: Any) -> int:
         """Update the rows for a caller who marks their hours."""
         return super().update(**values)
@@ -89,10 +95,6 @@ class RequestLogQuerySet(_CountedQuerySet):
     def failed(self) -> RequestLogQuerySet:
         """Keep the requests that failed: a status of 400 or more, or an error type."""
         return self.filter(failed())
-
-    def older_than(self, moment: datetime) -> RequestLogQuerySet:
-        """Keep the requests that began before a moment."""
-        return self.filter(created_at__lt=moment)
 
     def pin(self) -> list[RequestLog]:
         """Keep these requests from cleanup, with their images.
@@ -123,10 +125,6 @@ class RequestLogQuerySet(_CountedQuerySet):
 
 class RequestImageQuerySet(_CountedQuerySet):
     """Images of requests."""
-
-    def older_than(self, moment: datetime) -> RequestImageQuerySet:
-        """Keep the images whose request began before a moment."""
-        return self.filter(created_at__lt=moment)
 
     def with_bytes(self) -> RequestImageQuerySet:
         """Keep the images whose bytes are stored."""

@@ -311,3 +311,25 @@ class FurtherImage(ReceivedImage):
     def first(self) -> RequestImage:
         """The first image of the request."""
         return self.request_image
+
+
+# Pages of the admin that are no list of rows. The admin builds its index and its
+# sidebar from registered models, in every theme; a proxy model has no table.
+
+
+class Dashboard(RequestLog):
+    """The dashboard in the admin's index."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = verbose_name_plural = _("Dashboard")
+
+
+class Gallery(RequestImage):
+    """The gallery in the admin's index."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = verbose_name_plural = _("Gallery")

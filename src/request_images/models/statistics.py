@@ -133,12 +133,7 @@ class Counted(models.Model):
 
 
 def mark_stale(hours: Iterable[datetime], using: str) -> None:
-    """Mark hours as stale, so that they are rolled up again; call it in a transaction.
-
-    Args:
-        hours: The starts of the hours; an hour that is not over yet is left out.
-        using: The database.
-    """
+    """Mark hours that are over as stale, by their starts; call it in a transaction."""
     now = timezone.now()
     if marks := [StaleHour(hour=hour) for hour in set(hours) if is_late(hour, now)]:
         StaleHour._default_manager.using(using).bulk_create(marks, batch_size=500)
@@ -157,12 +152,7 @@ def hours_of(rows: models.QuerySet[Any]) -> set[datetime]:
 
 
 def note_gone(by_hour: Mapping[datetime, Cells], using: str) -> None:
-    """Keep the tallies of requests that are about to be deleted, and mark their hours.
-
-    Args:
-        by_hour: The tallies by hour; see `facets.by_hour`.
-        using: The database.
-    """
+    """Keep the tallies of requests that will be deleted now, and mark their hours."""
     rows = [GoneRequests(hour=h, tallies=pack(cells)) for h, cells in by_hour.items()]
     if rows:
         GoneRequests._default_manager.using(using).bulk_create(rows, batch_size=200)

@@ -89,11 +89,10 @@ class Deflated(Encoding):
         "image/x-portable-anymap",
     )
     blame = ObjectDamaged
-    _LEVEL = 3
 
     def encode(self, data: bytes) -> bytes:
         """Return the compressed form."""
-        return zlib.compress(data, self._LEVEL)
+        return zlib.compress(data, 3)
 
     def decode(self, stored: bytes, size: int) -> bytes:
         """Return the original bytes."""

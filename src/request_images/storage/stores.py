@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -33,7 +33,6 @@ ANSWER_SECONDS = 1.0
 # The names that `key_of` makes, also as Django's storages change a name that exists.
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}((_[A-Za-z0-9]{7})?\.[a-z0-9]+)+")
-
 
 _LASTING = (
     ImproperlyConfigured,
@@ -142,10 +141,8 @@ class StorageStore:
             StorageError: Writing has just failed several times, or the storage does
                 not exist.
         """
-        try:
+        with self._wrapping():
             _ = self.storage
-        except Exception as error:
-            raise self._wrapped(error) from error
         self._require(self.breaker)
 
     def put(self, content: Content, data: bytes) -> None:
@@ -219,11 +216,8 @@ class StorageStore:
         Raises:
             StorageError: It was not deleted, as far as is known.
         """
-        try:
-            with suppress(FileNotFoundError):
-                self.storage.delete(name)
-        except Exception as error:
-            raise self._wrapped(error) from error
+        with self._wrapping(), suppress(FileNotFoundError):
+            self.storage.delete(name)
 
     def holds(self, name: str) -> bool:
         """Return whether an object of this name exists.
@@ -231,10 +225,8 @@ class StorageStore:
         Raises:
             StorageError: The storage does not answer.
         """
-        try:
+        with self._wrapping():
             return bool(self.storage.exists(name))
-        except Exception as error:
-            raise self._wrapped(error) from error
 
     def names(self) -> Iterator[str]:
         """Yield the names of all objects whose names have our form.
@@ -248,21 +240,14 @@ class StorageStore:
             yield from (f"{folder}/{file}" for file in files if _FILE.fullmatch(file))
 
     def _list(self, folder: str) -> tuple[list[str], list[str]]:
-        try:
+        with self._wrapping(), suppress(FileNotFoundError):
             return self.storage.listdir(folder)
-        except FileNotFoundError:  # nothing was ever written
-            return [], []
-        except Exception as error:
-            raise self._wrapped(error) from error
+        return [], []  # nothing was ever written
 
     def _check_reachable(self) -> None:
         """Raise the error of the storage itself: S3 also answers 404 for a bucket."""
-        try:
+        with self._wrapping(), suppress(NotImplementedError):
             self.storage.listdir("")
-        except NotImplementedError:
-            return
-        except Exception as error:
-            raise self._wrapped(error) from error
 
     def _require(self, breaker: Breaker) -> None:
         if not breaker.allows():
@@ -275,6 +260,13 @@ class StorageStore:
         self._last[breaker] = (str(failure), failure.is_passing)
         breaker.failed()
 
+    @contextmanager
+    def _wrapping(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise self._wrapped(error) from error
+
     def _wrapped(self, error: Exception) -> StorageError:
         text = f"{self.alias}: {type(error).__name__}: {error}"
         return StorageError(text, is_passing=is_passing(error))
@@ -284,12 +276,7 @@ def key_of(image_hash: str, mime_type: str, suffix: str = "") -> str:
     """Return a readable name for an object that no other object ever had.
 
     A content that comes back after its deletion gets another name, so that a pending
-    deletion never deletes it.
-
-    Args:
-        image_hash: The SHA-256 of the image.
-        mime_type: Its type, which gives the extension.
-        suffix: A further extension for a compressed form.
+    deletion never deletes it. `suffix` is that of a compressed form.
     """
     known = MIME_TYPES.get(mime_type)
     extension = known.extension if known else ".bin"
@@ -315,17 +302,12 @@ def is_passing(error: Exception) -> bool:
 
 
 def _may_be_gone(error: Exception, seconds: float) -> bool:
-    """Return whether to ask if an object exists, after an error of reading it.
-
-    Args:
-        error: The error; not ``FileNotFoundError``, which is an answer.
-        seconds: The time it took. A silent server would be silent again.
-    """
+    """Return whether to ask if an object exists, after an error of reading it."""
     status = _status_of(error)
     if status is not None:
         return status in {404, 410}
     # Django says of an unreachable file that it does not exist, and a missing
-    # connection is an OSError in most libraries.
+    # connection is an OSError in most libraries. A silent server stays silent.
     return seconds < ANSWER_SECONDS and not isinstance(error, OSError)
 
 
