@@ -15,11 +15,12 @@ from django.db.models import Q
 from request_images.aggregation.gather import FIELDS, by_hour, gather
 from request_images.aggregation.periods import floor
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
+from request_images.models.content import contents
 from request_images.models.querysets import RequestImageQuerySet, RequestLogQuerySet
 from request_images.models.statistics import mark_stale, note_gone
 from request_images.outcome import CaptureStatus
 
-from .references import SIZE, Last, contents, database, further, images, logs
+from .references import SIZE, Last, database, further, images, logs
 from .relations import protector_of, referred_to
 from .report import Cleaned, Reason, Report
 

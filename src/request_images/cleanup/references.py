@@ -15,7 +15,8 @@ from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Length
 
 from request_images.db.walk import chunks
-from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
+from request_images.models import FurtherImage, RequestImage, RequestLog
+from request_images.models.content import contents
 from request_images.models.querysets import (
     ImageContentQuerySet,
     RequestImageQuerySet,
@@ -125,11 +126,6 @@ def logs() -> RequestLogQuerySet:
 def images() -> RequestImageQuerySet:
     """Return the request images in the database that is cleaned."""
     return RequestImage.objects.primary()
-
-
-def contents() -> ImageContentQuerySet:
-    """Return the contents in the database that is cleaned."""
-    return ImageContent.objects.primary()
 
 
 def further() -> models.QuerySet[FurtherImage]:

@@ -20,11 +20,7 @@ GAVE_UP = f"given up: the process ended during each of {MAX_TRIES} attempts"
 
 @dataclass(frozen=True)
 class Attempts:
-    """The attempts at one kind of work.
-
-    Attributes:
-        name: The prefix of the columns ``<name>_tries`` and ``<name>_error``.
-    """
+    """The attempts at one kind of work, in ``<name>_tries`` and ``<name>_error``."""
 
     name: str
 

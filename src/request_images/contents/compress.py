@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
@@ -17,8 +17,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from request_images.exceptions import EncodingRefused
 from request_images.models import ImageContent
+from request_images.models.content import contents
 from request_images.models.querysets import ImageContentQuerySet
-from request_images.storage.encodings import ENCODINGS, Encoding, encode, encodings_of
+from request_images.storage.encodings import ENCODINGS, encode, encodings_of
 
 from .attempts import Attempts
 from .iterate import work_through
@@ -98,7 +99,7 @@ class Compressed:
 
 def compressible(names: Collection[str]) -> ImageContentQuerySet:
     """Return the contents that some encodings may compress and have not tried yet."""
-    return _contents().filter(
+    return contents().filter(
         _ATTEMPTS.are_left,
         mime_type__in=encodings_of(names),
         encoding="",
@@ -108,7 +109,7 @@ def compressible(names: Collection[str]) -> ImageContentQuerySet:
 
 def compressed(name: str) -> ImageContentQuerySet:
     """Return the contents that are stored in an encoding."""
-    return _contents().filter(encoding=name)
+    return contents().filter(encoding=name)
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,7 @@ class Run:
 
 
 def compress_all(names: Collection[str], run: Run) -> Compressed:
-    """Compress every content that some encodings may compress.
-
-    Args:
-        names: The encodings' names.
-        run: The options.
+    """Compress every content that the encodings of these names may compress.
 
     Raises:
         ImproperlyConfigured: A package that an encoding needs is not installed.
@@ -165,10 +162,6 @@ def compress_all(names: Collection[str], run: Run) -> Compressed:
 
 def decompress_all(name: str, run: Run) -> Compressed:
     """Store every content of one encoding as it was received again.
-
-    Args:
-        name: The encoding's name.
-        run: The options.
 
     Raises: As `compress_all`.
     """
@@ -194,7 +187,7 @@ def compress(pk: int, names: Collection[str]) -> Fate:
 
 
 def _give_up() -> None:
-    rows = _contents().exclude(_ATTEMPTS.are_left).filter(encoding_error="")
+    rows = contents().exclude(_ATTEMPTS.are_left).filter(encoding_error="")
     # Not one statement: it would lock SQLite's only writer while it reads every row.
     found = list(rows.values_list("pk", flat=True))
     if found:
@@ -216,11 +209,12 @@ def _compress(
         return Outcome(Fate.SKIPPED)
     data = whole.received
     try:
-        stored = _encode(content, data, encoding, dry_run=dry_run)
+        with nullcontext() if dry_run else _attempt(content):
+            stored = encode(data, encoding)
     except EncodingRefused as error:
         refusal = _ATTEMPTS.refusal(error)
         if not dry_run:
-            _contents().as_it_was(content).update(**refusal)
+            contents().as_it_was(content).update(**refusal)
         return Outcome(Fate.LEFT, reason=refusal["encoding_error"])
     form = Form(stored, content.storage, encoding.name, len(data))
     if not (dry_run or swap(content, form)):
@@ -228,19 +222,10 @@ def _compress(
     return Outcome(Fate.CHANGED, len(data), len(stored), encoding.name)
 
 
-def _encode(
-    content: ImageContent, data: bytes, encoding: Encoding, *, dry_run: bool
-) -> bytes:
-    if dry_run:
-        return encode(data, encoding)
-    with _attempt(content):
-        return encode(data, encoding)
-
-
 @contextmanager
 def _attempt(content: ImageContent) -> Iterator[None]:
     """Count an attempt for as long as the process may be killed by it."""
-    row = _contents().filter(pk=content.pk)
+    row = contents().filter(pk=content.pk)
     _ATTEMPTS.begin(row)
     try:
         yield
@@ -258,7 +243,3 @@ def _decompress(content: ImageContent, *, dry_run: bool) -> Outcome:
         return Outcome(Fate.SKIPPED)
     after = len(whole.received)
     return Outcome(Fate.CHANGED, content.stored_size, after, content.encoding)
-
-
-def _contents() -> ImageContentQuerySet:
-    return ImageContent.objects.primary()

@@ -20,7 +20,8 @@ from request_images.db.columns import clean_text
 from request_images.db.walk import chunks
 from request_images.exceptions import StorageError
 from request_images.health import report
-from request_images.models import ImageContent, PendingDeletion
+from request_images.models import PendingDeletion
+from request_images.models.content import contents
 from request_images.storage.stores import store_of
 
 FAILURES = 3
@@ -70,7 +71,7 @@ def delete_pending(
         if not _claim(entry):
             continue  # another run deletes it, or it has its row by now
         row = _entries().filter(pk=entry.pk)
-        if _is_referred_to(entry):
+        if contents().filter(storage=entry.storage, name=entry.name).exists():
             row.delete()
             continue
         try:
@@ -108,11 +109,6 @@ def _claim(entry: _Entry) -> bool:
     pause = min(timedelta(minutes=minutes), _LONGEST_PAUSE)
     same = _entries().filter(pk=entry.pk, tries=entry.tries, due_at=entry.due_at)
     return bool(same.update(tries=F("tries") + 1, due_at=timezone.now() + pause))
-
-
-def _is_referred_to(entry: _Entry) -> bool:
-    contents = ImageContent.objects.primary()
-    return contents.filter(storage=entry.storage, name=entry.name).exists()
 
 
 def _entries() -> QuerySet[PendingDeletion]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -23,7 +24,7 @@ from request_images.db.walk import chunks
 from request_images.exceptions import NotYet, PictureRefused, StorageError
 from request_images.health import report
 from request_images.models import ImageContent
-from request_images.models.querysets import ImageContentQuerySet
+from request_images.models.content import contents
 
 from .attempts import Attempts
 
@@ -124,20 +125,13 @@ def derive(
 
 
 def try_to_derive(what: Derivation, pk: int, *, wait: float = WAIT_SECONDS) -> Fate:
-    """Derive something from a content ahead of time, and return how that went.
-
-    Args:
-        what: What to derive.
-        pk: The content's primary key.
-        wait: Seconds to wait while this process decodes other images.
-    """
-    try:
-        answer = derive(what, pk, wait=wait)
-    except (ImageContent.DoesNotExist, NotYet):
-        return Fate.SKIPPED
-    except StorageError as error:
-        report(what.name, error)
-        return Fate.SKIPPED
+    """Derive something from a content ahead of time, and return how that went."""
+    answer = None
+    with suppress(ImageContent.DoesNotExist, NotYet):
+        try:
+            answer = derive(what, pk, wait=wait)
+        except StorageError as error:
+            report(what.name, error)
     if answer is None:
         return Fate.SKIPPED
     return Fate.IMPOSSIBLE if answer[f"{what.name}_error"] else Fate.MADE
@@ -153,29 +147,22 @@ def derive_missing(
         oldest_first: Whether to begin with the oldest contents, not with the newest.
         limit: Contents to look at; None for all.
         batch_size: Primary keys to fetch with one query.
-
-    Yields:
-        The result for each content.
     """
     order = "pk" if oldest_first else "-pk"
     # The keys alone: neither bytes nor results are loaded.
-    walk = chunks(_contents().filter(what.due), order=(order,), size=batch_size)
+    walk = chunks(contents().filter(what.due), order=(order,), size=batch_size)
     for (pk,) in islice(chain.from_iterable(walk), limit):
         yield try_to_derive(what, pk)
 
 
 def count_missing(what: Derivation) -> int:
     """Return how many contents have neither a result nor an error."""
-    return _contents().filter(what.due).count()
-
-
-def _contents() -> ImageContentQuerySet:
-    return ImageContent.objects.primary()
+    return contents().filter(what.due).count()
 
 
 def _derive_alone(what: Derivation, pk: int) -> Mapping[str, Any] | None:
     # Another thread may have derived it while this one waited.
-    rows = _contents().filter(pk=pk)
+    rows = contents().filter(pk=pk)
     if not rows.filter(what.due).exists():
         if not rows.exists():
             raise ImageContent.DoesNotExist
@@ -192,7 +179,7 @@ def _claim(what: Derivation, pk: int) -> bool:
     tried_at, now = f"{what.name}_tried_at", timezone.now()
     unclaimed = Q(**{f"{tried_at}__isnull": True})
     killed = Q(**{f"{tried_at}__lt": now - timedelta(seconds=CLAIM_SECONDS)})
-    idle = _contents().filter(what.due, unclaimed | killed, pk=pk)
+    idle = contents().filter(what.due, unclaimed | killed, pk=pk)
     if what.attempts.begin(idle, **{tried_at: now}):
         return True
     if idle.exclude(what.attempts.are_left).update(**what.refusal()):
@@ -213,14 +200,14 @@ def _answer(what: Derivation, pk: int) -> Mapping[str, Any]:
         _unclaim(what, pk)
         raise
     # Not `save()`: the row may be gone by now, which is no error.
-    _contents().filter(pk=pk).update(**answer)
+    contents().filter(pk=pk).update(**answer)
     return answer
 
 
 def _read(what: Derivation, pk: int) -> bytes:
     try:
         # Load the whole row again: the bytes may have been moved meanwhile.
-        content: ImageContent = _contents().defer("thumbnail").get(pk=pk)
+        content: ImageContent = contents().defer("thumbnail").get(pk=pk)
         return content.read()
     except ImageContent.DoesNotExist:
         raise
@@ -232,10 +219,10 @@ def _read(what: Derivation, pk: int) -> bytes:
     except Exception as error:
         report(what.name, error)
         # The claim stays, so that the next attempt waits for its end.
-        what.attempts.withdraw(_contents().filter(pk=pk))
+        what.attempts.withdraw(contents().filter(pk=pk))
         raise NotYet("its bytes cannot be read at present") from error
 
 
 def _unclaim(what: Derivation, pk: int) -> bool:
     free = {f"{what.name}_tried_at": None}
-    return what.attempts.withdraw(_contents().filter(pk=pk), **free)
+    return what.attempts.withdraw(contents().filter(pk=pk), **free)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 from django.db import DatabaseError, models
@@ -23,18 +24,12 @@ R = TypeVar("R")
 
 
 def one_by_one(rows: models.QuerySet[M], batch_size: int | None = None) -> Iterator[M]:
-    """Yield rows by their primary keys, each loaded when it is its turn.
-
-    Args:
-        rows: The rows.
-        batch_size: Primary keys to fetch with one query; None for the usual number.
-    """
-    for chunk in chunks(rows, size=batch_size):
-        for (pk,) in chunk:
-            # Not all at once: they hold their bytes.
-            found = rows.filter(pk=pk).first()
-            if found is not None:
-                yield found
+    """Yield rows by their primary keys, each loaded when it is its turn."""
+    for (pk,) in chain.from_iterable(chunks(rows, size=batch_size)):
+        # Not all at once: they hold their bytes.
+        found = rows.filter(pk=pk).first()
+        if found is not None:
+            yield found
 
 
 def work_through(
@@ -46,12 +41,7 @@ def work_through(
 ) -> Iterator[tuple[M, R | None]]:
     """Do some work for each row, and yield the row with the result.
 
-    Args:
-        rows: The rows.
-        work: The work.
-        on_error: Called with each row whose work failed, and the error; the result of
-            that row is None.
-        batch_size: Primary keys to fetch with one query.
+    The result of a row whose work failed is None, and `on_error` is called with it.
 
     Raises:
         StorageError: A storage failed several times in a row.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Sum
 
 from request_images.models import ImageContent
+from request_images.models.content import contents
 from request_images.models.querysets import ImageContentQuerySet
 from request_images.storage.stores import store_of
 
@@ -93,4 +94,4 @@ def _move(content: ImageContent, alias: str) -> bool:
 
 
 def _elsewhere(alias: str) -> ImageContentQuerySet:
-    return ImageContent.objects.primary().exclude(storage=alias)
+    return contents().exclude(storage=alias)

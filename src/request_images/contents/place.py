@@ -25,12 +25,7 @@ HOURS = 1
 
 @dataclass(frozen=True)
 class Placed:
-    """An object in a storage whose row is not inserted yet.
-
-    Attributes:
-        name: The object's name.
-        pending: The primary key of its `PendingDeletion`.
-    """
+    """An object whose row is not inserted yet, and the key of its `PendingDeletion`."""
 
     name: str
     pending: int
@@ -39,11 +34,7 @@ class Placed:
 def place(content: Content, data: bytes, alias: str, using: str) -> Placed:
     """Put bytes into a storage, after their `PendingDeletion` was committed.
 
-    Args:
-        content: The unsaved row, with the name that its object should have.
-        data: The bytes.
-        alias: The storage's alias.
-        using: The database.
+    The unsaved row has the name that its object should have.
 
     Raises:
         StorageError: The storage did not take them.

@@ -17,9 +17,8 @@ from request_images.aggregation.periods import floor
 from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectDamaged, ObjectMissing, StorageError
-from request_images.models.content import FORM_FIELDS, ImageContent
+from request_images.models.content import FORM_FIELDS, ImageContent, contents
 from request_images.models.pending_deletions import schedule_deletions
-from request_images.models.querysets import ImageContentQuerySet
 from request_images.models.statistics import mark_stale
 from request_images.storage.encodings import suffix_of
 from request_images.storage.stores import DATABASE, key_of, store_of
@@ -32,14 +31,7 @@ _STILL_READ = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Form:
-    """Bytes in the form in which they will be stored.
-
-    Attributes:
-        stored: The bytes.
-        storage: The storage alias; the empty string for the database.
-        encoding: The name of their encoding; empty for bytes as received.
-        received_size: The number of bytes received; None if stored as received.
-    """
+    """Bytes in the form in which they will be stored; the names are the columns'."""
 
     stored: bytes
     storage: str
@@ -49,12 +41,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Whole:
-    """The bytes of a content, verified by their hash.
-
-    Attributes:
-        stored: The bytes as stored.
-        received: The bytes as received.
-    """
+    """The bytes of a content, as stored and as received, verified by their hash."""
 
     stored: bytes
     received: bytes
@@ -83,7 +70,12 @@ def swap(content: ImageContent, form: Form) -> bool:
         return retry(lambda: _switch(content, copy, None, digest))
     placed = place(copy, form.stored, form.storage, _database())
     try:
-        _compare(_read_back(form.storage, copy), digest, copy)
+        try:
+            written = store_of(form.storage).read(copy)
+        except ObjectMissing as error:  # the storage is at fault, not this content
+            text = f"{form.storage} has no {copy.name} right after writing it"
+            raise ObjectDamaged(text) from error
+        _compare(written, digest, copy)
     except StorageError:
         release([placed], _database())
         raise
@@ -100,7 +92,7 @@ def read_whole(content: ImageContent) -> Whole | None:
     try:
         stored = store_of(content.storage).read(content)
     except ObjectMissing:
-        if _contents().as_it_was(content).exists():
+        if contents().as_it_was(content).exists():
             raise
         return None  # its row was deleted first
     received = content.decoded(stored)
@@ -109,20 +101,8 @@ def read_whole(content: ImageContent) -> Whole | None:
     return Whole(stored, received)
 
 
-def _read_back(alias: str, copy: ImageContent) -> bytes:
-    try:
-        return store_of(alias).read(copy)
-    except ObjectMissing as error:  # the storage is at fault, not this content
-        raise ObjectDamaged(
-            f"{alias} has no {copy.name} right after writing it"
-        ) from error
-
-
 def _switch(
-    content: ImageContent,
-    copy: ImageContent,
-    placed: Placed | None,
-    digest: str,
+    content: ImageContent, copy: ImageContent, placed: Placed | None, digest: str
 ) -> bool:
     using = _database()
     # A database server that crashes and loses this has the old form again. Its object
@@ -130,7 +110,7 @@ def _switch(
     # has its `PendingDeletion` again.
     with bounded_transaction(using, waits_for_disk=False):
         values = {field: getattr(copy, field) for field in FORM_FIELDS}
-        is_switched = _contents().as_it_was(content).update(**values)
+        is_switched = contents().as_it_was(content).update(**values)
         if is_switched:
             mark_stale([floor(content.created_at)], using)
         if placed is not None and is_switched:
@@ -138,7 +118,7 @@ def _switch(
         elif placed is not None:
             release([placed], using)
         elif is_switched:
-            written = _contents().values_list("data", flat=True).get(pk=content.pk)
+            written = contents().values_list("data", flat=True).get(pk=content.pk)
             _compare(bytes(written or b""), digest, copy)
         if is_switched and content.storage != DATABASE:
             old = (content.storage, content.name)
@@ -150,10 +130,6 @@ def _compare(data: bytes, digest: str, copy: ImageContent) -> None:
     if hashlib.sha256(data).hexdigest() != digest:
         where = copy.name or "the database"
         raise ObjectDamaged(f"{where} does not hold what was put there")
-
-
-def _contents() -> ImageContentQuerySet:
-    return ImageContent.objects.primary()
 
 
 def _database() -> str:

@@ -35,6 +35,7 @@ from request_images.models import (
     RequestImage,
     RequestLog,
 )
+from request_images.models.content import contents
 from request_images.models.pending_deletions import schedule_deletions
 from request_images.models.querysets import ImageContentQuerySet
 from request_images.outcome import CaptureStatus
@@ -152,7 +153,7 @@ def _check_contents(run: _Run) -> Iterator[Discrepancy]:
     verified = run.verified
     postponed: list[Discrepancy] = []
     right, wrong, in_a_row = Counter[str](), Counter[str](), Counter[str]()
-    for content in one_by_one(_contents().defer("thumbnail")):
+    for content in one_by_one(contents().defer("thumbnail")):
         run.beat()
         alias = content.storage
         if in_a_row[alias] >= FAILURES:
@@ -165,7 +166,7 @@ def _check_contents(run: _Run) -> Iterator[Discrepancy]:
         if in_a_row[alias] >= FAILURES:
             verified.given_up[alias] = 0  # also when no more contents follow
         right[alias] += found is None
-        if found is None or not _contents().as_it_was(content).exists():
+        if found is None or not contents().as_it_was(content).exists():
             continue
         if found.problem is Problem.UNREADABLE or not run.repair:
             yield found
@@ -208,13 +209,13 @@ def _repair_contents(found: Iterable[Discrepancy], run: _Run) -> Iterator[Discre
 def _row_of(found: Discrepancy) -> ImageContentQuerySet:
     """Return the content of a discrepancy, if it is still stored in the same place."""
     name = found.name if found.storage else ""
-    return _contents().filter(pk=found.content, storage=found.storage, name=name)
+    return contents().filter(pk=found.content, storage=found.storage, name=name)
 
 
 def _check_references(run: _Run) -> Iterator[Discrepancy]:
     """Yield contents without images, which remain when logs are deleted by hand."""
     fields = ("storage", "name", "image_hash")
-    orphans = walk.chunks(_contents().unreferenced(), *fields)
+    orphans = walk.chunks(contents().unreferenced(), *fields)
     for pk, storage, name, image_hash in chain.from_iterable(orphans):
         run.beat()
         text = "its requests were deleted"
@@ -277,22 +278,22 @@ def _detach(found: Discrepancy) -> None:
     # An object that is missing and comes back later is an orphan: the next run reports
     # it.
     is_there = found.problem is not Problem.MISSING
-    rows = _contents().filter(pk=found.content)
+    rows = contents().filter(pk=found.content)
     ImageContent.delete_all(rows, with_objects=is_there)
 
 
 def _delete_orphan(found: Discrepancy) -> None:
-    row = _contents().filter(pk=found.content)
+    row = contents().filter(pk=found.content)
     row.update(name=F("name"))  # SQLite wants a write first
     # A request that refers to it now waits, and then finds it gone.
     list(row.select_for_update().values_list("pk"))
-    if _contents().unreferenced().filter(pk=found.content).exists():
+    if contents().unreferenced().filter(pk=found.content).exists():
         ImageContent.delete_all(row)
 
 
 def _check_storages(run: _Run, others: Iterable[str]) -> Iterator[Discrepancy]:
     aliases = {conf.STORAGE or DATABASE, *others}
-    for rows in (_contents(), PendingDeletion.objects.primary()):
+    for rows in (contents(), PendingDeletion.objects.primary()):
         aliases |= set(rows.values_list("storage", flat=True).distinct())
     names = sorted(aliases - {DATABASE})
     for alias in names:
@@ -344,7 +345,7 @@ def _max_orphans(aliases: Sequence[str]) -> int:
 
     An empty database, or an old copy, knows few of the objects.
     """
-    if not _contents().exists():
+    if not contents().exists():
         return 0
     known = sum(
         model.objects.primary().filter(storage__in=aliases).count()
@@ -366,10 +367,6 @@ def _orphans(alias: str, aliases: Sequence[str], names: Sequence[str]) -> list[s
         left -= set(rows.values_list("name", flat=True))
     # A pending one may have been deleted by now.
     return sorted(name for name in left if store_of(alias).holds(name))
-
-
-def _contents() -> ImageContentQuerySet:
-    return ImageContent.objects.primary()
 
 
 def _database() -> str:

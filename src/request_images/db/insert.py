@@ -30,8 +30,9 @@ def insert(rows: Sequence[Model], using: str) -> None:
     if not rows:
         return
     connection = connections[using]
-    is_alone_or_binary = len(rows) == 1 or _has_bytes(type(rows[0]))
-    if connection.vendor == "postgresql" and psycopg and is_alone_or_binary:
+    has_bytes = any(isinstance(field, BinaryField) for field in _fields(type(rows[0])))
+    is_direct = len(rows) == 1 or has_bytes
+    if connection.vendor == "postgresql" and psycopg and is_direct:
         for row in rows:
             _insert_directly(row, connection)
     elif connection.features.can_return_rows_from_bulk_insert:
@@ -39,10 +40,6 @@ def insert(rows: Sequence[Model], using: str) -> None:
     else:
         for row in rows:
             row.save(force_insert=True, using=using)
-
-
-def _has_bytes(model: type[Model]) -> bool:
-    return any(isinstance(field, BinaryField) for field in _fields(model))
 
 
 @lru_cache

@@ -16,7 +16,6 @@ from request_images.conf import conf
 _PATIENCE = 10
 """A statement may take this many times as long as it may wait for a lock."""
 
-
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -47,13 +46,10 @@ def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[
     """
     connection = connections[using]
     seconds = conf.LOCK_TIMEOUT_SECONDS
-    if connection.in_atomic_block:
-        limits: AbstractContextManager[None] = nullcontext()
-    elif connection.vendor == "mysql":
-        limits = _mysql_limits(connection, seconds)
-    else:
-        limits = nullcontext()
     is_ours = not connection.in_atomic_block
+    limits: AbstractContextManager[None] = nullcontext()
+    if is_ours and connection.vendor == "mysql":
+        limits = _mysql_limits(connection, seconds)
     with limits, transaction.atomic(using=using):
         if is_ours and connection.vendor == "postgresql":
             _limit_postgresql(connection, seconds, waits_for_disk=waits_for_disk)
@@ -62,12 +58,7 @@ def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[
 
 @contextmanager
 def bounded_reading(using: str, seconds: float) -> Iterator[None]:
-    """Limit the time of each query within; a longer one raises a `DatabaseError`.
-
-    Args:
-        using: The database.
-        seconds: The limit.
-    """
+    """Limit the time of each query within; a longer one raises a `DatabaseError`."""
     connection = connections[using]
     # A savepoint, or on PostgreSQL a time-out would break the outer transaction.
     with transaction.atomic(using=using):
@@ -81,14 +72,15 @@ def bounded_reading(using: str, seconds: float) -> Iterator[None]:
                 driver.set_progress_handler(None, 0)
             return
         if connection.vendor == "postgresql":
-            ask, change = _POSTGRESQL_LIMIT
+            ask = "SELECT current_setting('statement_timeout')"
+            change = "SELECT set_config('statement_timeout', %s, true)"
             value: float | str = f"{round(seconds * 1000)}ms"
         else:
-            ask, change = _MARIADB_LIMIT
-            value = seconds
+            ask = "SELECT @@SESSION.max_statement_time"
+            change, value = "SET SESSION max_statement_time = %s", float(seconds)
         with connection.cursor() as cursor:
             cursor.execute(ask)
-            before = _NUMBER[connection.vendor](cursor.fetchone()[0])
+            before = type(value)(cursor.fetchone()[0])  # MariaDB returns a Decimal
             cursor.execute(change, [value])
         try:
             yield
@@ -96,17 +88,6 @@ def bounded_reading(using: str, seconds: float) -> Iterator[None]:
             # After a time-out, PostgreSQL accepts no command, and resets it by itself.
             with suppress(DatabaseError), connection.cursor() as cursor:
                 cursor.execute(change, [before])
-
-
-_POSTGRESQL_LIMIT = (
-    "SELECT current_setting('statement_timeout')",
-    "SELECT set_config('statement_timeout', %s, true)",
-)
-_NUMBER: dict[str, type[str | float]] = {"postgresql": str, "mysql": float}
-_MARIADB_LIMIT = (
-    "SELECT @@SESSION.max_statement_time",
-    "SET SESSION max_statement_time = %s",
-)
 
 
 def _limit_postgresql(

@@ -147,3 +147,8 @@ class ImageContent(models.Model):
     def has_thumbnail_answer(self) -> bool:
         """Whether a thumbnail was made, or is known to be impossible."""
         return self.thumbnail is not None or bool(self.thumbnail_error)
+
+
+def contents() -> ImageContentQuerySet:
+    """Return all contents, in the database that is written to."""
+    return ImageContent.objects.primary()
