@@ -24,22 +24,22 @@ from request_images.aggregation.comparison import Comparison, Share, compare
     ],
 )
 def test_wilson_interval(hits, count, low, high):
-    """The interval is the one that statisticians' tables have."""
+    """The interval equals published tables."""
     assert Share(hits, count).interval == pytest.approx((low, high), abs=1e-5)
 
 
 @given(
     st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 )
-def test_interval_holds_the_share(numbers):
-    """It lies within 0 and 1, around the share itself."""
+def test_interval_contains_the_share(numbers):
+    """The interval is within 0 and 1."""
     share = Share(*numbers)
     low, high = share.interval
     assert 0 <= low <= share.rate <= high <= 1
 
 
-def test_the_class_that_fails_stands_out():
-    """Of several properties, the one that explains the failures comes first."""
+def test_cause_of_failures_is_first():
+    """Of several properties the cause of the failures is first."""
     classes = {
         "mime_type": [("image/webp", Share(48, 400)), ("image/png", Share(12, 600))],
         "megapixels": [("0-1", Share(31, 500)), ("1-2", Share(29, 500))],
@@ -57,22 +57,22 @@ def test_the_class_that_fails_stands_out():
     assert webp.gap > 0
 
 
-def test_few_requests_say_nothing():
-    """Below thirty requests, in the class or beside it, nothing stands out."""
+def test_small_groups_are_not_compared():
+    """A group and its rest need thirty requests each."""
     assert not compare({"mime_type": [("a", Share(29, 29)), ("b", Share(0, 900))]})
     assert not compare({"mime_type": [("a", Share(900, 900)), ("b", Share(0, 29))]})
     assert compare({"mime_type": [("a", Share(30, 30)), ("b", Share(0, 30))]})
     assert not compare({"mime_type": [("a", Share(5, 900))], "color_mode": []})
 
 
-def test_no_hit_at_all_has_no_lift():
-    """A share of nothing cannot be a multiple of anything."""
+def test_lift_of_zero_hits_is_none():
+    """A multiple of 0 is undefined."""
     assert Comparison("mime_type", "a", Share(0, 40), Share(0, 40)).lift is None
     assert Share(0, 0).rate == 0
 
 
-def test_an_echo_comes_behind():
-    """Of two properties that say the same, the one that is named first."""
+def test_equal_groups_keep_their_order():
+    """The first of two properties with equal groups is first."""
     shares = [Share(30, 40), Share(0, 40)]
     for names in (("b", "a"), ("a", "b")):
         classes = {
@@ -82,8 +82,8 @@ def test_an_echo_comes_behind():
         assert [s.name for s in compare(classes)] == [*names[:1] * 2, *names[1:] * 2]
 
 
-def test_chance_seldom_stands_out():
-    """Among classes that fail alike, one in a hundred seems not to at the most."""
+def test_chance_rarely_stands_out():
+    """At most one of a hundred groups with equal rates stands out."""
     draw = random.Random(4)
     names = [f"property {number}" for number in range(1000)]
     classes = {

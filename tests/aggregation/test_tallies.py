@@ -47,15 +47,15 @@ SOME = CELLS.map(lambda cells: {v: tally for v, tally in cells.items() if tally.
 
 
 @given(CELLS)
-def test_what_is_packed_comes_out_again(cells):
-    """Nothing of it is lost, whatever the values and however large the sums."""
+def test_pack_round_trip(cells):
+    """Any values and sums survive packing."""
     assert unpack(pack(cells)) == cells
     assert unpack(memoryview(pack(cells))) == cells
 
 
 @given(SOME, SOME)
-def test_what_is_taken_away_again_was_never_there(cells, others):
-    """Nothing of it is left: no value, no bucket."""
+def test_subtraction_reverses_addition(cells, others):
+    """No value and no bucket is left."""
     both = add_up([cells, others])
     take_from(both, others)
     assert both.keys() == cells.keys()
@@ -66,7 +66,7 @@ def test_what_is_taken_away_again_was_never_there(cells, others):
 
 @given(st.lists(DURATIONS, min_size=1, max_size=10), st.sampled_from([0.5, 0.95, 0.99]))
 def test_merged_percentiles_are_within_one_percent_of_the_exact_ones(hours, share):
-    """However the requests are spread over hours: as if all were sorted."""
+    """Requests may be spread over hours in any way."""
     sums = {}
     for durations in hours:
         tally = Tally(len(durations))
@@ -81,8 +81,8 @@ def test_merged_percentiles_are_within_one_percent_of_the_exact_ones(hours, shar
 
 
 @given(st.lists(CELLS, max_size=4))
-def test_the_order_of_adding_up_is_all_the_same(many):
-    """Hours to days to months, or all at once."""
+def test_order_of_addition_does_not_matter(many):
+    """Hours may be added to days and months, or at once."""
 
     def counts(cells):
         return {
@@ -94,14 +94,14 @@ def test_the_order_of_adding_up_is_all_the_same(many):
     assert counts(in_steps) == counts(add_up(reversed(many)))
 
 
-def test_a_later_version_is_not_misread():
-    """What another release has written is no figure of this one."""
+def test_later_version_is_refused():
+    """The format of a later release raises an error."""
     with pytest.raises(ValueError, match="later version"):
         unpack(b"\x02")
 
 
-def test_the_rest_stays_the_rest():
-    """What was not told apart in an hour is not told apart in a day."""
+def test_rest_of_an_hour_is_in_the_rest_of_the_day():
+    """Values that an hour does not list are not listed for its day."""
     cells = {f"{number:03}": Tally(1) for number in range(101)} | {None: Tally(7)}
     found = capped(cells)
     assert len(found) == 101
@@ -121,8 +121,8 @@ def test_the_rest_stays_the_rest():
         (None, 5, None, (None, None), (None, None)),
     ],
 )
-def test_classes(size, width, height, megapixels, bytes_):
-    """Bounds belong to the class above them."""
+def test_bounds_belong_to_the_upper_bin(size, width, height, megapixels, bytes_):
+    """A bin includes its lower bound."""
     moment = datetime(2026, 6, 10, 15, 20, tzinfo=timezone.utc)
     known = {
         "created_at": moment,
@@ -150,8 +150,8 @@ def test_classes(size, width, height, megapixels, bytes_):
     }
 
 
-def test_classes_are_in_order():
-    """Each ends where the next begins."""
+def test_bins_are_in_order():
+    """Each bin ends where the next begins."""
     for each in (*IMAGE_PROPERTIES, *MEASURES.values()):
         bounds = getattr(each, "bounds", ())
         assert list(bounds) == sorted(bounds)

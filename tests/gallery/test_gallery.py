@@ -33,7 +33,7 @@ GALLERY = reverse("admin:request_images_requestimage_gallery")
 
 @pytest.fixture
 def show(client):
-    """Return a function that opens the gallery as somebody who may do everything."""
+    """Return a function that opens the gallery with all permissions."""
     client.force_login(make_superuser())
 
     def show(query: str = ""):
@@ -60,7 +60,7 @@ def html(page) -> str:
 
 
 def link(page, rel: str) -> str:
-    """Return the query string of a link to the next page or to the one before."""
+    """Return the query string of a link to the next or previous page."""
     found = re.search(rf'<a rel="{rel}" href="(.*?)"', html(page))
     return found[1].replace("&amp;", "&") if found else ""
 
@@ -77,8 +77,8 @@ def make(number: int, **values: object) -> list[RequestImage]:
 
 
 class TestPictures:
-    def test_are_links_to_their_page(self, show):
-        """With what one looks for, and the picture by its own address."""
+    def test_pictures_link_to_their_page(self, show):
+        """The link keeps the criteria."""
         image = make_image(
             draw(size=(640, 480)),
             status_code=422,
@@ -97,14 +97,14 @@ class TestPictures:
         assert "data:image" not in text
         assert ">1 picture<" in text
 
-    def test_that_are_not_there_say_so(self, show):
-        """Not kept, or expired: words in the place of a broken picture."""
+    def test_missing_pictures_have_a_text(self, show):
+        """A picture that was not stored, or has expired, is replaced by a text."""
         make_image(kept=False, image={"width": None, "height": None, "file_size": None})
         make_image(days_old=31)
         assert html(show()).count("no picture") == 2
 
-    def test_have_no_style_and_no_script_inline(self, show):
-        """They work under a content security policy of ``default-src 'self'``."""
+    def test_page_works_under_a_strict_csp(self, show):
+        """The policy is ``default-src 'self'``."""
         make_image()
         for page in (show(), show("?group=outcome"), show("?width=1")):
             assert " style=" not in html(page)
@@ -114,8 +114,8 @@ class TestPictures:
 
 
 class TestOrder:
-    def test_presets(self, show):
-        """Each is a link; what else is chosen stays."""
+    def test_presets_keep_the_other_criteria(self, show):
+        """Each preset is a link."""
         slow = make_image(duration_ms=900)
         bad = make_image(draw(seed=1), status_code=500)
         large = make_image(draw(seed=2), image={"file_size": 10**7})
@@ -134,8 +134,8 @@ class TestOrder:
             assert [preset["query"] for preset in current] == [query]
 
     @pytest.mark.parametrize("sort", SORTS)
-    def test_pages_to_and_fro(self, show, sort, monkeypatch):
-        """Every picture once on the way to the end, and the same on the way back."""
+    def test_pages_forward_and_backward(self, show, sort, monkeypatch):
+        """Every picture is shown once in both directions."""
         monkeypatch.setattr(gallery, "PAGE_SIZE", 3)
         make(8, duration_ms=5)
         there, query, queries = [], f"?sort={sort}&days=7", []
@@ -151,8 +151,8 @@ class TestOrder:
         page = show(link(show(queries[1]), "prev"))
         assert (shown(page), link(page, "prev")) == (there[0], "")
 
-    def test_back_from_a_page_that_begins_in_between(self, show, monkeypatch):
-        """The first page is a whole one."""
+    def test_first_page_is_full_on_the_way_back(self, show, monkeypatch):
+        """The start of the pages may be any picture."""
         monkeypatch.setattr(gallery, "PAGE_SIZE", 3)
         images = make(5)
         page = show(f"?at={images[1].pk}")
@@ -160,8 +160,8 @@ class TestOrder:
         page = show(link(page, "prev"))
         assert shown(page) == [image.pk for image in images[:3]]
 
-    def test_at_the_last_picture_of_all(self, show):
-        """What lies behind the last that matches is an empty page, no error."""
+    def test_page_after_the_last_match_is_empty(self, show):
+        """The start is after the last matching picture."""
         images = make(2)
         page = show(f"?at={images[1].pk}&outcome=failed")
         assert shown(page) == []
@@ -169,22 +169,22 @@ class TestOrder:
 
     @pytest.mark.parametrize("name", ["at", "before"])
     @pytest.mark.parametrize("value", ["999999", "x", "9" * 30, "-1", "\0"])
-    def test_from_a_picture_that_is_gone(self, show, client, name, value):
-        """The first page, and a sentence."""
+    def test_start_at_a_deleted_picture(self, show, client, name, value):
+        """The first page is shown with a message."""
         [image] = make(1)
         page = client.get(GALLERY, {name: value})
         assert shown(page) == [image.pk]
         assert f"{name}: this picture was deleted" in html(page)
 
     @pytest.mark.parametrize("name", ["sort", "group"])
-    def test_that_is_unknown(self, show, name):
+    def test_unknown_order_is_reported(self, show, name):
         [image] = make(1)
         page = show(f"?{name}=weird")
         assert shown(page) == [image.pk]
         assert f"{name}: not one of " in html(page)
 
-    def test_many(self, show, monkeypatch):
-        """Beyond a bound they are not counted."""
+    def test_count_has_a_limit(self, show, monkeypatch):
+        """Pictures beyond a limit are not counted."""
         monkeypatch.setattr(paging, "MANY", 2)
         monkeypatch.setattr("request_images.admin.gallery.MANY", 2)
         make(2)
@@ -194,8 +194,8 @@ class TestOrder:
 
 
 class TestGroups:
-    def test_failed_beside_succeeded(self, show, monkeypatch):
-        """Two columns, each in the order that is chosen, with a way to all of them."""
+    def test_failed_and_succeeded_in_two_columns(self, show, monkeypatch):
+        """Each column has the chosen order and a link to all pictures."""
         monkeypatch.setattr(gallery, "COLUMN_SIZE", 2)
         good = [make_image(draw(seed=n), duration_ms=n) for n in range(3)]
         bad = make_image(draw(seed=9), error_type="OSError")
@@ -205,13 +205,13 @@ class TestGroups:
         assert page.context["sections"][0]["more"] == ""
         assert detail(bad, "?days=7&amp;outcome=failed&amp;sort=slowest") in html(page)
 
-    def test_one_side_may_be_empty(self, show):
+    def test_one_column_may_be_empty(self, show):
         make(1)
         assert "None." in html(show("?group=outcome"))
 
     @pytest.mark.parametrize("sort", ["newest", "oldest"])
-    def test_by_error_type(self, show, monkeypatch, sort):
-        """The most frequent first, some of each, with their number."""
+    def test_groups_by_error_type(self, show, monkeypatch, sort):
+        """The most frequent type is first, with some pictures and the number."""
         monkeypatch.setattr(gallery, "GROUP_SIZE", 2)
         few = make(1, error_type="OSError")
         many = make(3, error_type="no_barcode")
@@ -228,8 +228,8 @@ class TestGroups:
         more = [bool(part["more"]) for part in page.context["sections"]]
         assert more == [True, False, False]
 
-    def test_the_same_image_once(self, show):
-        """What was sent again and again, with how often it failed."""
+    def test_repeated_image_is_shown_once(self, show):
+        """It has the numbers of requests and of failures."""
         for number in range(3):
             newest = make_image(draw(seed=1), status_code=500 if number == 0 else 200)
         for _ in range(2):
@@ -250,14 +250,14 @@ class TestGroups:
             ("?group=error_type&outcome=succeeded", 0),
         ],
     )
-    def test_shows_no_other_outcome_than_asked_for(self, show, query, count):
-        """A group does not take a filter back."""
+    def test_groups_keep_the_chosen_outcome(self, show, query, count):
+        """Groups do not remove a criterion."""
         make(1, status_code=500)
         make(2)
         assert html(show(query)).count('<a class="ri-tile') == count
 
-    def test_of_requests_without_a_picture_leads_to_them(self, show, client):
-        """Whoever may see them; a number of the dashboard counts them too."""
+    def test_group_without_pictures_links_to_its_requests(self, show, client):
+        """The dashboard counts such requests, too."""
         make(1)
         make_log(error_type="no_file")
         logs = reverse("admin:request_images_requestlog_changelist")
@@ -267,8 +267,8 @@ class TestGroups:
         assert link not in html(show("?error_type=no_file"))
 
     @pytest.mark.parametrize("group", ["", "&group=outcome"])
-    def test_leads_to_the_requests_beside_the_pictures(self, show, client, group):
-        """Of which there may be more: a number of the dashboard counts all of them."""
+    def test_groups_link_to_all_their_requests(self, show, client, group):
+        """The dashboard counts requests without a picture, too."""
         make(1, error_type="no_file")
         make_log(error_type="no_file")
         pages = ("requestlog_changelist", "requestlog_dashboard", "requestlog_csv")
@@ -282,7 +282,7 @@ class TestGroups:
         page = html(show(f"?error_type=no_file{group}"))
         assert [page.count(link) for link in links] == [0, 0, 0]
 
-    def test_without_an_error_type_leads_to_all_of_these(self, show, monkeypatch):
+    def test_group_without_an_error_type_links_to_all(self, show, monkeypatch):
         monkeypatch.setattr(gallery, "GROUP_SIZE", 2)
         make(3, status_code=500)
         make(1, status_code=500, error_type="OSError")
@@ -291,8 +291,8 @@ class TestGroups:
         assert html(show(unescape(query))).count('<a class="ri-tile') == 3
 
     @pytest.mark.parametrize("group", ["error_type", "image"])
-    def test_look_at_the_newest_only(self, show, monkeypatch, group):
-        """And say so: a table is never read whole."""
+    def test_groups_read_the_newest_only(self, show, monkeypatch, group):
+        """The page says so; a table is never read whole."""
         monkeypatch.setattr(paging, "MANY", 3)
         now = timezone.now()
         for number in range(6):
@@ -307,8 +307,8 @@ class TestGroups:
         assert "xyzzy" not in html(page)
 
     @pytest.mark.parametrize("group", ["", "outcome", "error_type", "image"])
-    def test_says_that_it_takes_too_long(self, show, monkeypatch, group):
-        """And leads to shorter periods, with all else that was asked for."""
+    def test_slow_page_offers_shorter_periods(self, show, monkeypatch, group):
+        """The links keep all other criteria."""
         make(1)
 
         def refuse(*args, **kwargs):
@@ -326,7 +326,7 @@ class TestGroups:
 
 
 class TestFilter:
-    def test_chips_take_one_away(self, show):
+    def test_chips_remove_one_criterion(self, show):
         make(1)
         page = show("?days=7&endpoint=solve&sort=slowest")
         assert "Endpoint: solve" in html(page)
@@ -334,8 +334,8 @@ class TestFilter:
         assert "Remove all" in html(page)
         assert "Remove all" not in html(show("?days=7"))
 
-    def test_form_says_what_is_chosen(self, show):
-        """Also what none of its choices is; what is on the page is suggested."""
+    def test_form_shows_the_chosen_values(self, show):
+        """The form suggests values of the page, and keeps others."""
         make(1, error_type="a<b", endpoint="solve")
         page = show("?days=8&width=32&sort=largest&outcome=failed")
         text = html(page)
@@ -345,8 +345,8 @@ class TestFilter:
         assert 'name="width" value="32"' in text
         assert '<option value="a&lt;b">' in text
 
-    def test_form_as_a_browser_sends_it(self, show):
-        """All fields, most of them blank."""
+    def test_form_with_blank_fields(self, show):
+        """A browser sends all fields, most of them blank."""
         [image] = make(1)
         names = {field.name for field in show().context["form"]} - {"days"}
         query = "&".join(f"{name}=" for name in sorted(names))
@@ -354,8 +354,8 @@ class TestFilter:
         assert shown(page) == [image.pk]
         assert page.context["gallery"].problems == []
 
-    def test_leads_to_the_list_and_to_the_file(self, client, show):
-        """The file to those who may see request logs."""
+    def test_links_to_the_list_and_the_csv_file(self, client, show):
+        """The file needs the permission to see request logs."""
         make(1)
         csv = reverse("admin:request_images_requestlog_csv")
         listed = reverse("admin:request_images_requestimage_changelist")
@@ -367,16 +367,16 @@ class TestFilter:
 
 
 class TestEmpty:
-    def test_when_recording_is_off(self, show, settings):
-        """The setting to add."""
+    def test_recording_is_off(self, show, settings):
+        """The page names the setting to add."""
         settings.REQUEST_IMAGES_ENABLED = False
         text = html(show())
         assert "Recording is off." in text
         assert "REQUEST_IMAGES_ENABLED = True" in text
         assert "ri-presets" not in text
 
-    def test_when_nothing_came_yet(self, show):
-        """The code to paste."""
+    def test_no_request_yet(self, show):
+        """The page has the code to paste."""
         text = html(show())
         assert "No requests have been recorded yet." in text
         code = text.split("<code>")[1].split("</code>")[0]
@@ -384,23 +384,23 @@ class TestEmpty:
         exec(code, names)
         assert callable(names["upload"])
 
-    def test_when_nothing_matches(self, show):
-        """What to remove."""
+    def test_no_match(self, show):
+        """The page lists the criteria to remove."""
         make(1)
         text = html(show("?width=1&days=7"))
         assert "No picture matches." in text
         assert '<li><a href="?days=7">Width (px): 1</a></li>' in text
         assert '<li><a href="?width=1">Days: 7</a></li>' in text
 
-    def test_when_nothing_matches_without_a_filter(self, show):
-        """Nothing came twice: no filter is to blame."""
+    def test_no_repeated_image(self, show):
+        """No criterion is the reason."""
         make(1)
         text = html(show("?group=image"))
         assert "No picture matches." in text
         assert "Remove a filter" not in text
 
-    def test_when_recording_is_off_by_now(self, show, settings):
-        """What was kept is shown, and that nothing is added."""
+    def test_recording_was_switched_off(self, show, settings):
+        """Stored pictures are shown with a message."""
         settings.REQUEST_IMAGES_ENABLED = False
         make(1)
         text = html(show())
@@ -423,7 +423,7 @@ class TestCost:
             ("?before={pk}", 6),
         ],
     )
-    def test_is_the_same_for_three_and_for_thirty(self, show, query, number):
+    def test_query_count_is_constant(self, show, query, number):
         counts = []
         for count in (3, 30):
             for seed in range(count):
@@ -437,8 +437,8 @@ class TestCost:
             counts.append(len(questions(queries)))
         assert counts == [number, number]
 
-    def test_of_many_pages(self, show, monkeypatch):
-        """A page in between has both ways, and costs no more."""
+    def test_query_count_of_a_middle_page(self, show, monkeypatch):
+        """A page with both neighbours has no more queries."""
         monkeypatch.setattr(gallery, "PAGE_SIZE", 3)
         images = make(9)
         with capture_queries() as queries:

@@ -38,7 +38,7 @@ def show(client):
 
 
 def make(layout: str, number: int, *, first: int = 0, **values: object) -> list[int]:
-    """Write pictures of a layout, each a minute older than the one before."""
+    """Write pictures with a perceptual hash, each a minute older."""
     now = timezone.now()
     return [
         analysed(
@@ -52,8 +52,8 @@ def make(layout: str, number: int, *, first: int = 0, **values: object) -> list[
     ]
 
 
-def test_real_pictures_are_found_alike(show):
-    """Captured, analysed by the command, grouped: copies of one, and another one."""
+def test_captured_pictures_are_grouped(show):
+    """Capture and analyse copies of one picture, and another one."""
     copies = [
         make_image(written(scene(1), "PNG")),
         make_image(written(scene(1).resize((320, 240)), "JPEG"), status_code=500),
@@ -67,8 +67,8 @@ def test_real_pictures_are_found_alike(show):
 
 
 class TestGroups:
-    def test_the_largest_first(self, show):
-        """Failed pictures before the others, each newest first."""
+    def test_largest_group_is_first(self, show):
+        """Failed pictures come first, each kind newest first."""
         few = make(OTHER, 2)
         many = make(ONE, 2, first=2) + make(NEAR, 1, first=4, status_code=500)
         make("3" * 64, 1, first=5)
@@ -78,8 +78,8 @@ class TestGroups:
         assert "2 pictures, 0 failed" in html(page)
         assert "Grouped: the newest 6 of 6 analysed pictures." in html(page)
 
-    def test_failed_beside_succeeded(self, show, monkeypatch):
-        """Half of each where there are enough, and a link to all of them."""
+    def test_groups_have_failed_and_succeeded_pictures(self, show, monkeypatch):
+        """Half of each if there are enough, with a link to all."""
         monkeypatch.setattr(gallery, "GROUP_SIZE", 4)
         bad = make(ONE, 5, error_type="OSError")
         good = make(NEAR, 5, first=5)
@@ -91,21 +91,21 @@ class TestGroups:
         assert "000000000000" in everything.context["chips"][1].text
 
     @pytest.mark.parametrize(("bad", "good"), [(5, 1), (1, 5)])
-    def test_of_few_failed_or_few_others(self, show, monkeypatch, bad, good):
-        """The row is filled up with what there is."""
+    def test_groups_with_few_failed_or_few_others(self, show, monkeypatch, bad, good):
+        """The row is filled up with the other kind."""
         monkeypatch.setattr(gallery, "GROUP_SIZE", 4)
         failed = make(ONE, bad, error_type="OSError")
         succeeded = make(ONE, good, first=5)
         expected = [*failed[: 4 - min(good, 2)], *succeeded[: 4 - min(bad, 2)]]
         assert shown(show("?group=layout")) == expected
 
-    def test_only_of_what_the_filter_lets_through(self, show):
+    def test_groups_match_the_criteria(self, show):
         make(ONE, 2, status_code=500)
         other = make(ONE, 2, first=2)
         assert shown(show("?group=layout&outcome=succeeded")) == other
 
-    def test_none(self, show):
-        """Every picture looks another way, and that is said."""
+    def test_no_similar_pictures(self, show):
+        """The page says that no pictures are similar."""
         make(ONE, 1)
         make(OTHER, 1, first=1)
         page = show("?group=layout")
@@ -113,13 +113,13 @@ class TestGroups:
         assert "No two of them are similar." in html(page)
         assert "No picture matches" not in html(page)
 
-    def test_of_nothing(self, show):
-        """No picture at all is the filter's business."""
+    def test_no_pictures(self, show):
+        """Without pictures the page is that of an empty gallery."""
         make(ONE, 1)
         assert "No picture matches" in html(show("?group=layout&width=1"))
 
-    def test_what_is_not_analysed_yet_is_told(self, show):
-        """With the command that does it; what is not kept never can be."""
+    def test_unanalysed_pictures_are_counted(self, show):
+        """The page has the command; pictures without bytes do not count."""
         make_image(draw(seed=1))
         make_image(draw(seed=2), kept=False)
         page = show("?group=layout")
@@ -130,8 +130,8 @@ class TestGroups:
         assert "2 pictures are not analysed yet" in html(show("?group=layout"))
 
     @pytest.mark.parametrize("bound", ["MANY", "NEWEST"])
-    def test_look_at_the_newest_only(self, show, monkeypatch, bound):
-        """And say so."""
+    def test_groups_read_the_newest_only(self, show, monkeypatch, bound):
+        """The page says so."""
         monkeypatch.setattr(paging if bound == "MANY" else similar, bound, 3)
         newest = make(ONE, 3)
         make(ONE, 3, first=3)
@@ -142,14 +142,14 @@ class TestGroups:
         else:
             assert "Grouped: the newest 3 of 6 analysed pictures." in html(page)
 
-    def test_load_no_bytes(self, show):
+    def test_groups_load_no_bytes(self, show):
         make(ONE, 3)
         with capture_queries() as queries:
             show("?group=layout")
         assert loading_bytes(queries) == []
 
-    def test_a_picture_that_goes_meanwhile(self, show, monkeypatch):
-        """It is left out, and nothing fails."""
+    def test_deleted_picture_is_left_out(self, show, monkeypatch):
+        """A deletion during the request is no error."""
         gone, *rest = make(ONE, 3)
         found = similar.likeness_of
 
@@ -164,15 +164,15 @@ class TestGroups:
 
 class TestLayout:
     @pytest.mark.parametrize("most", [0, 4, 5, 9])
-    def test_of_few_and_of_many(self, show, monkeypatch, most):
-        """The same pictures, whether their contents are named or asked for."""
+    def test_few_and_many_similar_pictures(self, show, monkeypatch, most):
+        """Contents are named, or found by a subquery: same pictures."""
         monkeypatch.setattr(conditions, "MOST_ROWS", most)
         alike = make(ONE, 3) + make(NEAR, 2, first=3)
         make(OTHER, 2, first=5)
         assert shown(show(f"?layout={ONE}&sort=newest")) == alike
 
-    def test_is_looked_up_once_for_a_page(self, show):
-        """However many queries the page has: all layouts have to be compared."""
+    def test_hash_is_looked_up_once_per_page(self, show):
+        """The look-up compares all perceptual hashes."""
         make(ONE, 3)
         with capture_queries() as queries:
             show(f"?layout={ONE}&group=outcome")
@@ -201,8 +201,8 @@ class TestPageOfAPicture:
     def _somebody(self, client):
         client.force_login(make_user("view_requestimage"))
 
-    def test_tells_what_it_looks_like(self, client):
-        """In numbers, with a way to the pictures alike."""
+    def test_page_shows_the_measures(self, client):
+        """The page has a link to similar pictures."""
         image = analysed(make_image(), brightness=127.54, layout=ONE)
         text = self.page(client, image)
         numbers = "brightness 127.5, contrast 50.0, entropy (bits) 7.0, sharpness 200.0"
@@ -210,7 +210,7 @@ class TestPageOfAPicture:
         assert f"?layout={ONE}" in text
         assert "Similar pictures" in text
 
-    def test_says_why_it_is_not_known(self, client):
+    def test_page_has_the_reason_for_missing_measures(self, client):
         image = make_image()
         assert "not analysed yet" in self.page(client, image)
         call_command("analyze_image_contents", verbosity=0)
@@ -221,17 +221,17 @@ class TestPageOfAPicture:
         assert "cannot be analysed: not an image" in text
         assert "Similar pictures" not in text
 
-    def test_of_what_was_not_kept(self, client):
+    def test_page_without_stored_bytes(self, client):
         assert "analysed" not in self.page(client, make_image(kept=False))
 
 
-def test_a_further_image_is_analysed_too():
-    """Its content is one like any other."""
+def test_further_images_are_analysed():
+    """Their contents are like any other."""
     add_further(make_image(), draw(seed=1))
     call_command("analyze_image_contents", verbosity=0)
     assert not ImageContent.objects.filter(layout="").exists()
 
 
-def test_a_view_of_the_gallery_leads_there(show):
+def test_gallery_has_a_preset_for_similar_pictures(show):
     make(ONE, 2)
     assert 'href="?group=layout"' in html(show(""))

@@ -87,7 +87,7 @@ def asked(**texts: str) -> Criteria:
 
 @pytest.fixture
 def pair():
-    """Two images: the second is all that `RIGHT` asks for, the first nothing of it."""
+    """Two images: the second matches all of `RIGHT`, the first nothing."""
     usual = make_image(draw(size=(24, 32)), days_old=20)
     special = make_image(
         draw("GIF"),
@@ -123,27 +123,27 @@ def pair():
 
 
 class TestEachCriterion:
-    def test_is_tested(self):
+    def test_each_criterion_is_tested(self):
         assert set(RIGHT) == set(CRITERIA)
 
     @pytest.mark.parametrize("name", [name for name in RIGHT if name != "until"])
-    def test_finds_what_is_meant_in_either_table(self, pair, name):
-        """The one image, and the log of the one image."""
+    def test_finds_the_image_and_its_log(self, pair, name):
+        """Each criterion finds the one image, and the log of this image."""
         criteria = asked(**{name: RIGHT[name]})
         assert list(criteria.apply(RequestImage.objects.all())) == [pair[1]]
         assert list(criteria.apply(RequestLog.objects.all())) == [pair[1].log]
 
     @pytest.mark.parametrize("name", RIGHT)
     @pytest.mark.parametrize("walked", ["created_at", "log__duration_ms", "file_size"])
-    def test_means_the_same_without_an_index(self, pair, name, walked):
-        """How the rows are walked through changes the plan only."""
+    def test_walk_finds_the_same_rows(self, pair, name, walked):
+        """The column of the walk changes the plan only."""
         criteria = asked(**{name: RIGHT[name]})
         rows = RequestImage.objects.all()
         assert set(criteria.apply(rows, walked=walked)) == set(criteria.apply(rows))
 
     @pytest.mark.parametrize("name", RIGHT)
-    def test_is_written_back_as_it_was(self, pair, name):
-        """A query string that is made of criteria means them again."""
+    def test_query_string_round_trip(self, pair, name):
+        """The query string of criteria has the same meaning."""
         criteria = asked(**{name: RIGHT[name]})
         assert QueryDict(criteria.query()[1:]).dict() == {name: RIGHT[name]}
         assert criteria.as_json()[name] in (RIGHT[name], int(RIGHT["days"]), 2000, 1500)
@@ -152,16 +152,16 @@ class TestEachCriterion:
         assert chip.label
         assert chip.text
 
-    def test_of_time_takes_a_day_with_all_its_hours(self, pair):
-        """``until`` is its day's end, in the project's own time zone."""
+    def test_until_includes_its_day(self, pair):
+        """The day ends in the project's time zone."""
         criteria = asked(until="2025-06-01")
         assert list(criteria.apply(RequestImage.objects.all())) == [pair[0]]
         assert not asked(until="2025-05-31").apply(RequestImage.objects.all()).exists()
         assert asked(since="2025-06-01").apply(RequestImage.objects.all()).count() == 2
         assert asked(since="2025-06-02").apply(RequestImage.objects.all()).count() == 1
 
-    def test_of_days_begins_with_an_hour(self, monkeypatch):
-        """As statistics do, so that a number leads to as many requests."""
+    def test_days_begin_with_a_whole_hour(self, monkeypatch):
+        """The statistics count whole hours, so the numbers are equal."""
         now = datetime.datetime(2026, 6, 10, 15, 20, tzinfo=datetime.timezone.utc)
         monkeypatch.setattr(timezone, "now", lambda: now)
         for minutes in (-1, 0, 30):
@@ -171,8 +171,8 @@ class TestEachCriterion:
         assert asked(days="7").period().since == now.replace(day=3, minute=0)
 
     @pytest.mark.parametrize("name", ["endpoint", "error_type", "release"])
-    def test_of_a_text_means_each_letter(self, name):
-        """Also where the database takes some letters for others, or for none."""
+    def test_text_is_compared_letter_by_letter(self, name):
+        """Some databases take some letters for equal, or ignore them."""
         texts = ["Straße", "straße", "strasse", "Straße "]
         for text in texts:
             make_image(**{name: text})
@@ -184,8 +184,8 @@ class TestEachCriterion:
                 images = criteria.apply(RequestImage.objects.all(), walked=walked)
                 assert [getattr(image.log, name) for image in images] == [text]
 
-    def test_of_the_declared_type_needs_an_image(self):
-        """A request without one brought no other type than it said."""
+    def test_declared_type_needs_an_image(self):
+        """A request without an image has no other type than declared."""
         make_log()
         make_image(image={"declared_type": "image/gif"})
         make_image(image={"declared_type": ""})
@@ -193,8 +193,8 @@ class TestEachCriterion:
             criteria = asked(declared=declared)
             assert criteria.apply(RequestLog.objects.all()).count() == count
 
-    def test_of_errors_leads_to_as_many_requests(self):
-        """Also where there is no error type, or no status, or a strange one."""
+    def test_errors_find_as_many_requests_as_counted(self):
+        """The error type or the status may be missing or strange."""
         for status in (200, 422, 500, None):
             for error_type in ("", "-x", "two words", "500"):
                 make_log(status_code=status, error_type=error_type)
@@ -206,12 +206,12 @@ class TestEachCriterion:
             assert criteria.problems == []
             assert criteria.apply(RequestLog.objects.all()).count() == tally.count == 2
 
-    def test_of_errors_says_what_is_missing(self):
+    def test_missing_error_type_has_a_name(self):
         chips = asked(status="-", error_type="-", release="-").chips()
         assert [chip.text for chip in chips] == ["none", "none", "none"]
 
-    def test_of_releases_leads_to_as_many_requests(self):
-        """Also where there is none; one that is called as none is has no link."""
+    def test_releases_find_as_many_requests_as_counted(self):
+        """The release may be missing; one named ``-`` has no link."""
         for release in ("", "-", "2.4.1"):
             make_log(release=release)
         assert RELEASE.parameters("-") == {}
@@ -222,15 +222,15 @@ class TestEachCriterion:
             assert log.release == release
 
     @pytest.mark.parametrize("offset", ["+23:59", "-23:59", "+16:00"])
-    def test_of_time_takes_any_offset(self, offset):
-        """In UTC, since no database knows them all."""
+    def test_time_accepts_any_offset(self, offset):
+        """Times become UTC, since no database knows all offsets."""
         values = asked(since=f"2026-01-31T12:00{offset}").values
         assert values["since"].utcoffset() == datetime.timedelta(0)
         assert values["since"] == datetime.datetime.fromisoformat(
             f"2026-01-31T12:00{offset}"
         )
 
-    def test_of_time_without_time_zones(self, settings):
+    def test_time_without_time_zones(self, settings):
         """A project with ``USE_TZ = False`` compares naive times."""
         settings.USE_TZ = False
         assert asked(since="2026-01-31T12:00Z").values["since"].tzinfo is None
@@ -239,27 +239,27 @@ class TestEachCriterion:
     @pytest.mark.parametrize(
         ("status", "found"), [("5xx", {500, 503}), ("503", {503}), ("1xx", set())]
     )
-    def test_of_status_takes_hundreds(self, status, found):
+    def test_status_accepts_classes(self, status, found):
         for code in (200, 422, 500, 503, None):
             make_log(status_code=code)
         logs = asked(status=status).apply(RequestLog.objects.all())
         assert set(logs.values_list("status_code", flat=True)) == found
 
-    def test_of_outcome_divides(self, pair):
-        """Whatever did not fail succeeded."""
+    def test_each_request_failed_or_succeeded(self, pair):
+        """Every request that did not fail succeeded."""
         make_log(status_code=None)
         logs = RequestLog.objects.all()
         parts = [asked(outcome=name).apply(logs) for name in ("failed", "succeeded")]
         assert [part.count() for part in parts] == [1, 2]
 
-    def test_of_pixels_does_not_overflow(self):
-        """The product of the two largest sides is no 32-bit number."""
+    def test_pixels_do_not_overflow(self):
+        """The product of the two largest sides exceeds 32 bits."""
         side = 2**31 - 1
         image = make_image(image={"width": side, "height": side})
         found = asked(megapixels="20-").apply(RequestImage.objects.all())
         assert list(found) == [image]
 
-    def test_of_file_size_without_an_upper_bound(self):
+    def test_file_size_without_an_upper_bound(self):
         image = make_image(image={"file_size": 2**40})
         make_image(draw(seed=1))
         found = asked(file_size="10240-").apply(RequestImage.objects.all())
@@ -280,8 +280,8 @@ class TestEachCriterion:
             (1, 2**31 - 1, "0-0.5"),
         ],
     )
-    def test_of_aspect_as_the_statistics(self, width, height, name):
-        """To the pixel, also of sides as long as a column can hold."""
+    def test_aspect_equals_the_statistics(self, width, height, name):
+        """The bins agree to the pixel, for the longest sides too."""
         image = make_image(image={"width": width, "height": height})
         found = [
             c.name
@@ -297,8 +297,8 @@ class TestEachCriterion:
         [(0, "0-0.25"), (31, "0-0.25"), (32, "0.25-0.5"), (127, "0.5-1"), (128, "1-2"),
          (1023, "4-8"), (1024, "8-"), (2**40, "8-")],
     )  # fmt: skip
-    def test_of_bits_per_pixel_as_the_statistics(self, size, name):
-        """To the byte."""
+    def test_bits_per_pixel_equals_the_statistics(self, size, name):
+        """The bins agree to the byte."""
         make_image(image={"width": 32, "height": 32, "file_size": size})
         found = [
             c.name
@@ -317,8 +317,8 @@ class TestEachCriterion:
             {"width": None, "height": None},
         ],
     )
-    def test_of_sides_that_are_none(self, image):
-        """Neither has a shape, nor a number of bits for each pixel."""
+    def test_image_with_an_empty_side_has_no_bin(self, image):
+        """Such an image has no aspect and no bits per pixel."""
         make_image(image=image)
         summary = summarize_rows(RequestLog.objects.all(), today())
         for facet, classes in (
@@ -330,8 +330,8 @@ class TestEachCriterion:
                 found = asked(**{facet.name: each.name})
                 assert not found.apply(RequestImage.objects.all()).exists()
 
-    def test_of_declared_types(self):
-        """What is unknown, on either side, is neither the same nor another."""
+    def test_declared_type_may_be_unknown(self):
+        """An unknown type is neither equal nor different."""
         for declared, real in (
             ("image/png", "image/png"),
             ("image/png", "image/webp"),
@@ -346,14 +346,14 @@ class TestEachCriterion:
         counts = {value: tally.count for value, tally in values.items()}
         assert counts == {"": 2, "same": 1, "other": 1}
 
-    def test_of_a_whole_hash(self):
+    def test_whole_hash_finds_its_image(self):
         image = make_image()
         make_image(draw(seed=1))
         found = asked(hash=image.image_hash.upper()).apply(RequestImage.objects.all())
         assert list(found) == [image]
 
 
-class TestClasses:
+class TestBins:
     @pytest.mark.parametrize(
         "classes",
         [
@@ -361,14 +361,14 @@ class TestClasses:
             *(each.bins for each in MEASURES.values()),
         ],
     )
-    def test_leave_no_gap(self, classes):
-        """Each begins where the one before ends; the last has no end."""
+    def test_bins_have_no_gap(self, classes):
+        """A bin begins where the one before ends; the last has no end."""
         assert [c.low for c in classes] == [0, *(c.high for c in classes[:-1])]
         assert classes[-1].high is None
         for size in classes:
             assert bin_of(size.low, classes) == size
 
-    def test_in_words(self):
+    def test_bins_in_words(self):
         words = list(MEGAPIXELS.options().values())
         assert (words[0], words[-1]) == ("< 0.5 megapixels", "≥ 20 megapixels")
         assert words[3] == "2–5 megapixels"  # noqa: RUF001
@@ -389,8 +389,8 @@ class TestClasses:
 
 class TestWrongParameters:
     @pytest.mark.parametrize(("name", "value"), WRONG)
-    def test_are_told_and_the_rest_applied(self, client, pair, name, value):
-        """A sentence on the page that names it; never a server error."""
+    def test_are_reported_and_the_rest_is_applied(self, client, pair, name, value):
+        """The page names the parameter; it never fails."""
         client.force_login(make_superuser())
         value = value.encode("utf-8", "surrogateescape")
         page = client.get(reverse(GALLERY), {"hash": "abcd"} | {name: value})
@@ -401,8 +401,8 @@ class TestWrongParameters:
         assert set(page.context["gallery"].criteria.values) == rest
 
     @pytest.mark.parametrize(("name", "value"), WRONG)
-    def test_are_refused_by_what_no_person_reads(self, client, name, value):
-        """The statistics and the CSV file would mean something else than was asked."""
+    def test_are_refused_by_json_and_csv(self, client, name, value):
+        """A program would not notice that the query was changed."""
         client.force_login(make_superuser())
         value = value.encode("utf-8", "surrogateescape")
         response = client.get(reverse(STATS), {name: value})
@@ -421,17 +421,17 @@ class TestWrongParameters:
             ({"since": "8999-01-01", "until": "9000-01-01"}, "since"),
         ],
     )
-    def test_that_contradict_one_another(self, texts, name):
+    def test_contradictions_are_reported(self, texts, name):
         criteria = asked(**texts)
         assert [problem.name for problem in criteria.problems] == [name]
         assert set(criteria.values) == set(texts) - {name}
 
-    def test_given_twice(self):
+    def test_second_value_is_reported(self):
         criteria = Criteria.of(QueryDict("days=7&days=8&width=1"))
         assert [problem.name for problem in criteria.problems] == ["days"]
         assert criteria.values == {"width": 1}
 
-    def test_blank_ones_of_a_form_are_not_given(self):
+    def test_blank_fields_of_a_form_are_ignored(self):
         criteria = Criteria.of_form(QueryDict("days=&width=+&height=3"))
         assert criteria.values == {"height": 3}
         assert criteria.problems == []
@@ -439,7 +439,7 @@ class TestWrongParameters:
 
 @pytest.fixture
 def various():
-    """Requests that the lists' own filters tell apart."""
+    """Requests that the filters of the lists distinguish."""
     noon = datetime.datetime(2024, 2, 3, 12, tzinfo=datetime.timezone.utc)
     rows = [
         make_image(status_code=500),
@@ -455,7 +455,7 @@ def various():
 class TestLists:
     @pytest.mark.parametrize("page", [IMAGES, LOGS])
     @pytest.mark.parametrize("name", [name for name in RIGHT if name != "until"])
-    def test_read_the_same_parameters(self, client, pair, page, name):
+    def test_lists_accept_the_same_parameters(self, client, pair, page, name):
         """Also those that a filter of the list's own has the name of."""
         client.force_login(make_superuser())
         response = client.get(reverse(page), {name: RIGHT[name]})
@@ -464,7 +464,7 @@ class TestLists:
         assert row.pk in (pair[1].pk, pair[1].log_id)
 
     @pytest.mark.parametrize("page", [IMAGES, LOGS])
-    def test_show_them_to_be_taken_away(self, client, pair, page):
+    def test_lists_show_links_that_remove_criteria(self, client, pair, page):
         client.force_login(make_superuser())
         address = reverse(page)
         response = client.get(address, {"width": "2000", "height": "1500", "p": "0"})
@@ -473,26 +473,26 @@ class TestLists:
         assert 'href="?height=1500"' in html
 
     @pytest.mark.parametrize("page", [IMAGES, LOGS])
-    def test_tell_wrong_ones(self, client, pair, page):
+    def test_lists_report_wrong_parameters(self, client, pair, page):
         client.force_login(make_superuser())
         response = client.get(reverse(page), {"width": "wide"})
         assert "Width: not a whole number" in response.content.decode()
         assert len(response.context["cl"].result_list) == 2
 
-    def test_take_the_parameters_of_all_pages(self, rf):
-        """Django asks for them where it makes links without a filter."""
+    def test_lists_accept_the_parameters_of_all_pages(self, rf):
+        """Django checks them if it makes links without a filter."""
         request = rf.get("/")
         found = CriteriaFilter(request, {}, RequestImage, None)
         assert found.expected_parameters() == [*CRITERIA, *OF_GALLERY]
 
-    def test_a_moment_that_is_none(self, client, pair):
+    def test_invalid_date_is_reported(self, client, pair):
         client.force_login(make_superuser())
         response = client.get(reverse(GALLERY), {"since": "2026-13-45T00:00"})
         assert response.status_code == 200
         assert "not a time such as 2026-01-31" in response.content.decode()
 
-    def test_lead_to_the_gallery_and_to_the_file(self, client, pair):
-        """With the same parameters, but for those that only the list knows."""
+    def test_lists_link_to_the_gallery_and_the_csv_file(self, client, pair):
+        """The links have the parameters that all pages know."""
         client.force_login(make_user("view_requestimage", "view_requestlog"))
         html = client.get(f"{reverse(IMAGES)}?width=2000&o=1").content.decode()
         assert f'href="{reverse(GALLERY)}?width=2000"' in html
@@ -528,10 +528,10 @@ class TestLists:
             ),
         ],
     )
-    def test_lead_there_with_what_their_own_filters_mean(
+    def test_links_translate_the_filters_of_the_list(
         self, client, various, page, query, led
     ):
-        """The file and the gallery are of the requests that the list shows."""
+        """The file and the gallery have the requests of the list."""
         client.force_login(make_superuser())
         there, label = (GALLERY, "Gallery") if page == IMAGES else (CSV, "CSV")
         response = client.get(f"{reverse(page)}?{query}")
@@ -565,8 +565,8 @@ class TestLists:
             ),
         ],
     )
-    def test_say_what_is_left_out_there(self, client, page, query, led, left_out):
-        """Never another number in silence."""
+    def test_links_name_the_filters_left_out(self, client, page, query, led, left_out):
+        """Numbers never differ without a reason."""
         for endpoint in ("solve", "upload"):
             make_image(endpoint=endpoint)
         client.force_login(make_superuser())
@@ -576,13 +576,13 @@ class TestLists:
         url = tools[f"{label} (without: {left_out})"]
         assert url.partition("?")[2] == led
 
-    def test_leave_out_a_date_that_is_none(self):
-        """Django refuses it in a list; its own pages do not come here."""
+    def test_links_leave_out_invalid_dates(self):
+        """Django refuses the date in a list before."""
         given = QueryDict("created_at__year=2024&created_at__month=13&width=3")
         found = list_criteria(given, own=())
         assert (found.criteria.texts, found.left_out) == ({"width": "3"}, ["time"])
 
-    def test_leave_out_what_the_list_does_not_read_either(self, client):
+    def test_links_leave_out_ignored_parameters(self, client):
         client.force_login(make_superuser())
         response = client.get(f"{reverse(LOGS)}?days=many&outcome=&width=2&width=3")
         assert dict(response.context["tools"])["CSV"] == f"{reverse(CSV)}?"
@@ -591,16 +591,16 @@ class TestLists:
         ("page", "name"), [(LOGS, "error_type"), (IMAGES, "log__error_type")]
     )
     @pytest.mark.parametrize("facets", ["", "&_facets=True"])
-    def test_name_the_choice_of_none(self, client, various, page, name, facets):
-        """A link without a text cannot be read out."""
+    def test_empty_value_has_a_name(self, client, various, page, name, facets):
+        """Screen readers cannot read a link without a text."""
         client.force_login(make_superuser())
         html = client.get(f"{reverse(page)}?days=3650{facets}").content.decode()
         [text] = re.findall(rf'<a href="[^"]*[?;]{name}=">\s*(.*?)\s*</a>', html)
         assert text.startswith("none")
 
     @pytest.mark.parametrize("page", [IMAGES, LOGS])
-    def test_are_linked_to_as_the_gallery_is(self, client, page):
-        """From the dashboard, for those who see no images: in the same order."""
+    def test_lists_accept_the_order_of_the_gallery(self, client, page):
+        """Users without the gallery get the same order from the dashboard."""
         client.force_login(make_superuser())
         make_log(duration_ms=99)
         slow = make_image(draw(size=(9, 9)), duration_ms=3)
@@ -624,8 +624,8 @@ class TestLists:
         assert listed("sort=smallest") == [0, 1, 2]
         assert listed("sort=wrong") == [2, 1, 0]
 
-    def test_of_requests_without_an_error_type(self, client):
-        """Where a number of the dashboard leads those who see no images."""
+    def test_requests_without_an_error_type(self, client):
+        """The dashboard links to them for users without images."""
         for error_type in ("", "no_barcode"):
             make_log(status_code=422, error_type=error_type)
         client.force_login(make_user("view_requestlog"))
@@ -636,13 +636,13 @@ class TestLists:
 
 class TestStatistics:
     @pytest.mark.parametrize("name", [name for name in RIGHT if name != "until"])
-    def test_read_the_same_parameters(self, client, pair, name):
+    def test_statistics_accept_the_same_parameters(self, client, pair, name):
         client.force_login(make_superuser())
         body = client.get(reverse(STATS), {name: RIGHT[name]}).json()
         assert body["overall"]["request_count"] == 1
 
-    def test_of_a_period(self, client, pair):
-        """Instead of days, a beginning and an end, or one of them."""
+    def test_statistics_of_a_period(self, client, pair):
+        """A start or an end replaces the days."""
         client.force_login(make_superuser())
         body = client.get(reverse(STATS), {"until": "2025-06-01"}).json()
         assert (body["since"], body["overall"]["request_count"]) == (None, 1)

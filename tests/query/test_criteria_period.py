@@ -56,7 +56,7 @@ def get(client):
 
 
 def links(response):
-    """Return where the number of requests leads, and the two buttons."""
+    """Return the target of the number of requests, and the two buttons."""
     html = unescape(response.content.decode())
     return [
         *re.findall(rf'<a href="({GALLERY}\?[^"]*)">Gallery<', html),
@@ -66,7 +66,7 @@ def links(response):
 
 
 def shown(response):
-    """Return how many requests a page shows."""
+    """Return the number of requests that a page shows."""
     if "cl" in response.context:
         return response.context["cl"].result_count
     return response.content.decode().count('<a class="ri-tile')
@@ -77,8 +77,8 @@ def lines(response):
 
 
 @pytest.mark.parametrize(("texts", "count"), PERIODS.values(), ids=PERIODS)
-def test_numbers_lead_to_as_many_requests(get, texts, count):
-    """Whether it was asked for in whole hours or not, or not at all."""
+def test_numbers_link_to_as_many_requests(get, texts, count):
+    """Any period, or none, has the same requests on each page."""
     page = get(DASHBOARD, **texts)
     found = links(page)
     assert len(found) == (3 if count else 2)
@@ -86,8 +86,8 @@ def test_numbers_lead_to_as_many_requests(get, texts, count):
 
 
 @pytest.mark.parametrize(("texts", "count"), PERIODS.values(), ids=PERIODS)
-def test_json_says_what_was_counted(get, texts, count):
-    """Whoever asks for the file of that period has as many lines."""
+def test_json_has_the_counted_period(get, texts, count):
+    """The CSV file of that period has as many lines."""
     body = get(STATS, **texts).json()
     assert body["overall"]["request_count"] == count
     period = {name: body[name] for name in ("since", "until") if body[name]}
@@ -95,8 +95,8 @@ def test_json_says_what_was_counted(get, texts, count):
     assert lines(get(CSV, **period)) == count
 
 
-def test_days_of_a_zone_of_half_hours(get, settings):
-    """Statistics are kept of the hours of UTC: the half hour before is counted, too."""
+def test_days_of_a_time_zone_with_half_hours(get, settings):
+    """Statistics count hours of UTC, so the half hour before is included."""
     settings.TIME_ZONE = "Asia/Kolkata"
     page = get(DASHBOARD, since="2026-06-10", until="2026-06-10")
     assert [shown(get(url)) for url in links(page)] == [8] * 3
@@ -104,7 +104,7 @@ def test_days_of_a_zone_of_half_hours(get, settings):
     assert body["overall"]["request_count"] == 8
 
 
-def test_of_a_list_for_whoever_sees_no_images(client):
+def test_list_for_users_who_may_not_see_images(client):
     client.force_login(make_user("view_requestlog"))
     html = unescape(client.get(DASHBOARD).content.decode())
     assert "Gallery<" not in html
@@ -112,8 +112,8 @@ def test_of_a_list_for_whoever_sees_no_images(client):
 
 
 @pytest.mark.parametrize("name", ["days", "release", "mime_type"])
-def test_a_blank_parameter_is_not_given(get, name):
-    """Nor is it in the file or in the statistics, for which no form asks."""
+def test_blank_parameters_are_ignored(get, name):
+    """The CSV file and the statistics ignore them, too."""
     body = get(STATS, endpoint="solve", **{name: ""}).json()
     assert body["overall"]["request_count"] == 9
     assert body["filters"]["release"] is None
@@ -121,8 +121,8 @@ def test_a_blank_parameter_is_not_given(get, name):
     assert shown(get(GALLERY, **{name: ""})) == len(TIMES)
 
 
-def test_requests_without_a_release(get):
-    """They are a class of the dashboard, which leads to as many."""
+def test_requests_without_a_release_are_a_group(get):
+    """The dashboard links to as many requests."""
     make_image(release="2.4.1", created_at=NOW)
     html = unescape(get(f"{DASHBOARD}properties/").content.decode())
     [url] = set(re.findall(rf'"({GALLERY}\?[^"]*release=-[^"]*)"', html))

@@ -30,7 +30,7 @@ KEYS = {
 
 @pytest.fixture(params=[10_000, 3], ids=["few", "many"])
 def _plan(request, monkeypatch):
-    """Let seven rows be few, or many."""
+    """Let seven rows count as few or as many."""
     monkeypatch.setattr(paging, "MANY", request.param)
 
 
@@ -55,7 +55,7 @@ def walk(sort: str, query: str = "") -> Walk:
 
 
 def ordered(sort: str) -> list[RequestImage]:
-    """Sort by hand: equals by their primary key, in the same direction."""
+    """Sort in Python; the primary key decides in the same direction."""
     key = KEYS[sort]
     known = [row for row in images() if key(row) is not None]
     return sorted(
@@ -66,8 +66,8 @@ def ordered(sort: str) -> list[RequestImage]:
 @pytest.mark.usefixtures("rows")
 class TestWalk:
     @pytest.mark.parametrize("sort", SORTS)
-    def test_page_by_page_is_all_in_order(self, sort):
-        """From each row on, behind each row, and before it."""
+    def test_pages_have_all_rows_in_order(self, sort):
+        """Read from each row on, after each row, and before it."""
         expected = ordered(sort)
         assert walk(sort).page(100) == expected
         for place, row in enumerate(expected):
@@ -76,7 +76,7 @@ class TestWalk:
             assert walk(sort).before(row, 2) == expected[max(0, place - 2) : place]
 
     @pytest.mark.parametrize("sort", SORTS)
-    def test_stays_within_the_criteria(self, sort):
+    def test_pages_match_the_criteria(self, sort):
         expected = [row for row in ordered(sort) if row.log.endpoint == "odd"]
         assert walk(sort, "endpoint=odd").page(100) == expected
         # From a row that does not match, too.
@@ -84,8 +84,8 @@ class TestWalk:
         found = walk(sort, "endpoint=odd")
         assert found.before(other, 9) + found.after(other, 9) == expected
 
-    def test_from_a_row_without_a_value_is_nothing(self):
-        """A row of unknown size has no place among the sizes."""
+    def test_row_without_a_value_has_no_page(self):
+        """A row of unknown size is not among the sizes."""
         [unknown] = images().filter(file_size=None)
         assert walk("largest").page(9, at=unknown) == []
         assert walk("largest").after(unknown) == []
@@ -94,7 +94,7 @@ class TestWalk:
         assert walk("newest").count == min(7, paging.MANY + 1)
         assert walk("newest", "endpoint=odd").count == 3
 
-    def test_tells_when_the_newest_begin(self):
+    def test_since_is_the_oldest_of_the_newest(self):
         newest = ordered("newest")
         expected = newest[2].created_at if paging.MANY == 3 else None
         assert walk("newest").since() == expected
@@ -103,22 +103,22 @@ class TestWalk:
 @pytest.mark.usefixtures("rows")
 class TestLimits:
     @pytest.mark.parametrize("sort", SORTS)
-    def test_a_walk_that_is_given_up(self, sort, monkeypatch):
-        """All that match are sorted then: the same rows in the same order."""
+    def test_slow_walk_is_replaced_by_a_sort(self, sort, monkeypatch):
+        """All matching rows are sorted: same rows, same order."""
         monkeypatch.setattr(paging, "limited", too_slow(0.25))
         found = Walk(images(), Criteria({}, {}), SORTS[sort], 1.0)
         assert found.page(3) == ordered(sort)[:3]
         assert found.after(ordered(sort)[2], 9) == ordered(sort)[3:]
 
-    def test_that_are_too_short(self, monkeypatch):
-        """It is refused, not waited for."""
+    def test_slow_query_is_refused(self, monkeypatch):
+        """A slow query raises an error."""
         monkeypatch.setattr(paging, "limited", too_slow(1.0))
         with pytest.raises(TooManyRequests):
             Walk(images(), Criteria({}, {}), SORTS["newest"], 1.0).page(3)
 
 
 def too_slow(most: float):
-    """Return limits of which those up to some seconds are always reached."""
+    """Return time limits that are always exceeded up to some seconds."""
 
     @contextmanager
     def limits(using, seconds):

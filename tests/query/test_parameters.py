@@ -66,32 +66,32 @@ def admin(client):
 
 @pytest.mark.parametrize("query", WRONG)
 @pytest.mark.parametrize("page", PAGES)
-def test_is_told(admin, page, query):
-    """On the page, with the others applied; a file and JSON are refused."""
+def test_wrong_parameter_is_reported(admin, page, query):
+    """Pages apply the others; the CSV file and JSON refuse the request."""
     response = admin.get(f"{PAGES[page]}?{WRONG[query]}")
     text = response.getvalue().decode()
     assert response.status_code == (400 if page in FILES else 200)
     name = WRONG[query].split("=")[0]
-    assert is_told(text, name) or (page, name) in DJANGOS
+    assert is_reported(text, name) or (page, name) in DJANGOS
     assert "<script>alert" not in text
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in FILES])
-def test_nothing_is_told_of_a_right_one(admin, page):
+def test_right_parameter_is_not_reported(admin, page):
     response = admin.get(f"{PAGES[page]}?days=7")
     assert response.status_code == 200
-    assert not is_told(response.getvalue().decode(), "days")
+    assert not is_reported(response.getvalue().decode(), "days")
 
 
-def is_told(text, name):
-    """Tell whether a page says of a parameter that it is wrong."""
+def is_reported(text, name):
+    """Return whether a page reports a parameter as wrong."""
     return re.search(rf"(?i){name}\"?: [^<]*({'|'.join(WORDS)})", text) is not None
 
 
 @pytest.mark.parametrize("query", ["colour=red", "%00=1", "%ff=%ff", "at=%00"])
 @pytest.mark.parametrize("page", [*PAGES])
-def test_an_unknown_one_is_never_an_error(admin, page, query):
-    """Django's lists lead to themselves without it."""
+def test_unknown_parameter_is_no_error(admin, page, query):
+    """Django's lists redirect to themselves without it."""
     response = admin.get(f"{PAGES[page]}?{query}")
     assert response.status_code in (200, 302, 400)
     if response.status_code == 302:
@@ -117,8 +117,8 @@ STRANGE = {
 
 @pytest.mark.parametrize("query", STRANGE.values(), ids=STRANGE)
 @pytest.mark.parametrize("page", [*PAGES, "pictures", "properties"])
-def test_a_strange_period_is_never_an_error(admin, page, query):
-    """Nor is it drawn year by year, until a year that nobody will see."""
+def test_strange_period_is_no_error(admin, page, query):
+    """It is not drawn year by year, either."""
     url = PAGES.get(page, f"{DASHBOARD}{page}/")
     response = admin.get(f"{url}?{query}")
     assert response.status_code in (200, 400)

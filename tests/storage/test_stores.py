@@ -68,7 +68,7 @@ def bucket(request, settings, tmp_path):
 
 @pytest.fixture
 def _faulty():
-    """Faults are meant."""
+    """Allow faults in these tests."""
     yield
     health.reset()
 
@@ -88,54 +88,54 @@ def post(seed=0):
 
 
 def refused():
-    """What botocore raises when it is not let in."""
+    """Return what botocore raises if access is refused."""
     error = RuntimeError("AccessDenied")
     error.response = {"ResponseMetadata": {"HTTPStatusCode": 403}}
     return error
 
 
 def busy():
-    """What botocore raises when the server has too much to do."""
+    """Return what botocore raises if the server is overloaded."""
     error = RuntimeError("SlowDown")
     error.response = {"ResponseMetadata": {"HTTPStatusCode": 503}}
     return error
 
 
 def foreign(name, **attributes):
-    """Make an error of another library, by its name and what it carries."""
+    """Make an error of another library by its name and attributes."""
     error = type(name, (Exception,), {})("said by a library")
     vars(error).update(attributes)
     return error
 
 
-def of_azure(status):
-    """What azure-core raises: HttpResponseError and what inherits from it."""
+def azure_error(status):
+    """Make an error of azure-core, an HttpResponseError or a subclass."""
     return foreign("HttpResponseError", status_code=status, response=object())
 
 
-def of_google(status):
-    """What google-api-core raises; its code is an enum, as here."""
+def google_error(status):
+    """Make an error of google-api-core, whose code is an enum."""
     return foreign("GoogleAPICallError", code=HTTPStatus(status), response=None)
 
 
-def of_requests(status):
-    """What a storage lets out that speaks HTTP by itself: an OSError."""
+def requests_error(status):
+    """Make an error of a storage that uses HTTP itself: an OSError."""
     error = type("HTTPError", (OSError,), {})("said by a library")
     error.response = SimpleNamespace(status_code=status)
     return error
 
 
-def of_grpc(status):
-    """What has a method of that name, and no status of HTTP."""
+def grpc_error(status):
+    """Make an error with a method of that name and no HTTP status."""
     return foreign("RpcError", code=lambda: status, status_code=None)
 
 
-LIBRARIES = [of_azure, of_google, of_requests]
+LIBRARIES = [azure_error, google_error, requests_error]
 
 
-class TestKeeping:
-    def test_a_request(self, bucket):
-        """The object is there, under a name that people can read; no list is left."""
+class TestSave:
+    def test_image_is_written_to_the_storage(self, bucket):
+        """The object has a readable name, and the list is empty."""
         post()
         content = ImageContent.objects.get()
         image = RequestImage.objects.get()
@@ -151,7 +151,7 @@ class TestKeeping:
         assert not PendingDeletion.objects.exists()
         check()
 
-    def test_the_same_image_writes_nothing(self, bucket):
+    def test_duplicate_writes_no_object(self, bucket):
         """Known bytes cost the storage nothing."""
         post()
         bucket.calls.clear()
@@ -159,15 +159,15 @@ class TestKeeping:
         assert bucket.calls == []
         assert RequestLog.objects.first().capture_status == "duplicate"
 
-    def test_the_same_image_twice_in_one_transaction(self, bucket):
-        """It is written once."""
+    def test_same_image_twice_in_one_transaction(self, bucket):
+        """The object is written once."""
         writer_rows.save_many([unsaved_record(1), unsaved_record(1), unsaved_record(2)])
         assert bucket.calls.count("save") == 2
         assert len(objects()) == 2
         check()
 
-    def test_both_stores_side_by_side(self, bucket, settings):
-        """Each row says where its own bytes are."""
+    def test_database_and_storage_work_together(self, bucket, settings):
+        """Each row knows the store of its bytes."""
         post(1)
         settings.REQUEST_IMAGES_STORAGE = None
         post(2)
@@ -178,10 +178,8 @@ class TestKeeping:
         data = {image.image_data for image in RequestImage.objects.all()}
         assert data == {draw(seed=1), draw(seed=2)}
 
-    def test_a_file_is_on_the_disk_before_its_row(
-        self, settings, tmp_path, monkeypatch
-    ):
-        """So are its folders' entries: a power failure leaves none empty."""
+    def test_file_is_synced_before_its_row(self, settings, tmp_path, monkeypatch):
+        """The entries of its folders are synced, too."""
         bench.use_bucket(settings, tmp_path, "files")
         synced = []
 
@@ -195,8 +193,8 @@ class TestKeeping:
         assert synced == [(place.stat().st_ino, False) for place in places]
 
     @faulty
-    def test_a_disk_that_took_it_at_first_only(self, settings, tmp_path, monkeypatch):
-        """The answer is the same, and the log says why there is no image."""
+    def test_failed_sync_is_logged(self, settings, tmp_path, monkeypatch):
+        """The response is unchanged, and the log has the reason."""
         bench.use_bucket(settings, tmp_path, "files")
         monkeypatch.setattr(os, "fsync", raising(OSError("I/O error")))
         post()
@@ -204,15 +202,15 @@ class TestKeeping:
         assert log.capture_status == "store_failed"
         assert "I/O error" in log.capture_detail
 
-    def test_no_name_is_used_twice(self):
-        """An unknown type has an ending all the same."""
+    def test_names_are_unique(self):
+        """An unknown type has a file extension, too."""
         names = {key_of("ab" * 32, "image/jpeg") for _ in range(50)}
         assert len(names) == 50
         assert all(name.endswith(".jpg") for name in names)
         assert key_of("ab" * 32, "text/html").endswith(".bin")
 
-    def test_a_storage_that_chooses_names(self, bucket):
-        """The row has the name that was chosen, and the list had it before."""
+    def test_storage_may_change_the_name(self, bucket):
+        """The row has the changed name, which was on the list before."""
         bucket.hooks["save"] = lambda name: f"{name}x"
         [content] = keep(1)
         assert content.name.endswith(".pngx")
@@ -223,8 +221,8 @@ class TestKeeping:
                 keep(2)
         check()
 
-    def test_a_storage_that_takes_so_long_that_its_object_is_given_up(self, bucket):
-        """The name that was chosen is on the list after all; another try is made."""
+    def test_slow_upload_is_repeated_after_its_object_is_claimed(self, bucket):
+        """The changed name is on the list, and the upload is tried again."""
         waits = [1]
 
         def claimed(name):
@@ -240,8 +238,8 @@ class TestKeeping:
         delete_now()
         assert len(objects()) == 1
 
-    def test_somebody_keeps_the_same_image_meanwhile(self, bucket, monkeypatch):
-        """There is one content; the other object is deleted soon."""
+    def test_concurrent_save_of_the_same_image(self, bucket, monkeypatch):
+        """There is one content, and the other object is soon deleted."""
         save_once, others = writer_rows._insert_all, [lambda: keep(1)]
 
         def racing(records, using):
@@ -259,8 +257,8 @@ class TestKeeping:
         check()
         assert RequestImage.objects.first().image_data == draw(seed=1)
 
-    def test_the_image_goes_after_it_was_looked_up(self, bucket, monkeypatch):
-        """It was known, so nothing was written; the next look finds it gone."""
+    def test_content_deleted_after_the_lookup_is_written(self, bucket, monkeypatch):
+        """The next attempt does not find the content and writes it."""
         keep(1)
         save_once, others = writer_rows._insert_all, [1]
 
@@ -275,8 +273,8 @@ class TestKeeping:
         assert content.read() == draw(seed=1)
         check()
 
-    def test_its_object_goes_before_its_row_is_written(self, bucket, monkeypatch):
-        """Whoever comes late finds it claimed, and writes another."""
+    def test_claimed_object_is_written_again(self, bucket, monkeypatch):
+        """The object is claimed for deletion, so another one is written."""
         save_once, others = writer_rows._insert_all, [1]
 
         def racing(records, using):
@@ -292,8 +290,8 @@ class TestKeeping:
         check()
 
     @faulty
-    def test_objects_that_are_always_claimed(self, bucket, monkeypatch):
-        """Then the row is written without."""
+    def test_row_without_bytes_after_too_many_claims(self, bucket, monkeypatch):
+        """The row is written without the bytes."""
         monkeypatch.setattr(writer_rows, "take_over", raising(ObjectClaimed("always")))
         post()
         log = RequestLog.objects.get()
@@ -301,8 +299,8 @@ class TestKeeping:
         assert log.capture_detail == "ObjectClaimed: always"
         check()
 
-    def test_a_deadlock_writes_the_object_once(self, bucket, monkeypatch):
-        """What is in the storage already is used by the next try."""
+    def test_deadlock_writes_the_object_once(self, bucket, monkeypatch):
+        """The next attempt uses the object that is in the storage."""
         insert, fails = writer_rows.insert, [1, 2, 3]
 
         def failing(rows, using):
@@ -318,7 +316,7 @@ class TestKeeping:
 
 
 class TestCrash:
-    """Whatever is killed when: an object has its row or is on the list."""
+    """After any crash an object has its row or is on the list."""
 
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize(
@@ -334,7 +332,7 @@ class TestCrash:
         ],
         ids=str,
     )
-    def test_of_a_write(self, bucket, monkeypatch, where, when):
+    def test_crash_during_a_write(self, bucket, monkeypatch, where, when):
         target, name, nth = where
         keep(1)
         with monkeypatch.context() as patch:
@@ -350,7 +348,7 @@ class TestCrash:
         check()
 
     @pytest.mark.parametrize("verb", ["save", "saved"])
-    def test_of_a_write_within_the_storage(self, bucket, verb):
+    def test_crash_of_the_storage_during_a_write(self, bucket, verb):
         bucket.hooks[verb] = raising(Killed())
         with pytest.raises(Killed):
             keep(1)
@@ -369,7 +367,7 @@ class TestCrash:
             (delete_objects, "_is_referred_to"),
         ],
     )
-    def test_of_a_deletion(self, bucket, monkeypatch, target, name, when):
+    def test_crash_during_a_deletion(self, bucket, monkeypatch, target, name, when):
         keep(1, 2)
         with monkeypatch.context() as patch:
             kill_at(patch, target, name, when)
@@ -381,7 +379,7 @@ class TestCrash:
         assert not PendingDeletion.objects.exists()
 
     @pytest.mark.parametrize("verb", ["delete", "deleted"])
-    def test_of_a_deletion_within_the_storage(self, bucket, verb):
+    def test_crash_of_the_storage_during_a_deletion(self, bucket, verb):
         keep(1, 2)
         bucket.hooks[verb] = raising(Killed())
         with pytest.raises(Killed):
@@ -400,7 +398,7 @@ class TestCrash:
 
 @faulty
 class TestFaults:
-    """None reaches the request, each is recorded."""
+    """Faults do not reach the request, and each is recorded."""
 
     @pytest.mark.parametrize(
         "error",
@@ -413,8 +411,8 @@ class TestFaults:
         ],
         ids=repr,
     )
-    def test_without_a_folder(self, bucket, error):
-        """The row says what happened, and what is known of the image."""
+    def test_failed_write_without_a_spool_folder(self, bucket, error):
+        """The row has the reason and the facts of the image."""
         bucket.hooks["save"] = raising(error)
         post()
         log = RequestLog.objects.get()
@@ -435,13 +433,13 @@ class TestFaults:
             OSError("no space left"),
             busy(),
             *(of(status) for of in LIBRARIES for status in (408, 429, 500, 503)),
-            of_grpc(403),
+            grpc_error(403),
             foreign("CurlError", code=7),
         ],
         ids=repr,
     )
-    def test_what_passes_goes_to_the_folder(self, bucket, spool, error):
-        """It is written whole when the storage is back."""
+    def test_temporary_error_spools_the_request(self, bucket, spool, error):
+        """It is written whole when the storage works again."""
         bucket.hooks["save"] = raising(error)
         post()
         assert not RequestLog.objects.exists()
@@ -461,15 +459,15 @@ class TestFaults:
         ],
         ids=repr,
     )
-    def test_what_does_not_pass_does_not(self, bucket, spool, error):
-        """It would wait there for ever."""
+    def test_permanent_error_spools_nothing(self, bucket, spool, error):
+        """The request would wait in the folder forever."""
         bucket.hooks["save"] = raising(error)
         post()
         assert RequestLog.objects.get().capture_status == "store_failed"
         assert spooling.spool_contents().entries == 0
 
-    def test_what_turns_out_not_to_pass(self, bucket, spool):
-        """What waited is written without its image then."""
+    def test_spooled_request_after_a_permanent_error(self, bucket, spool):
+        """The spooled request is written without its image."""
         bucket.hooks["save"] = raising(TimeoutError("slow"))
         post()
         bucket.hooks["save"] = raising(PermissionError("no"))
@@ -478,8 +476,8 @@ class TestFaults:
         assert log.capture_status == "store_failed"
         assert "PermissionError" in log.capture_detail
 
-    def test_a_storage_that_is_not_there(self, bucket, settings):
-        """As after a typing error that nobody checked."""
+    def test_unknown_storage_is_recorded(self, bucket, settings):
+        """The setting names a storage that does not exist."""
         settings.REQUEST_IMAGES_STORAGE = "nowhere"
         post()
         log = RequestLog.objects.get()
@@ -488,16 +486,16 @@ class TestFaults:
         assert not PendingDeletion.objects.exists()  # nobody could ever delete it
 
     @pytest.mark.parametrize("status", [408, 429, 500])
-    def test_answers_that_pass(self, bucket, spool, status):
-        """The server has no time just now."""
+    def test_overload_is_temporary(self, bucket, spool, status):
+        """The server is overloaded."""
         error = refused()
         error.response["ResponseMetadata"]["HTTPStatusCode"] = status
         bucket.hooks["save"] = raising(error)
         post()
         assert spooling.spool_contents().entries == 1
 
-    def test_a_success_in_between(self, bucket):
-        """Failures count that are in a row."""
+    def test_success_resets_the_failures(self, bucket):
+        """Only consecutive failures count."""
         for seed in range(10):
             bucket.hooks["save"] = raising(OSError("now and then"))
             if seed == 4:
@@ -505,15 +503,15 @@ class TestFaults:
             post(seed)
         assert bucket.calls.count("save") == 10
 
-    def test_what_is_being_put_there_is_not_deleted(self, bucket):
-        """It is on the list already, but not due."""
+    def test_object_being_written_is_not_deleted(self, bucket):
+        """It is on the list, and not due yet."""
         bucket.hooks["saved"] = lambda name: delete_pending()
         post()
         assert bucket.calls.count("delete") == 0
         assert RequestImage.objects.get().image_data == draw()
 
-    def test_a_storage_that_keeps_failing_is_left_alone(self, bucket, settings):
-        """Rows are written all the while, and other storages are used."""
+    def test_failing_storage_opens_its_breaker(self, bucket, settings):
+        """Rows are still written, and other storages are used."""
         bucket.hooks["save"] = raising(OSError("gone"))
         for seed in range(8):
             post(seed)
@@ -529,16 +527,16 @@ class TestFaults:
         post(9)
         assert RequestLog.objects.first().capture_status == "stored"
 
-    def test_refusals_are_no_reason_to_wait(self, bucket, spool):
-        """What was not tried is treated as what failed before."""
+    def test_open_breaker_is_a_temporary_error(self, bucket, spool):
+        """A skipped write counts as a failed one."""
         bucket.hooks["save"] = raising(PermissionError("no"))
         for seed in range(7):
             post(seed)
         assert spooling.spool_contents().entries == 0
         assert RequestLog.objects.count() == 7
 
-    def test_one_of_many(self, bucket):
-        """The others of its batch keep their images."""
+    def test_one_failure_in_a_batch(self, bucket):
+        """The other requests of the batch keep their images."""
         bad = unsaved_record(2)
 
         def refuse(name):
@@ -554,8 +552,8 @@ class TestFaults:
         assert bucket.calls.count("saved") == 2
         check()
 
-    def test_slow_answers(self, bucket, monkeypatch):
-        """They are waited for behind the response; the view took no longer."""
+    def test_slow_storage_does_not_delay_the_view(self, bucket, monkeypatch):
+        """The write waits after the response."""
         seconds = [0.0]
         monkeypatch.setattr(recording, "perf_counter", lambda: sum(seconds))
         bucket.hooks["save"] = lambda name: seconds.append(10)
@@ -565,8 +563,8 @@ class TestFaults:
         assert log.capture_status == "stored"
         assert log.duration_ms < 10_000
 
-    def test_a_database_that_takes_no_list(self, bucket, monkeypatch):
-        """Then nothing is put into the storage."""
+    def test_no_object_without_its_list_entry(self, bucket, monkeypatch):
+        """If the database refuses the entry, nothing is uploaded."""
         monkeypatch.setattr(
             contents_place, "bounded_transaction", raising(OperationalError("away"))
         )
@@ -585,7 +583,7 @@ def _job(record):
 
 @faulty
 class TestReading:
-    """What is lost is told apart from what is away; a page is no error."""
+    """Lost bytes are distinguished from unavailable ones."""
 
     @pytest.fixture
     def image(self, bucket):
@@ -598,7 +596,7 @@ class TestReading:
         return client.get(reverse(name, args=[image.pk]))
 
     @pytest.mark.parametrize("page", ["original", "thumbnail"])
-    def test_lost(self, bucket, image, client, page):
+    def test_missing_object_is_lost(self, bucket, image, client, page):
         client.force_login(make_superuser())
         bucket.delete(ImageContent.objects.get().name)
         with pytest.raises(ObjectMissing):
@@ -610,7 +608,7 @@ class TestReading:
         assert ImageContent.objects.get().thumbnail_error == ""
 
     @pytest.mark.parametrize("page", ["original", "thumbnail"])
-    def test_away(self, bucket, image, client, page):
+    def test_failing_storage_is_unavailable(self, bucket, image, client, page):
         client.force_login(make_superuser())
         bucket.hooks["open"] = raising(OSError("away"))
         with pytest.raises(StorageError, match="bucket: OSError: away") as raised:
@@ -623,23 +621,23 @@ class TestReading:
         bucket.hooks.clear()
         assert self.open(client, image, page).status_code == 200
 
-    def test_thumbnail_ahead_of_time(self, bucket, image):
-        """It is passed over, and no try of the three is spent on it."""
+    def test_unavailable_bytes_are_no_attempt(self, bucket, image):
+        """The thumbnail is skipped, and no attempt is counted."""
         bucket.hooks["open"] = raising(OSError("away"))
         for _ in range(4):
             assert try_to_derive(THUMBNAIL, image.content_id) is Fate.SKIPPED
         bucket.hooks.clear()
         assert try_to_derive(THUMBNAIL, image.content_id) is Fate.MADE
 
-    def test_only_what_was_seen_is_told(self, bucket, image, client):
-        """A look that failed is no look."""
+    def test_failed_check_reports_nothing_lost(self, bucket, image, client):
+        """A check that failed proves nothing."""
         client.force_login(make_superuser())
         bucket.hooks["open"] = raising(OSError("away"))
         self.open(client, image)
         assert not LogEntry.objects.exists()
 
-    def test_a_bucket_that_is_gone(self, bucket, image):
-        """S3 says of an object only that it is not there; a listing tells."""
+    def test_missing_bucket_is_unavailable(self, bucket, image):
+        """S3 reports a missing object; a listing shows the cause."""
         bucket.hooks["open"] = raising(FileNotFoundError())
         bucket.hooks["listdir"] = raising(refused())
         with pytest.raises(StorageError, match="AccessDenied") as raised:
@@ -649,8 +647,8 @@ class TestReading:
         with pytest.raises(ObjectMissing):
             _ = image.image_data
 
-    def test_a_storage_that_is_left_alone(self, bucket, image):
-        """A page of a hundred pictures does not wait for a hundred time-outs."""
+    def test_open_breaker_skips_reads(self, bucket, image):
+        """A page of a hundred pictures has no hundred timeouts."""
         bucket.hooks["open"] = raising(OSError("away"))
         for _ in range(5):
             with pytest.raises(StorageError, match="bucket: OSError: away"):
@@ -662,8 +660,8 @@ class TestReading:
         post(1)
         assert RequestLog.objects.first().capture_status == "stored"
 
-    def test_some_failures_in_between(self, bucket, image):
-        """Only those in a row count."""
+    def test_single_failures_keep_the_breaker_closed(self, bucket, image):
+        """Only consecutive failures count."""
         bucket.hooks["open"] = raising(OSError("away"))
         for _ in range(4):
             with pytest.raises(StorageError):
@@ -675,8 +673,8 @@ class TestReading:
             with pytest.raises(StorageError, match="bucket: OSError"):
                 _ = image.image_data
 
-    def test_an_answer_in_between(self, bucket, image):
-        """A storage that refuses an object is there."""
+    def test_refusal_resets_the_failures(self, bucket, image):
+        """A storage that refuses an object is available."""
         away, refuses = raising(TimeoutError("slow")), raising(PermissionError("no"))
         for hook in (*[away] * 4, refuses, *[away] * 4):
             bucket.hooks["open"] = hook
@@ -686,8 +684,8 @@ class TestReading:
         assert image.image_data == draw()
 
     @pytest.mark.parametrize("error", [PermissionError("no"), FileNotFoundError()])
-    def test_an_answer_is_no_reason_to_leave_it_alone(self, bucket, image, error):
-        """It took no time, and says nothing of other objects."""
+    def test_refusals_keep_the_breaker_closed(self, bucket, image, error):
+        """A refusal is quick and concerns one object."""
         bucket.hooks["open"] = raising(error)
         for _ in range(6):
             with pytest.raises(StorageError):
@@ -695,16 +693,16 @@ class TestReading:
         bucket.hooks.clear()
         assert image.image_data == draw()
 
-    def test_a_storage_that_takes_nothing_is_read(self, bucket, image):
-        """A disk that is full has not lost what is on it."""
+    def test_full_storage_is_read(self, bucket, image):
+        """A full disk has not lost its objects."""
         bucket.hooks["save"] = raising(OSError("No space left on device"))
         for seed in range(1, 7):
             post(seed)
         assert "was not called" in RequestLog.objects.first().capture_detail
         assert image.image_data == draw()
 
-    def test_a_folder_that_is_gone(self, settings, tmp_path):
-        """A disk that is not mounted has lost nothing."""
+    def test_missing_folder_is_unavailable(self, settings, tmp_path):
+        """An unmounted disk has not lost its objects."""
         bench.use_bucket(settings, tmp_path, "files")
         [content] = keep(1)
         (tmp_path / ALIAS).rename(tmp_path / "elsewhere")
@@ -714,8 +712,8 @@ class TestReading:
         (tmp_path / "elsewhere").rename(tmp_path / ALIAS)
         assert content.read() == draw(seed=1)
 
-    def test_a_row_without_bytes(self):
-        """As after a hand in the database."""
+    def test_row_without_bytes_is_lost(self):
+        """Somebody has edited the database."""
         image = make_image()
         ImageContent.objects.update(data=None)
         with pytest.raises(ObjectMissing, match="the row has no bytes"):
@@ -724,7 +722,7 @@ class TestReading:
 
 @faulty
 class TestForeignErrors:
-    """A library's own error for an object that is not there is understood."""
+    """A library's own error for a missing object is recognized."""
 
     @pytest.fixture
     def bucket(self, settings, tmp_path):
@@ -733,25 +731,30 @@ class TestForeignErrors:
 
     @pytest.fixture
     def image(self, bucket):
-        """An image in it."""
+        """An image in the storage."""
         post()
         bucket.calls.clear()
         return RequestImage.objects.get()
 
     @pytest.fixture
     def lost(self, bucket, image):
-        """An image that it has lost."""
-        bucket.missing = of_azure(404)
+        """An image that the storage has lost."""
+        bucket.missing = azure_error(404)
         bucket.delete(ImageContent.objects.get().name)
         return image
 
     @pytest.mark.parametrize(
         "error",
-        [*(of(404) for of in LIBRARIES), of_azure(410), of_grpc(5), KeyError("name")],
+        [
+            *(of(404) for of in LIBRARIES),
+            azure_error(410),
+            grpc_error(5),
+            KeyError("name"),
+        ],
         ids=repr,
     )
-    def test_lost(self, bucket, lost, client, error):
-        """It is a 404, and no reason to leave the storage alone."""
+    def test_missing_object_is_a_404(self, bucket, lost, client, error):
+        """The response is 404, and the breaker stays closed."""
         client.force_login(make_superuser())
         bucket.missing = error
         for _ in range(6):
@@ -762,9 +765,9 @@ class TestForeignErrors:
         post(1)
         assert RequestImage.objects.first().image_data == draw(seed=1)
 
-    def test_a_container_that_is_gone(self, bucket, lost):
-        """It is said of each object that it is not there; a listing tells."""
-        bucket.hooks["listdir"] = raising(of_azure(404))
+    def test_missing_container_is_unavailable(self, bucket, lost):
+        """Each object seems to be missing; a listing shows the cause."""
+        bucket.hooks["listdir"] = raising(azure_error(404))
         with pytest.raises(StorageError, match="HttpResponseError") as raised:
             _ = lost.image_data
         assert not isinstance(raised.value, ObjectMissing)
@@ -779,34 +782,34 @@ class TestForeignErrors:
         ],
         ids=repr,
     )
-    def test_what_says_nothing_of_the_object(self, bucket, lost, error):
-        """It is not asked for again, and means what it meant."""
+    def test_other_errors_are_raised(self, bucket, lost, error):
+        """The error is not checked again and keeps its meaning."""
         bucket.hooks["open"] = raising(error)
         with pytest.raises(StorageError, match=str(error)) as raised:
             _ = lost.image_data
         assert not isinstance(raised.value, ObjectMissing)
         assert "exists" not in bucket.calls
 
-    def test_an_object_that_is_there(self, bucket, image):
-        """Then it is something else, which may pass."""
-        bucket.hooks["open"] = raising(of_grpc(14))
+    def test_existing_object_is_unavailable(self, bucket, image):
+        """The error is another one, and may be temporary."""
+        bucket.hooks["open"] = raising(grpc_error(14))
         with pytest.raises(StorageError, match="RpcError") as raised:
             _ = image.image_data
         assert not isinstance(raised.value, ObjectMissing)
         assert raised.value.is_passing
         assert "exists" in bucket.calls
 
-    def test_refusals_are_no_reason_to_leave_it_alone(self, bucket, image):
-        """It has answered."""
-        bucket.hooks["open"] = raising(of_azure(403))
+    def test_refused_listing_keeps_the_breaker_closed(self, bucket, image):
+        """The storage has answered."""
+        bucket.hooks["open"] = raising(azure_error(403))
         for _ in range(6):
             with pytest.raises(StorageError, match="HttpResponseError"):
                 _ = image.image_data
         bucket.hooks.clear()
         assert image.image_data == draw()
 
-    def test_a_server_that_was_silent(self, bucket, lost, monkeypatch):
-        """Nobody waits for it twice."""
+    def test_timeout_is_not_repeated(self, bucket, lost, monkeypatch):
+        """A timeout is not followed by a second one."""
         seconds = [0.0]
         monkeypatch.setattr(stores, "monotonic", lambda: sum(seconds))
         bucket.hooks["open"] = lambda name: seconds.append(5)
@@ -819,17 +822,17 @@ class TestForeignErrors:
     @pytest.mark.parametrize(
         ("missing", "error", "said", "passes"),
         [
-            (of_azure(404), TimeoutError("slow"), "TimeoutError: slow", True),
-            (KeyError("name"), of_google(503), "GoogleAPICallError", True),
+            (azure_error(404), TimeoutError("slow"), "TimeoutError: slow", True),
+            (KeyError("name"), google_error(503), "GoogleAPICallError", True),
             (KeyError("name"), NotImplementedError("never"), "KeyError", True),
-            (of_azure(404), of_azure(403), "HttpResponseError", False),
+            (azure_error(404), azure_error(403), "HttpResponseError", False),
         ],
         ids=repr,
     )
-    def test_a_storage_that_cannot_be_asked(  # noqa: PLR0917
+    def test_storage_without_listing_loses_nothing(  # noqa: PLR0917
         self, bucket, lost, missing, error, said, passes
     ):
-        """Nothing is lost for it."""
+        """Without a listing nothing counts as lost."""
         bucket.missing = missing
         bucket.hooks["exists"] = raising(error)
         with pytest.raises(StorageError, match=said) as raised:
@@ -850,8 +853,8 @@ class TestDeletion:
         call_command("cleanup_old_images", stdout=out, **options)
         return out.getvalue().splitlines()[-1]
 
-    def test_with_the_last_reference(self, bucket):
-        """The command deletes the rows, then the objects, and says so."""
+    def test_last_reference_deletes_the_object(self, bucket):
+        """The command deletes the rows, then the objects, and reports both."""
         keep(1)
         keep(1, 2)
         self.expire()
@@ -864,8 +867,8 @@ class TestDeletion:
         assert not PendingDeletion.objects.exists()
         assert "(0 distinct)" in self.run()
 
-    def test_a_part_of_them(self, bucket):
-        """Rows go all the same; another run deletes the other objects."""
+    def test_failed_deletions_are_left_for_the_next_run(self, bucket):
+        """The rows are deleted, and the next run deletes the other objects."""
         keep(1, 2, 3)
         self.expire()
         assert self.run(max_objects=2) == (
@@ -878,7 +881,7 @@ class TestDeletion:
         )
         assert objects() == set()
 
-    def test_quietly(self, bucket, capsys):
+    def test_verbosity_0_prints_nothing(self, bucket, capsys):
         keep(1)
         self.expire()
         call_command("cleanup_old_images", verbosity=0)
@@ -886,8 +889,8 @@ class TestDeletion:
         assert objects() == set()
 
     @faulty
-    def test_is_tried_again_later_and_later(self, bucket):
-        """The reason is told; what is not due is left alone."""
+    def test_retries_have_growing_pauses(self, bucket):
+        """The reason is reported, and entries that are not due are skipped."""
         keep(1)
         self.expire()
         bucket.hooks["delete"] = raising(OSError("away"))
@@ -913,10 +916,10 @@ class TestDeletion:
 
     @faulty
     @pytest.mark.parametrize("batch", [2, 200])
-    def test_a_dead_storage_does_not_stop_the_others(
+    def test_dead_storage_does_not_stop_the_others(
         self, bucket, settings, tmp_path, monkeypatch, batch
     ):
-        """It is left alone for the rest of the run."""
+        """It is skipped for the rest of the run."""
         monkeypatch.setattr(walk, "CHUNK", batch)
         keep(*range(6))
         bench.use_bucket(settings, tmp_path, alias="other")
@@ -934,8 +937,8 @@ class TestDeletion:
         assert objects("other") == set()
 
     @faulty
-    def test_some_that_fail_stop_nothing(self, bucket):
-        """Only failures in a row do."""
+    def test_single_failures_do_not_stop_the_run(self, bucket):
+        """Only consecutive failures do."""
         keep(*range(9))
         clean(until(timezone.now()), batch_size=10)
         pks = list(
@@ -951,21 +954,21 @@ class TestDeletion:
         assert (done.deleted, done.failed, done.pending) == (4, 5, 5)
         assert health.faults() == {"deletion:StorageError": 5}
 
-    def test_many_that_are_due_at_the_same_moment(self, bucket, monkeypatch):
-        """None is passed over from batch to batch."""
+    def test_entries_with_equal_times_are_not_skipped(self, bucket, monkeypatch):
+        """No batch skips an entry."""
         monkeypatch.setattr(walk, "CHUNK", 2)
         keep(*range(5))
         clean(until(timezone.now()), batch_size=10)
         assert delete_now().deleted == 5
 
-    def test_no_more_than_it_may(self, bucket):
+    def test_limit_bounds_the_deletions(self, bucket):
         keep(1, 2, 3)
         clean(until(timezone.now()), batch_size=10)
         assert delete_pending(limit=2).deleted == 2
         assert len(objects()) == 1
 
-    def test_never_what_a_content_refers_to(self, bucket):
-        """Whoever put it onto the list was wrong."""
+    def test_referenced_object_is_never_deleted(self, bucket):
+        """An entry for a referenced object is wrong."""
         [content] = keep(1)
         PendingDeletion.objects.create(
             storage=ALIAS, name=content.name, due_at=timezone.now()
@@ -974,8 +977,8 @@ class TestDeletion:
         assert (done.deleted, done.failed, done.pending) == (0, 0, 0)
         assert content.read() == draw(seed=1)
 
-    def test_what_another_run_is_at(self, bucket):
-        """Each object is one run's."""
+    def test_objects_of_another_run_are_skipped(self, bucket):
+        """Each object belongs to one run."""
         keep(1, 2)
         clean(until(timezone.now()), batch_size=10)
         bucket.hooks["delete"] = lambda name: PendingDeletion.objects.exclude(
@@ -984,8 +987,8 @@ class TestDeletion:
         assert delete_pending().deleted == 1
         assert PendingDeletion.objects.get().tries == 7
 
-    def test_what_is_gone_already(self, bucket):
-        """That is what was wanted."""
+    def test_missing_object_counts_as_deleted(self, bucket):
+        """A missing object is the wanted result."""
         bucket.hooks["delete"] = raising(FileNotFoundError())
         PendingDeletion.objects.create(
             storage=ALIAS, name="ab/x", due_at=timezone.now()
@@ -995,7 +998,7 @@ class TestDeletion:
 
 @pytest.mark.django_db(transaction=True)
 def test_no_lock_is_held_while_a_storage_answers(bucket):
-    """What was to be known in case of a crash is committed before."""
+    """All that a crash needs is committed before."""
 
     def look(name):
         assert not connection.in_atomic_block
@@ -1013,8 +1016,8 @@ def test_no_lock_is_held_while_a_storage_answers(bucket):
     assert {"save", "saved", "open", "delete", "deleted"} <= set(bucket.calls)
 
 
-def test_the_database_column_is_a_store_like_the_others():
-    """It has no objects."""
+def test_database_is_a_store_without_objects():
+    """The database has the interface of a store."""
     store = store_of("")
     store.check()
     store.delete("ab/x")
@@ -1022,8 +1025,8 @@ def test_the_database_column_is_a_store_like_the_others():
     assert list(store.names()) == []
 
 
-def test_a_new_process_knows_nothing_of_what_failed():
-    """What a child inherits of the parent's failures would not be its own."""
+def test_new_process_has_closed_breakers():
+    """A child process does not inherit its parent's failures."""
     before = store_of(ALIAS)
     assert store_of(ALIAS) is before
     stores.forget()

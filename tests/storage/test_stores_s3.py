@@ -32,7 +32,7 @@ KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 
 @pytest.fixture(scope="module")
 def server():
-    """A server on loopback."""
+    """An S3 server on the loopback interface."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     yield "http://{}:{}".format(*server.get_host_and_port())
@@ -49,7 +49,7 @@ def client(server):
 
 @pytest.fixture
 def bucket(settings, server, client):
-    """An empty bucket, into which new images go."""
+    """An empty bucket for new images."""
     name = f"images-{next(NUMBERS)}"
     client.create_bucket(Bucket=name)
     use(settings, server, name)
@@ -91,7 +91,7 @@ def post(seed=0):
 
 
 def test_save_read_delete(bucket, client):
-    """A request's image is an object; it goes with its row."""
+    """An image is an object and is deleted with its row."""
     assert post().capture_status == "stored"
     assert RequestImage.objects.get().image_data == draw()
     [found] = client.list_objects_v2(Bucket=bucket)["Contents"]
@@ -105,7 +105,7 @@ def test_save_read_delete(bucket, client):
 
 
 def test_missing_object(bucket, client):
-    """The bucket is there, the object is not."""
+    """The bucket exists, the object does not."""
     [content] = keep(1)
     client.delete_object(Bucket=bucket, Key=content.name)
     with pytest.raises(ObjectMissing):
@@ -114,8 +114,8 @@ def test_missing_object(bucket, client):
 
 
 @faulty
-def test_access_refused(bucket, settings, tmp_path, monkeypatch):
-    """It does not pass by itself: the row says so, and no folder fills up."""
+def test_refused_access_is_permanent(bucket, settings, tmp_path, monkeypatch):
+    """The row has the reason, and no request is spooled."""
     [content] = keep(1)
     settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
     with monkeypatch.context() as patch:
@@ -133,8 +133,8 @@ def test_access_refused(bucket, settings, tmp_path, monkeypatch):
 
 
 @faulty
-def test_bucket_gone(bucket, client):
-    """Writing and reading say that it is the bucket, and which."""
+def test_missing_bucket_is_named(bucket, client):
+    """Writing and reading report the missing bucket by name."""
     [content] = keep(1)
     client.delete_object(Bucket=bucket, Key=content.name)
     client.delete_bucket(Bucket=bucket)
@@ -149,8 +149,8 @@ def test_bucket_gone(bucket, client):
 
 
 @faulty
-def test_slow_answer(settings, tmp_path):
-    """A server that takes connections and says nothing."""
+def test_silent_server_times_out(settings, tmp_path):
+    """The server accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         use(settings, url, "images", read_timeout=0.1)
@@ -163,16 +163,16 @@ def test_slow_answer(settings, tmp_path):
 
 
 @faulty
-def test_no_server(settings):
-    """Nobody listens."""
+def test_missing_server_is_unavailable(settings):
+    """No server listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
     use(settings, url, "images")
     assert "EndpointConnectionError" in post().capture_detail
 
 
-def test_moving_and_verifying(bucket, settings, capsys):
-    """There and back; nothing is wrong, and nothing is left."""
+def test_move_and_verify(bucket, settings, capsys):
+    """Move images there and back; no problem and no object is left."""
     settings.REQUEST_IMAGES_STORAGE = None
     keep(*range(7))
     call_command("move_image_contents", to=ALIAS, batch_size=3)
@@ -193,8 +193,8 @@ def test_moving_and_verifying(bucket, settings, capsys):
     assert data <= {draw(seed=seed) for seed in range(7)}
 
 
-def test_compressed(bucket, client, settings):
-    """The object is another one, readable by its name; the image is the same."""
+def test_compressed_image_is_readable(bucket, client, settings):
+    """The object is another one with a readable name."""
     settings.REQUEST_IMAGES_ENCODINGS = ("zlib", "lepton") if HAS_LEPTON else ("zlib",)
     pictures = [draw("BMP"), *([draw("JPEG", (64, 48))] * HAS_LEPTON)]
     for data in pictures:
