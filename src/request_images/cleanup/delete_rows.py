@@ -70,13 +70,8 @@ class Going(NamedTuple):
     ) -> Going:
         """Return what to delete of a request.
 
-        Args:
-            reason: Why it is deleted.
-            log: The log.
-            image: The request image, if there is one.
-            contents: The content of the request image, then those of its further
-                images; None for an image that loses no bytes.
-            **others: As the attributes.
+        `contents` are those of the request image and of its further images, in order;
+        None for an image that loses no bytes.
         """
         losing = tuple(pk for pk in contents if pk is not None)
         return cls(reason, log, image, len(contents) - 1, losing, **others)
@@ -158,14 +153,8 @@ def cost_of(going: Sequence[Going]) -> list[int]:
     ]
 
 
-def _spare_protected(
-    going: Sequence[Going],
-) -> tuple[list[Going], Report]:
-    """Keep the rows that other models protect, but not their bytes.
-
-    Returns:
-        What is deleted, and a report of what is held.
-    """
+def _spare_protected(going: Sequence[Going]) -> tuple[list[Going], Report]:
+    """Keep the rows that other models protect, but not their bytes; report them."""
     doomed = [row for row in going if row.reason not in _KEEPS_IMAGE]
     referred = referred_to({row.log for row in doomed}, database())
     held: dict[int, str] = {}
@@ -290,16 +279,12 @@ def _delete_contents(going: Sequence[Going]) -> Report:
     # Another process may be deleting the other reference: the second one waits here,
     # and then sees that none is left.
     list(held.order_by("pk").select_for_update().values_list("pk"))
-    weighed = _weigh(held.unreferenced())
+    weighed = dict(held.unreferenced().values_list("pk", SIZE))
     ImageContent.delete_all(contents().filter(pk__in=list(weighed)))
     report = Report()
     for pk, size in weighed.items():
         report += Report({reasons[pk]: Cleaned(contents=1, freed=size)})
     return report
-
-
-def _weigh(rows: models.QuerySet[ImageContent]) -> dict[int, int]:
-    return dict(rows.values_list("pk", SIZE))
 
 
 def _raw_delete(rows: models.QuerySet[Any]) -> int:

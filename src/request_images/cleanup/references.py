@@ -45,10 +45,6 @@ class Last(NamedTuple):
 def last_of(content_pks: Iterable[int], staying: Condition) -> dict[int, Last]:
     """Return which images free bytes when all that do not stay are deleted.
 
-    Args:
-        content_pks: The contents to ask about.
-        staying: The condition for request images that stay.
-
     Returns:
         For each content without a staying image, the last request image by time that
         refers to it, itself or by a further image.
@@ -60,12 +56,8 @@ def last_of(content_pks: Iterable[int], staying: Condition) -> dict[int, Last]:
 def last_in_budget(content_pks: Iterable[int], counted: Condition) -> dict[int, Last]:
     """Return which images free bytes when successes are deleted before failures.
 
-    Args:
-        content_pks: The contents to ask about.
-        counted: The condition for request images that still exist.
-
-    Returns:
-        As `last_of`, without the contents of pinned requests.
+    `counted` is the condition for request images that still exist. The result is as
+    that of `last_of`, without the contents of pinned requests.
     """
     rows = _not_referred(content_pks, lambda path: Q(**{f"{path}log__is_pinned": True}))
     return _latest(
@@ -138,16 +130,10 @@ def with_further(
 ) -> Iterator[list[tuple[Row, list[int | None]]]]:
     """Yield rows with the contents of their further images (None for lost bytes).
 
-    Args:
-        rows: The rows.
-        image_of: Returns the request image of a row.
-
-    Yields:
-        As many rows as have at most 2,000 images together, or one row.
+    They come in lists of at most 2,000 images together, or of one row.
     """
     rows = list(rows)
-    pks = [pk for row in rows if (pk := image_of(row)) is not None]
-    found = further().filter(request_image__in=pks).order_by()
+    found = _further_of(map(image_of, rows))
     counts = dict(found.values_list("request_image").annotate(models.Count("pk")))
     part: list[Row] = []
     total = 0
@@ -166,11 +152,15 @@ def _joined(
     rows: list[Row], image_of: Callable[[Row], int | None]
 ) -> list[tuple[Row, list[int | None]]]:
     contents_of: dict[int | None, list[int | None]] = defaultdict(list)
-    pks = [pk for row in rows if (pk := image_of(row)) is not None]
-    found = further().filter(request_image__in=pks).order_by()
+    found = _further_of(map(image_of, rows))
     for image, content in found.values_list("request_image", "content"):
         contents_of[image].append(content)
     return [(row, contents_of[image_of(row)]) for row in rows]
+
+
+def _further_of(image_pks: Iterable[int | None]) -> models.QuerySet[FurtherImage]:
+    known = [pk for pk in image_pks if pk is not None]
+    return further().filter(request_image__in=known).order_by()
 
 
 def _referring(

@@ -22,12 +22,7 @@ _TO_LOG = {
 
 
 def referred_to(log_pks: Collection[int], using: str) -> set[int]:
-    """Return the logs that rows of other apps refer to, directly or by their images.
-
-    Args:
-        log_pks: The primary keys of the logs.
-        using: The database of the logs.
-    """
+    """Return the logs that rows of other apps refer to, directly or by their images."""
     found: set[int] = set()
     for relation, path in _relations(using) if log_pks else ():
         rows = relation.related_model._base_manager.using(using)

@@ -34,6 +34,8 @@ from .references import (
 )
 from .report import Reason, Report
 
+_Lasts = Callable[[], Mapping[int, Last]]
+"""A function that returns the images that free bytes, which takes queries."""
 _BY_TIME = ("created_at", "pk")
 _IS_FAILED = Case(
     When(failed("log__"), then=Value(True)),
@@ -77,9 +79,7 @@ def clean(
         raise RetentionError(f"The batch size must be at least 1, not {batch_size}.")
     pace = Pace(batch_size)
 
-    def delete(
-        going: list[Going], last: Callable[[], Mapping[int, Last]], detail: str
-    ) -> Report:
+    def delete(going: list[Going], _last: _Lasts, detail: str) -> Report:
         return remove_paced(going, pace, detail, beat=beat, on_batch=on_batch)
 
     return _Cleanup(retention, delete, beat).run(max_bytes)
@@ -88,9 +88,7 @@ def clean(
 def preview(retention: Retention, *, max_bytes: int | None = None) -> Report:
     """Return what `clean` would delete now. Nothing is written."""
 
-    def delete(
-        going: list[Going], last: Callable[[], Mapping[int, Last]], detail: str
-    ) -> Report:
+    def delete(going: list[Going], last: _Lasts, _detail: str) -> Report:
         return preview_of(going, last()) if going else Report()
 
     return _Cleanup(retention, delete, lambda: None, is_dry=True).run(max_bytes)
@@ -98,19 +96,14 @@ def preview(retention: Retention, *, max_bytes: int | None = None) -> Report:
 
 @dataclass(frozen=True)
 class _Cleanup:
-    """One cleanup, or the dry run of one.
+    """One cleanup, or the dry run of one, where `delete` only reports.
 
-    Attributes:
-        retention: The cut-off times.
-        delete: Deletes rows, or reports what that would delete. Its arguments are the
-            rows, a function that returns the images that free bytes, and the
-            `capture_detail` of the logs.
-        beat: Called now and then while rows are walked.
-        is_dry: Whether nothing is deleted.
+    The arguments of `delete` are the rows, what frees bytes, and the `capture_detail`
+    of the logs.
     """
 
     retention: Retention
-    delete: Callable[[list[Going], Callable[[], Mapping[int, Last]], str], Report]
+    delete: Callable[[list[Going], _Lasts, str], Report]
     beat: Callable[[], None]
     is_dry: bool = False
 
@@ -163,13 +156,7 @@ class _Cleanup:
         return report
 
     def _delete_over_budget(self, is_failed: bool, excess: int, detail: str) -> Report:
-        """Delete the oldest bytes of one outcome, until enough is free.
-
-        Args:
-            is_failed: Which requests.
-            excess: The bytes to free.
-            detail: The `capture_detail` of the logs.
-        """
+        """Delete the oldest bytes of one outcome, until the excess is free."""
         report = Report()
         for seen in self._walk(images()):
             rows = [row for row in seen if row.is_failed is is_failed]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -126,12 +125,13 @@ def derive(
 
 def try_to_derive(what: Derivation, pk: int, *, wait: float = WAIT_SECONDS) -> Fate:
     """Derive something from a content ahead of time, and return how that went."""
-    answer = None
-    with suppress(ImageContent.DoesNotExist, NotYet):
-        try:
-            answer = derive(what, pk, wait=wait)
-        except StorageError as error:
-            report(what.name, error)
+    try:
+        answer = derive(what, pk, wait=wait)
+    except (ImageContent.DoesNotExist, NotYet):
+        return Fate.SKIPPED
+    except StorageError as error:
+        report(what.name, error)
+        return Fate.SKIPPED
     if answer is None:
         return Fate.SKIPPED
     return Fate.IMPOSSIBLE if answer[f"{what.name}_error"] else Fate.MADE

@@ -34,12 +34,7 @@ _LINE_WIDTH = 78
 
 
 def whole_number(lowest: int, highest: int = MAX_NUMBER) -> Callable[[str], int]:
-    """Return the ``type`` of an argument that is a whole number.
-
-    Args:
-        lowest: The lowest number.
-        highest: The highest number.
-    """
+    """Return the ``type`` of an argument that is a whole number."""
 
     def convert(text: str) -> int:
         is_whole = text.isascii() and text.isdigit() and len(text) <= 9
@@ -71,13 +66,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def add_arguments(parser: CommandParser, *names: str, **changes: Any) -> None:
-    """Add arguments that several commands have.
-
-    Args:
-        parser: The command's parser.
-        *names: The names of the arguments.
-        **changes: What is different in this command, such as ``help``.
-    """
+    """Add arguments that several commands have, with changes such as to ``help``."""
     for name in names:
         parser.add_argument(name, **{**_ARGUMENTS[name], **changes})
 
@@ -89,14 +78,7 @@ def size_text(size: int) -> str:
 
 
 class Progress:
-    """A progress bar on a terminal, and lines about errors.
-
-    Args:
-        stream: The command's ``stderr``.
-        total: The number of images, or of whatever is processed.
-        unit: Their name.
-        is_shown: Whether to show the bar.
-    """
+    """A progress bar on a terminal, and lines about errors on the same stream."""
 
     def __init__(
         self, stream: OutputWrapper, total: int, unit: str = "images", *, is_shown: bool
@@ -106,12 +88,7 @@ class Progress:
         self._is_drawn = False
 
     def draw(self, done: int, total: int | None = None) -> None:
-        """Draw the bar.
-
-        Args:
-            done: How many are done.
-            total: The total, if it has changed.
-        """
+        """Draw the bar; give the total if it has changed."""
         if not self._is_shown:
             return
         total = max(total or self._total, done, 1)  # new images arrive meanwhile
@@ -128,11 +105,7 @@ class Progress:
             self._stream.write("", style_func=str)
 
     def on_error(self, verb: str) -> Callable[[ImageContent, Exception], None]:
-        """Return a function that reports the error of a content in place of the bar.
-
-        Args:
-            verb: What is said of the content, such as ``"was not moved"``.
-        """
+        """Return a function that reports that a content "was not moved" (the verb)."""
 
         def report(content: ImageContent, error: Exception) -> None:
             where = f"{content.storage or 'database'}: {content.name or content}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +22,54 @@ from request_images.dashboard.health import (
 )
 from request_images.management.base import ImagesCommand, whole_number
 
-_hours = whole_number(1, MAX_HOURS)
+
+def _percent(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 100:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    return number
+
+
+_TYPES: dict[str, Callable[[str], float]] = {
+    "PERCENT": _percent,
+    "HOURS": whole_number(1, MAX_HOURS),
+    "COUNT": whole_number(0),
+}
+_LIMITS = {
+    "failed": (
+        "failed_percent",
+        "PERCENT",
+        "Unhealthy above this percentage of images that could not be stored.",
+    ),
+    "silence": (
+        "silent_hours",
+        "HOURS",
+        "Unhealthy if no request was recorded for this many hours.",
+    ),
+    "spooled": (
+        "spooled",
+        "COUNT",
+        "Unhealthy if more requests wait in the spool folder of this machine.",
+    ),
+    "spooled-hours": (
+        "spooled_hours",
+        "HOURS",
+        "Unhealthy if a request waits there for more hours.",
+    ),
+    "bad": ("spool_bad", "COUNT", "Unhealthy if more files there are bad."),
+    "pending-hours": (
+        "pending_hours",
+        "HOURS",
+        (
+            "Unhealthy if an object in a storage has waited for its deletion for more "
+            "hours."
+        ),
+    ),
+}
+"""Each limit: its argument, its field of `Limits`, its unit, and its help."""
 
 
 class Command(ImagesCommand):
@@ -37,79 +85,31 @@ class Command(ImagesCommand):
         """Declare the arguments."""
         parser.add_argument(
             "--hours",
-            type=_hours,
+            type=_TYPES["HOURS"],
             default=DEFAULT_HOURS,
             help="Check the requests of this many past hours. The default is 24.",
         )
-        parser.add_argument(
-            "--max-failed",
-            type=_percent,
-            default=Limits.failed_percent,
-            metavar="PERCENT",
-            help=(
-                "Unhealthy above this percentage of images that could not be stored. "
-                "The default is 1."
-            ),
-        )
-        parser.add_argument(
-            "--max-silence",
-            type=_hours,
-            metavar="HOURS",
-            help=(
-                "Unhealthy if no request was recorded for this many hours. The default "
-                "is no limit."
-            ),
-        )
-        parser.add_argument(
-            "--max-spooled",
-            type=whole_number(0),
-            metavar="COUNT",
-            help=(
-                "Unhealthy if more requests wait in the spool folder of this machine. "
-                "The default is no limit."
-            ),
-        )
-        parser.add_argument(
-            "--max-spooled-hours",
-            type=_hours,
-            default=Limits.spooled_hours,
-            metavar="HOURS",
-            help=(
-                "Unhealthy if a request waits there for more hours. The default is 1."
-            ),
-        )
-        parser.add_argument(
-            "--max-bad",
-            type=whole_number(0),
-            default=Limits.spool_bad,
-            metavar="COUNT",
-            help="Unhealthy if more files there are bad. The default is 0.",
-        )
-        parser.add_argument(
-            "--max-pending-hours",
-            type=_hours,
-            default=Limits.pending_hours,
-            metavar="HOURS",
-            help=(
-                "Unhealthy if an object in a storage has waited for its deletion for "
-                "more hours. The default is 72."
-            ),
-        )
+        for name, (field, metavar, sentence) in _LIMITS.items():
+            default = getattr(Limits, field)
+            shown = "no limit" if default is None else f"{default:g}"
+            parser.add_argument(
+                f"--max-{name}",
+                type=_TYPES[metavar],
+                default=default,
+                metavar=metavar,
+                help=f"{sentence} The default is {shown}.",
+            )
         parser.add_argument("--json", action="store_true", help="Report as JSON.")
 
     @no_translations
     def work(self, **options: Any) -> None:
         """Check, report, and exit with 1 if there are problems."""
         vitals = look(options["hours"], tries_to_write=True)
-        limits = Limits(
-            failed_percent=options["max_failed"],
-            silent_hours=options["max_silence"],
-            spooled=options["max_spooled"],
-            spooled_hours=options["max_spooled_hours"],
-            spool_bad=options["max_bad"],
-            pending_hours=options["max_pending_hours"],
-        )
-        problems = vitals.problems(limits)
+        limits = {
+            field: options[f"max_{name.replace('-', '_')}"]
+            for name, (field, *_) in _LIMITS.items()
+        }
+        problems = vitals.problems(Limits(**limits))
         if options["json"]:
             self.say(_as_json(vitals, problems))
         elif self.is_verbose:
@@ -157,13 +157,3 @@ def _as_json(vitals: Vitals, problems: list[str]) -> str:
         **asdict(vitals),
     }
     return json.dumps(answer, cls=DjangoJSONEncoder, indent=2)
-
-
-def _percent(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 100:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
-    return number
