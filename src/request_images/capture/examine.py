@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import chain
 
 from request_images.db.columns import clean_text
 from request_images.health import report
@@ -51,9 +52,8 @@ class CapturedRequest:
         """Bytes that it holds in memory, approximately."""
         payload, metadata = self.payload, self.log.metadata
         uploads = sum(len(upload.data or b"") for upload in payload.uploads)
-        fields = sum(
-            len(text) for texts in (payload.fields or {}).values() for text in texts
-        )
+        texts = chain.from_iterable((payload.fields or {}).values())
+        fields = sum(map(len, texts))
         annotated = len(repr(metadata)) if metadata else 0
         return _OVERHEAD + uploads + fields + annotated + len(payload.body or b"")
 

@@ -17,9 +17,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent import futures
-from typing import Any
 
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -93,7 +92,7 @@ class RequestEnd:
     def _call_back(self) -> None:
         # The callback refers to the owner of this end. Dropped, as in such a cycle the
         # request's body would wait for the garbage collector.
-        callback, self._callback = self._callback, _nothing
+        callback, self._callback = self._callback, lambda: None
         try:
             callback()
         finally:
@@ -132,15 +131,11 @@ class RequestEnd:
         else:
             # The ORM refuses to work in an event loop: that of an async view called
             # directly, or of a stream that AsyncClient closes.
-            self._task = loop.create_task(_in_thread(self._call_back))
+            self._task = loop.create_task(sync_to_async(self._call_back)())
             _tasks.add(self._task)
             self._task.add_done_callback(_tasks.discard)
             # Also if the loop ends before the task has begun.
             self._task.add_done_callback(lambda _: _in_progress.discard(self))
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -> None:
@@ -149,7 +144,8 @@ def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -
         # test's transaction, so go to the thread where the test's ORM runs.
         main_loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
         if main_loop is not None and main_loop.is_running():
-            there = asyncio.run_coroutine_threadsafe(_in_thread(callback), main_loop)
+            work = sync_to_async(callback)()
+            there = asyncio.run_coroutine_threadsafe(work, main_loop)
             try:
                 there.result(_HOP_SECONDS)
             except futures.TimeoutError:  # the builtin one since Python 3.11
@@ -158,10 +154,6 @@ def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -
             else:
                 return
     callback()
-
-
-def _in_thread(callback: Callable[[], None]) -> Coroutine[Any, Any, None]:
-    return sync_to_async(callback)()
 
 
 def has_no_handler(request: HttpRequest) -> bool:
@@ -184,14 +176,7 @@ def is_from_test_client(request: HttpRequest) -> bool:
 
 
 def wait_until_idle(timeout: float) -> bool:
-    """Wait until every request whose view has ended was written.
-
-    Args:
-        timeout: Seconds.
-
-    Returns:
-        False if that takes too long.
-    """
+    """Wait until every request whose view has ended was written; False if too long."""
     deadline = time.monotonic() + timeout
     while _watchdog.is_waiting or _in_progress:
         if time.monotonic() > deadline:

@@ -34,12 +34,7 @@ def max_request_size() -> int:
 
 
 def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
-    """Decide about a request in which no candidate was found.
-
-    Args:
-        was_read: Whether the view read the body.
-        expected_size: The client's Content-Length in bytes, or None.
-    """
+    """Decide about a request without a candidate, whose body the view read or not."""
     if was_read or not expected_size:
         return Decision(CaptureStatus.NO_IMAGE)
     if expected_size > 2 * max_size():
@@ -95,12 +90,7 @@ def sample_point(request_id: str) -> float:
 
 
 def decide_before_view(request: object, log: Sampled) -> Decision | None:
-    """Decide whether to capture a request's image; None for yes.
-
-    Args:
-        request: Django's request.
-        log: The state of the capture; its sample probability is set.
-    """
+    """Decide whether to capture an image; None for yes. Sets the sample probability."""
     if opted_out := decide_opted_out(request):
         return opted_out
     try:
@@ -123,10 +113,9 @@ def decide_opted_out(request: object) -> Decision | None:
 
 
 def decide_after_view(log: Sampled) -> Decision:
-    """Decide about an image that could be kept, now that the log is complete.
+    """Decide about an image that could be kept, now that the unsaved log is complete.
 
-    Args:
-        log: The unsaved log; its sample probability is multiplied.
+    The log's sample probability is multiplied by the answer of SHOULD_KEEP.
     """
     try:
         should_keep = _function(conf.SHOULD_KEEP)

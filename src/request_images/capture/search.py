@@ -151,10 +151,9 @@ class Search:
         if not isinstance(value, dict | list):
             return self._at_path(path, value)
         images = self._images_in(value)
-        found = [((*path, *rest), text) for rest, text in images]
-        if not found:
+        if not images:
             return self._at_path(path, value)
-        return (_decoded(_json_source(rest), text) for rest, text in found)
+        return (_decoded(_json_source((*path, *rest)), text) for rest, text in images)
 
     @cached_property
     def _document(self) -> tuple[Any, list[Candidate]]:
@@ -258,11 +257,5 @@ def _decoded(source: str, text: Text, number: int = 0) -> Candidate:
         data = text.decode()
     except ValueError as error:
         return Candidate(source, problem=f"not base64: {error}", number=number)
-    return Candidate(
-        source,
-        data,
-        data[:HEAD_SIZE],
-        len(data),
-        number=number,
-        declared=text.media_type(),
-    )
+    head, declared = data[:HEAD_SIZE], text.media_type()
+    return Candidate(source, data, head, len(data), number=number, declared=declared)

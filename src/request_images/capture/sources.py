@@ -64,12 +64,9 @@ def parse(spec: SourceSpec) -> tuple[Source, ...]:
     if not isinstance(spec, str):
         return tuple(source for item in spec for source in parse(item))
     if spec.startswith("json:/"):
-        segments = spec.removeprefix("json:/").split("/")
-        return (
-            Source(
-                "json", tuple(s.replace("~1", "/").replace("~0", "~") for s in segments)
-            ),
-        )
+        escaped = spec.removeprefix("json:/").split("/")
+        keys = [key.replace("~1", "/").replace("~0", "~") for key in escaped]
+        return (Source("json", tuple(keys)),)
     kind, *path = spec.split(".")
     # A field name may contain dots; a path in JSON is split at them.
     parts = path if kind == "json" else [".".join(path)] if path else []
@@ -151,13 +148,7 @@ def _choose(
 def upload_rank(
     upload: Upload, sources: Sequence[Source], is_image: IsImage
 ) -> tuple[int, ...]:
-    """Rate how much an upload is worth keeping; `find` chooses the highest rank.
-
-    Args:
-        upload: A file whose head was seen.
-        sources: As for `find`.
-        is_image: As for `find`.
-    """
+    """Rate how much an upload is worth keeping; `find` chooses the highest rank."""
     paths = [source.path for source in sources if source.kind == "files"]
     named = [at for at, path in enumerate(paths) if path in ((), (upload.field,))]
     return bool(named), is_image(upload.head), -min(named, default=0)

@@ -31,6 +31,8 @@ from request_images.images.formats import HEAD_SIZE
 from .payload import Payload, Upload
 from .upload_buffer import Limits, Rank, UploadBuffer
 
+_BINARY = ("", "application/octet-stream")
+
 
 class Tap:
     """A tap on the body of one request.
@@ -47,7 +49,7 @@ class Tap:
         self._limit = limits.size
         self._buffer = UploadBuffer(rank, limits)
         self._is_multipart = content_type == "multipart/form-data"
-        is_binary = _is_binary(content_type)
+        is_binary = content_type.startswith("image/") or content_type in _BINARY
         self._body_limit = limits.size if is_binary else limits.text_size
         self._chunks: list[bytes] = []  # of the raw body
         self._body_size = 0
@@ -288,13 +290,6 @@ def _extended(head: bytes, data: bytes) -> bytes:
     return head + data[: max(0, HEAD_SIZE - len(head))]
 
 
-def _is_binary(content_type: str) -> bool:
-    return content_type.startswith("image/") or content_type in (
-        "",
-        "application/octet-stream",
-    )
-
-
 @contextlib.contextmanager
 def _report_faults() -> Iterator[None]:
     try:
@@ -329,11 +324,7 @@ def read_body(request: HttpRequest) -> bytes | None:
 
 
 def first_bytes(file: UploadedFile[Any], size: int) -> bytes:
-    """Return the first bytes of a file, and restore its position.
-
-    Returns:
-        Empty if the file is closed or cannot be read.
-    """
+    """Return a file's first bytes, at its old position; none if it cannot be read."""
     if file.closed:
         return b""
     try:

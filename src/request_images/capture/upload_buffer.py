@@ -41,12 +41,7 @@ class _Buffered:
 
 
 class UploadBuffer:
-    """The bytes of the best files of one request.
-
-    Args:
-        rank: Rates a file.
-        limits: How many files and bytes to keep.
-    """
+    """The bytes of the best files of one request."""
 
     def __init__(self, rank: Rank, limits: Limits) -> None:
         self._rank = rank

@@ -38,7 +38,7 @@ class Pace:
         self.size = min(_FIRST, largest)
 
     def fitting(self, costs: Sequence[int]) -> int:
-        """Return how many of the next rows, given by cost, make a batch; at least one."""
+        """Return how many rows of these costs make the next batch; at least one."""
         return max(1, sum(total <= self.size for total in accumulate(costs)))
 
     @contextmanager

@@ -90,17 +90,7 @@ class WriteQueue(Generic[T]):
         self.thread: threading.Thread | None = None
 
     def put(self, item: T, size: int, *, max_bytes: int, max_items: int) -> bool:
-        """Add an item, if there is room for it. Never waits.
-
-        Args:
-            item: The item to write.
-            size: Its bytes in memory.
-            max_bytes: Bytes that the queue may hold.
-            max_items: Items that the queue may hold.
-
-        Returns:
-            False if it was not added.
-        """
+        """Add an item, if there is room for it; else return False. Never waits."""
         with self._changed:
             is_full = self._bytes + size > max_bytes or self._items >= max_items
             if is_full:
@@ -146,11 +136,7 @@ class WriteQueue(Generic[T]):
         return self._bytes
 
     def wait_until_empty(self, timeout: float) -> bool:
-        """Wait until everything is written; return False if that takes too long.
-
-        Args:
-            timeout: Seconds.
-        """
+        """Wait until everything is written; return False if that takes too long."""
         with self._changed:
             self._write_now()
             return self._changed.wait_for(lambda: self._items == 0, timeout)
@@ -188,11 +174,7 @@ class WriteQueue(Generic[T]):
         return batch
 
     def close(self, timeout: float) -> None:
-        """Take no more items, and wait until all are written; give up the others.
-
-        Args:
-            timeout: Seconds.
-        """
+        """Take no more items, and wait until all are written; give up the others."""
         with self._changed:
             self._is_exiting = True
             self._changed.notify_all()

@@ -32,12 +32,7 @@ class Picture:
 
 @dataclass
 class Record:
-    """One recorded request.
-
-    Attributes:
-        log: The unsaved log.
-        pictures: Its images in order; the first is a `RequestImage`.
-    """
+    """One recorded request: its unsaved log, and its images in order."""
 
     log: RequestLog
     pictures: list[Picture] = field(default_factory=list)

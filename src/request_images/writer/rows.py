@@ -43,10 +43,6 @@ def save_once(
 
     Returns:
         The records that were written by this call.
-
-    Raises:
-        django.db.Error: Nothing was written.
-        StorageError: The storage took no bytes, and nothing was written.
     """
     before = open_connection()
     try:
@@ -199,18 +195,16 @@ def _insert_images(records: Sequence[Record], kept: Kept, using: str) -> None:
         # Also to None: an earlier try may have left a key that was rolled back.
         image.content_id = kept[image.image_hash] if is_kept else None
         image.is_repeated = is_duplicate if is_kept else None
-    images, further = [], []
+    images = [record.image for record in records if record.image is not None]
     for record in records:
         if record.image is not None:
             record.image.log = record.log
             record.image.created_at = record.log.created_at
-            images.append(record.image)
     insert(images, using)
     for record in records:
         for row in record.further:
             row.request_image = cast("RequestImage", record.image)  # has its key by now
-            further.append(row)
-    insert(further, using)
+    insert([row for record in records for row in record.further], using)
 
 
 def _new_content(picture: Picture, using: str) -> ImageContent:
@@ -284,11 +278,7 @@ def open_connection() -> object:
 
 
 def has_lost(driver_connection: object) -> bool:
-    """Tell whether a connection is lost; if so, the next use opens a new one.
-
-    Args:
-        driver_connection: The result of `open_connection` before something failed.
-    """
+    """Tell whether an open connection is lost; then the next use opens a new one."""
     connection = connections[router.db_for_write(RequestLog)]
     if driver_connection is None or connection.in_atomic_block:
         return False

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -79,12 +79,7 @@ class Entry:
 
 
 class Spool:
-    """One folder.
-
-    Args:
-        folder: Its path; it is created with the first entry.
-        max_bytes: Bytes that all its files may have together, from all processes.
-    """
+    """One folder, created with the first entry, with a limit for all its processes."""
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int) -> None:
         self.folder = Path(folder)
@@ -240,18 +235,17 @@ class Spool:
         if not self.folder.exists():
             return
         with self._account() as account:
-            half = [(*_age_and_size(path), path) for path in self._paths(_NEW)]
-            _unlink([path for age, _, path in half if age > _ABANDONED_SECONDS])
+            for path in self._paths(_NEW):
+                if _age_and_size(path)[0] > _ABANDONED_SECONDS:
+                    _unlink(path)
             room = self._max_bytes // _BAD_SHARE
-            going = []
             # The youngest first: they stay.
             for age, size, path in sorted(
                 (*_age_and_size(path), path) for path in self._paths(_BAD)
             ):
                 room -= size
                 if room < 0 or (bad_seconds is not None and age > bad_seconds):
-                    going.append(path)
-            _unlink(going)
+                    _unlink(path)
             self._count(account)
 
 
@@ -267,9 +261,8 @@ def _age_and_size(path: Path) -> tuple[float, int]:
     return time.time() - status.st_mtime, status.st_size
 
 
-def _unlink(paths: Sequence[Path]) -> None:
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            report("spool", error)
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        report("spool", error)

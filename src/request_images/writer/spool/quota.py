@@ -78,12 +78,7 @@ def read_account(path: Path) -> Account:
 def create(path: Path, flags: int) -> int:
     """Open or create a file that only the folder's owner may read.
 
-    Args:
-        path: Its path.
-        flags: Flags of `os.open`, besides the one to create it.
-
-    Returns:
-        The file's descriptor.
+    The flags are those of `os.open`, which also returns the descriptor.
     """
     descriptor = os.open(path, flags | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
     owner = path.parent.stat()
