@@ -87,11 +87,7 @@ def _limit(images: object, limit: object) -> int | None:
 class CaptureStart:
     """The state of a request's capture when its view begins.
 
-    Attributes:
-        request_id: The id under which the request is logged and sampled.
-        sample_probability: Probability of keeping its image, as far as known.
-        skipped: Why its image is not captured; None if it is.
-        tap: The tap on its body; None if its image is not captured.
+    It has a tap on the body, or the decision for which it is skipped.
     """
 
     request_id: str

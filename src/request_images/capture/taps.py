@@ -35,12 +35,9 @@ _BINARY = ("", "application/octet-stream")
 
 
 class Tap:
-    """A tap on the body of one request.
+    """A tap on the body of one request, made before its view.
 
-    Args:
-        request: The request, before its view.
-        limits: How many bytes to keep, of how many files.
-        rank: Rates the files: those with the highest ranks are kept.
+    Of the files, those with the highest ranks are kept, within the limits.
     """
 
     def __init__(self, request: HttpRequest, limits: Limits, rank: Rank) -> None:

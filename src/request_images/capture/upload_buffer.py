@@ -52,9 +52,7 @@ class UploadBuffer:
     def offer(self, upload: Upload, before: bytes = b"") -> None:
         """Choose a file, if it is among the best; call again when its head has grown.
 
-        Args:
-            upload: The file.
-            before: All of its bytes that came before.
+        `before` are all of its bytes that came before.
         """
         rank = self._rank(upload)
         known = self._find(upload)

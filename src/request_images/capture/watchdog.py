@@ -47,13 +47,8 @@ class Watchdog:
     def watch(self, end: Watched, size: int = 0, max_bytes: int = 0) -> bool:
         """End a request after the grace period, unless it ends before.
 
-        Args:
-            end: The request.
-            size: Bytes that it holds until then.
-            max_bytes: Bytes that all requests may hold; beyond that the oldest are due.
-
-        Returns:
-            False if they hold twice as much: then the caller must drop the bytes.
+        If all requests hold more than `max_bytes`, the oldest are due. Return False if
+        they hold twice as much: then the caller must drop the bytes.
         """
         with self._lock:
             self._deadlines[end] = time.monotonic() + GRACE_SECONDS
@@ -127,11 +122,9 @@ class Watchdog:
         with self._lock:
             if not self._deadlines:
                 return None, GRACE_SECONDS
-            end = next(iter(self._deadlines))
-            seconds = self._deadlines[end] - time.monotonic()
-            if seconds > 0:
-                return None, seconds
-            return end, 0.0
+            end, deadline = next(iter(self._deadlines.items()))
+            seconds = deadline - time.monotonic()
+            return (None, seconds) if seconds > 0 else (end, 0.0)
 
     def _retires(self, idle_seconds: float) -> bool:
         with self._lock:

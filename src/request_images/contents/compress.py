@@ -34,20 +34,12 @@ class Fate(Enum):
     CHANGED = "compressed"
     LEFT = "left"
     SKIPPED = "skipped"
+    """The content was deleted or changed by another process meanwhile."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result for one content.
-
-    Attributes:
-        fate: CHANGED when it has another form now, LEFT when it has none, SKIPPED when
-            it was deleted or changed by another process meanwhile.
-        before: Its size in bytes, as stored.
-        after: Its size in bytes in the other form.
-        encoding: The encoding that was tried, or undone.
-        reason: Why it is left as it is, in words.
-    """
+    """The result for one content: its sizes as stored, or why it is left as it is."""
 
     fate: Fate
     before: int = 0

@@ -32,13 +32,7 @@ _LONGEST_PAUSE = timedelta(days=1)
 
 @dataclass
 class Deletion:
-    """The totals of a run.
-
-    Attributes:
-        deleted: Objects that were deleted.
-        failed: Objects that could not be deleted; a later run tries them again.
-        pending: Objects that are still to be deleted, due or not.
-    """
+    """The objects that a run deleted or failed to, and all that are pending now."""
 
     deleted: int = 0
     failed: int = 0

@@ -74,18 +74,13 @@ class Derivation:
 
 
 class Fate(Enum):
-    """The result of one attempt.
-
-    Attributes:
-        MADE: It was derived.
-        IMPOSSIBLE: It cannot be derived, which is now known.
-        SKIPPED: Another process derives it or has done so, the content is gone, its
-            row was locked, or its bytes could not be read.
-    """
+    """The result of one attempt."""
 
     MADE = "made"
     IMPOSSIBLE = "impossible"
     SKIPPED = "skipped"
+    """Another process derives it or has done so, the content is gone, its row was
+    locked, or its bytes could not be read."""
 
 
 def derive(
@@ -140,14 +135,7 @@ def try_to_derive(what: Derivation, pk: int, *, wait: float = WAIT_SECONDS) -> F
 def derive_missing(
     what: Derivation, *, oldest_first: bool, limit: int | None, batch_size: int
 ) -> Iterator[Fate]:
-    """Derive something from all contents that have neither a result nor an error.
-
-    Args:
-        what: What to derive.
-        oldest_first: Whether to begin with the oldest contents, not with the newest.
-        limit: Contents to look at; None for all.
-        batch_size: Primary keys to fetch with one query.
-    """
+    """Derive something from all contents that have neither a result nor an error."""
     order = "pk" if oldest_first else "-pk"
     # The keys alone: neither bytes nor results are loaded.
     walk = chunks(contents().filter(what.due), order=(order,), size=batch_size)

@@ -18,13 +18,9 @@ from .swap import Form, read_whole, swap
 
 @dataclass
 class Moved:
-    """The totals of a move.
+    """The contents that were moved, with their size as stored, and the others.
 
-    Attributes:
-        contents: Contents that were moved.
-        size: Their bytes, as stored.
-        changed: Contents that were deleted or changed by another process meanwhile.
-        failed: Contents that stay where they are because of an error.
+    Those that changed were deleted or changed by another process meanwhile.
     """
 
     contents: int = 0

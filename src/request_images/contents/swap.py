@@ -11,8 +11,6 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import router
-
 from request_images.aggregation.periods import floor
 from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
@@ -68,7 +66,8 @@ def swap(content: ImageContent, form: Form) -> bool:
     if form.storage == DATABASE:
         store_of(form.storage).put(copy, form.stored)
         return retry(lambda: _switch(content, copy, None, digest))
-    placed = place(copy, form.stored, form.storage, _database())
+    using = contents().db
+    placed = place(copy, form.stored, form.storage, using)
     try:
         try:
             written = store_of(form.storage).read(copy)
@@ -77,7 +76,7 @@ def swap(content: ImageContent, form: Form) -> bool:
             raise ObjectDamaged(text) from error
         _compare(written, digest, copy)
     except StorageError:
-        release([placed], _database())
+        release([placed], using)
         raise
     return retry(lambda: _switch(content, copy, placed, digest))
 
@@ -104,7 +103,7 @@ def read_whole(content: ImageContent) -> Whole | None:
 def _switch(
     content: ImageContent, copy: ImageContent, placed: Placed | None, digest: str
 ) -> bool:
-    using = _database()
+    using = contents().db
     # A database server that crashes and loses this has the old form again. Its object
     # is deleted only after a transaction that waits for the disk, and the new object
     # has its `PendingDeletion` again.
@@ -130,7 +129,3 @@ def _compare(data: bytes, digest: str, copy: ImageContent) -> None:
     if hashlib.sha256(data).hexdigest() != digest:
         where = copy.name or "the database"
         raise ObjectDamaged(f"{where} does not hold what was put there")
-
-
-def _database() -> str:
-    return router.db_for_write(ImageContent)

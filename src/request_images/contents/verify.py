@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import Enum
 from itertools import chain, islice
 
-from django.db import DatabaseError, router
+from django.db import DatabaseError
 from django.db.models import F
 
 from request_images.conf import conf
@@ -249,7 +249,7 @@ def _repaired(found: Discrepancy, repair: Callable[[Discrepancy], None]) -> Disc
     """Repair a discrepancy; return it unrepaired if other transactions interfere."""
 
     def work() -> None:
-        with bounded_transaction(_database()):
+        with bounded_transaction(contents().db):
             repair(found)
 
     try:
@@ -335,7 +335,7 @@ def _report_orphans(
 ) -> Iterator[Discrepancy]:
     if repair:
         objects = [(alias, name) for name in names]
-        schedule_deletions(objects, _database(), after=_ORPHANS_STAY)
+        schedule_deletions(objects, contents().db, after=_ORPHANS_STAY)
     for name in names:
         yield Discrepancy(Problem.ORPHAN, alias, name, is_repaired=repair)
 
@@ -367,7 +367,3 @@ def _orphans(alias: str, aliases: Sequence[str], names: Sequence[str]) -> list[s
         left -= set(rows.values_list("name", flat=True))
     # A pending one may have been deleted by now.
     return sorted(name for name in left if store_of(alias).holds(name))
-
-
-def _database() -> str:
-    return router.db_for_write(ImageContent)

@@ -37,12 +37,9 @@ def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[
     A table that a migration has locked would otherwise block the server's worker for as
     long as that takes. A transaction that is open already (a test's) keeps its limits.
 
-    Args:
-        using: The database.
-        waits_for_disk: Whether the commit waits until it is on disk. If not, PostgreSQL
-            may lose it when its server crashes soon after: as a whole, with all later
-            ones. The next commit that waits makes it durable. Other databases only have
-            a setting of the server.
+    A commit that does not wait for the disk may be lost when PostgreSQL's server
+    crashes soon after: as a whole, with all later ones. The next commit that waits
+    makes it durable. Other databases only have a setting of the server.
     """
     connection = connections[using]
     seconds = conf.LOCK_TIMEOUT_SECONDS

@@ -58,13 +58,7 @@ def schedule_deletions(
 
 @dataclass(frozen=True)
 class Pending:
-    """The totals of the objects that are to be deleted.
-
-    Attributes:
-        number: The number of objects.
-        since: When the first of them was scheduled; None if there is none.
-        tries: The highest number of attempts at one of them.
-    """
+    """The number of objects to be deleted, the first's time, and the most attempts."""
 
     number: int = 0
     since: datetime | None = None

@@ -40,11 +40,7 @@ def failed(prefix: str = "") -> Q:
 
 
 def succeeded(prefix: str = "") -> Q:
-    """Return the opposite of `failed`, without a negation, which NULLs would not meet.
-
-    Args:
-        prefix: As for `failed`.
-    """
+    """Return the opposite of `failed`, without a negation: NULLs would not meet it."""
     status = f"{prefix}status_code"
     fine = Q(**{f"{status}__lt": 400}) | Q(**{f"{status}__isnull": True})
     return Q(**{f"{prefix}error_type": ""}) & fine

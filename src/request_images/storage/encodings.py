@@ -224,13 +224,7 @@ def encode(data: bytes, encoding: Encoding) -> bytes:
 
 
 def decode(stored: bytes, name: str, *, size: int | None, image_hash: str) -> bytes:
-    """Return the bytes as received.
-
-    Args:
-        stored: The stored form.
-        name: The name of its encoding.
-        size: The number of bytes received.
-        image_hash: Their SHA-256, in hexadecimal digits.
+    """Return the bytes as received, of this size and SHA-256, from their stored form.
 
     Raises:
         ObjectDamaged: The stored form has changed.

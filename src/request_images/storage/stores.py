@@ -117,10 +117,7 @@ class StorageStore:
 
     Errors of the storage become a `StorageError`. A storage that keeps failing is not
     called for a while. Reading and writing have separate circuit breakers, because a
-    full disk can still be read.
-
-    Args:
-        alias: The storage's name in ``STORAGES``, which is resolved at each use.
+    full disk can still be read. The alias is resolved at each use.
     """
 
     def __init__(self, alias: str) -> None:

@@ -31,9 +31,7 @@ _TASKS = (
 def send_signals(record: Record, *, failure: BaseException | None = None) -> None:
     """Count a request whose row was written, and send its signals. Never raises.
 
-    Args:
-        record: The request, with the bytes of its images that were kept.
-        failure: Our own fault because of which other images were not kept.
+    `failure` is our own fault because of which images were not kept.
     """
     log, image, is_kept = record.log, record.image, record.data is not None
     count(str(log.capture_status))

@@ -214,11 +214,7 @@ class Spool:
             report("spool", error)
 
     def rename(self, path: Path, name: str) -> None:
-        """Rename a file of the folder.
-
-        Raises:
-            OSError: It keeps its name.
-        """
+        """Rename a file of the folder, or raise an `OSError`."""
         with self._account():  # or a running count might miss it
             path.rename(self.folder / name)
 
