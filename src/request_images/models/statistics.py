@@ -111,18 +111,17 @@ class Counted(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the row, and mark its hour as stale if that is over."""
-        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        with self._marked(using):
+        with self._marked(kwargs.get("using")):
             super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the row, and mark its hour as stale if that is over."""
-        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        with self._marked(using):
+        with self._marked(kwargs.get("using")):
             return super().delete(*args, **kwargs)
 
     @contextmanager
-    def _marked(self, using: str) -> Iterator[None]:
+    def _marked(self, using: str | None) -> Iterator[None]:
+        using = using or router.db_for_write(type(self), instance=self)
         hour = floor(self.created_at)  # type: ignore[attr-defined]  # each has one
         if not is_late(hour, timezone.now()):
             yield

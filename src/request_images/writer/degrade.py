@@ -51,7 +51,9 @@ def smaller_copies(record: Record, failures: Sequence[Exception]) -> Iterator[Re
     if not record.pictures:
         return
     less = record.copy()
-    while _is_about_one_image(failures[-1]) and _drop_refused(less, failures[-1]):
+    # An unavailable database does not refuse one image in particular.
+    about_one = (Fault.STORAGE, Fault.ROW)
+    while fault_of(failures[-1]) in about_one and _drop_refused(less, failures[-1]):
         yield less
     if record.with_bytes:
         less = record.copy()
@@ -71,11 +73,6 @@ def smaller_copies(record: Record, failures: Sequence[Exception]) -> Iterator[Re
 def lacks_bytes(less: Record, record: Record) -> bool:
     """Tell whether one of the `smaller_copies` lacks bytes that the record has."""
     return len(less.with_bytes) < len(record.with_bytes)
-
-
-def _is_about_one_image(failure: Exception) -> bool:
-    # An unavailable database does not refuse one image in particular.
-    return fault_of(failure) in (Fault.STORAGE, Fault.ROW)
 
 
 def _drop_refused(record: Record, failure: Exception) -> bool:

@@ -192,8 +192,12 @@ def _write_entry(entry: Entry, result: SpoolResult) -> bool:
                 failures.append(error)
             else:
                 entry.remove()
-                failure = failures[0] if lacks_bytes(less, record) else None
-                _count(less, failure, result, is_new=is_new)
+                result.written += is_new
+                result.known += not is_new
+                if is_new:
+                    count("unspooled")
+                    failure = failures[0] if lacks_bytes(less, record) else None
+                    send_signals(less, failure=failure)
                 return True
             if try_write() is not None:
                 result.failed += 1
@@ -209,17 +213,6 @@ def _write_entry(entry: Entry, result: SpoolResult) -> bool:
     entry.quarantine()
     send(signals.capture_failed, log=None, exception=failures[-1])
     return True
-
-
-def _count(
-    record: Record, failure: Exception | None, result: SpoolResult, *, is_new: bool
-) -> None:
-    if not is_new:
-        result.known += 1
-        return
-    result.written += 1
-    count("unspooled")
-    send_signals(record, failure=failure)
 
 
 def document_of(record: Record) -> dict[str, Any]:
