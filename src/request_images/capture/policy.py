@@ -34,7 +34,7 @@ def max_request_size() -> int:
 
 
 def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
-    """Decide about a request without a candidate, whose body the view read or not."""
+    """Decide about a request in which no candidate was found."""
     if was_read or not expected_size:
         return Decision(CaptureStatus.NO_IMAGE)
     if expected_size > 2 * max_size():

@@ -321,7 +321,7 @@ def read_body(request: HttpRequest) -> bytes | None:
 
 
 def first_bytes(file: UploadedFile[Any], size: int) -> bytes:
-    """Return a file's first bytes, at its old position; none if it cannot be read."""
+    """Return a file's first bytes and restore its position; empty if unreadable."""
     if file.closed:
         return b""
     try:

@@ -32,7 +32,7 @@ _LONGEST_PAUSE = timedelta(days=1)
 
 @dataclass
 class Deletion:
-    """The objects that a run deleted or failed to, and all that are pending now."""
+    """The objects that a run deleted or could not delete, and those still pending."""
 
     deleted: int = 0
     failed: int = 0

@@ -66,7 +66,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def add_arguments(parser: CommandParser, *names: str, **changes: Any) -> None:
-    """Add arguments that several commands have, with changes such as to ``help``."""
+    """Add shared arguments; `changes` replace what differs, such as ``help``."""
     for name in names:
         parser.add_argument(name, **{**_ARGUMENTS[name], **changes})
 
@@ -105,7 +105,7 @@ class Progress:
             self._stream.write("", style_func=str)
 
     def on_error(self, verb: str) -> Callable[[ImageContent, Exception], None]:
-        """Return a function that reports that a content "was not moved" (the verb)."""
+        """Return a function that reports a content that, say, "was not moved"."""
 
         def report(content: ImageContent, error: Exception) -> None:
             where = f"{content.storage or 'database'}: {content.name or content}"

@@ -58,7 +58,7 @@ def schedule_deletions(
 
 @dataclass(frozen=True)
 class Pending:
-    """The number of objects to be deleted, the first's time, and the most attempts."""
+    """The number of objects to delete, the oldest's time, and the most attempts."""
 
     number: int = 0
     since: datetime | None = None
