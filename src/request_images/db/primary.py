@@ -20,11 +20,3 @@ class PrimaryQuerySet(models.QuerySet[Any]):
     def primary(self) -> Self:
         """Return these rows from the database that is written to."""
         return self.using(router.db_for_write(self.model))
-
-
-class PrimaryManager(models.Manager[Any]):
-    """The manager of a table that needs no queryset of its own."""
-
-    def primary(self) -> models.QuerySet[Any]:
-        """Return all rows from the database that is written to."""
-        return self.using(router.db_for_write(self.model))

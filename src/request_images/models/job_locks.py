@@ -18,7 +18,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from request_images.db.primary import PrimaryManager
+from request_images.db.primary import PrimaryQuerySet
 from request_images.db.retry import retry
 from request_images.exceptions import LeaseLost, WorkTaken
 
@@ -35,7 +35,7 @@ class Lease(models.Model):
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"))
 
-    objects = PrimaryManager()
+    objects = PrimaryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("lease")

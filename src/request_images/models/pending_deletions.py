@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from request_images.db.primary import PrimaryManager
+from request_images.db.primary import PrimaryQuerySet
 
 
 class PendingDeletion(models.Model):
@@ -28,7 +28,7 @@ class PendingDeletion(models.Model):
     tries = models.PositiveIntegerField(_("attempts"), default=0)
     error = models.CharField(_("last error"), max_length=200, blank=True)
 
-    objects = PrimaryManager()
+    objects = PrimaryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("pending deletion")

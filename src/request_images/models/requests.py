@@ -8,7 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from request_images.db.primary import PrimaryManager
+from request_images.db.primary import PrimaryQuerySet
 from request_images.outcome import CaptureStatus, is_failure
 
 from .content import HASH_LENGTH, ImageContent
@@ -294,7 +294,7 @@ class FurtherImage(ReceivedImage):
     )
     capture_detail = models.CharField(_("capture detail"), max_length=200, blank=True)
 
-    objects = PrimaryManager()
+    objects = PrimaryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("further image")
