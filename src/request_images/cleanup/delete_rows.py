@@ -279,12 +279,16 @@ def _delete_contents(going: Sequence[Going]) -> Report:
     # Another process may be deleting the other reference: the second one waits here,
     # and then sees that none is left.
     list(held.order_by("pk").select_for_update().values_list("pk"))
-    weighed = dict(held.unreferenced().values_list("pk", SIZE))
+    weighed = _weigh(held.unreferenced())
     ImageContent.delete_all(contents().filter(pk__in=list(weighed)))
     report = Report()
     for pk, size in weighed.items():
         report += Report({reasons[pk]: Cleaned(contents=1, freed=size)})
     return report
+
+
+def _weigh(rows: models.QuerySet[ImageContent]) -> dict[int, int]:
+    return dict(rows.values_list("pk", SIZE))
 
 
 def _raw_delete(rows: models.QuerySet[Any]) -> int:

@@ -65,7 +65,7 @@ def delete_pending(
         if not _claim(entry):
             continue  # another run deletes it, or it has its row by now
         row = _entries().filter(pk=entry.pk)
-        if contents().filter(storage=entry.storage, name=entry.name).exists():
+        if _is_referred_to(entry):
             row.delete()
             continue
         try:
@@ -103,6 +103,10 @@ def _claim(entry: _Entry) -> bool:
     pause = min(timedelta(minutes=minutes), _LONGEST_PAUSE)
     same = _entries().filter(pk=entry.pk, tries=entry.tries, due_at=entry.due_at)
     return bool(same.update(tries=F("tries") + 1, due_at=timezone.now() + pause))
+
+
+def _is_referred_to(entry: _Entry) -> bool:
+    return contents().filter(storage=entry.storage, name=entry.name).exists()
 
 
 def _entries() -> QuerySet[PendingDeletion]:
