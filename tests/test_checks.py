@@ -124,7 +124,9 @@ def test_E021_E022_path_without_a_usable_function(found, name, id_, path, says):
     [message] = found(**{name: path}).values()
     assert message.id == f"request_images.E{id_:03}"
     assert message.is_serious()
-    assert message.msg.startswith(f"{PREFIX}{name} names {path!r}, which is wrong: ")
+    assert message.msg.startswith(
+        f"{PREFIX}{name} names {path!r}, which cannot be used: "
+    )
     assert says in message.msg
 
 
@@ -279,6 +281,7 @@ def test_W003_ignores_wrong_values(found, name):
     ("name", "hint"),
     [
         ("RETENTON_DAYS", "Did you mean REQUEST_IMAGES_RETENTION_DAYS?"),
+        ("FOO", "Remove it."),
         ("QQQ_ZZZ_WWW_XXX_YYY_KKK", "Remove it."),
     ],
 )

@@ -63,7 +63,7 @@ def _unknown_formats() -> Iterator[CheckMessage]:
     for names in _valid(Conf.ALLOWED_FORMATS):
         for name in sorted(set(names) - set(FORMATS)):
             yield Error(
-                f"{PREFIX}ALLOWED_FORMATS names {name!r}, which is no known format.",
+                f"{PREFIX}ALLOWED_FORMATS names {name!r}, which is not a known format.",
                 hint=f"The known formats are {', '.join(FORMATS)}.",
                 id="request_images.E011",
             )
@@ -80,10 +80,13 @@ def _unusable_functions() -> Iterator[CheckMessage]:
             problem = f"{type(error).__name__}: {error}"
         else:
             is_right = callable(found) and not setting.problem(found)
-            problem = "" if is_right else f"must be {setting.expects}, not {found!r}"
+            wanted = "a function that is not async"
+            problem = "" if is_right else f"it must be {wanted}, not {found!r}"
         if problem:
             name = setting.full_name
-            yield _error(setting, f"{name} names {path!r}, which is wrong: {problem}.")
+            yield _error(
+                setting, f"{name} names {path!r}, which cannot be used: {problem}."
+            )
 
 
 def _unusable_storage() -> Iterator[CheckMessage]:
@@ -120,19 +123,21 @@ def _short_log_retention() -> Iterator[CheckMessage]:
             yield CheckWarning(
                 f"{PREFIX}LOG_RETENTION_DAYS ({logs}) is shorter than "
                 f"{setting.full_name} ({days}): an image is deleted with its log.",
-                hint=f"Keep logs at least as long: raise {PREFIX}LOG_RETENTION_DAYS.",
+                hint=f"Raise {PREFIX}LOG_RETENTION_DAYS, or set it to None.",
                 id="request_images.W001",
             )
 
 
 def _unknown_names() -> Iterator[CheckMessage]:
-    known = [setting.full_name for setting in Conf.declarations()]
+    known = [setting.name for setting in Conf.declarations()]
     for name in dir(settings):
-        if name.startswith(PREFIX) and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+        short = name.removeprefix(PREFIX)
+        if short != name and short not in known:
+            # Without the prefix, which makes every two names look alike.
+            close = difflib.get_close_matches(short, known, n=1)
             yield CheckWarning(
                 f"{name} is not a setting of django-request-images.",
-                hint=f"Did you mean {close[0]}?" if close else "Remove it.",
+                hint=f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it.",
                 id="request_images.W002",
             )
 

@@ -175,7 +175,7 @@ class Conf:
     )
     FAILED_RETENTION_DAYS = Setting[int | None](
         None,
-        _days("for the same as other images"),
+        _days("to keep them as long as other images"),
         "E024",
         "The number of days an image of a failed request is kept, with its bytes. It "
         "replaces `REQUEST_IMAGES_RETENTION_DAYS` and "
@@ -184,7 +184,7 @@ class Conf:
     )
     BYTES_RETENTION_DAYS = Setting[int | None](
         None,
-        _days("for as long as the image"),
+        _days("to keep them as long as the image"),
         "E025",
         "The number of days the bytes and the thumbnail of an image are kept, if they "
         "are to go earlier than its dimensions, type, size and hash, which stay for "
