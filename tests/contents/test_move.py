@@ -71,7 +71,7 @@ class TestCommand:
         """Move all rows, bytes and sizes to a storage and back."""
         keep(1, 2, 3)
         size = sum(len(draw(seed=seed)) for seed in (1, 2, 3))
-        words = f"3 images, {size} bytes ({size} bytes),"
+        words = f"3 images, {size} bytes,"
         assert run(dry_run=True) == f"Would move {words} to bucket.\n"
         assert objects() == set()
         assert run(batch_size=2) == f"Moved {words} to bucket.\n"

@@ -72,9 +72,10 @@ def add_arguments(parser: CommandParser, *names: str, **changes: Any) -> None:
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes, also in a readable unit."""
+    """Return a number of bytes, from 1 KB on also in a readable unit."""
     # filesizeformat puts a no-break space before the unit; a log is plain text.
-    return f"{filesizeformat(size)} ({size} bytes)".replace("\xa0", " ")
+    text = filesizeformat(size).replace("\xa0", " ")
+    return text if size < 1024 else f"{text} ({size} bytes)"
 
 
 class Progress:
