@@ -98,6 +98,7 @@ class TestDemo:
         assert "  0 lost\n" in printed
         assert "1 too_large" in printed
         assert "By dimensions (first 10 of " in printed
+        assert "By hour (last 10 of 24)" in printed
         assert "no_barcode" in printed
         assert "/admin/request_images/requestimage/" in printed
         assert "/admin/request_images/dashboard/" in printed

@@ -22,12 +22,18 @@ def stats(out: Console, answer: Mapping[str, Any]) -> None:
     out.print(_table("All requests logged so far", ["", ""], list(overall.items())))
     for name, groups in answer.items():
         if name.startswith("by_") and groups:
-            rows = [_flat(group) for group in groups[:MOST_ROWS]]
+            # The newest hours matter, and they are the last ones.
+            end, most = "first", slice(MOST_ROWS)
+            if name == "by_hour":
+                end, most = "last", slice(-MOST_ROWS, None)
+            rows = [_flat(group) for group in groups[most]]
             title = name.replace("_", " ").capitalize()
             if len(groups) > MOST_ROWS:
-                title += f" (first {MOST_ROWS} of {len(groups)})"
+                title += f" ({end} {MOST_ROWS} of {len(groups)})"
+            # Not "megapixels from": the title says it, and the table gets too wide.
+            own = name.removeprefix("by_") + "_"
             values = [list(row.values()) for row in rows]
-            out.print(_table(title, list(rows[0]), values))
+            out.print(_table(title, [key.removeprefix(own) for key in rows[0]], values))
 
 
 def _flat(group: Mapping[str, Any]) -> dict[str, Any]:
