@@ -238,4 +238,5 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
     @admin.display(description=_("metadata"))
     def metadata(self, image: RequestImage) -> str:
         """The metadata that the view annotated, as JSON."""
-        return json.dumps(image.log.metadata, ensure_ascii=False, indent=2)
+        text = json.dumps(image.log.metadata, ensure_ascii=False, indent=2)
+        return format_html("<pre>{}</pre>", text)
