@@ -377,6 +377,10 @@ class TestCommand:
         ) in ran.out
         assert Ran("--max-pending-hours=81").status == 0
 
+    def test_object_that_nobody_has_tried_to_delete(self):
+        make_pending(hours_ago=2)
+        assert "the oldest for 2 hours, not tried yet.\n" in Ran().out
+
     @pytest.mark.parametrize("form", [(), ("--json",)])
     def test_verbosity_0_is_silent(self, form):
         """The exit status alone."""

@@ -142,9 +142,11 @@ def _in_words(vitals: Vitals) -> list[str]:
     lines += [f"  {status}: {count}" for status, count in vitals.capture_status.items()]
     if vitals.pending_since is not None:
         ago = timesince(vitals.pending_since).replace("\xa0", " ")
+        tries = vitals.pending_tries
+        tried = f"after up to {tries} attempts" if tries else "not tried yet"
         lines.append(
             f"Objects to be deleted from storages: {vitals.pending}, the oldest for "
-            f"{ago}, after up to {vitals.pending_tries} attempts."
+            f"{ago}, {tried}."
         )
     return lines
 
