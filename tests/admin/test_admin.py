@@ -37,7 +37,7 @@ def url_of(page: str, *args: object) -> str:
 
 @pytest.fixture
 def boss(client):
-    """Return a client of somebody who may do everything."""
+    """Return a client of a superuser."""
     client.force_login(make_superuser())
     return client
 
@@ -57,8 +57,8 @@ def text_of(response) -> str:
 
 class TestLists:
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_cost_the_same_for_one_row_and_for_fifty(self, boss, model):
-        """No query a row, and no query that reads an image or a thumbnail."""
+    def test_lists_have_a_constant_number_of_queries(self, boss, model):
+        """No query per row, and none that reads an image or a thumbnail."""
         counts = []
         for number in (1, 49):
             for seed in range(number):
@@ -71,8 +71,8 @@ class TestLists:
         assert counts[0] == counts[1] <= 15
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_cost_the_same_for_old_rows(self, boss, model):
-        """Whether an image is expired depends on its log, which came along."""
+    def test_expired_rows_cost_no_extra_query(self, boss, model):
+        """The log is loaded with its image."""
         counts = []
         for number in (1, 20):
             for seed in range(number):
@@ -83,16 +83,16 @@ class TestLists:
         assert counts[0] == counts[1]
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_hold_no_picture_in_the_page(self, boss, model):
-        """Thumbnails have their own URLs; the page has only those."""
+    def test_lists_contain_no_picture_data(self, boss, model):
+        """Thumbnails have URLs of their own."""
         image = make_image()
         page = boss.get(url_of(f"{model}_changelist")).content.decode()
         assert f'src="{url_of("requestimage_thumbnail", image.pk)}"' in page
         assert "data:image" not in page
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_have_no_style_and_no_script_of_ours_inline(self, boss, model):
-        """They work under a content security policy of ``default-src 'self'``."""
+    def test_lists_work_under_a_strict_csp(self, boss, model):
+        """The policy is ``default-src 'self'``."""
         make_image()
         page = boss.get(url_of(f"{model}_changelist")).content.decode()
         assert " style=" not in page
@@ -100,8 +100,8 @@ class TestLists:
         assert re.findall(r"<script(?![^>]* src=)[^>]*>", page) == []
         assert "/static/request_images/admin.css" in page
 
-    def test_of_images_show_what_one_looks_for(self, boss):
-        """Dimensions, readable size, type, endpoint, status, duration, fate."""
+    def test_list_of_images_has_its_columns(self, boss):
+        """Dimensions, readable size, type, endpoint, status and duration."""
         make_image(
             draw(size=(640, 480)),
             endpoint="solve",
@@ -116,8 +116,8 @@ class TestLists:
         assert "1234 ms" in text or "1235 ms" in text
         assert " Stored " in text
 
-    def test_of_logs_show_what_one_looks_for(self, boss):
-        """Endpoint, method, status, duration, error, fate, request id."""
+    def test_list_of_logs_has_its_columns(self, boss):
+        """Endpoint, method, status, duration, error and request id."""
         make_log(
             request_id="trace-7",
             method="PATCH",
@@ -135,8 +135,8 @@ class TestLists:
     @pytest.mark.parametrize(
         ("model", "columns"), [(IMAGES, range(2, 10)), (LOGS, range(1, 9))]
     )
-    def test_can_be_sorted(self, boss, model, columns):
-        """By every column that has an order, both ways, without loading bytes."""
+    def test_lists_can_be_sorted(self, boss, model, columns):
+        """By every column with an order, in both directions, without bytes."""
         for seed in range(3):
             make_image(draw(seed=seed))
         for column in columns:
@@ -149,7 +149,7 @@ class TestLists:
                 assert loading_bytes(queries) == []
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_have_dates(self, boss, model):
+    def test_date_hierarchy_narrows_the_list(self, boss, model):
         """The date hierarchy narrows the list to a day."""
         now = timezone.localtime()
         make_image()
@@ -162,15 +162,15 @@ class TestLists:
     def test_without_time_zones_in_the_database_have_no_dates(
         self, boss, model, monkeypatch
     ):
-        """MariaDB without its time zone tables gives a list without them, no error."""
+        """MariaDB without its time zone tables gives a list without them."""
         make_image()
         monkeypatch.setattr(connection.features, "has_zoneinfo_database", False)
         page = boss.get(url_of(f"{model}_changelist"))
         assert len(listed(page)) == 1
         assert page.context["cl"].date_hierarchy is None
 
-    def test_say_when_there_is_no_picture(self, boss):
-        """Not kept, or expired: words in the place of a broken picture."""
+    def test_missing_pictures_have_a_text(self, boss):
+        """A picture that was not stored, or expired, is replaced by a text."""
         make_image(kept=False)
         make_image(days_old=31)
         text = text_of(boss.get(url_of("requestimage_changelist")))
@@ -179,7 +179,7 @@ class TestLists:
         page = boss.get(url_of("requestlog_changelist"))
         assert len(listed(page)) == 3
 
-    def test_of_what_is_unknown(self, boss):
+    def test_unknown_values_are_dashes(self, boss):
         """A dash where nothing is known."""
         unknown = {"file_size": None, "width": None, "height": None, "mime_type": ""}
         make_image(kept=False, image=unknown | {"image_hash": ""})
@@ -214,18 +214,18 @@ class TestSearch:
     @pytest.mark.parametrize(
         "term", ["race-7", "%", "_", "nothing", "trace-7 x", "'\"\\"]
     )
-    def test_by_anything_else(self, boss, term):
-        """The middle of an id, patterns, and quotes find nothing."""
+    def test_search_finds_only_prefixes(self, boss, term):
+        """The middle of an id, patterns and quotes find nothing."""
         assert self.found(boss, IMAGES, term) == self.found(boss, LOGS, term) == set()
 
     @pytest.mark.parametrize("term", ["", "  "])
-    def test_for_nothing(self, boss, term):
+    def test_empty_search_shows_all_rows(self, boss, term):
         """An empty search is no search."""
         assert self.found(boss, IMAGES, term) == {self.image, self.other}
         assert len(self.found(boss, LOGS, term)) == 3
 
-    def test_with_nul(self, boss):
-        """What no database can look for is told by the admin itself."""
+    def test_search_for_nul_is_refused(self, boss):
+        """The admin itself reports the invalid character."""
         assert (
             boss.get(url_of("requestlog_changelist"), {"q": "a\0b"}).status_code == 200
         )
@@ -261,8 +261,8 @@ class TestFilters:
             ("log__error_type", "OSError"),
         ],
     )
-    def test_of_images(self, boss, name, value):
-        """Each filter finds the one image it fits."""
+    def test_filters_of_images(self, boss, name, value):
+        """Each filter finds the one matching image."""
         page = boss.get(url_of("requestimage_changelist"), {name: value})
         assert listed(page) == [self.bad]
 
@@ -277,20 +277,20 @@ class TestFilters:
             ("capture_status__exact", "too_large"),
         ],
     )
-    def test_of_logs(self, boss, name, value):
-        """Each filter finds the one log it fits."""
+    def test_filters_of_logs(self, boss, name, value):
+        """Each filter finds the one matching log."""
         page = boss.get(url_of("requestlog_changelist"), {name: value})
         assert listed(page) == [self.bad.log]
 
-    def test_of_success(self, boss):
-        """Success is what did not fail."""
+    def test_filter_of_success(self, boss):
+        """Requests that did not fail succeeded."""
         asked = {"outcome": "succeeded"}
         assert listed(boss.get(url_of("requestimage_changelist"), asked)) == [self.good]
         assert listed(boss.get(url_of("requestlog_changelist"), asked)) == [
             self.good.log
         ]
 
-    def test_of_an_unknown_outcome(self, boss):
+    def test_unknown_outcome_is_ignored(self, boss):
         """A value that nobody offers filters nothing."""
         asked = {"outcome": "else"}
         assert len(listed(boss.get(url_of("requestlog_changelist"), asked))) == 2
@@ -320,8 +320,8 @@ class TestReadOnly:
 
 
 class TestDetail:
-    def test_of_an_image(self, boss):
-        """The thumbnail by its URL, and everything that is known."""
+    def test_page_of_an_image(self, boss):
+        """The page has the thumbnail's URL and all fields."""
         image = make_image(request_id="trace-7", duration_ms=5)
         page = boss.get(url_of("requestimage_change", image.pk))
         html, text = page.content.decode(), text_of(page)
@@ -339,8 +339,8 @@ class TestDetail:
             boss.get(url_of("requestlog_change", image.log_id))
         assert loading_bytes(queries) == []
 
-    def test_says_how_often_the_image_was_seen(self, boss):
-        """The same bytes in other requests, and how many of those failed."""
+    def test_page_counts_requests_with_the_same_image(self, boss):
+        """The number of failed ones is shown, too."""
         image = make_image()
         make_image(status_code=500)
         make_image(kept=False, error_type="no_barcode")
@@ -363,8 +363,8 @@ class TestDetail:
             {"days_old": 31},
         ],
     )
-    def test_of_an_image_that_is_not_there(self, boss, values):
-        """Not kept, half seen, expired: said in words, on both pages."""
+    def test_page_of_a_missing_image(self, boss, values):
+        """Both pages say that it was not stored, incomplete, or expired."""
         image = make_image(**values)
         text = text_of(boss.get(url_of("requestimage_change", image.pk)))
         assert "no picture" in text
@@ -372,7 +372,7 @@ class TestDetail:
         text = text_of(boss.get(url_of("requestlog_change", image.log_id)))
         assert "no picture" in text
 
-    def test_of_a_log(self, boss):
+    def test_page_of_a_log(self, boss):
         """Everything that is known of the request."""
         image = make_image(
             error_message="There is <b>none</b>.",
@@ -391,8 +391,8 @@ class TestDetail:
         html = page.content.decode()
         assert f'href="{url_of("requestimage_change", image.pk)}"' in html
 
-    def test_of_a_log_of_which_little_is_known(self, boss):
-        """No image, no user, no link, no upload: dashes."""
+    def test_page_of_a_log_with_unknown_values(self, boss):
+        """A missing image, user, link or upload is a dash."""
         log = make_log(status_code=None)
         text = text_of(boss.get(url_of("requestlog_change", log.pk)))
         assert "No image" in text
@@ -407,7 +407,7 @@ def permitted(client, *permissions: str):
 class TestPermissions:
     # `test_who_may_see` asks for each page, with each permission.
 
-    def test_who_may_not_see_originals_is_shown_the_thumbnail(self, client):
+    def test_thumbnail_needs_no_permission_for_originals(self, client):
         """The page of an image works without the permission for its bytes."""
         permitted(client, "view_requestimage")
         image = make_image()
@@ -415,8 +415,8 @@ class TestPermissions:
         assert f'src="{url_of("requestimage_thumbnail", image.pk)}"' in html
         assert url_of("requestimage_original", image.pk) not in html
 
-    def test_who_may_not_see_images_sees_none_beside_a_log(self, client):
-        """Neither a broken picture nor what it would show in words."""
+    def test_log_hides_the_image_without_permission(self, client):
+        """Neither a picture nor its description is shown."""
         permitted(client, "view_requestlog")
         image = make_image()
         for url in (
@@ -428,8 +428,8 @@ class TestPermissions:
             assert url_of("requestimage_thumbnail", image.pk) not in html
             assert "image/png" not in html
 
-    def test_are_asked_before_the_row(self, client):
-        """Who may see nothing cannot find out what there is."""
+    def test_permission_is_checked_before_the_row(self, client):
+        """A refusal does not reveal which rows exist."""
         permitted(client)
         for kind in ("thumbnail", "original"):
             url = url_of(f"requestimage_{kind}", 10**6)
@@ -454,15 +454,15 @@ class TestThumbnailView:
 
     @trap("HOSTILE11")
     def test_is_made_once_for_each_content(self, boss, made):
-        """HOSTILE11: however often, and in however many requests, it is shown."""
+        """HOSTILE11: many requests and views draw it once."""
         images = [make_image(), make_image()]
         for image in images * 2:
             response = self.get(boss, image)
             assert response["Content-Type"] == "image/webp"
         assert made == [len(PICTURE)]
 
-    def test_that_cannot_be_made_is_tried_once(self, boss, made):
-        """The refusal is remembered, and a picture that says so is shown."""
+    def test_failed_thumbnail_is_tried_once(self, boss, made):
+        """The failure is stored, and a placeholder is shown."""
         image = make_image(PICTURE[:60])
         for _ in range(3):
             response = self.get(boss, image)
@@ -471,30 +471,30 @@ class TestThumbnailView:
         assert made == [60]
 
     @trap("HOSTILE8")
-    def test_of_a_bomb_decodes_nothing(self, boss, settings, monkeypatch):
-        """HOSTILE8: what unfolds to more pixels than allowed is refused unseen."""
+    def test_bomb_is_not_decoded(self, boss, settings, monkeypatch):
+        """HOSTILE8: an image with too many pixels is refused by its header."""
         settings.REQUEST_IMAGES_THUMBNAIL_MAX_PIXELS = 32 * 24 - 1
         monkeypatch.setattr(Image.Image, "resize", None)
         assert self.get(boss, make_image()).status_code == 302
         assert ImageContent.objects.get().thumbnail_error == "32 x 24 pixels"
 
     @trap("HOSTILE11")
-    def test_is_not_made_by_a_list(self, boss, made):
-        """HOSTILE11: a page of fifty waits for none of them."""
+    def test_list_draws_no_thumbnail(self, boss, made):
+        """HOSTILE11: a page of fifty images does not wait for thumbnails."""
         make_image()
         boss.get(url_of("requestimage_changelist"))
         assert made == []
 
     @pytest.mark.parametrize("values", [{"kept": False}, {"days_old": 31}])
-    def test_of_what_is_not_there(self, boss, made, values):
-        """Not kept, or expired: 404."""
+    def test_missing_image_is_a_404(self, boss, made, values):
+        """The image was not stored, or has expired."""
         assert self.get(boss, make_image(**values)).status_code == 404
         assert made == []
 
     @pytest.mark.parametrize("pk", [10**6, 10**30])
     @pytest.mark.parametrize("kind", ["thumbnail", "original"])
-    def test_of_no_row(self, boss, kind, pk):
-        """Any number that is no image's is 404, beyond every column too."""
+    def test_unknown_key_is_a_404(self, boss, kind, pk):
+        """The key may be larger than the column."""
         assert boss.get(url_of(f"requestimage_{kind}", pk)).status_code == 404
 
 
@@ -503,7 +503,7 @@ class TestOriginalView:
         return client.get(url_of("requestimage_original", image.pk))
 
     def test_serves_the_bytes_safely(self, boss):
-        """As received, with the headers of `serving`."""
+        """The response has the bytes as received and the safe headers."""
         response = self.get(boss, make_image())
         assert response.content == PICTURE
         assert response["Content-Type"] == "image/png"
@@ -512,8 +512,8 @@ class TestOriginalView:
         assert "no-store" in response["Cache-Control"]
         assert "private" in response["Cache-Control"]
 
-    def test_of_a_page_is_a_download(self, boss):
-        """HTML in the place of an image runs nowhere."""
+    def test_html_is_a_download(self, boss):
+        """HTML sent as an image does not run."""
         response = self.get(boss, make_image(b"<script>alert(1)</script>"))
         assert response["Content-Disposition"].startswith("attachment")
 
@@ -536,7 +536,7 @@ class TestPins:
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
     def test_pin_and_unpin(self, boss, model):
-        """Of the chosen rows only; told on the page, in the list and in the history."""
+        """Only the chosen rows change, in the list and in the history."""
         one, other = self.row(model), self.row(model)
         assert "1 request was pinned." in text_of(act(boss, model, "pin", one))
         assert self.log(one).is_pinned
@@ -550,8 +550,8 @@ class TestPins:
         assert {entry.object_id for entry in history} == {str(self.log(one).pk)}
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_many_at_once(self, boss, model, monkeypatch):
-        """Some hundred at a time, and counted in the plural."""
+    def test_many_rows_can_be_pinned(self, boss, model, monkeypatch):
+        """Several hundred at once, and the message is plural."""
         monkeypatch.setattr(querysets, "_PINNED_AT_ONCE", 2)
         rows = [self.row(model) for _ in range(5)]
         assert "5 requests were pinned." in text_of(act(boss, model, "pin", *rows))
@@ -560,8 +560,8 @@ class TestPins:
         text = text_of(act(boss, model, "unpin", *rows))
         assert "5 requests were unpinned." in text
 
-    def test_many_cost_what_few_do(self, boss, monkeypatch):
-        """Also the history, in which each is told."""
+    def test_query_count_of_pins_is_constant(self, boss, monkeypatch):
+        """The history has an entry for each row."""
         monkeypatch.setattr(actions, "_AT_ONCE", 3)
         counts = []
         for number in (2, 3, 5):
@@ -573,8 +573,8 @@ class TestPins:
         assert LogEntry.objects.count() == 10
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_what_a_search_found(self, boss, model):
-        """The list may be narrowed by a search, which asks two tables."""
+    def test_search_results_can_be_pinned(self, boss, model):
+        """A search queries two tables."""
         row = self.row(model)
         self.row(model)
         data = {"action": "pin", "_selected_action": [row.pk], "select_across": "1"}
@@ -583,8 +583,8 @@ class TestPins:
         assert list(RequestLog.objects.filter(is_pinned=True)) == [self.log(row)]
 
     @pytest.mark.parametrize("model", [IMAGES, LOGS])
-    def test_need_a_permission(self, client, model):
-        """Who may only look is offered nothing, and is refused."""
+    def test_pins_need_a_permission(self, client, model):
+        """Without it the action is missing, and refused."""
         looks = ("view_requestimage", "view_requestlog")
         row = self.row(model)
         client.force_login(make_user(*looks))
@@ -597,8 +597,8 @@ class TestPins:
         act(client, model, "pin", row)
         assert self.log(row).is_pinned
 
-    def test_change_nothing_else(self, client):
-        """The permission to change makes no row editable."""
+    def test_permission_to_pin_edits_nothing(self, client):
+        """No row becomes editable."""
         image = make_image()
         client.force_login(
             make_user("view_requestlog", "change_requestlog", "change_requestimage")
@@ -610,15 +610,15 @@ class TestPins:
     @pytest.mark.parametrize(
         ("model", "field"), [(IMAGES, "log__is_pinned"), (LOGS, "is_pinned")]
     )
-    def test_are_filtered_by(self, boss, model, field):
+    def test_lists_filter_by_pin(self, boss, model, field):
         """Those that stay, or those that do not."""
         pinned, other = self.row(model, is_pinned=True), self.row(model)
         for value, row in ((1, pinned), (0, other)):
             asked = {f"{field}__exact": value}
             assert listed(boss.get(url_of(f"{model}_changelist"), asked)) == [row]
 
-    def test_show_old_pictures(self, boss):
-        """A pinned picture is shown past its retention; another is not."""
+    def test_pinned_picture_does_not_expire(self, boss):
+        """Another picture of that age expires."""
         pinned = make_image(days_old=40, is_pinned=True)
         other = make_image(draw(seed=1), days_old=40)
         for image, status in ((pinned, 200), (other, 404)):

@@ -25,7 +25,7 @@ def links(html: str, name: str) -> list[str]:
 
 @pytest.fixture(params=["django", "unfold"])
 def theme(request, settings) -> str:
-    """Show the pages in one theme and in another."""
+    """Render the pages in each of two themes."""
     if request.param == "unfold":
         apps = ["unfold.apps.BasicAppConfig", *settings.INSTALLED_APPS]
         settings.INSTALLED_APPS = apps
@@ -64,14 +64,14 @@ def test_page_is_the_current_one_for_assistive_technology(client, name, url):
     ("permission", "seen"),
     [("view_requestlog", {"Dashboard"}), ("view_requestimage", {"Gallery"})],
 )
-def test_index_hides_what_is_refused(client, permission, seen):
+def test_index_hides_refused_pages(client, permission, seen):
     client.force_login(make_user(permission))
     html = client.get("/admin/").content.decode()
     assert {name for name in PAGES if links(html, name)} == seen
 
 
 def test_entries_have_no_permissions_of_their_own():
-    """Nobody has to grant anything for them."""
+    """Nobody has to grant permissions for the entries."""
     assert Dashboard._meta.proxy
     assert Gallery._meta.proxy
     names = Permission.objects.filter(codename__regex="dashboard|gallery")

@@ -71,7 +71,7 @@ TEXT = base64.b64encode(PICTURE).decode()
         ("files.it's $(touch x) `touch y`", "it's $(touch x) `touch y`"),
     ],
 )
-def test_a_file_of_a_form(run, source, field):
+def test_file_of_a_form(run, source, field):
     assert run(command(source)) == (
         [*HEAD, "-F", f"{field}=@{NAME};type=image/png"],
         "",
@@ -79,17 +79,17 @@ def test_a_file_of_a_form(run, source, field):
 
 
 @pytest.mark.parametrize("name", ["a=b", "a@b", "a\nb"])
-def test_a_name_that_curl_cannot_be_told(name):
+def test_unsafe_field_name_has_no_command(name):
     assert command(f"files.{name}") == command(f"form.{name}") == ""
 
 
-def test_a_raw_body(run):
+def test_raw_body(run):
     type_of = ["-H", "Content-Type: application/octet-stream"]
     found = run(command("body", mime_type=""))
     assert found == ([*HEAD, *type_of, "--data-binary", f"@{NAME}"], "")
 
 
-def test_a_text_of_a_form(run):
+def test_base64_in_a_form(run):
     assert run(command("form.photo")) == ([*HEAD, "--data-urlencode", "photo@-"], TEXT)
 
 
@@ -103,14 +103,14 @@ def test_a_text_of_a_form(run):
         ('json:/it\'s."so"/0', {'it\'s."so"': [TEXT]}),
     ],
 )
-def test_a_text_in_json(run, source, document):
+def test_base64_in_json(run, source, document):
     arguments, stdin = run(command(source))
     type_of = ["-H", "Content-Type: application/json"]
     assert arguments == [*HEAD, *type_of, "--data-binary", "@-"]
     assert json.loads(stdin) == document
 
 
-def test_words_that_a_shell_would_read(run):
+def test_shell_syntax_is_quoted(run):
     url = "https://example.org/a b/$(touch x)/'/"
     arguments, _ = run(command("files.photo", url=url, method="PO ST;touch x"))
     assert arguments[:3] == ["-X", "PO ST;touch x", url]

@@ -59,7 +59,7 @@ def show(client):
 
 @pytest.fixture
 def busy():
-    """Requests of three weeks, of which each ninth failed."""
+    """Three weeks of requests; every ninth failed."""
     return [
         make_image(
             draw(seed=number % 7),
@@ -84,7 +84,7 @@ def tiles(page):
 
 
 class TestThePage:
-    def test_tells_the_period_in_numbers(self, show, busy):
+    def test_tiles_have_the_numbers_of_the_period(self, show, busy):
         page = show()
         told = tiles(page)
         assert told.pop("Newly stored")
@@ -98,26 +98,26 @@ class TestThePage:
             assert f'id="{name}"' in page
         assert "no_barcode (422)" in page
 
-    def test_against_the_period_before(self, show, busy):
+    def test_tiles_compare_with_the_period_before(self, show, busy):
         """In each tile of which there is something to compare."""
         assert show(days=7).count("before:") == 5
         assert "before:" not in show(days=90)
 
-    def test_of_one_endpoint(self, show, busy):
-        """And what came of it, since it is not known what is stored of it."""
+    def test_dashboard_of_one_endpoint(self, show, busy):
+        """Stored bytes are unknown by endpoint, so it shows received bytes."""
         make_log(endpoint="read")
         assert "?endpoint=read" in show()
         page = show(endpoint="read")
         assert tiles(page)["Requests"] == "1"
         assert "Received" in page
 
-    def test_of_anything_else(self, show, busy):
+    def test_dashboard_accepts_all_criteria(self, show, busy):
         """Every parameter of the gallery is one of the dashboard."""
         make_image(draw("GIF"))
         assert tiles(show(mime_type="image/gif"))["Requests"] == "1"
 
     def test_bytes_received_outlive_the_images(self, show):
-        """Of the period before, too, whose images are gone and whose logs are not."""
+        """The period before has logs whose images are deleted."""
         for days_old in (1, 2, 9, 10):
             make_image(draw(seed=days_old), days_old=days_old, endpoint="solve")
         page = show(days=7, endpoint="solve")
@@ -127,8 +127,8 @@ class TestThePage:
         assert RequestImage.objects.count() == 2
         assert found.search(show(days=7, endpoint="solve"))[0] == before
 
-    def test_numbers_of_errors_lead_to_as_many_pictures(self, show):
-        """Also those of which only the status tells, or only the error type."""
+    def test_errors_link_to_as_many_pictures(self, show):
+        """Only the status, or only the error type, may be known."""
         for status_code in (422, 500, None):
             for error_type in ("", "no_barcode"):
                 failure = {"status_code": status_code, "error_type": error_type}
@@ -137,15 +137,15 @@ class TestThePage:
         assert len({url.partition("since=")[0] for url in urls}) > 5
         assert {show(url).count('<a class="ri-tile') for url in urls} == {1}
 
-    def test_marks_lead_to_pictures(self, show, busy):
-        """What failed is as many pictures in the gallery as it is said here."""
+    def test_chart_links_to_as_many_pictures(self, show, busy):
+        """The gallery has as many failed pictures as the chart."""
         page = show()
         [url] = set(re.findall(rf'href="({GALLERY}\?[^"]*error_type=[^"]*)"', page)[:1])
         assert "outcome=failed" in url
         assert show(url).count('class="ri-tile ri-failed"') == 5
 
-    def test_classes_lead_to_as_many_pictures(self, show):
-        """Of each class of each property, as many in the gallery as are said here."""
+    def test_groups_link_to_as_many_pictures(self, show):
+        """The gallery has as many pictures as each group of each property."""
         for number in range(12):
             make_image(
                 draw(("PNG", "GIF", "JPEG")[number % 3], (40, 20 + 30 * (number % 3))),
@@ -170,8 +170,8 @@ class TestThePage:
             for url, count in found:
                 assert show(url).count('<a class="ri-tile') == count
 
-    def test_what_separates_is_a_ranked_list(self, show):
-        """Of what failed and of what was slow, each with how sure it is."""
+    def test_comparisons_are_ranked_lists(self, show):
+        """Failed and slow requests, with confidence intervals."""
         for number in range(40):
             make_image(draw(seed=number % 3), days_old=1, duration_ms=10 + number)
             turned = {"has_orientation": True, "color_mode": "CMYK"}
@@ -230,28 +230,28 @@ class TestThePage:
             assert counts[-1] == pytest.approx(hits, abs=0.1)
         assert 10 < max(counts) < 48
 
-    def test_nothing_separates(self, show, busy):
-        """A sentence says so, for failed and for slow requests."""
+    def test_nothing_stands_out_in_either_list(self, show, busy):
+        """Both lists have a sentence instead."""
         page = show()
         assert page.count("Groups of fewer than 30 requests are not compared.") == 2
 
-    def test_marks_of_a_day_lead_to_that_day(self, show, busy):
+    def test_points_link_to_their_day(self, show, busy):
         page = show(days=7)
         urls = re.findall(rf'href="({GALLERY}\?since=[^"]*sort=slowest)"', page)
         assert len(set(urls)) == 7 + 1
         counts = [show(url).count('<a class="ri-tile') for url in sorted(set(urls))]
         assert sum(counts) == int(tiles(page)["Requests"])
 
-    def test_has_neither_inline_style_nor_script(self, show, busy):
+    def test_page_works_under_a_strict_csp(self, show, busy):
         page = show()
         assert " style=" not in page
         assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
 
     @pytest.mark.parametrize(("budget", "count"), [(None, 14), (50, 25)])
-    def test_no_query_loads_bytes_and_they_are_few(
+    def test_few_queries_and_none_loads_bytes(
         self, show, busy, settings, budget, count
     ):
-        """As many as the documentation says."""
+        """The documentation has their number."""
         settings.REQUEST_IMAGES_MAX_STORED_MB = budget
         rollups.update()
         show()
@@ -276,8 +276,8 @@ class TestSentences:
         [sentence] = sentences(show())
         assert sentence.startswith("Nothing stands out")
 
-    def test_bad_news_first(self, show, settings):
-        """What fails, what was not kept, what is full: each where it is to be seen."""
+    def test_findings_are_bad_news_first(self, show, settings):
+        """Failures, images not stored and the limit, each with a link."""
         settings.REQUEST_IMAGES_MAX_STORED_MB = 0.0001
         for number in range(40):
             make_image(draw(seed=number % 3), days_old=1)
@@ -288,8 +288,8 @@ class TestSentences:
         assert "1 image was not stored: Too large" in found
         assert "At the current rate, the storage limit is reached in 0 days" in found
 
-    def test_a_storage_that_is_never_full(self, show, settings):
-        """Nothing comes, so nothing is said."""
+    def test_no_finding_without_growth(self, show, settings):
+        """Nothing new is stored, so the limit is never reached."""
         settings.REQUEST_IMAGES_MAX_STORED_MB = 1000
         make_log(days_old=1)
         assert not any("limit is reached" in sentence for sentence in sentences(show()))
@@ -318,24 +318,24 @@ class TestSentences:
         assert "cleanup_old_images last ran 3 days ago" in sentences(show())
 
 
-class TestNothing:
-    def test_off(self, show, settings):
-        """The setting to add."""
+class TestEmpty:
+    def test_recording_is_off(self, show, settings):
+        """The page names the setting to add."""
         settings.REQUEST_IMAGES_ENABLED = False
         assert "REQUEST_IMAGES_ENABLED = True" in show()
 
-    def test_on_but_nothing_yet(self, show):
-        """The code to paste."""
+    def test_no_request_yet(self, show):
+        """The page has the code to paste."""
         assert "@capture_images" in show()
 
-    def test_off_again(self, show, busy, settings):
+    def test_recording_was_switched_off(self, show, busy, settings):
         settings.REQUEST_IMAGES_ENABLED = False
         page = show()
         assert "New requests are not recorded" in page
         assert tiles(page)["Requests"] == "45"
 
-    def test_no_request_matches(self, show, busy):
-        """What to remove."""
+    def test_no_match(self, show, busy):
+        """The page lists the criteria to remove."""
         page = show(since="2001-01-01", until="2001-01-31")
         assert "No request matches." in page
         assert '<a href="?until=2001-01-31">Since: 2001-01-01</a>' in page
@@ -353,27 +353,27 @@ class TestNothing:
 
 class TestTrouble:
     @pytest.mark.parametrize("url", [PAGE, *map(panel, ["latency", "pixels"])])
-    def test_wrong_parameters_are_told(self, show, busy, url):
+    def test_wrong_parameters_are_reported(self, show, busy, url):
         page = show(url, days="many", colour="red", endpoint="solve")
         assert "days: not a whole number" in page
         assert "colour: unknown parameter" in page
 
     @pytest.mark.parametrize("url", [PAGE, panel("latency")])
-    def test_too_many_to_look_at(self, show, busy, monkeypatch, url):
+    def test_too_many_requests_to_read(self, show, busy, monkeypatch, url):
         monkeypatch.setattr(live, "MOST_ROWS", 3)
         page = show(url, mime_type="image/png")
         assert "Choose a shorter period" in page
         assert '<a href="?mime_type=image%2Fpng&days=1">1 day</a>' in page
 
-    def test_hours_that_nobody_has_added_up(self, show, busy, monkeypatch):
-        """The command to run is said."""
+    def test_missing_hours_are_reported(self, show, busy, monkeypatch):
+        """The page names the command to run."""
         monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
         page = show()
         assert re.search(r"\d+ hours are not counted yet", page)
         assert "update_image_statistics" in page
 
-    def test_nothing_is_compared_with_hours_that_are_missing(self, show, monkeypatch):
-        """Not with a part of them: what is said then may be the opposite."""
+    def test_missing_hours_prevent_comparisons(self, show, monkeypatch):
+        """A part of the hours may suggest the opposite."""
         for number in range(200):
             failure = FAILED if number % 2 else {}
             make_log(release="2.4", duration_ms=50, **failure)
@@ -392,10 +392,8 @@ class TestTrouble:
         assert len(sentences(show())) > 3
         assert "before:" in show()
 
-    def test_nothing_is_compared_with_a_period_before_that_is_missing(
-        self, show, monkeypatch
-    ):
-        """But what is told within the period is."""
+    def test_missing_hours_before_prevent_comparisons(self, show, monkeypatch):
+        """Findings within the period are still shown."""
         for number in range(200):
             make_log(days_old=3, **(FAILED if number % 2 else {}))
             make_log(days_old=2, endpoint="read")
@@ -413,15 +411,15 @@ class TestTrouble:
         assert "before:" not in page
         assert "in the previous period" in show(days=5)
 
-    def test_nothing_is_usual_of_hours_that_are_missing(self, show, monkeypatch):
-        """That nothing stands out is not known yet."""
+    def test_missing_hours_prevent_the_all_clear(self, show, monkeypatch):
+        """Whether anything stands out is unknown."""
         make_log()
         make_log(days_old=1)
         monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
         assert sentences(show()) == ["Findings appear when all hours are counted."]
 
-    def test_none_is_counted_yet(self, show, monkeypatch):
-        """So that it is not known either whether there is none."""
+    def test_no_hour_is_counted_yet(self, show, monkeypatch):
+        """Whether there are requests is unknown."""
         make_log(days_old=1)
         monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
         page = show()
@@ -443,8 +441,8 @@ class TestWhoMaySee:
     def test_nobody_else(self, client, busy, url):
         assert client.get(url).status_code == 302
 
-    def test_without_pictures(self, client, busy):
-        """Whoever may not see images is led to the list of requests."""
+    def test_links_without_the_permission_for_images(self, client, busy):
+        """The links lead to the list of requests."""
         client.force_login(make_user("view_requestlog"))
         pages = [
             client.get(url).content.decode() for url in [PAGE, *map(panel, PANELS)]
@@ -464,8 +462,8 @@ class TestWhoMaySee:
     "url",
     [PAGE, panel("latency"), reverse_lazy("request_images:image-performance-stats")],
 )
-def test_adds_up_in_no_transaction_of_the_view(client, monkeypatch, url):
-    """Nobody waits until the page is there, with `ATOMIC_REQUESTS`."""
+def test_statistics_are_updated_outside_transactions(client, monkeypatch, url):
+    """Under `ATOMIC_REQUESTS` other processes do not wait for the page."""
     make_log(days_old=1)
     client.force_login(make_superuser())
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
@@ -481,8 +479,8 @@ def test_adds_up_in_no_transaction_of_the_view(client, monkeypatch, url):
 
 
 class TestPanels:
-    def test_pictures(self, show, busy):
-        """What failed last, and what took longest; previous and next stay among it."""
+    def test_pictures_of_failures_and_slow_requests(self, show, busy):
+        """The links keep the order for the neighbours."""
         slow = make_image(draw(seed=9), duration_ms=900)
         page = show(panel("pictures"))
         failed, slowest = page.split("<h3>")[1:]
@@ -507,14 +505,14 @@ class TestPanels:
         monkeypatch.setattr(panels, "limited", limited)
         assert "Choose a shorter period" in show(panel("pictures"))
 
-    def test_latency(self, show, busy):
+    def test_latency_links_to_pictures(self, show, busy):
         """From a class of durations to its pictures."""
         page = show(panel("latency"))
         urls = set(re.findall(rf'href="({GALLERY}\?[^"]*duration=8\.[^"]*)"', page))
         assert sum(show(url).count('<a class="ri-tile') for url in urls) == 45
 
-    def test_latency_leads_to_as_many_pictures(self, show):
-        """Also where a bucket of durations lies across a bound of the drawing."""
+    def test_latency_links_to_as_many_pictures(self, show):
+        """Buckets may cross the bounds of cells."""
         for number, duration_ms in enumerate((31.9, 33, 63.99, 64.5, 65, 100, 128.5)):
             make_image(draw(seed=number), duration_ms=duration_ms)
         page = show(panel("latency"))
@@ -523,8 +521,8 @@ class TestPanels:
         assert sum(show(url).count('<a class="ri-tile') for url in urls) == 7
         assert len(urls) == 3
 
-    def test_properties_of_many_classes(self, show, busy):
-        """It is said that there are more than are drawn."""
+    def test_properties_with_many_groups(self, show, busy):
+        """A note says that more groups exist."""
         assert "The 12 largest groups" not in show(panel("properties"))
         for number in range(13):
             make_log(endpoint=f"endpoint-{number}", days_old=1)
@@ -537,8 +535,8 @@ class TestPanels:
         for image in busy:
             assert f"/requestimage/{image.pk}/change/" in page
 
-    def test_pixels_of_hours_that_nobody_has_added_up(self, show, busy, monkeypatch):
-        """It is not said that there are no others."""
+    def test_pixels_of_missing_hours(self, show, busy, monkeypatch):
+        """The panel does not claim to be complete."""
         monkeypatch.setattr(samples, "MOST", 20)
         monkeypatch.setattr(samples, "MOST_FAILED", 3)
         monkeypatch.setattr(samples, "MOST_SLOW", 3)
@@ -546,8 +544,8 @@ class TestPanels:
         assert (len(marked.dots) <= 20, marked.is_whole) == (True, False)
         assert marked.total > 20
 
-    def test_pixels_have_the_slowest_of_those_with_pixels(self, show, monkeypatch):
-        """However slow requests without an image are."""
+    def test_pixels_have_the_slowest_images(self, show, monkeypatch):
+        """Slow requests without an image do not count."""
         monkeypatch.setattr(samples, "MOST", 10)
         monkeypatch.setattr(samples, "MOST_SLOW", 5)
         slow = make_image(draw(seed=99), duration_ms=99)
@@ -556,8 +554,8 @@ class TestPanels:
             make_log(duration_ms=60_000)
         assert f"/requestimage/{slow.pk}/change/" in show(panel("pixels"))
 
-    def test_pixels_that_are_unknown(self, show, busy):
-        """They are not drawn, and not counted; nor are requests without an image."""
+    def test_unknown_pixels_are_not_counted(self, show, busy):
+        """Neither are requests without an image."""
         make_log(days_old=1)
         image = make_image(draw(seed=99))
         RequestImage.objects.filter(pk=image.pk).update(width=None, height=None)
@@ -565,8 +563,8 @@ class TestPanels:
         assert "All 45 requests of this period whose image has dimensions." in page
         assert f"/requestimage/{image.pk}/change/" not in page
 
-    def test_pixels_of_many(self, show, busy, monkeypatch):
-        """All that failed, the slowest, and some of the others."""
+    def test_pixels_are_sampled(self, show, busy, monkeypatch):
+        """All failed requests, the slowest, and some others are drawn."""
         slow = make_image(draw(seed=9), duration_ms=900)
         monkeypatch.setattr(samples, "MOST", 20)
         page = show(panel("pixels"))
@@ -575,7 +573,7 @@ class TestPanels:
         for image in [slow, *busy[::9]]:
             assert f"/requestimage/{image.pk}/change/" in page
 
-    def test_pixels_of_too_many_that_failed(self, show, busy, monkeypatch):
+    def test_pixels_of_too_many_failures(self, show, busy, monkeypatch):
         monkeypatch.setattr(samples, "MOST", 20)
         monkeypatch.setattr(samples, "MOST_FAILED", 3)
         monkeypatch.setattr(samples, "MOST_SLOW", 2)
@@ -590,8 +588,8 @@ class TestPanels:
         [url, *_] = re.findall(r'href="([^"]*hash=[^"]*)"', page)
         assert show(url).count('<a class="ri-tile') == 7
 
-    def test_repeated_of_many(self, show, busy, monkeypatch):
-        """It is said since when it was looked, and links lead to no earlier ones."""
+    def test_repeated_images_are_sampled(self, show, busy, monkeypatch):
+        """The panel has the start of the sample; links have no older requests."""
         monkeypatch.setattr("request_images.query.paging.MANY", 20)
         page = show(panel("repeated"))
         assert "Only the newest pictures were searched" in page
@@ -602,8 +600,8 @@ class TestPanels:
         for url, seen in found:
             assert show(url).count('<a class="ri-tile') == int(seen) < 6
 
-    def test_repeated_since_within_an_hour(self, show):
-        """From the beginning of the hour, as all numbers of the page."""
+    def test_repeated_images_begin_with_a_whole_hour(self, show):
+        """All numbers of the page count whole hours."""
         hour = (timezone.now() - timedelta(days=1)).replace(minute=0, second=0)
         for minute in (10, 40):
             make_image(created_at=hour + timedelta(minutes=minute))
@@ -617,8 +615,8 @@ class TestPanels:
         ("url", "parameters"),
         [(panel("repeated"), {}), (GALLERY, {"group": "image"})],
     )
-    def test_repeated_shows_a_picture_that_is_there(self, show, url, parameters):
-        """Also where the latest request's bytes were not kept."""
+    def test_repeated_image_has_a_stored_picture(self, show, url, parameters):
+        """The bytes of the latest request may be missing."""
         first, second, _ = (make_image(kept=kept) for kept in (True, True, False))
         page = show(url, **parameters)
         assert f"/requestimage/{second.pk}/thumbnail/" in page
@@ -635,8 +633,8 @@ class TestPanels:
         assert "limit 5 MB" in page
 
 
-def test_many_kinds_of_errors(show):
-    """The most frequent have a colour each; the others share one, and a link."""
+def test_many_errors_share_a_colour(show):
+    """The most frequent errors have colours of their own."""
     for number in range(9):
         make_log(days_old=1, error_type=f"error {number}", status_code=422)
     page = show()
@@ -644,8 +642,8 @@ def test_many_kinds_of_errors(show):
     assert "error_type=error+0" in page
 
 
-def test_rows_that_go_while_they_are_counted():
-    """There is nothing to draw any more."""
+def test_rows_deleted_during_the_request():
+    """Nothing is left to draw."""
     assert samples._some(RequestImage.objects.none(), 10, 5) == []
 
 
@@ -657,7 +655,7 @@ class TestSlots:
     @pytest.mark.parametrize(
         ("days", "count"), [(1, 25), (7, 8), (92, 93), (365, 53), (3650, 122)]
     )
-    def test_are_not_too_many(self, days, count):
+    def test_number_of_slots_is_limited(self, days, count):
         found = overview.slots_of(Period.last_days(days))
         assert abs(len(found) - count) <= 1
         assert all(a[1] == b[0] for a, b in pairwise(found))

@@ -29,7 +29,7 @@ CSV = "/admin/request_images/requestlog/csv/"
 
 @pytest.fixture
 def download(client):
-    """Return a function that fetches the file as somebody, and reads it."""
+    """Return a function that downloads and parses the file as a user."""
 
     def download(query: str = "", user=None) -> list[dict[str, str]]:
         client.force_login(user or make_superuser())
@@ -50,7 +50,7 @@ def read(content: bytes) -> list[dict[str, str]]:
 @pytest.mark.django_db
 class TestFile:
     def test_has_a_line_for_each_request(self, download):
-        """The newest first; also those without an image."""
+        """The newest is first; requests without an image have a line, too."""
         log = make_log(days_old=1, status_code=None)
         image = make_image(
             request_id="trace-7",
@@ -77,7 +77,7 @@ class TestFile:
         assert second["status_code"] == second["image_hash"] == second["width"] == ""
         assert second["outcome"] == "succeeded"
 
-    def test_has_what_was_measured(self, download):
+    def test_has_the_measures_of_pictures(self, download):
         """Of images that were kept and analysed."""
         make_image(draw(seed=1), kept=False)
         make_image()
@@ -89,7 +89,7 @@ class TestFile:
             names = ("brightness", "contrast", "entropy", "sharpness", "layout")
             assert {line[name] for name in names} == {""}
 
-    def test_is_narrowed(self, download):
+    def test_matches_the_criteria(self, download):
         """By the same parameters as everything."""
         make_image(endpoint="a")
         make_image(draw("GIF"), endpoint="b")
@@ -98,24 +98,24 @@ class TestFile:
         assert download("?width=1") == []
 
     @pytest.mark.parametrize("sign", [*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"])
-    def test_holds_no_formula(self, download, sign):
-        """A spreadsheet would run what a client sent."""
+    def test_formulas_are_quoted(self, download, sign):
+        """A spreadsheet would run text from a client."""
         text = f"{sign}cmd|' /C calc'!A0"
         make_log(request_id="x", error_message=text, path=text, duration_ms=1)
         [row] = download()
         assert row["error_message"] == row["path"] == f"'{text}"
         assert row["duration_ms"] == "1.0"
 
-    def test_holds_no_formula_behind_a_semicolon(self, client):
-        """Some spreadsheets take that for the end of a cell, but not within quotes."""
+    def test_text_with_a_semicolon_is_quoted(self, client):
+        """Some spreadsheets end an unquoted cell at a semicolon."""
         make_log(error_message="a;=cmd", duration_ms=1, metadata={})
         client.force_login(make_superuser())
         content = b"".join(client.get(CSV).streaming_content).decode()
         assert '"a;=cmd",1.0,"' in content
 
     @pytest.mark.parametrize("many", [10_000, 2])
-    def test_comes_in_pieces(self, download, monkeypatch, many):
-        """However many requests there are, few of them are in memory."""
+    def test_is_streamed(self, download, monkeypatch, many):
+        """Only a few requests are in memory."""
         monkeypatch.setattr(export, "CHUNK", 2)
         monkeypatch.setattr(paging, "MANY", many)
         made = [make_image(draw(seed=n), days_old=n).log.request_id for n in range(5)]
@@ -131,7 +131,7 @@ class TestFile:
         [row] = download(user=make_user("view_requestlog"))
         assert list(row) == list(LOG_COLUMNS)
 
-    def test_of_nothing_has_its_header(self, client):
+    def test_empty_file_has_a_header(self, client):
         client.force_login(make_superuser())
         content = b"".join(client.get(CSV).streaming_content).decode()
         columns = [f'"{name}"' for name in (*LOG_COLUMNS, *IMAGE_COLUMNS)]
@@ -139,8 +139,8 @@ class TestFile:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_under_asgi_comes_in_pieces_too(monkeypatch):
-    """Without the warning that Django gives when it has to make them all at once."""
+def test_is_streamed_under_asgi(monkeypatch):
+    """Django's warning about synchronous iterators is absent."""
     monkeypatch.setattr(export, "CHUNK", 2)
     for number in range(3):
         make_image(draw(seed=number))

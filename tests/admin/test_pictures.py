@@ -33,7 +33,7 @@ def url_of(kind: str, *args: object) -> str:
 
 @pytest.fixture
 def look(client):
-    """Return a function that opens the page of an image, as its HTML."""
+    """Return a function that opens the page of an image as HTML."""
     client.force_login(make_superuser())
 
     def look(image, query: str = "") -> str:
@@ -54,9 +54,9 @@ def make(number: int, **values: object):
     ]
 
 
-class TestWays:
-    def test_to_the_one_before_and_the_next(self, look):
-        """Within what the gallery was narrowed to, in its order."""
+class TestLinks:
+    def test_links_to_the_neighbours(self, look):
+        """The neighbours have the criteria and the order of the gallery."""
         images = make(4)
         make(1, status_code=500)
         query = "?outcome=succeeded&sort=oldest"
@@ -67,15 +67,15 @@ class TestWays:
         assert 'rel="next"' not in look(images[0], query)
         assert 'rel="prev"' not in look(images[3], query)
 
-    def test_back_to_the_gallery_lead_to_the_same_place(self, look):
+    def test_link_to_the_page_of_the_gallery(self, look):
         [image] = make(1)
         html = look(image, "?days=7&sort=slowest")
         back = f"{url_of('gallery')}?days=7&amp;sort=slowest&amp;at={image.pk}"
         assert f'href="{back}"' in html
 
     @pytest.mark.parametrize("group", ["outcome", "error_type", "image", "layout"])
-    def test_back_to_the_gallery_lead_to_its_groups(self, client, look, group):
-        """From the picture, and from its neighbours, be they within a group or not."""
+    def test_link_to_the_groups_of_the_gallery(self, client, look, group):
+        """The link is on the page of the picture and of its neighbours."""
         for error_type in ("OSError", "OSError", "no_barcode"):
             analysed(make_image(error_type=error_type))
         query = f"?days=7&group={group}"
@@ -88,14 +88,14 @@ class TestWays:
         html = unescape(client.get(next_one).content.decode())
         assert back in html.replace("&outcome=failed", "")
 
-    def test_of_a_wrong_parameter_are_told(self, look):
+    def test_wrong_parameter_is_reported(self, look):
         [image] = make(1)
         html = look(image, "?width=wide&days=7")
         assert "width: not a whole number" in html
         assert "Days: 7" in html
 
-    def test_to_similar_pictures(self, look, client):
-        """The same endpoint, size class, type and outcome."""
+    def test_link_to_similar_pictures(self, look, client):
+        """The same endpoint, size, type and outcome."""
         [image, *others] = make(3, status_code=500, endpoint="a")
         make(2, endpoint="a")
         make(2, status_code=500, endpoint="b")
@@ -104,7 +104,7 @@ class TestWays:
         [section] = page.context["page"].sections
         assert section.images == [image, *others]
 
-    def test_to_similar_pictures_of_one_of_which_nothing_is_known(self, look):
+    def test_link_to_similar_pictures_of_unknown_facts(self, look):
         unknown = {"width": None, "height": None, "mime_type": "", "image_hash": ""}
         html = look(make_image(kept=False, image=unknown))
         assert "?endpoint=solve&amp;outcome=succeeded" in html
@@ -113,7 +113,7 @@ class TestWays:
 
 class TestTheSameImage:
     def test_lists_the_other_requests(self, look):
-        """The newest first, each with what became of it."""
+        """The newest is first, each with its outcome."""
         first = make_image(days_old=2, error_type="OSError", endpoint="upload")
         second = make_image(days_old=1)
         third = make_image()
@@ -123,8 +123,8 @@ class TestTheSameImage:
         assert links == [str(third.pk), str(first.pk)]
         assert "200 OSError" in html
 
-    def test_is_counted_as_often_as_it_is_listed(self, client, look):
-        """Each request once, and also those that brought it as a further image."""
+    def test_count_equals_the_list(self, client, look):
+        """Each request counts once, also with a further image."""
         first = make_image()
         make_image(error_type="OSError")
         other = make_image(draw(seed=1), status_code=500)
@@ -147,13 +147,13 @@ class TestTheSameImage:
         assert len(section.images) == 2
 
 
-class TestStanding:
+class TestPercentileRank:
     def text(self, html: str) -> str:
         found = re.search(r'class="ri-standing">(.*?)</p>', html)
         return found[1] if found else ""
 
-    def test_among_its_size_class(self, look):
-        """Others of its endpoint whose images are as large."""
+    def test_rank_within_the_size(self, look):
+        """The other requests have the endpoint and the size."""
         for duration in (10, 20, 30, 40):
             make_image(duration_ms=duration)
         make_image(duration_ms=1, image={"width": 4000, "height": 3000})
@@ -162,17 +162,17 @@ class TestStanding:
         expected = "Slower than 75 % of the 4 “solve” requests under 0.5 MP."
         assert self.text(html) == expected
 
-    def test_of_unknown_size_is_among_all(self, look):
+    def test_rank_of_an_unknown_size(self, look):
         make_image(duration_ms=1)
         image = make_image(image={"width": None, "height": None})
         expected = "Slower than 100 % of the 1 “solve” request."
         assert self.text(look(image)) == expected
 
-    def test_alone(self, look):
+    def test_single_request_has_no_rank(self, look):
         assert self.text(look(make_image())) == ""
 
-    def test_among_the_newest_only(self, look, monkeypatch):
-        """And says since when."""
+    def test_rank_within_the_newest_requests(self, look, monkeypatch):
+        """The text has the start of the comparison."""
         monkeypatch.setattr(rank, "AMONG", 2)
         for days in (1, 2, 3):
             make_image(days_old=days, duration_ms=1)
@@ -197,11 +197,11 @@ class TestSendAgain:
         assert url_of("body", image.pk) in html
         assert "curl" not in html
 
-    def test_of_an_unknown_source_is_a_file_of_a_form(self, look):
+    def test_unknown_source_is_sent_as_a_form_file(self, look):
         assert "image=@" in look(make_image(image={"source": ""}))
 
     @pytest.mark.parametrize("values", [{"kept": False}, {"days_old": 31}])
-    def test_offers_nothing_of_what_is_not_there(self, look, values):
+    def test_missing_bytes_cannot_be_sent(self, look, values):
         image = make_image(**values)
         html = look(image)
         assert url_of("body", image.pk) not in html
@@ -209,7 +209,7 @@ class TestSendAgain:
 
 
 class TestPage:
-    def test_tells_all_that_is_known(self, look):
+    def test_page_has_all_facts(self, look):
         html = look(
             make_image(
                 error_message="<b>none</b>",
@@ -222,7 +222,7 @@ class TestPage:
         for part in ("&lt;b&gt;none&lt;/b&gt;", "anna", "score", "PUT /solve/"):
             assert part in html
 
-    def test_costs_the_same_for_one_picture_and_for_thirty(self, look):
+    def test_query_count_is_constant(self, look):
         counts = []
         look(make_image(endpoint="solve"))  # what Django asks for once
         for number in (2, 28):
@@ -235,7 +235,7 @@ class TestPage:
         assert counts[0] == counts[1] <= 16
 
     def test_is_shown_without_its_neighbours(self, look, monkeypatch):
-        """Where to find them takes too long."""
+        """The search for the neighbours exceeds its time limit."""
 
         def refuse(*args, **kwargs):
             raise TooManyRequests("To look at them takes too long.")
@@ -245,7 +245,7 @@ class TestPage:
         monkeypatch.setattr(paging, "limited", refuse)
         assert 'rel="next"' not in look(images[1])
 
-    def test_has_no_style_and_no_script_of_ours_inline(self, look):
+    def test_page_works_under_a_strict_csp(self, look):
         html = look(make_image())
         assert " style=" not in html
         assert re.findall(r"<script(?![^>]* src=)[^>]*>", html) == []

@@ -16,7 +16,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
 
 def check_headers(response):
-    """Whatever the bytes are: no guessing, no scripts, no caches, no other sites."""
+    """Check that no browser guesses the type, runs scripts or caches."""
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert response["Cache-Control"] == "private, no-store"
@@ -36,8 +36,8 @@ class TestOriginal:
             ("WEBP", "image/webp", "webp"),
         ],
     )
-    def test_what_every_browser_shows_is_shown(self, fmt, mime_type, extension):
-        """Byte for byte, with its own type."""
+    def test_safe_types_are_inline(self, fmt, mime_type, extension):
+        """The response has the bytes as received and their type."""
         data = draw(fmt)
         image = make_image(data)
         response = original_response(image)
@@ -60,8 +60,8 @@ class TestOriginal:
         ],
         ids=["TIFF", "ICO", "JPEG2000", "PPM", "HTML", "SVG", "empty"],
     )
-    def test_anything_else_is_a_download(self, data, extension):
-        """Unknown bytes, and what could run something, are never shown."""
+    def test_other_types_are_downloads(self, data, extension):
+        """Unknown bytes, and types that may run scripts, are never inline."""
         response = original_response(make_image(data))
         assert response.content == data
         assert response["Content-Type"] == "application/octet-stream"
@@ -71,32 +71,32 @@ class TestOriginal:
 
     @pytest.mark.parametrize("data", [HTML, SVG], ids=["HTML", "SVG"])
     @pytest.mark.parametrize("claim", ["image/png", "text/html", "image/svg+xml"])
-    def test_the_type_is_told_from_the_bytes_alone(self, data, claim):
-        """A page that the row calls an image stays a download."""
+    def test_type_is_detected_from_the_bytes(self, data, claim):
+        """HTML whose row says it is an image is a download."""
         image = make_image(data, image={"mime_type": claim})
         response = original_response(image)
         assert response["Content-Type"] == "application/octet-stream"
         assert response["Content-Disposition"].startswith("attachment;")
 
-    def test_what_was_not_kept(self):
+    def test_missing_original_has_no_response(self):
         """There is nothing to serve."""
         assert original_response(make_image(kept=False)) is None
 
-    def test_what_is_expired(self):
-        """Gone on read, although cleanup did not run yet."""
+    def test_expired_original_has_no_response(self):
+        """An original expires on read, before any cleanup."""
         assert original_response(make_image(days_old=31)) is None
 
 
 class TestThumbnail:
-    def test_is_a_webp(self):
-        """Small, with the same headers as the original."""
+    def test_thumbnail_is_a_webp(self):
+        """It is small and has the headers of an original."""
         response = thumbnail_response(make_image())
         assert response["Content-Type"] == "image/webp"
         assert response.content[8:12] == b"WEBP"
         check_headers(response)
 
     @pytest.mark.parametrize("data", [HTML, SVG, PICTURE[:60]])
-    def test_of_what_cannot_be_drawn(self, data):
+    def test_undrawable_image_has_a_placeholder(self, data):
         """A picture of ours that says so takes its place."""
         response = thumbnail_response(make_image(data))
         assert response.status_code == 302
@@ -104,8 +104,8 @@ class TestThumbnail:
         assert response["Cache-Control"] == "private, no-store"
 
     @trap("HOSTILE8")
-    def test_of_a_bomb(self, settings, monkeypatch):
-        """HOSTILE8: too many pixels are never decoded, and refused only once."""
+    def test_bomb_is_refused_once(self, settings, monkeypatch):
+        """HOSTILE8: too many pixels are never decoded."""
         settings.REQUEST_IMAGES_THUMBNAIL_MAX_PIXELS = 100
         image = make_image()
         monkeypatch.setattr(Image.Image, "resize", None)
@@ -113,21 +113,21 @@ class TestThumbnail:
         image.content.refresh_from_db()
         assert image.content.thumbnail_error == "32 x 24 pixels"
 
-    def test_of_what_was_not_kept(self):
+    def test_missing_content_has_no_thumbnail(self):
         """No content, no query."""
         image = make_image(kept=False)
         with capture_queries() as queries:
             assert thumbnail_response(image) is None
         assert queries == []
 
-    def test_of_what_is_expired(self):
-        """Gone on read, the thumbnail too."""
+    def test_expired_thumbnail_has_no_response(self):
+        """A thumbnail expires on read, too."""
         image = make_image(days_old=31)
         thumbnail = {"thumbnail": b"made before"}
         type(image.content).objects.filter(pk=image.content_id).update(**thumbnail)
         assert thumbnail_response(image) is None
 
-    def test_of_content_that_is_gone(self):
+    def test_content_deleted_between_two_queries(self):
         """A cleanup between two queries is no error."""
         image = make_image()
         image.content_id = make_content(draw(seed=1)).pk + 1000

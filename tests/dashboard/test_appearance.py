@@ -43,8 +43,8 @@ def make(number: int, *, first: int = 0, is_failed: bool = False, **measures) ->
 
 
 class TestPanel:
-    def test_dark_pictures_fail(self, show):
-        """Their share on either side, and a link to those that failed."""
+    def test_dark_failed_pictures_stand_out(self, show):
+        """The bar has both shares and a link to the failed pictures."""
         make(20, is_failed=True, brightness=30)
         make(15, first=20, is_failed=True)
         make(40, first=40)
@@ -57,23 +57,23 @@ class TestPanel:
         assert "outcome=failed" in url
         assert show(url).count('<a class="ri-tile') == 20
 
-    def test_is_silent_about_few(self, show):
-        """Of 29 on one side nothing is said."""
+    def test_few_pictures_are_not_compared(self, show):
+        """29 pictures of one kind are too few."""
         make(29, is_failed=True, brightness=30)
         make(40, first=40)
         assert "Fewer than 30 pictures of either kind" in show()
         make(1, first=29, is_failed=True, brightness=30)
         assert "Nothing" not in show()
 
-    def test_of_nothing(self, show):
-        """What analyses pictures is said."""
+    def test_no_analysed_pictures(self, show):
+        """The panel names the command that analyses pictures."""
         make_image()
         page = show()
         assert "compared: 0 of 0 of failed requests" in page
         assert "manage.py analyze_image_contents" in page
 
-    def test_of_many(self, show, monkeypatch):
-        """The newest only, and it is said of how many."""
+    def test_many_pictures_are_sampled(self, show, monkeypatch):
+        """The panel has the sizes of the sample and of the whole."""
         monkeypatch.setattr(appearance, "MOST", 30)
         monkeypatch.setattr("request_images.query.paging.MANY", 34)
         monkeypatch.setattr("request_images.dashboard.panels.MANY", 34)
@@ -84,8 +84,8 @@ class TestPanel:
         assert "30 of more than 34 of others" in page
         assert "sharpness < 10" in page
 
-    def test_within_what_is_asked_for(self, show):
-        """Also when that is one of these measures itself."""
+    def test_pictures_match_the_criteria(self, show):
+        """A criterion may be one of these measures."""
         make(35, is_failed=True, brightness=30, contrast=10)
         make(35, first=40, brightness=30)
         make(35, first=80, brightness=90)
@@ -95,8 +95,8 @@ class TestPanel:
         links = re.findall(r'href="([^"]*contrast=0-20[^"]*)"', page)
         assert all("brightness=0-40" in link for link in links)
 
-    def test_what_takes_too_long(self, show, monkeypatch):
-        """The page asks for a shorter period."""
+    def test_slow_panel_asks_for_a_shorter_period(self, show, monkeypatch):
+        """The query exceeds its time limit."""
 
         def limited(*arguments):
             raise TooManyRequests
@@ -104,8 +104,8 @@ class TestPanel:
         monkeypatch.setattr(appearance, "limited", limited)
         assert "Choose a shorter period" in show()
 
-    def test_without_pictures(self, client):
-        """Whoever may not see them is led to the list of requests."""
+    def test_links_without_the_permission_for_images(self, client):
+        """The links lead to the list of requests."""
         make(30, is_failed=True, brightness=30)
         make(30, first=40)
         client.force_login(make_user("view_requestlog"))

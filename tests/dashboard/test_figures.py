@@ -80,13 +80,13 @@ def latency(**options):
 
 @pytest.fixture
 def language(request):
-    """Speak the language that the test is for."""
+    """Activate the language of the test."""
     with translation.override(getattr(request, "param", "en"), deactivate=True):
         yield
 
 
 class TestChart:
-    def test_has_its_drawing_and_its_table(self):
+    def test_chart_has_a_drawing_and_a_table(self):
         reader = Reader(page_of(latency()))
         assert len(reader.all("svg")) == 1
         assert [cell["scope"] for cell in reader.all("th")] == ["col"] * 5 + ["row"] * 5
@@ -103,14 +103,14 @@ class TestChart:
         scrolled = [d for d in reader.all("div") if d["class"] == "ri-scroll"]
         assert all(d["tabindex"] == "0" and d["aria-label"] for d in scrolled)
 
-    def test_refers_only_to_what_is_there(self):
+    def test_references_have_targets(self):
         reader = Reader(page_of(latency()))
         ids = [a["id"] for _, a in reader.elements if "id" in a]
         assert len(ids) == len(set(ids))
         [svg] = reader.all("svg")
         assert {svg["aria-labelledby"], svg["aria-describedby"]} <= set(ids)
 
-    def test_has_nothing_that_a_strict_policy_forbids(self):
+    def test_chart_works_under_a_strict_csp(self):
         chart = stacked_bars(
             Heading("errors", EVIL),
             [Stack(BEGIN, BEGIN + timedelta(days=1), {EVIL: 2, "b": 1})],
@@ -133,11 +133,11 @@ class TestChart:
         links = [a["href"] for a in reader.all("a")]
         assert links == ["?kind=b", "#errors-table", "?kind=b"]
 
-    def test_says_what_is_not_in_the_table(self):
+    def test_note_names_rows_left_out(self):
         chart = scatter(Heading("pixels", "Pixels"), [Dot(1, 1)] * 101)
         assert "(The first 100: those that failed, then the slowest.)" in page_of(chart)
 
-    def test_of_nothing_is_a_sentence(self):
+    def test_empty_chart_is_a_sentence(self):
         page = page_of(scatter(Heading("pixels", "Pixels"), []))
         assert "No requests in this period." in page
         assert not {"<svg", "<table", "ri-skip"} & set(
@@ -167,19 +167,19 @@ class TestTile:
         assert "before: 1\u00a0%" in page
         assert len(reader.all("svg")) == 1
 
-    def test_leaves_out_what_is_unknown(self):
+    def test_unknown_values_are_left_out(self):
         page = self.render(tile(EVIL, None, None, Quantity.DURATION))
         reader = Reader(page)
         assert [name for name, _ in reader.elements] == ["a", "span", "span"]
         assert "href" not in reader.all("a")[0]
 
-    def test_of_what_is_neither_good_nor_bad(self):
+    def test_neutral_change_has_no_colour(self):
         page = self.render(tile("Requests", 2, 1, Quantity.COUNT))
         assert "▲ 100\u00a0%<" in page
 
 
 class TestStylesheet:
-    def test_has_looks_for_every_class_that_is_drawn(self):
+    def test_every_drawn_class_has_a_style(self):
         drawn = set()
         for chart in gallery():
             for value in re.findall(r'class="([^"]+)"', page_of(chart)):
@@ -187,8 +187,8 @@ class TestStylesheet:
         unknown = {name for name in drawn if f".{name}" not in CSS}
         assert unknown == set()
 
-    def test_marks_stand_out_from_light_and_dark(self):
-        """At least 3:1 (WCAG 2.2, 1.4.11) from what the admin's pages are made of."""
+    def test_marks_have_enough_contrast(self):
+        """At least 3:1 (WCAG 2.2, 1.4.11) on the backgrounds of the admin."""
         colours = re.findall(r"--ri-(?:\d|bad): (#\w{6});", CSS)
         assert len(colours) == 8
         for background in ("#ffffff", "#f8f8f8", "#121212", "#212121"):
@@ -255,11 +255,11 @@ class TestLanguage:
             in latency(markers=[at_three], notation=notation).svg
         )
 
-    def test_rounds_what_django_would_cut_off(self):
+    def test_numbers_are_rounded(self):
         assert reader_notation().number(99.96, 1) == "100.0"
         assert milliseconds(12.58) == "12.6 ms"
 
-    def test_days_begin_where_the_reader_is(self):
+    def test_days_follow_the_current_time_zone(self):
         with django_timezone.override("America/New_York"):
             page = page_of(latency(notation=reader_notation()))
         assert "Oct 3, 2026, 6 p.m.: p50" in page

@@ -31,8 +31,8 @@ class TestProjection:
             ({"keeps_days": 20, "daily": 30.0}, 150 + 150),
         ],
     )
-    def test_in_five_days(self, given, expected):
-        """As much comes as did, and what is too old goes."""
+    def test_expected_bytes_in_five_days(self, given, expected):
+        """New bytes arrive at the past rate, and old ones expire."""
         assert stock(**given).expected(5) == expected
 
     @pytest.mark.parametrize(
@@ -46,27 +46,27 @@ class TestProjection:
             ({"limit": 1e9}, None),
         ],
     )
-    def test_when_there_is_no_room(self, given, days):
-        """Never, where as much goes as comes."""
+    def test_date_of_the_limit(self, given, days):
+        """The limit is never reached if as much expires as arrives."""
         assert stock(**given).days_left() == days
 
-    def test_levels(self):
-        """What came before is the ground of what came then."""
+    def test_levels_include_older_bytes(self):
+        """Bytes from before the period are the base of the levels."""
         found = stock(older=5, days=(1, 2))
         assert [level for _, level in found.levels()] == [6, 8]
         assert found.total == 8
 
 
 @pytest.mark.django_db
-class TestWhatIsThere:
+class TestStock:
     def made(self, days_old, size):
         created_at = timezone.now() - timedelta(days=days_old)
         return ImageContent.objects.create(
             image_hash=f"{days_old}", stored_size=size, created_at=created_at
         )
 
-    def test_of_contents(self, settings):
-        """By the day they came; those before the period together."""
+    def test_stock_by_day(self, settings):
+        """Bytes count on their day; those before the period are one sum."""
         settings.REQUEST_IMAGES_MAX_STORED_MB = 1
         for days_old, size in ((45, 5), (3, 70), (0, 7)):
             self.made(days_old, size)
@@ -79,7 +79,7 @@ class TestWhatIsThere:
         settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = 20
         assert stock_of(summarize(since_ever(period)), period).keeps_days == 20
 
-    def test_of_none(self, settings):
+    def test_empty_stock(self, settings):
         settings.REQUEST_IMAGES_RETENTION_DAYS = None
         settings.REQUEST_IMAGES_LOG_RETENTION_DAYS = None
         period = Period.last_days(30)

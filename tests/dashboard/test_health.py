@@ -35,7 +35,7 @@ PAGE = "/admin/request_images/requestlog/health/"
 
 
 def make_logs(**counts: int) -> None:
-    """Write so many logs of each capture status."""
+    """Write a number of logs with each capture status."""
     for status, count in counts.items():
         for _ in range(count):
             make_log(capture_status=status)
@@ -50,7 +50,7 @@ def spool(tmp_path, settings):
 
 @pytest.fixture
 def broken(monkeypatch):
-    """A database that cannot be asked."""
+    """A database that cannot be queried."""
 
     def refuse(logs):
         raise OperationalError("no such table")
@@ -59,7 +59,7 @@ def broken(monkeypatch):
 
 
 def make_pending(*, hours_ago: float, tries: int = 0) -> None:
-    """Put an object onto the list of what is to be deleted."""
+    """Put an object on the list of pending deletions."""
     now = timezone.now()
     PendingDeletion.objects.create(
         storage="bucket",
@@ -72,7 +72,7 @@ def make_pending(*, hours_ago: float, tries: int = 0) -> None:
 
 class TestLook:
     def test_counts_the_last_hours(self):
-        """By capture status, the most frequent first; what is older does not count."""
+        """The most frequent status is first; older requests do not count."""
         make_logs(no_image=1, stored=2)
         make_log(days_old=1.01, capture_status=CaptureStatus.TOO_LARGE)
         vitals = look()
@@ -81,33 +81,33 @@ class TestLook:
         assert look(25).capture_status["too_large"] == 1
 
     def test_knows_the_last_request(self):
-        """However long ago."""
+        """The last request may be old."""
         assert look().last_recorded is None
         log = make_log(days_old=40)
         make_log(days_old=50)
         assert look().last_recorded == log.created_at
 
     @pytest.mark.parametrize("value", [True, False, "yes"])
-    def test_knows_whether_it_is_on(self, settings, value):
-        """A wrong value records nothing, and does not break the look."""
+    def test_shows_whether_recording_is_on(self, settings, value):
+        """A wrong value records nothing and breaks nothing."""
         settings.REQUEST_IMAGES_ENABLED = value
         assert look().enabled is (value is True)
 
     def test_survives_a_broken_database(self, broken):
-        """That is what it is there to tell."""
+        """Health must work if the database does not."""
         vitals = look()
         assert vitals.database_error == "OperationalError: no such table"
         assert vitals.capture_status == {}
 
     @pytest.mark.django_db(transaction=True)
     def test_survives_a_missing_table(self):
-        """The same with a real database."""
+        """A real database has no table."""
         with tables_missing():
             vitals = look()
         assert re.match(r"(Operational|Programming)Error: ", vitals.database_error)
 
-    def test_counts_what_waits_on_the_disk(self, spool, settings):
-        """The requests in the spool folder of this machine, if there is one."""
+    def test_counts_spooled_requests(self, spool, settings):
+        """The spool folder of this machine, if there is one."""
         assert look().spooled == 0
         spool.put({}, b"")
         spool.put({}, b"")
@@ -116,8 +116,8 @@ class TestLook:
         assert look().spooled == 0
 
     @pytest.mark.parametrize("use_tz", [True, False])
-    def test_knows_how_the_folder_is(self, spool, settings, use_tz):
-        """Since when what waits, what is bad, and when there last was no room."""
+    def test_shows_the_state_of_the_spool_folder(self, spool, settings, use_tz):
+        """The oldest file, bad files, and the last time it was full."""
         settings.USE_TZ = use_tz
         assert look().spooled_since is look().spool_full_at is None
         begin = timezone.now()
@@ -130,7 +130,7 @@ class TestLook:
         assert len(vitals.problems(Limits())) == 2
 
     def test_survives_a_folder_that_cannot_be_read(self, settings):
-        """What is no folder is told as it is."""
+        """A path that is no folder is reported."""
         settings.REQUEST_IMAGES_SPOOL_DIR = __file__
         vitals = look()
         assert vitals.spool_error.startswith("NotADirectoryError: ")
@@ -138,7 +138,7 @@ class TestLook:
         assert problem.startswith("The spool folder cannot be read: NotADirectory")
 
     def test_costs_three_queries(self, django_assert_num_queries):
-        """However many rows there are."""
+        """The number of rows does not matter."""
         make_logs(stored=3, no_image=2)
         with django_assert_num_queries(3):
             look()
@@ -161,8 +161,8 @@ class TestProblems:
             ({"stored": 2, "over_budget": 1, "store_failed": 1}, 50),
         ],
     )
-    def test_share_of_what_was_to_be_kept(self, counts, percent):
-        """What had nothing to keep says nothing about the store."""
+    def test_share_of_failed_captures(self, counts, percent):
+        """Requests without an image say nothing about the store."""
         vitals = self.vitals(**counts)
         assert vitals.failed_percent == percent
         assert vitals.problems(Limits(failed_percent=percent)) == []
@@ -170,8 +170,8 @@ class TestProblems:
             [problem] = vitals.problems(Limits(failed_percent=percent - 0.1))
             assert problem == f"{percent:.1f} % of the images could not be stored."
 
-    def test_silence(self):
-        """Only where a limit is set; never is longer than any."""
+    def test_limit_of_silence(self):
+        """Silence is a problem only if a limit is set."""
         now = timezone.now()
         two_hours_ago = now - datetime.timedelta(hours=2)
         for last in (None, two_hours_ago):
@@ -181,13 +181,13 @@ class TestProblems:
             assert problem == "No request was recorded in the last hour."
         assert self.vitals(two_hours_ago).problems(Limits(silent_hours=3)) == []
 
-    def test_a_database_that_cannot_be_read(self):
-        """Nothing else can be said then."""
+    def test_unreadable_database_is_the_only_problem(self):
+        """Nothing else is known."""
         [problem] = self.vitals(error="gone").problems(Limits(silent_hours=1))
         assert problem == "The request logs cannot be read: gone"
 
-    def test_a_database_that_takes_nothing(self):
-        """It can be read all the same, so the rest is said, too."""
+    def test_read_only_database_is_a_problem(self):
+        """Other problems are still reported."""
         vitals = replace(self.vitals(store_failed=1), write_error="read-only")
         assert vitals.problems(Limits())[0] == (
             "The database refuses new requests: read-only"
@@ -203,15 +203,15 @@ class TestProblems:
             (3, 2, "A request has waited in the spool folder for more than 2 hours."),
         ],
     )
-    def test_requests_that_wait_for_long(self, hours_ago, limit, problem):
+    def test_old_spooled_requests_are_a_problem(self, hours_ago, limit, problem):
         """Healthy processes write them within seconds."""
         since = timezone.now() - datetime.timedelta(hours=hours_ago)
         vitals = replace(self.vitals(), spooled=1, spooled_since=since)
         found = vitals.problems(Limits(spooled_hours=limit))
         assert found == ([problem] if problem else [])
 
-    def test_bad_files(self):
-        """Each is a request that has no row."""
+    def test_bad_files_are_a_problem(self):
+        """Each bad file is a request without a row."""
         vitals = replace(self.vitals(), spool_bad=2)
         assert vitals.problems(Limits()) == ["2 files in the spool folder are damaged."]
         assert vitals.problems(Limits(spool_bad=2)) == []
@@ -226,28 +226,28 @@ class TestProblems:
             (73, 72, "An object has waited to be deleted for more than 72 hours."),
         ],
     )
-    def test_objects_that_nobody_deletes(self, hours_ago, limit, problem):
-        """A night without a cleanup is none yet."""
+    def test_overdue_deletions_are_a_problem(self, hours_ago, limit, problem):
+        """One missed cleanup is no problem yet."""
         since = timezone.now() - datetime.timedelta(hours=hours_ago)
         vitals = replace(self.vitals(), pending=1, pending_since=since)
         found = vitals.problems(Limits(pending_hours=limit))
         assert found == ([problem] if problem else [])
 
-    def test_a_folder_that_was_full(self):
-        """Lately, or long ago."""
+    def test_full_folder_is_a_problem(self):
+        """The folder was full recently, or long ago."""
         at = timezone.now() - datetime.timedelta(hours=23)
         vitals = replace(self.vitals(), spool_full_at=at)
         [problem] = vitals.problems(Limits())
         assert problem == "The spool folder was full and refused a request."
         assert replace(vitals, hours=22).problems(Limits()) == []
 
-    def test_several(self):
-        """Each is a sentence of its own."""
+    def test_each_problem_is_a_sentence(self):
+        """Several problems are several sentences."""
         assert len(self.vitals(store_failed=1).problems(Limits(silent_hours=1))) == 2
 
 
 class Ran:
-    """What the command said, and its exit status."""
+    """The output of the command, and its exit status."""
 
     def __init__(self, *arguments: str, **options: object) -> None:
         out, err = io.StringIO(), io.StringIO()
@@ -263,7 +263,7 @@ class Ran:
 
 class TestCommand:
     def test_healthy(self):
-        """What was kept, what was not, and that all is well."""
+        """The command counts stored and other images and finds no problem."""
         make_logs(stored=2, too_large=1)
         make_log(days_old=2)
         ran = Ran()
@@ -301,24 +301,24 @@ class TestCommand:
         assert Ran("--max-failed", "10").status == 0
         assert Ran(max_failed=9.9).status == 1
 
-    def test_silence(self):
-        """For an endpoint that is always busy, silence is a fault."""
+    def test_silence_is_a_problem(self):
+        """An endpoint that is always busy must not be silent."""
         make_log(days_old=1)
         assert Ran("--max-silence", "25").status == 0
         ran = Ran("--max-silence", "23")
         assert ran.status == 1
         assert ran.err == "Unhealthy: No request was recorded in the last 23 hours.\n"
 
-    def test_database_is_away(self, broken):
-        """Nothing is said of what could not be asked."""
+    def test_unavailable_database(self, broken):
+        """Nothing is reported that could not be read."""
         ran = Ran()
         assert ran.status == 1
         assert ran.out == "Recording is on.\n"
         assert ran.err.endswith("cannot be read: OperationalError: no such table\n")
 
     @pytest.mark.django_db(transaction=True)
-    def test_database_that_can_only_be_read(self):
-        """Nothing could be recorded, and no row would say so."""
+    def test_read_only_database(self):
+        """No request can be recorded, and no row would show it."""
         make_logs(stored=1)
         with read_only():
             ran = Ran()
@@ -328,13 +328,13 @@ class TestCommand:
         assert Ran().status == 0
         assert RequestLog.objects.count() == 1
 
-    def test_everything_is_dropped(self):
-        """Images for which there was no room are images that were not kept."""
+    def test_dropped_images_count_as_failures(self):
+        """An image dropped for lack of memory was not stored."""
         make_logs(over_budget=3)
         assert Ran().status == 1
 
-    def test_spool_folder_that_nobody_empties(self, spool):
-        """A request that waits for hours, bad files, and a folder that is full."""
+    def test_neglected_spool_folder(self, spool):
+        """Old requests, bad files and a full folder are problems."""
         spool.put({}, b"")
         (waiting,) = spool.folder.glob("*.spooled")
         waiting.rename(spool.folder / f"{0:020d}-{0:020d}-x.spooled")
@@ -352,8 +352,8 @@ class TestCommand:
         ran = Ran("--max-bad=1", "--max-spooled-hours=8784")
         assert ran.err.count("Unhealthy") == 2
 
-    def test_requests_that_wait(self, spool):
-        """The number is told; it is a fault where a limit is set."""
+    def test_spooled_requests_are_counted(self, spool):
+        """They are a problem only beyond a limit."""
         spool.put({}, b"")
         ran = Ran("--max-spooled", "1")
         assert ran.status == 0
@@ -362,8 +362,8 @@ class TestCommand:
         assert ran.status == 1
         assert ran.err == "Unhealthy: 1 request waits in the spool folder.\n"
 
-    def test_objects_that_wait_to_be_deleted(self):
-        """How many, since when, and how often they were tried."""
+    def test_pending_deletions_are_counted(self):
+        """The output has the number, the oldest, and the attempts."""
         make_pending(hours_ago=2, tries=4)
         make_pending(hours_ago=80)
         ran = Ran()
@@ -383,13 +383,13 @@ class TestCommand:
 
     @pytest.mark.parametrize("form", [(), ("--json",)])
     def test_verbosity_0_is_silent(self, form):
-        """The exit status alone."""
+        """Only the exit status reports problems."""
         assert vars(Ran("--verbosity=0", *form)) == {"out": "", "err": "", "status": 0}
         make_logs(store_failed=1)
         assert vars(Ran("--verbosity=0", *form)) == {"out": "", "err": "", "status": 1}
 
-    def test_json(self):
-        """For programs: one document, whole in either case."""
+    def test_json_is_one_document(self):
+        """With and without problems."""
         make_logs(stored=1, store_failed=1)
         ran = Ran("--json")
         assert (ran.status, ran.err) == (1, "")
@@ -439,12 +439,12 @@ class TestCommand:
         ],
     )
     def test_a_wrong_argument_is_refused(self, arguments, says):
-        """In a monitoring system a typing error must not look like health."""
+        """A typing error must not look healthy in monitoring."""
         with pytest.raises(CommandError, match=says):
             call_command("request_images_health", *arguments)
 
-    def test_speaks_english(self):
-        """What reads it may look for words."""
+    def test_output_is_english(self):
+        """Programs may search the output."""
         make_logs(store_failed=1)
         with translation.override("de"):
             assert "could not be stored" in Ran().err
@@ -460,14 +460,14 @@ class TestPage:
         assert response.status_code == 200
         return " ".join(re.sub(r"<[^>]*>", " ", response.content.decode()).split())
 
-    def test_is_reached_from_the_list(self, boss):
+    def test_page_is_linked_from_the_list(self, boss):
         """A link on the list of request logs."""
         assert reverse("admin:request_images_requestlog_health") == PAGE
         page = boss.get(reverse("admin:request_images_requestlog_changelist"))
         assert f'<a href="{PAGE}">Health</a>' in page.content.decode()
 
-    def test_shows_what_the_database_tells(self, boss):
-        """What was kept in the last day, in words."""
+    def test_page_shows_the_last_day(self, boss):
+        """The capture statuses of the last day are in words."""
         make_image()
         make_logs(too_large=2)
         text = self.text(boss.get(PAGE))
@@ -478,8 +478,8 @@ class TestPage:
         assert "never" not in text
         assert "Recording is off" not in text
 
-    def test_shows_what_this_process_counted(self, boss):
-        """Ends that have no row too, and faults by kind."""
+    def test_page_shows_the_counters_of_the_process(self, boss):
+        """Outcomes without a row, and faults by kind."""
         for name in ("stored", "rescued", "lost", "dropped", "spooled", "other"):
             health.count(name)
         health.report("store", OSError("disk full"))
@@ -499,8 +499,8 @@ class TestPage:
         ):
             assert part in text
 
-    def test_says_what_is_wrong(self, boss, settings):
-        """Findings come first, as sentences."""
+    def test_page_shows_problems_first(self, boss, settings):
+        """Problems are sentences."""
         settings.REQUEST_IMAGES_ENABLED = False
         make_logs(store_failed=1)
         text = self.text(boss.get(PAGE))
@@ -508,8 +508,8 @@ class TestPage:
         assert "Recording is off: REQUEST_IMAGES_ENABLED is not True." in text
         assert "No problems found." not in text
 
-    def test_shows_what_waits_on_the_disk(self, boss, spool):
-        """Where there is a spool folder."""
+    def test_page_shows_spooled_requests(self, boss, spool):
+        """Only with a spool folder."""
         spool.put({}, b"")
         (spool.folder / "1.bad").write_bytes(b"")
         text = self.text(boss.get(PAGE))
@@ -517,8 +517,8 @@ class TestPage:
         assert "damaged files in the spool folder 1" in text
         assert "1 file in the spool folder is damaged." in text
 
-    def test_shows_what_waits_to_be_deleted(self, boss):
-        """Where there is something."""
+    def test_page_shows_pending_deletions(self, boss):
+        """Only if there are any."""
         assert "objects waiting to be deleted" not in self.text(boss.get(PAGE))
         make_pending(hours_ago=73, tries=6)
         text = self.text(boss.get(PAGE))
@@ -526,14 +526,14 @@ class TestPage:
         assert "most attempts for one object 6" in text
         assert "An object has waited to be deleted for more than 72 hours." in text
 
-    def test_tries_to_write(self, boss, monkeypatch):
-        """That the database can be read proves nothing."""
+    def test_page_tests_a_write(self, boss, monkeypatch):
+        """A readable database may refuse writes."""
         monkeypatch.setattr(dashboard_health, "try_write", lambda: OSError("disk full"))
         text = self.text(boss.get(PAGE))
         assert "The database refuses new requests: OSError: disk full" in text
 
-    def test_of_an_empty_database(self, boss):
-        """Never is an answer."""
+    def test_page_of_an_empty_database(self, boss):
+        """A health page without any request says "never" and works."""
         assert "last request never" in self.text(boss.get(PAGE))
 
     def test_without_time_zones(self, boss, settings):
@@ -542,15 +542,15 @@ class TestPage:
         make_log(created_at=datetime.datetime.now())  # noqa: DTZ005
         assert "never" not in self.text(boss.get(PAGE))
 
-    def test_in_german(self, boss, settings):
-        """Every word of ours is translated."""
+    def test_page_in_german(self, boss, settings):
+        """All messages of the app are translated."""
         settings.LANGUAGE_CODE = "de"
         make_logs(store_failed=1)
         text = self.text(boss.get(PAGE))
         assert "100,0 % der Bilder konnten nicht gespeichert werden." in text
         assert "Anfragen der letzten 24 Stunden" in text
 
-    def test_is_guarded(self, client):
+    def test_page_needs_the_permission_to_see_logs(self, client):
         """It takes the permission to see request logs."""
         assert client.get(PAGE).status_code == 302
         client.force_login(make_user("view_requestimage"))
@@ -558,14 +558,14 @@ class TestPage:
         client.force_login(make_user("view_requestlog"))
         assert client.get(PAGE).status_code == 200
 
-    def test_has_no_style_and_no_script_of_ours_inline(self, boss):
-        """It works under a content security policy of ``default-src 'self'``."""
+    def test_page_works_under_a_strict_csp(self, boss):
+        """The policy is ``default-src 'self'``."""
         page = boss.get(PAGE).content.decode()
         assert " style=" not in page
         assert "<style" not in page
         assert re.findall(r"<script(?![^>]* src=)[^>]*>", page) == []
 
-    def test_is_only_to_look_at(self, boss):
-        """Nothing on it changes anything."""
+    def test_page_has_no_form(self, boss):
+        """Nothing on the page changes anything."""
         form = re.findall(r"<form[^>]*>", boss.get(PAGE).content.decode())
         assert all("logout" in tag or "theme" in tag for tag in form)

@@ -39,7 +39,7 @@ def came():
 
 
 def looked_at(**texts):
-    """Return the numbers of the last thirty days, or of others."""
+    """Return the numbers of the last thirty days, or of other days."""
     criteria = Criteria({}, {}).having(**({"days": "30"} | texts))
     period = criteria.period()
     return Overview(*summaries(criteria, [period, period.before]))
@@ -56,8 +56,8 @@ def show(client, **parameters):
 
 
 @pytest.mark.parametrize(("first", "second"), [("2.9.0", "2.10.0"), ("b", "a")])
-def test_two_of_a_day(client, came, first, second):
-    """The one whose first requests came later in the day is the newest, by any name."""
+def test_two_releases_of_a_day(client, came, first, second):
+    """The later one of the day is the newest; its name does not matter."""
     came("2.8.0", 5, count=ENOUGH)
     came(first, 3, 1, count=ENOUGH)
     came(second, 3, 11, ms=1000, count=ENOUGH)
@@ -73,8 +73,8 @@ def test_two_of_a_day(client, came, first, second):
     assert f"{first}, {second}" in page
 
 
-def test_two_of_an_hour(client, came):
-    """Nobody can tell which was first, so nothing is said of either."""
+def test_two_releases_of_an_hour_have_no_order(client, came):
+    """Their order is unknown, so there is no finding."""
     came("2.8.0", 5, count=ENOUGH)
     came("2.9.0", 3, 11, count=ENOUGH)
     came("2.10.0", 3, 11, ms=1000, count=ENOUGH)
@@ -84,7 +84,7 @@ def test_two_of_an_hour(client, came):
     assert "2.9.0" in page
 
 
-def test_two_of_an_hour_before_another(came):
+def test_release_after_two_of_an_hour_is_newest(came):
     """The one that came after both is the newest."""
     came("1", 9)
     came("3", 5)
@@ -94,8 +94,8 @@ def test_two_of_an_hour_before_another(came):
 
 
 @pytest.mark.parametrize("days", [200, 800])
-def test_weeks_and_months(came, days):
-    """By their days, and of the same day by its hours."""
+def test_releases_of_a_week_are_ordered_by_hour(came, days):
+    """Days decide first, then hours."""
     came("1", 150)
     for name, days_ago, hour in (("9", 30, 3), ("10", 29, 3), ("11", 28, 9)):
         came(name, days_ago, hour)
@@ -106,15 +106,15 @@ def test_weeks_and_months(came, days):
     assert numbers.newest_release().name == "100"
 
 
-def test_of_single_requests(came):
-    """Also where they are looked at one by one."""
+def test_releases_of_single_requests(came):
+    """The order is right if requests are read one by one."""
     came("1", 9)
     came("3", 5, 3)
     came("2", 5, 4)
     assert names(looked_at(status="200")) == ["3", "2"]
 
 
-def test_where_days_begin_between_hours(came, settings):
+def test_time_zone_with_half_hours(came, settings):
     settings.TIME_ZONE = "Asia/Kathmandu"  # 5:45 hours from UTC
     came("1", 9)
     came("3", 5, 0)
@@ -122,8 +122,8 @@ def test_where_days_begin_between_hours(came, settings):
     assert names(looked_at()) == ["3", "2"]
 
 
-def test_is_asked_only_where_it_matters(came):
-    """And only of the newest days; each question is one for all of these."""
+def test_order_needs_few_queries(came):
+    """Only the newest slots are read, in one query for each step."""
     came("0", 28)
     for day in range(25, 5, -1):
         came(f"{day}-b", day, 3)
@@ -139,8 +139,8 @@ def test_is_asked_only_where_it_matters(came):
     assert found[-2:] == ["6-b", "6-a"]
 
 
-def test_a_release_that_is_not_told_apart(came, monkeypatch):
-    """Which goes while it is asked for, say: then it came at any time of its day."""
+def test_release_deleted_during_the_read_keeps_its_day(came, monkeypatch):
+    """Its hour is unknown, so its day is the time of arrival."""
     came("1", 9)
     came("3", 5, 3)
     came("2", 5, 4)
@@ -164,7 +164,7 @@ def test_slots_are_divided():
 
 
 def test_hours_are_not_divided(came):
-    """There is nothing shorter to ask for."""
+    """No shorter time has statistics."""
     came("1", 1, 1)
     came("3", 1, 2)
     came("2", 1, 2)

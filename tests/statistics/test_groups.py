@@ -57,7 +57,7 @@ class TestPercentile:
 
     @given(DURATIONS)
     def test_grows_with_its_share(self, durations):
-        """A higher percentile is never a shorter duration."""
+        """A higher percentile is never shorter."""
         shares = [0, 0.1, 0.5, 0.9, 0.99, 1]
         values = [percentile(histogram_of(durations), share) for share in shares]
         assert values == sorted(values)
@@ -66,7 +66,7 @@ class TestPercentile:
         """Without requests there is no percentile."""
         assert percentile({}, 0.5) is None
 
-    def test_of_one(self):
+    def test_single_request_is_every_percentile(self):
         """One request is every percentile."""
         [value] = {percentile({bucket_of(80): 1}, share) for share in (0, 0.5, 1)}
         assert value == pytest.approx(80, rel=0.01)
@@ -104,8 +104,10 @@ class TestFailed:
             (499, "CancelledError", True),
         ],
     )
-    def test_is_one_rule(self, status_code, error_type, failed):
-        """An error type, or a status from 400: in SQL, over a join, and in Python."""
+    def test_failure_is_the_same_in_sql_and_python(
+        self, status_code, error_type, failed
+    ):
+        """An error type, or a status from 400, also over a join."""
         image = make_image(status_code=status_code, error_type=error_type)
         assert RequestLog.objects.failed().exists() is failed
         assert RequestLog.objects.exclude(failed_sql()).exists() is not failed
@@ -138,7 +140,7 @@ class TestOverall:
 
     @given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=15))
     def test_is_the_same_in_sql_as_in_python(self, durations):
-        """What the database counts is what one would count by hand."""
+        """The database counts what Python counts."""
         RequestLog.objects.all().delete()  # those of the example before
         for duration in durations:
             make_log(duration_ms=duration)
@@ -162,8 +164,8 @@ class TestOverall:
 
 @pytest.mark.django_db
 class TestBy:
-    def test_the_most_frequent_first(self):
-        """Groups by one field, in order of their number, equals by name."""
+    def test_most_frequent_group_is_first(self):
+        """Groups of equal size are ordered by name."""
         for error_type in ("b", "a", "c", "c"):
             make_log(error_type=error_type)
         found = summary().by(ERROR)
@@ -172,7 +174,7 @@ class TestBy:
         assert [group.failed_count for group in found] == [2, 1, 1]
 
     def test_several_fields_and_missing_values(self):
-        """Dimensions are a pair, over the join, and may be unknown."""
+        """Dimensions are a pair, read over a join, and may be unknown."""
         for size in ((40, 20), (40, 20), (20, 40)):
             make_image(draw(size=size), duration_ms=size[0])
         make_image(image={"width": None, "height": None})
@@ -182,8 +184,8 @@ class TestBy:
         assert {"width": None, "height": None} in [group.key for group in found]
         assert len(found) == 3
 
-    def test_no_more_than_the_top(self):
-        """A client that sends every size there is does not flood the answer."""
+    def test_number_of_groups_is_limited(self):
+        """A client that sends many sizes does not flood the answer."""
         for error_type in "abcd":
             make_log(error_type=error_type)
         assert len(summary().by(ERROR, top=3)) == 3
@@ -191,7 +193,7 @@ class TestBy:
 
 
 def at_noon(monkeypatch, day, zone):
-    """Let it be noon of a day; return a function that gives its other hours in UTC."""
+    """Set the clock to noon; return a function for other hours in UTC."""
     tz = ZoneInfo(zone)
     noon = datetime.datetime.combine(day, datetime.time(12), tz).astimezone(UTC)
     monkeypatch.setattr(timezone, "now", lambda: noon)
@@ -202,8 +204,8 @@ def at_noon(monkeypatch, day, zone):
 
 @pytest.mark.django_db
 class TestByDay:
-    def test_days_without_requests_are_there(self, monkeypatch):
-        """Seven days, today last, each with its count, which may be none."""
+    def test_days_without_requests_are_included(self, monkeypatch):
+        """Seven days, today last; a count may be 0."""
         today = datetime.date(2026, 6, 10)
         when = at_noon(monkeypatch, today, "Europe/Berlin")
         make_log(created_at=when(today, 0, 0), status_code=500)
@@ -265,7 +267,7 @@ class TestByDay:
 @pytest.mark.django_db
 class TestStorage:
     def test_distinct_content_counts_once(self):
-        """The same picture three times: received three times, stored once."""
+        """An image sent three times is received thrice and stored once."""
         other = draw(seed=1)
         for data in (PICTURE, PICTURE, PICTURE, other):
             make_image(data)
@@ -275,7 +277,7 @@ class TestStorage:
         assert found.stored == len(PICTURE) + len(other)
 
     def test_different_contents_of_one_size_count_each(self):
-        """Distinct is the content, not its size."""
+        """Contents are distinct, whatever their sizes."""
         sizes = []
         for seed in (1, 2):
             content = make_content(draw(seed=seed))
@@ -285,8 +287,8 @@ class TestStorage:
         found = groups.storage(RequestLog.objects.all())
         assert found == groups.Storage(received=sum(sizes), stored=200)
 
-    def test_of_some_requests_only(self):
-        """What other requests brought does not count."""
+    def test_storage_of_matching_requests(self):
+        """Bytes of other requests do not count."""
         make_image(endpoint="a")
         make_image(endpoint="b")
         found = groups.storage(RequestLog.objects.filter(endpoint="a"))
@@ -299,7 +301,7 @@ class TestStorage:
         assert found == groups.Storage(received=0, stored=0)
 
 
-def test_ranks_are_not_disturbed_by_rounding():
-    """``share * n`` in floating point never lands just above a whole number."""
+def test_rounding_does_not_shift_ranks():
+    """``share * n`` in floating point is never just above an integer."""
     for share, n in itertools.product((50, 95, 99), range(1, 3000)):
         assert math.ceil(share / 100 * n) == -(-share * n // 100)

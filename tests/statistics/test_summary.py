@@ -197,7 +197,7 @@ class TestEqualsRows:
         assert not is_known("SOLVE")
 
     def test_previous_period(self, at):
-        """As long, and ends where the other begins."""
+        """It is as long, and ends where the other begins."""
         at(2026, 6, 10, 15, 20)
         make_log(days_old=0.5)
         make_log(days_old=1.5)
@@ -230,7 +230,7 @@ class TestStaleHours:
         assert figures(found) == figures(by_rows(self.period))
 
     def test_late_row_is_counted(self):
-        """As one that waited in the spool folder."""
+        """A request waited in the spool folder."""
         record = unsaved_record(1)
         record.log.created_at = timezone.now() - 5 * HOUR
         save_many([record_of(record.log, record.image, record.data)])
@@ -311,7 +311,7 @@ class TestCleanup:
         assert len(hours) == len(set(hours))
 
     def test_cleanup_of_everything(self, at):
-        """Not one row is left, and the statistics are whole."""
+        """No row is left, and the statistics are whole."""
         at(2026, 6, 10, 15, 20)
         fill(40, 40)
         make_image(days_old=1000)
@@ -454,7 +454,7 @@ class TestBounds:
         assert summarize(period).missing_hours == 0
 
     def test_hour_with_many_rows(self, at, monkeypatch):
-        """In steps as large as one hour at the least."""
+        """Each step has one hour at least."""
         at(2026, 6, 10, 15, 20)
         fill(1, 30)
         monkeypatch.setattr("request_images.statistics.schedule.ROWS_AT_ONCE", 3)
@@ -472,15 +472,15 @@ class TestBounds:
         assert (found.missing_hours, found.overall().request_count) == (1, 1)
 
     def test_too_many_rows_are_refused(self, monkeypatch):
-        """It is refused, with the reason."""
+        """The error has the reason."""
         make_log()
         make_log()
         monkeypatch.setattr(live, "MOST_ROWS", 1)
         with pytest.raises(TooManyRequests, match="More than 1 requests"):
             by_rows(Period.last_days(1))
 
-    def test_the_number_of_queries(self, at):
-        """For a dashboard, however many requests and hours there are."""
+    def test_number_of_queries_is_constant(self, at):
+        """The numbers of requests and hours do not matter."""
         at(2026, 6, 10, 15, 20)
         fill(40, 30)
         period = Period.last_days(30)
@@ -498,8 +498,8 @@ class TestBounds:
 
 
 class TestFaults:
-    def test_read_only_database(self, at, monkeypatch):
-        """A page is shown all the same: what can be looked at, as a replica."""
+    def test_read_only_database_is_read(self, at, monkeypatch):
+        """A page works with a replica."""
         at(2026, 6, 10, 15, 20)
         fill(1, 10)
 
@@ -604,7 +604,7 @@ class TestFaults:
 
 class TestRetention:
     def test_old_statistics_are_deleted(self, at, settings):
-        """And adds it up no more."""
+        """Later updates do not restore them."""
         at(2026, 6, 10, 15, 20)
         fill(100, 50)
         period = Period.last_days(101)
@@ -622,8 +622,8 @@ class TestRetention:
         assert rollups.update().hours == 0
 
 
-def test_rows_in_words():
-    """As the admin and the shell show them."""
+def test_rows_have_readable_names():
+    """The admin and the shell show the string of a row."""
     moment = datetime.datetime(2026, 6, 10, 15, tzinfo=datetime.timezone.utc)
     assert str(StaleHour(hour=moment)) == "2026-06-10 15:00"
     assert str(GoneRequests(hour=moment)) == "2026-06-10 15:00"
