@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from django.test import Client
 from django.utils.connection import ConnectionDoesNotExist
 
@@ -18,7 +18,12 @@ from request_images.cleanup.report import Cleaned
 from request_images.cleanup.retention import clean
 from request_images.db.columns import clean_json
 from request_images.db.errors import Fault, fault_of
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models import (
+    FurtherImage,
+    ImageContent,
+    RequestImage,
+    RequestLog,
+)
 from request_images.models.cutoffs import Retention
 from request_images.writer import rows as writer_rows
 from request_images.writer import write
@@ -234,6 +239,39 @@ def test_value_that_the_database_refuses_becomes_ascii(monkeypatch):
     assert [log.capture_status for log in logs] == ["stored"] * 7
     assert {log.path for log in logs[:6]} == {"/\\U0001f600/"}
     assert write.breaker.allows()
+
+
+def test_refused_text_and_refused_image_cost_only_themselves(monkeypatch):
+    """The other images of the request are kept, whichever is refused first."""
+    insert = writer_rows.insert
+    datas = [draw(seed=seed) for seed in range(3)]
+
+    def refuse(rows, using):
+        for row in rows:
+            if isinstance(row, RequestLog):
+                if not (row.path + row.error_message).isascii():
+                    raise DataError("no such character")
+            elif isinstance(row, ImageContent) and bytes(row.data) == datas[1]:
+                raise DataError("no such image")
+        insert(rows, using)
+
+    monkeypatch.setattr(writer_rows, "insert", refuse)
+    request = unsaved_record(0)
+    request.log.path = "/\N{GRINNING FACE}/"
+    request.log.error_message = 1999 * "a" + "\N{HORIZONTAL ELLIPSIS}"
+    payload = Payload(content_type="multipart/form-data", was_read=True)
+    payload.uploads = [
+        Upload("photo", len(data), data[:64], data, complete=True) for data in datas
+    ]
+    write.write_jobs([CapturedRequest(request.log, limit=3, payload=payload)])
+    log = RequestLog.objects.get()
+    assert (log.path, log.capture_status) == ("/\\U0001f600/", "stored")
+    assert len(log.error_message) == 2000
+    refused, kept = FurtherImage.objects.order_by("position")
+    assert (refused.capture_status, refused.content) == ("store_failed", None)
+    assert kept.capture_status == "stored"
+    assert {bytes(c.data) for c in ImageContent.objects.all()} == {datas[0], datas[2]}
+    assert request.log.path == "/\N{GRINNING FACE}/"
 
 
 def job_of(record):

@@ -34,9 +34,9 @@ def store_failed(exception: Exception) -> Decision:
 def smaller_copies(record: Record, failures: Sequence[Exception]) -> Iterator[Record]:
     """Yield copies of a refused record, each with less in it.
 
-    The order: plain texts; without the one image that was refused; without the bytes of
-    all images; without them and with plain texts; the log alone. The record itself
-    stays as it was captured.
+    The order: without each image that is refused by itself, and with plain texts once
+    something else is; without the bytes of all images; without them and with plain
+    texts; the log alone. The record itself stays as it was captured.
 
     Args:
         record: The record that could not be written.
@@ -44,17 +44,17 @@ def smaller_copies(record: Record, failures: Sequence[Exception]) -> Iterator[Re
             the error of each copy before it asks for the next.
     """
     first = failures[0]
-    if fault_of(first) is Fault.ROW:
-        plain = record.copy()
-        _make_ascii(plain)
-        yield plain
+    less, is_plain = record.copy(), False
+    # An unavailable database has nothing against this record.
+    while fault_of(failures[-1]) in (Fault.STORAGE, Fault.ROW):
+        if not _drop_refused(less, failures[-1]):
+            if is_plain or fault_of(failures[-1]) is not Fault.ROW:
+                break
+            _make_ascii(less)
+            is_plain = True
+        yield less
     if not record.pictures:
         return
-    less = record.copy()
-    # An unavailable database does not refuse one image in particular.
-    about_one = (Fault.STORAGE, Fault.ROW)
-    while fault_of(failures[-1]) in about_one and _drop_refused(less, failures[-1]):
-        yield less
     if record.with_bytes:
         less = record.copy()
         drop_bytes(less.with_bytes, store_failed(first))
@@ -92,5 +92,7 @@ def _make_ascii(record: Record) -> None:
         for field in row._meta.concrete_fields:
             value = getattr(row, field.attname)
             if isinstance(value, str):
-                text = value.encode("ascii", "backslashreplace").decode()
-                setattr(row, field.attname, clean_text(text, field.max_length or 2000))
+                # Cut last: the mark of a shortened text is not ASCII.
+                text = clean_text(value, len(value))
+                text = text.encode("ascii", "backslashreplace").decode()
+                setattr(row, field.attname, text[: field.max_length or 2000])
