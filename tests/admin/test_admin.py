@@ -562,7 +562,7 @@ class TestPins:
 
     def test_query_count_of_pins_is_constant(self, boss, monkeypatch):
         """The history has an entry for each row."""
-        monkeypatch.setattr(actions, "_AT_ONCE", 3)
+        monkeypatch.setattr(actions, "_BATCH_SIZE", 3)
         counts = []
         for number in (2, 3, 5):
             rows = [self.row(LOGS) for _ in range(number)]

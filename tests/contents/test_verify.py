@@ -660,3 +660,10 @@ def test_batches_skip_deleted_contents(bucket, monkeypatch):
 
     bucket.hooks["open"] = take_the_next
     assert run()[0] == f"Read 4 images and listed 5 objects. {RIGHT}"
+
+
+@pytest.mark.django_db
+def test_force_without_repair_is_refused():
+    """It would change nothing, and whoever gives it expects a change."""
+    with pytest.raises(CommandError, match="--force needs --repair"):
+        call_command("verify_image_contents", force=True)

@@ -61,6 +61,8 @@ class Command(ImagesCommand):
 
     def work(self, **options: Any) -> None:
         """Verify, report, and exit with 1 if something is still wrong."""
+        if options["force"] and not options["repair"]:
+            raise CommandError("--force needs --repair.")
         for alias in options["storage"]:
             try:
                 store_of(alias).check()
