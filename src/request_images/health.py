@@ -56,8 +56,7 @@ def count(name: str, by: int = 1) -> None:
 
 def counts() -> dict[str, int]:
     """Return the number of this process's captures by result."""
-    with _lock:
-        return dict(_counts)
+    return of_process().counts
 
 
 def report(kind: str, exception: BaseException) -> None:
@@ -92,8 +91,7 @@ def report(kind: str, exception: BaseException) -> None:
 
 def faults() -> dict[str, int]:
     """Return the number of this process's faults by kind."""
-    with _lock:
-        return dict(_faults)
+    return of_process().faults
 
 
 def of_process() -> ProcessHealth:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -25,9 +25,8 @@ from request_images.aggregation.properties import (
     RELEASE,
 )
 from request_images.db.transactions import without_transaction
-from request_images.query.criteria import DEFAULT_DAYS, Criteria
+from request_images.query.criteria import DEFAULT_DAYS, Criteria, summaries
 from request_images.query.fields import PERIOD
-from request_images.query.summaries import summaries
 from request_images.statistics.live import stored_by
 from request_images.statistics.summarize import summarize
 from request_images.statistics.summary import Summary
@@ -36,7 +35,7 @@ from . import health
 from .dashboard import health as dashboard_health
 from .exceptions import TooManyRequests
 from .models import RequestLog
-from .statistics import groups as statistics_groups
+from .statistics.groups import Group
 
 __all__ = ("image_performance_stats",)
 
@@ -95,8 +94,8 @@ def _gather(criteria: Criteria) -> dict[str, Any]:
         "overall": flat(asked.overall()) | {"storage_bytes": _storage(rest, asked)},
         **lists_of(asked),
         # Where midnight is no whole hour, the first hour is of an eighth day, too.
-        "by_day": _list(days.points[-TREND_DAYS:]),
-        "by_hour": _list(hours.points),
+        "by_day": [flat(group) for group in days.points[-TREND_DAYS:]],
+        "by_hour": [flat(group) for group in hours.points],
         "health": _health(in_hours if not rest.values else summarize(day)),
     }
 
@@ -124,14 +123,13 @@ def _storage(rest: Criteria, summary: Summary) -> dict[str, int | None]:
 
 def lists_of(summary: Summary) -> dict[str, list[dict[str, Any]]]:
     """Return the lists of the answer, by their names."""
-    return {name: _list(summary.by(facet)) for name, facet in _LISTS.items()}
+    return {
+        name: [flat(group) for group in summary.by(facet)]
+        for name, facet in _LISTS.items()
+    }
 
 
-def _list(groups: Iterable[statistics_groups.Group]) -> list[dict[str, Any]]:
-    return [flat(group) for group in groups]
-
-
-def flat(group: statistics_groups.Group) -> dict[str, Any]:
+def flat(group: Group) -> dict[str, Any]:
     """Return a group with its key, as one object of the answer."""
     values = asdict(group)
     return {**values.pop("key"), **values}

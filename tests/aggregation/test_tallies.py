@@ -22,7 +22,7 @@ from request_images.aggregation.properties import (
 from request_images.aggregation.tallies import (
     Tally,
     add_packed,
-    add_up,
+    add_to,
     capped,
     pack,
     take_from,
@@ -42,6 +42,15 @@ CELLS = st.dictionaries(
     ),
     max_size=5,
 )
+
+
+def add_up(many):
+    """Return the sums of the tallies of each value."""
+    sums = {}
+    for cells in many:
+        add_to(sums, cells)
+    return sums
+
 
 SOME = CELLS.map(lambda cells: {v: tally for v, tally in cells.items() if tally.count})
 

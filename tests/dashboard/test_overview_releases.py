@@ -11,8 +11,7 @@ from django.utils import timezone
 
 from request_images.dashboard import overview
 from request_images.dashboard.overview import Overview
-from request_images.query.criteria import Criteria
-from request_images.query.summaries import summaries
+from request_images.query.criteria import Criteria, summaries
 from tests.factories import capture_queries, make_log, make_superuser
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ import pytest
 from django.http import QueryDict
 
 from request_images.exceptions import TooManyRequests
-from request_images.gallery.rows import images
+from request_images.gallery.gallery import images
 from request_images.models import RequestImage
 from request_images.query import paging
 from request_images.query.criteria import Criteria

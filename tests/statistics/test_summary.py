@@ -457,7 +457,7 @@ class TestBounds:
         """Each step has one hour at least."""
         at(2026, 6, 10, 15, 20)
         fill(1, 30)
-        monkeypatch.setattr("request_images.statistics.schedule.ROWS_AT_ONCE", 3)
+        monkeypatch.setattr("request_images.statistics.rollups.ROWS_AT_ONCE", 3)
         period = Period.last_days(1)
         rollups.update(period.since)
         assert figures(summarize(period)) == figures(by_rows(period))

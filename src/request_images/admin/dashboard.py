@@ -24,10 +24,9 @@ from request_images.dashboard.panels import PANELS, PanelInput
 from request_images.db.transactions import without_transaction
 from request_images.exceptions import TooManyRequests
 from request_images.models import RequestImage, RequestLog
-from request_images.query.criteria import DEFAULT_DAYS, Criteria
+from request_images.query.criteria import DEFAULT_DAYS, Criteria, summaries
 from request_images.query.fields import PERIOD
 from request_images.query.links import Links, _has_period, _texts_of_links
-from request_images.query.summaries import summaries
 
 from .base import IMAGES, ReadOnlyAdmin
 

@@ -18,7 +18,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from request_images.aggregation.properties import COLUMNS, MEASURES
-from request_images.gallery.rows import times_seen
+from request_images.gallery.gallery import times_seen
 from request_images.models import ImageContent, RequestImage
 from request_images.models.querysets import failed
 from request_images.query import labels

@@ -100,45 +100,31 @@ class Comparison:
         return self.share.rate > self.rest.rate
 
 
-def compare(
-    groups: Mapping[str, Sequence[tuple[str, Share]]], enough: int = ENOUGH
-) -> list[Comparison]:
+def compare(groups: Mapping[str, Sequence[tuple[str, Share]]]) -> list[Comparison]:
     """Return the groups that stand out, the largest difference first.
 
     Args:
         groups: The groups of each facet. Equal differences keep the order of the
             facets, since a later facet may only repeat an earlier one.
-        enough: The fewest requests of a group, and of all others.
     """
-    return significant(
-        (
-            each
-            for name, shares in groups.items()
-            for each in _comparisons(name, shares)
-        ),
-        enough,
-    )
+    comparisons = []
+    for name, shares in groups.items():
+        whole = sum((share for _, share in shares), Share(0, 0))
+        for key, share in sorted(shares, key=itemgetter(0)):
+            comparisons.append(Comparison(name, key, share, whole - share))
+    return significant(comparisons)
 
 
-def significant(
-    comparisons: Iterable[Comparison], enough: int = ENOUGH
-) -> list[Comparison]:
+def significant(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """Return the groups that differ by more than chance, the largest difference first.
 
     Args:
         comparisons: The groups compared with all others; equal ones keep their order.
-        enough: The fewest requests of a group, and of all others.
     """
     found = [
         comparison
         for comparison in comparisons
-        if min(comparison.share.count, comparison.rest.count) >= enough
+        if min(comparison.share.count, comparison.rest.count) >= ENOUGH
         and comparison.gap > 0
     ]
     return sorted(found, key=lambda each: -each.gap)
-
-
-def _comparisons(name: str, shares: Iterable[tuple[str, Share]]) -> list[Comparison]:
-    shares = sorted(shares, key=itemgetter(0))
-    whole = sum((share for _, share in shares), Share(0, 0))
-    return [Comparison(name, key, share, whole - share) for key, share in shares]

@@ -7,10 +7,10 @@ value by its text, so neither is ever renamed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.text import capfirst
@@ -35,11 +35,12 @@ class Facet:
     Attributes:
         name: The name in the statistics' tables, in JSON and in URLs.
         label: The name in the middle of a sentence.
+        is_of_contents: Whether it divides stored contents, and not requests.
     """
 
     name: str
     label: Text = ""
-    is_of_contents: ClassVar[bool] = False
+    is_of_contents: bool = field(default=False, kw_only=True)
 
     @property
     def title(self) -> str:
@@ -48,7 +49,7 @@ class Facet:
 
     def key(self, value: str) -> dict[str, Any]:
         """Return what a value means, by JSON names."""
-        return {self.name: value}
+        return {"storage" if self.is_of_contents else self.name: value}
 
     def parameters(self, value: str) -> dict[str, str]:
         """Return the query parameters that find a value; none if no parameter can."""
@@ -106,16 +107,6 @@ class CaptureStatusFacet(Facet):
     def words(self, value: str) -> str:
         """Return the label of a status."""
         return str(CaptureStatus(value).label)
-
-
-class ContentFacet(Facet):
-    """The storage of contents: it divides contents, and not requests."""
-
-    is_of_contents = True
-
-    def key(self, value: str) -> dict[str, Any]:
-        """Return the alias of the storage."""
-        return {"storage": value}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

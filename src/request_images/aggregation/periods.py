@@ -153,7 +153,7 @@ class Built:
 
 
 def cover(
-    since: datetime, until: datetime, built: Built, largest: Span = Span.MONTH
+    since: datetime, until: datetime, built: Built
 ) -> tuple[list[Piece], list[datetime]]:
     """Cover a period with as few hours, days and months as possible.
 
@@ -161,16 +161,14 @@ def cover(
         since: The start, a whole hour.
         until: The end, a whole hour.
         built: The time that has statistics.
-        largest: The longest piece to use.
 
     Returns:
         The pieces in order, and the hours without current statistics.
     """
-    spans = list(Span)[: list(Span).index(largest) + 1]
     pieces, missing = [], []
     at = since
     while at < until:
-        for span in reversed(spans):
+        for span in reversed(Span):
             if not is_start(at, span):
                 continue
             end = end_of(at, span)
@@ -184,35 +182,26 @@ def cover(
     return pieces, missing
 
 
-def cover_each(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses:
+def cover_each(
+    slots: Sequence[tuple[datetime, datetime]], built: Built, *, subtracts: bool
+) -> Uses:
     """Cover each of several slots, as `cover` does.
 
     Args:
         slots: The start and end of each slot, in whole hours.
         built: The time that has statistics.
+        subtracts: Whether to subtract pieces if that takes fewer. A day of a local time
+            zone contains no whole day of UTC, so it would take 24 hours. Instead it is
+            a day of UTC plus the missing hours and minus the surplus hours.
 
     Returns:
         The slots of each piece, and whether it is added (True) or subtracted (False).
     """
     uses: Uses = {}
-    for number, (since, until) in enumerate(slots):
-        for piece in cover(since, min(until, built.until), built)[0]:
-            uses.setdefault(piece, []).append((number, True))
-    return uses
-
-
-def cover_days(slots: Sequence[tuple[datetime, datetime]], built: Built) -> Uses:
-    """Cover each of several slots, also by subtraction if that takes fewer pieces.
-
-    A day of a local time zone contains no whole day of UTC, so `cover_each` needs 24
-    hours for it. Here it is a day of UTC plus the missing hours and minus the surplus
-    hours.
-    """
-    uses: Uses = {}
     for number, (since, end) in enumerate(slots):
         until = min(end, built.until)
         pieces = [(piece, True) for piece in cover(since, until, built)[0]]
-        rounded = _by_whole_days(since, until, built)
+        rounded = _by_whole_days(since, until, built) if subtracts else None
         if rounded is not None and len(rounded) < len(pieces):
             pieces = rounded
         for piece, is_added in pieces:

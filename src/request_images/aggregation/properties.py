@@ -20,7 +20,6 @@ from .facets import (
     AllFacet,
     CaptureStatusFacet,
     Choice,
-    ContentFacet,
     Dimensions,
     ErrorFacet,
     Facet,
@@ -36,9 +35,9 @@ ENDPOINT = Facet("endpoint", _("endpoint"))
 ERROR = ErrorFacet("error", _("error"))
 RELEASE = ReleaseFacet("release", _("release"))
 CAPTURE_STATUS = CaptureStatusFacet("capture_status", _("capture status"))
-CONTENT = ContentFacet("content")
+CONTENT = Facet("content", is_of_contents=True)
 """Contents by their storage, in the hour when they were stored."""
-CONTENT_GONE = ContentFacet("content_gone")
+CONTENT_GONE = Facet("content_gone", is_of_contents=True)
 """Contents that were deleted since, likewise."""
 
 MIME_TYPE = Choice(

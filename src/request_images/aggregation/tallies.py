@@ -9,7 +9,6 @@ import json
 import sys
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
@@ -56,14 +55,6 @@ class Tally:
 
 Cells: TypeAlias = dict["str | None", Tally]
 """Tallies by value; None is the key of all values without a tally of their own."""
-
-
-def add_up(many: Iterable[Cells]) -> Cells:
-    """Return the sums of the tallies of each value."""
-    sums: Cells = {}
-    for cells in many:
-        add_to(sums, cells)
-    return sums
 
 
 def add_to(sums: Cells, cells: Cells) -> None:
@@ -129,7 +120,7 @@ def pack(cells: Cells) -> bytes:
     length = len(text).to_bytes(_LENGTH_BYTES, "little")
     bits = max(counts, default=0).bit_length()
     code = next(code for code in _CODES if bits <= 8 * array(code).itemsize)
-    numbers = _bytes(buckets), _bytes(array(code, counts))
+    numbers = (_little_endian(each) for each in (buckets, array(code, counts)))
     return b"".join((_VERSION, code.encode(), length, text, *numbers))
 
 
@@ -160,10 +151,7 @@ def add_packed(sums: Cells, data: bytes | memoryview) -> None:
     middle = end + sum(line[-1] for line in head) * buckets.itemsize
     buckets.frombytes(data[end:middle])
     counts.frombytes(data[middle:])
-    if sys.byteorder == "big":  # pragma: no cover  # no machine of ours
-        buckets.byteswap()
-        counts.byteswap()
-    pairs = zip(buckets, counts, strict=True)
+    pairs = zip(_little_endian(buckets), _little_endian(counts), strict=True)
     for value, count, failed, total_us, total_bytes, length in head:
         own = sums.get(value)
         if own is None:  # the quicker way, and most are alone
@@ -179,8 +167,8 @@ def add_packed(sums: Cells, data: bytes | memoryview) -> None:
             histogram[bucket] += number
 
 
-def _bytes(numbers: array[int]) -> bytes:
+def _little_endian(numbers: array[int]) -> array[int]:
+    """Swap the bytes of an array on a big-endian machine, and return it."""
     if sys.byteorder == "big":  # pragma: no cover  # no machine of ours
-        numbers = array(numbers.typecode, numbers)
         numbers.byteswap()
-    return numbers.tobytes()
+    return numbers

@@ -10,6 +10,7 @@ from .notation import UNITS, Quantity
 
 _SMALLEST = 1e-6  # an axis that ends below has no numbers to write
 _STEPS = (1.0, 2.0, 5.0)
+_MOST_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,7 @@ class Scale:
         return self.start + share * (self.stop - self.start)
 
 
-def linear(
-    high: float, start: float, stop: float, quantity: Quantity, limit: int = 5
-) -> Scale:
+def linear(high: float, start: float, stop: float, quantity: Quantity) -> Scale:
     """Return an axis from 0 to a round number at or above some number.
 
     Args:
@@ -52,12 +51,11 @@ def linear(
         start: The coordinate of 0.
         stop: The coordinate of the end.
         quantity: What it measures: steps are 1, 2 or 5 times a power of ten of a unit.
-        limit: The largest number of steps.
     """
     high = max(high, _SMALLEST)
     units = [factor for _, factor in UNITS[quantity] if factor <= high]
     unit = units[-1] if units else UNITS[quantity][0][1]
-    step = unit * _step(high / unit / limit)
+    step = unit * _step(high / unit / _MOST_STEPS)
     if quantity is Quantity.COUNT:
         step = max(step, 1.0)
     count = max(1, math.ceil(high / step - 1e-9))

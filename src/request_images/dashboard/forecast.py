@@ -10,7 +10,7 @@ from itertools import dropwhile
 from request_images.aggregation.periods import Period
 from request_images.aggregation.properties import CONTENT, CONTENT_GONE
 from request_images.conf import conf
-from request_images.statistics.schedule import first_hour
+from request_images.statistics.rollups import first_hour
 from request_images.statistics.summary import Summary
 
 PROJECTED_DAYS = 60

@@ -34,14 +34,13 @@ from request_images.charts import (
     growth_chart,
     scatter,
 )
-from request_images.gallery.rows import images, times_seen
+from request_images.gallery.gallery import images, times_seen
 from request_images.gallery.similar import COMMAND
 from request_images.models import RequestImage
 from request_images.query import labels
-from request_images.query.criteria import Criteria
+from request_images.query.criteria import Criteria, summaries
 from request_images.query.links import Links
 from request_images.query.paging import MANY, SORTS, Walk
-from request_images.query.summaries import summaries
 from request_images.statistics.live import limited
 from request_images.statistics.summarize import summarize
 

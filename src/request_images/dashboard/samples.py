@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, QuerySet, Sum
 
 from request_images.charts import Dot
-from request_images.gallery.rows import LATEST, images
+from request_images.gallery.gallery import LATEST, images
 from request_images.models import RequestImage, RequestLog
 from request_images.models.querysets import RequestLogQuerySet, failed
 from request_images.outcome import is_failure

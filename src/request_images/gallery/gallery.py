@@ -11,7 +11,8 @@ from functools import cached_property
 from heapq import nlargest, nsmallest
 from typing import Any
 
-from django.db.models import Count, F, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
@@ -28,7 +29,6 @@ from request_images.query.paging import SORTS, Walk
 from request_images.query.parameters import WrongParameter, one_of
 from request_images.statistics.live import SECONDS, limited
 
-from .rows import LATEST, images, times_seen
 from .similar import COMMAND, Alike, Likeness, likeness_of
 
 PAGE_SIZE = 48
@@ -55,6 +55,8 @@ PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
 }
 _DEFAULT_SORT = "newest"
 _PK = re.compile(r"[0-9]{1,18}")
+LATEST = Coalesce(Max("pk", filter=Q(content__isnull=False)), Max("pk"))
+"""Of some images that are the same: the latest that has bytes, or else the latest."""
 
 
 @dataclass(frozen=True)
@@ -308,3 +310,19 @@ def _told(found: Likeness) -> Iterator[str]:
             "%(count)d pictures are not analysed yet: run %(command)s.",
             found.waiting,
         ) % {"count": found.waiting, "command": COMMAND}
+
+
+def images() -> QuerySet[Any]:
+    """Return the images with what a list shows of their requests, and no bytes."""
+    rows = RequestImage.objects.select_related("log")
+    return rows.defer("log__metadata", "log__error_message")
+
+
+def times_seen(counts: Mapping[str, Any]) -> str:
+    """Return in words how often an image was ``seen``, and how often it ``failed``."""
+    text = ngettext(
+        "seen once, failed %(failed)d",
+        "seen %(seen)d times, failed %(failed)d",
+        counts["seen"],
+    )
+    return text % counts

@@ -50,17 +50,16 @@ def inspect(data: bytes) -> ImageInfo:
     """Return the facts about some bytes. Never raise, whatever they are."""
     image_hash = hashlib.sha256(data).hexdigest()
     image_format = sniff(data[:HEAD_SIZE])
-    if image_format is None:
-        return ImageInfo(image_hash, len(data), None, problem="not an image")
     try:
+        if image_format is None:
+            raise InspectionError("not an image")
         header = read_header(data, image_format.name)
+        # The container of a HEIF need not say its size.
+        width, height = header.size or (None, None)
+        if header.size and not all(1 <= side <= MAX_SIDE for side in header.size):
+            raise InspectionError(f"{width} x {height} pixels")
     except InspectionError as error:
         return ImageInfo(image_hash, len(data), image_format, problem=str(error))
-    # The container of a HEIF need not say its size.
-    width, height = header.size or (None, None)
-    if header.size and not all(1 <= side <= MAX_SIDE for side in header.size):
-        problem = f"{width} x {height} pixels"
-        return ImageInfo(image_hash, len(data), image_format, problem=problem)
     return ImageInfo(
         image_hash,
         len(data),

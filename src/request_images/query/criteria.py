@@ -18,10 +18,13 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from request_images.aggregation.periods import Period, midnight
-from request_images.statistics.schedule import first_hour
+from request_images.models import RequestLog
+from request_images.statistics.rollups import first_hour
+from request_images.statistics.summarize import summarize_all, summarize_rows
+from request_images.statistics.summary import Summary
 
 from .conditions import Columns
-from .fields import CRITERIA
+from .fields import CRITERIA, PERIOD
 from .parameters import WrongParameter
 
 AnyQuerySet = TypeVar("AnyQuerySet", bound=QuerySet[Any])
@@ -169,6 +172,23 @@ class Criteria:
             )
             for name, value in self.values.items()
         ]
+
+
+def summaries(criteria: Criteria, periods: Sequence[Period]) -> list[Summary]:
+    """Return the statistics of the matching requests, for each period.
+
+    Args:
+        criteria: The criteria; their own period is not used.
+        periods: The periods.
+
+    Raises:
+        TooManyRequests: Too many requests match to read them one by one.
+    """
+    rest = criteria.without(*PERIOD)
+    if set(rest.values) <= {"endpoint"}:
+        return summarize_all(periods, rest.values.get("endpoint"))
+    rows = rest.apply(RequestLog.objects.all())
+    return [summarize_rows(rows, period) for period in periods]
 
 
 def _parsed(name: str, texts: Sequence[str]) -> Any:

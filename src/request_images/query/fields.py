@@ -101,12 +101,8 @@ def _choice(  # noqa: PLR0913, PLR0917  # as many as a criterion has
 def _of_property(each: Property) -> tuple[Criterion, ...]:
     """Return the criterion of an image property; of dimensions, one a side."""
     if not isinstance(each, Dimensions):
-        condition = has_property(each)
-        return (
-            _choice(
-                each.name, each.label, condition, each.options, each.about, each.sample
-            ),
-        )
+        found = has_property(each), each.options, each.about, each.sample
+        return (_choice(each.name, each.label, *found),)
     return tuple(
         Criterion(
             name,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import DatabaseError, models
@@ -32,14 +32,14 @@ from request_images.aggregation.properties import ALL, ENDPOINT, FACETS
 from request_images.aggregation.tallies import (
     Cells,
     Tally,
+    add_packed,
     add_to,
-    add_up,
     capped,
     pack,
-    unpack,
 )
 from request_images.db.errors import Fault, fault_of
 from request_images.db.transactions import bounded_transaction
+from request_images.models import ImageContent, RequestLog
 from request_images.models.statistics import (
     GoneRequests,
     StaleHour,
@@ -61,10 +61,17 @@ from .reader import (
     rows_of,
     state,
 )
-from .schedule import Work, first_hour, first_rolled_up, next_work
 
 _AT_ONCE = 2000
 _TRIES = 5
+ROWS_AT_ONCE = 10_000
+"""The approximate number of logs that are rolled up in one transaction."""
+_SOURCES: tuple[tuple[type[models.Model], str], ...] = (
+    (RequestLog, "created_at"),
+    (ImageContent, "created_at"),
+    (GoneRequests, "hour"),
+)
+"""The tables that rollups are made from, and their columns of time."""
 
 Key = tuple[Span, datetime, "str | None", Facet]
 """Identify one rollup row: span, start, endpoint (None: all endpoints), facet."""
@@ -81,6 +88,21 @@ class Progress:
 
     hours: int = 0
     left: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Hours of one day, or an empty period, that are rolled up in one transaction.
+
+    Attributes:
+        since: The first hour.
+        until: The end of the last hour.
+        then: The state after it.
+    """
+
+    since: datetime
+    until: datetime
+    then: Built
 
 
 def update(
@@ -235,14 +257,14 @@ def _longer(work: Work, hourly: dict[Key, Cells]) -> dict[Key, Cells]:
             span=known.value, start__gte=start, start__lt=end
         )
         others = rows.exclude(start__gte=since, start__lt=until)
-        pieces: defaultdict[Key, list[Cells]] = defaultdict(list)
+        sums: defaultdict[Key, Cells] = defaultdict(dict)
         names = ("endpoint", "is_total", "facet", "tallies")
         for endpoint, is_total, facet, data in others.values_list(*names):
             key = (span, start, None if is_total else endpoint, FACETS[facet])
-            pieces[key].append(unpack(data))
+            add_packed(sums[key], data)
         for (_, _, endpoint, facet), cells in shorter.items():
-            pieces[span, start, endpoint, facet].append(cells)
-        shorter = {key: capped(add_up(many)) for key, many in pieces.items()}
+            add_to(sums[span, start, endpoint, facet], cells)
+        shorter = {key: capped(cells) for key, cells in sums.items()}
         found |= shorter
         since, until = start, end
     return found
@@ -293,3 +315,70 @@ def _delete_all(model: type[models.Model], pks: Sequence[int]) -> int:
         delete(rows_of(model).filter(pk__in=pks[at : at + 500]))
         for at in range(0, len(pks), 500)
     )
+
+
+def first_hour() -> datetime:
+    """Return the first hour with any data."""
+    found = [
+        rows_of(model).order_by(name).values_list(name).first()
+        for model, name in _SOURCES
+    ]
+    first = min((floor(row[0]) for row in found if row), default=frontier())
+    return max(first, kept_since())
+
+
+def first_rolled_up() -> datetime:
+    """Return the first hour with a rollup."""
+    rows = rows_of(StatisticsRollup).filter(span=Span.HOUR.value).order_by("start")
+    return floor(rows.values_list("start", flat=True).first() or frontier())
+
+
+def next_work(built: Built, since: datetime) -> Work | None:
+    """Return the newest hours to roll up, or None when all are up to date."""
+    if built.until < (until := frontier()):
+        until = min(until, _next_stop(built.until, until))
+        until = _shortened(built.until, until, from_start=True)
+        return Work(built.until, until, replace(built, until=until))
+    stale = [hour for hour in built.stale if hour >= since]
+    if stale:
+        day = floor(stale[-1], Span.DAY)
+        first = next(hour for hour in stale if hour >= day)
+        until = _shortened(first, stale[-1] + HOUR, from_start=True)
+        return Work(first, until, built)
+    if since < built.since:
+        first = max(since, _last_stop(since, built.since))
+        first = _shortened(first, built.since, from_start=False)
+        return Work(first, built.since, replace(built, since=first))
+    return None
+
+
+def _next_stop(since: datetime, until: datetime) -> datetime:
+    """Return the end of the day, or of the month if the rest of that is empty."""
+    day, month = (end_of(floor(since, span), span) for span in (Span.DAY, Span.MONTH))
+    is_whole = floor(since, Span.DAY) == since
+    return day if not is_whole or _is_busy(since, min(month, until)) else month
+
+
+def _last_stop(since: datetime, until: datetime) -> datetime:
+    """Return the begin of the day, or an earlier one if the time before is empty."""
+    day, month = (floor(until - HOUR, span) for span in (Span.DAY, Span.MONTH))
+    if floor(until, Span.DAY) != until or _is_busy(month, until):
+        return day
+    is_whole = floor(until, Span.MONTH) == until
+    return since if is_whole and not _is_busy(since, until) else month
+
+
+def _is_busy(since: datetime, until: datetime) -> bool:
+    return any(
+        rows_of(model).filter(**{f"{name}__gte": since, f"{name}__lt": until}).exists()
+        for model, name in _SOURCES
+    )
+
+
+def _shortened(since: datetime, until: datetime, *, from_start: bool) -> datetime:
+    """Return the other end of a part of the hours with about `ROWS_AT_ONCE` logs."""
+    count = rows_between(since, until).count()
+    hours = (until - since) // HOUR
+    if count > ROWS_AT_ONCE:
+        hours = max(1, hours * ROWS_AT_ONCE // count)
+    return since + hours * HOUR if from_start else until - hours * HOUR

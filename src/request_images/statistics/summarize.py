@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db import DatabaseError
 
@@ -11,11 +11,8 @@ from request_images.aggregation.gather import Parts
 from request_images.aggregation.periods import (
     Built,
     Period,
-    Piece,
     Span,
-    Use,
     cover,
-    cover_days,
     cover_each,
     floor,
 )
@@ -64,10 +61,10 @@ class _RollupSummary(Summary):
         found = sorted_into(slots, parts, facets)
         whole = [(hour_from(since), floor(until)) for since, until in slots]
         # A single slot is as long as a period and has many values: nothing to subtract.
-        pieces_of = cover_days if len(slots) > 1 else cover_each
-        if unclear := self._add_rollups(found, whole, pieces_of):
+        subtracts = len(slots) > 1
+        if unclear := self._add_rollups(found, whole, subtracts=subtracts):
             again = sorted_into(slots, parts, unclear)
-            self._add_rollups(again, whole, cover_each)
+            self._add_rollups(again, whole, subtracts=False)
             found |= again
         return found
 
@@ -75,7 +72,8 @@ class _RollupSummary(Summary):
         self,
         found: Mapping[Facet, list[Cells]],
         slots: Sequence[Slot],
-        pieces_of: Callable[[Sequence[Slot], Built], Mapping[Piece, list[Use]]],
+        *,
+        subtracts: bool,
     ) -> list[Facet]:
         """Add the rollups of each slot.
 
@@ -86,12 +84,12 @@ class _RollupSummary(Summary):
         if not found:
             return []
         for _ in range(_TRIES):
-            pieces = pieces_of(slots, self._state.built)
+            pieces = cover_each(slots, self._state.built, subtracts=subtracts)
             rows = reader.kept_of(pieces, found, self._endpoint)
             state = reader.state() or self._state
-            if (state.version, state.last_mark) == self._token:
-                break
-            self._state = state  # another process has changed the rollups
+            before, self._state = self._state, state
+            if (state.version, state.last_mark) == (before.version, before.last_mark):
+                break  # otherwise another process has changed the rollups
         subtracted: dict[Facet, list[Cells]] = {f: [{} for _ in slots] for f in found}
         for piece, facet, data in rows:
             for number, is_added in pieces.get(piece, ()):
@@ -104,10 +102,6 @@ class _RollupSummary(Summary):
                     break
                 take_from(cells, others)
         return unclear
-
-    @property
-    def _token(self) -> tuple[int, int | None]:
-        return self._state.version, self._state.last_mark
 
 
 def summarize(period: Period, endpoint: str | None = None) -> Summary:
