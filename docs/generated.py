@@ -31,7 +31,7 @@ from request_images.aggregation.facets import (
     Property,
 )
 from request_images.aggregation.gather import FIELDS, gather
-from request_images.aggregation.histograms import bucket_of
+from request_images.aggregation.percentiles import bucket_of
 from request_images.aggregation.periods import Period
 from request_images.aggregation.properties import FACETS, IMAGE_PROPERTIES
 from request_images.checks import check_settings

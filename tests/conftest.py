@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from request_images import health
 from request_images.storage import stores
-from request_images.writer import write
+from request_images.writer import jobs
 from tests.image_files import draw
 
 # The time of an example depends on the machine and its load.
@@ -105,7 +105,7 @@ def _waiting_for_the_disk():
 def _no_faults():
     """Fail a test that leaves a fault; a test that expects one resets the counters."""
     health.reset()
-    write.breaker.reset()
+    jobs.breaker.reset()
     stores.forget()
     yield
     faults = health.faults()

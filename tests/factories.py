@@ -14,7 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from request_images.aggregation.histograms import bucket_of
+from request_images.aggregation.percentiles import bucket_of
 from request_images.images.inspection import inspect
 from request_images.images.measures import VERSION
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from request_images.writer.write import queue
+from request_images.writer.jobs import queue
 
 from .capture import lifecycle
 

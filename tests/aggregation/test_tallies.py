@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from request_images.aggregation.gather import FIELDS, gather
-from request_images.aggregation.histograms import bucket_of, percentiles
+from request_images.aggregation.percentiles import bucket_of, percentiles
 from request_images.aggregation.properties import (
     ALL,
     DIMENSIONS,

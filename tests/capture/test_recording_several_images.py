@@ -34,8 +34,8 @@ from request_images.models.cutoffs import Retention
 from request_images.statistics.groups import Storage, storage
 from request_images.storage import stores
 from request_images.testing import flush
+from request_images.writer import jobs
 from request_images.writer import rows as writer_rows
-from request_images.writer import write
 from request_images.writer.spool import spooling
 from tests.factories import (
     PICTURE,
@@ -580,7 +580,7 @@ class TestDatabases:
         with monkeypatch.context() as patch:
             patch.setattr(writer_rows, "save_many", away)
             send({"photo": [photo(1), text, photo(2), photo(1)]})
-        write.breaker.reset()
+        jobs.breaker.reset()
         assert not RequestLog.objects.exists()
         done = spooling.write_spooled()
         assert (done.written, done.bad) == (1, 0)
@@ -637,8 +637,8 @@ class TestBackground:
         view()(request)
         request.close()
         flush()
-        write.queue.close(10)
-        write.queue.reset()
+        jobs.queue.close(10)
+        jobs.queue.reset()
         assert told() == [(1, "files.photo", "stored")]
 
     def test_full_queue_drops_all_images(self):

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from request_images.aggregation.histograms import bucket_of
+from request_images.aggregation.percentiles import bucket_of
 from request_images.contents import derive, thumbnails
 from request_images.db import transactions
 from request_images.db.retry import TRIES

@@ -12,7 +12,7 @@ from django.utils import timezone
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from request_images.aggregation.histograms import bucket_of, bucket_value, percentile
+from request_images.aggregation.percentiles import bucket_of, bucket_value, percentile
 from request_images.aggregation.periods import Period
 from request_images.aggregation.properties import DIMENSIONS, ERROR
 from request_images.models import RequestLog

@@ -40,8 +40,8 @@ from request_images.models import (
 )
 from request_images.storage import stores
 from request_images.storage.stores import key_of, store_of
+from request_images.writer import jobs
 from request_images.writer import rows as writer_rows
-from request_images.writer import write
 from request_images.writer.spool import spooling
 from tests import storages as bench
 from tests.factories import make_image, make_superuser, unsaved_record, until
@@ -520,7 +520,7 @@ class TestFaults:
         assert "was not called" in RequestLog.objects.first().capture_detail
         assert "bucket: OSError: gone" in RequestLog.objects.first().capture_detail
         assert PendingDeletion.objects.count() == 5
-        assert write.breaker.allows()
+        assert jobs.breaker.allows()
         settings.REQUEST_IMAGES_STORAGE = "default"
         assert store_of("default").breaker.allows()
         settings.REQUEST_IMAGES_STORAGE = None
@@ -545,7 +545,7 @@ class TestFaults:
 
         bucket.hooks["save"] = refuse
         records = [unsaved_record(1), bad, unsaved_record(3)]
-        write.write_jobs([_job(record) for record in records])
+        jobs.write_jobs([_job(record) for record in records])
         logs = RequestLog.objects.order_by("pk")
         statuses = [log.capture_status for log in logs]
         assert statuses == ["stored", "store_failed", "stored"]

@@ -15,8 +15,7 @@ from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestLog
 from request_images.outcome import opt_out
 from request_images.testing import flush
-from request_images.writer import rows
-from request_images.writer import write as writer_write
+from request_images.writer import jobs, rows
 from tests.image_files import draw
 
 pytestmark = [
@@ -31,28 +30,28 @@ def _background(settings):
     settings.REQUEST_IMAGES_WRITE_MODE = "background"
     yield
     flush()
-    writer_write.queue.close(10)
-    writer_write.queue.reset()
+    jobs.queue.close(10)
+    jobs.queue.reset()
 
 
 @pytest.fixture
 def busy():
     """The thread is busy, until the returned event is set."""
     release, is_busy = threading.Event(), threading.Event()
-    write = writer_write.queue._write
+    write = jobs.queue._write
 
     def held(batch):
         is_busy.set()
         assert release.wait(60)
         write(batch)
 
-    writer_write.queue._write = held
+    jobs.queue._write = held
     serve(seed=999)
     assert is_busy.wait(60)
     yield release
     release.set()
     flush()
-    writer_write.queue._write = write
+    jobs.queue._write = write
 
 
 def serve(seed=0, view=None):
@@ -155,7 +154,7 @@ def test_only_an_image_is_over_budget(busy, settings):
 def test_closed_queue_drops_nothing(settings):
     """A process that exits has room enough; it writes at once."""
     settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
-    writer_write.queue.close(10)
+    jobs.queue.close(10)
     serve(1)
     assert statuses() == ["stored"]
     assert health.counts() == {"stored": 1}
@@ -218,7 +217,7 @@ def test_fault_in_the_thread_is_counted(monkeypatch):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer_write, "write_jobs", broken)
+        patch.setattr(jobs, "write_jobs", broken)
         serve(1)
         flush()
     assert health.faults() == {"backlog:ZeroDivisionError": 1}

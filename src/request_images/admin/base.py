@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 
 from request_images.models import ReceivedImage
 
-from . import display
+from . import formatting
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
@@ -111,12 +111,12 @@ class ReadOnlyAdmin(AnyAdmin):
         """Return the HTML of the thumbnail of an image, or a text if there is none."""
         if image.content_id is None or image.is_expired:
             return gettext("no picture")
-        width, height = display.thumbnail_size(image)
+        width, height = formatting.thumbnail_size(image)
         context = {
             "width": width,
             "height": height,
             "url": self.url_of(f"{image._meta.model_name}_thumbnail", image.pk),
-            "alternative": display.alternative(image),
+            "alternative": formatting.alternative(image),
         }
         return render_to_string("request_images/admin/thumbnail.html", context)
 

@@ -29,7 +29,7 @@ from request_images.query import labels
 from request_images.query.criteria import Criteria
 from request_images.query.paging import MANY
 
-from . import display
+from . import formatting
 from .base import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
 from .curl import curl_command
 from .responses import file_name
@@ -253,7 +253,7 @@ def _facts(image: RequestImage) -> list[str]:
     size = None if image.file_size is None else filesizeformat(image.file_size)
     facts = (
         labels.milliseconds(image.log.duration_ms),
-        display.dimensions(image),
+        formatting.dimensions(image),
         size,
         image.log.endpoint,
     )
@@ -273,7 +273,7 @@ def _similar(image: RequestImage) -> str:
 
 def _standing_in_words(image: RequestImage) -> str:
     standing = standing_of(image)
-    return "" if standing is None else display.standing(standing, image.log.endpoint)
+    return "" if standing is None else formatting.standing(standing, image.log.endpoint)
 
 
 def _curl(request: HttpRequest, image: RequestImage) -> str:

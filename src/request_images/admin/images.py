@@ -23,7 +23,7 @@ from request_images.models import ImageContent, RequestImage
 from request_images.models.querysets import failed
 from request_images.query import labels
 
-from . import display
+from . import formatting
 from .actions import PinActions
 from .base import LOGS, ORIGINALS, Tool
 from .filters import (
@@ -143,8 +143,8 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
             {
                 "image": each,
                 "picture": self.thumbnail_of(each),
-                "capture_status": display.capture_status(each),
-                "dimensions": display.dimensions(each),
+                "capture_status": formatting.capture_status(each),
+                "dimensions": formatting.dimensions(each),
                 "url": has_links
                 and each.content_id
                 and not each.is_expired
@@ -157,7 +157,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
     @admin.display(description=_("dimensions"), ordering="width")
     def dimensions(self, image: RequestImage) -> str:
         """The width and height in pixels."""
-        return display.dimensions(image) or self.get_empty_value_display()
+        return formatting.dimensions(image) or self.get_empty_value_display()
 
     @admin.display(description=_("size"), ordering="file_size")
     def size(self, image: RequestImage) -> str:
@@ -184,7 +184,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
     @admin.display(description=_("capture status"), ordering="log__capture_status")
     def capture(self, image: RequestImage) -> str:
         """The capture status in words."""
-        return display.capture_status(image.log)
+        return formatting.capture_status(image.log)
 
     @admin.display(description=_("request"))
     def request(self, image: RequestImage) -> SafeString:
@@ -213,7 +213,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
         content = contents.filter(pk=image.content_id).first()
         if content is None:
             return self.get_empty_value_display()
-        text = display.measures(content)
+        text = formatting.measures(content)
         if not content.layout:
             return text
         url = f"{self.url_of('requestimage_gallery')}?layout={content.layout}"

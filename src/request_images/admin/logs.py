@@ -21,7 +21,7 @@ from request_images.models import RequestLog
 from request_images.query import labels
 from request_images.query.criteria import Criteria
 
-from . import display
+from . import formatting
 from .actions import PinActions
 from .base import IMAGES, Tool, permitted
 from .export import csv_chunks
@@ -152,7 +152,7 @@ class RequestLogAdmin(PinActions, OrderedLists):
             **self.page_context(request, gettext("Health")),
             "vitals": vitals,
             "problems": vitals.problems(dashboard_health.Limits()),
-            "tables": display.health_tables(vitals, health.of_process()),
+            "tables": formatting.health_tables(vitals, health.of_process()),
         }
         return TemplateResponse(request, "request_images/admin/health.html", context)
 
@@ -176,7 +176,7 @@ class RequestLogAdmin(PinActions, OrderedLists):
     @admin.display(description=_("capture status"), ordering="capture_status")
     def capture(self, log: RequestLog) -> str:
         """The capture status in words."""
-        return display.capture_status(log)
+        return formatting.capture_status(log)
 
     @admin.display(description=_("image"))
     def picture(self, log: RequestLog) -> str:

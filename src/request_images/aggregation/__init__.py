@@ -1,1 +1,1 @@
-"""Counting: histograms, tallies, periods, facets. No tables."""
+"""Counting: percentiles, tallies, periods, facets. No tables."""

@@ -19,14 +19,14 @@ from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
 from django.utils.functional import LazyObject, empty
 
-from request_images.aggregation.histograms import bucket_of
+from request_images.aggregation.percentiles import bucket_of
 from request_images.conf import conf
 from request_images.db.columns import clean_json, clean_text
 from request_images.health import count, report
 from request_images.models import RequestLog
 from request_images.outcome import CaptureStatus, Decision, attach_outcome, http_request
 from request_images.writer.degrade import store_failed
-from request_images.writer.write import write
+from request_images.writer.jobs import write
 
 from . import policy
 from .before_view import Options, start_capture

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 
 from request_images.aggregation.comparison import Comparison, Share
 from request_images.aggregation.facets import Facet, Number
-from request_images.aggregation.histograms import BUCKET_RATIO, percentiles
+from request_images.aggregation.percentiles import BUCKET_RATIO, percentiles
 from request_images.aggregation.properties import ERROR, FACETS, RELEASE
 from request_images.aggregation.tallies import Tally
 from request_images.charts import (

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from request_images.aggregation.comparison import Comparison, Share
-from request_images.aggregation.histograms import percentile
+from request_images.aggregation.percentiles import percentile
 from request_images.aggregation.periods import Period
 from request_images.aggregation.properties import CAPTURE_STATUS, FACETS
 from request_images.aggregation.tallies import Tally

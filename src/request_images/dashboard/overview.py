@@ -11,7 +11,11 @@ from itertools import pairwise
 
 from request_images.aggregation.comparison import Comparison, Share, compare
 from request_images.aggregation.facets import Facet
-from request_images.aggregation.histograms import BUCKET_RATIO, bucket_value, percentile
+from request_images.aggregation.percentiles import (
+    BUCKET_RATIO,
+    bucket_value,
+    percentile,
+)
 from request_images.aggregation.periods import HOUR, Period, floor
 from request_images.aggregation.properties import (
     ALL,

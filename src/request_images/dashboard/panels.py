@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from request_images.aggregation.bins import range_in_words
-from request_images.aggregation.histograms import BUCKET_RATIO, percentile
+from request_images.aggregation.percentiles import BUCKET_RATIO, percentile
 from request_images.aggregation.periods import Period
 from request_images.aggregation.properties import (
     COMPARED,

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, QuerySet, Sum
 
-from request_images.aggregation.histograms import percentiles
+from request_images.aggregation.percentiles import percentiles
 from request_images.aggregation.tallies import Tally
 from request_images.models import FurtherImage, ImageContent, RequestImage
 

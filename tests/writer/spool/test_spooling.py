@@ -23,8 +23,8 @@ from django.test import Client
 
 from request_images import health, signals
 from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.writer import jobs
 from request_images.writer import rows as writer_rows
-from request_images.writer import write as writer_write
 from request_images.writer.record import Record
 from request_images.writer.spool import entry as writer_spool_entry
 from request_images.writer.spool import folder as writer_spool_folder
@@ -418,7 +418,7 @@ class TestRequests:
         assert health.counts()["spooled"] == 2
         assert not RequestLog.objects.exists()
         database_away()
-        writer_write.breaker.reset()
+        jobs.breaker.reset()
         post("/nothing/")  # a healthy write; it looks into the folder
         assert folder.contents().entries == 0
         handled, body, nothing = RequestLog.objects.order_by("created_at")
@@ -434,7 +434,7 @@ class TestRequests:
         """Deduplication holds for what is written later, too."""
         post()
         database_away()
-        writer_write.breaker.reset()
+        jobs.breaker.reset()
         spooling._next_look = time.monotonic() + 60
         post()
         assert spooling.write_spooled().written == 1

@@ -25,8 +25,8 @@ from request_images.models import (
     RequestLog,
 )
 from request_images.models.cutoffs import Retention
+from request_images.writer import jobs
 from request_images.writer import rows as writer_rows
-from request_images.writer import write
 from request_images.writer.rows import usable_connection
 from request_images.writer.spool import spooling
 from tests.factories import unsaved_record
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _healthy():
     yield
     health.reset()
-    write.breaker.reset()
+    jobs.breaker.reset()
 
 
 @pytest.fixture
@@ -211,14 +211,14 @@ class TestBusy:
             post(seed=seed)
         statuses = RequestLog.objects.values_list("capture_status", flat=True)
         assert list(statuses) == ["store_failed"] * 6
-        assert write.breaker.allows()
+        assert jobs.breaker.allows()
 
     def test_locked_logs_open_the_breaker(self, monkeypatch):
         """Where not even a log gets in, trying is stopped."""
         failing(monkeypatch, driver_error(sqlstate="55P03"), times=100)
         for seed in range(6):
             post(seed=seed)
-        assert not write.breaker.allows()
+        assert not jobs.breaker.allows()
 
 
 def test_value_that_the_database_refuses_becomes_ascii(monkeypatch):
@@ -234,11 +234,11 @@ def test_value_that_the_database_refuses_becomes_ascii(monkeypatch):
     records = [unsaved_record(seed) for seed in range(7)]
     for record in records[:6]:
         record.log.path = "/\N{GRINNING FACE}/"
-    write.write_jobs([job_of(record) for record in records])
+    jobs.write_jobs([job_of(record) for record in records])
     logs = RequestLog.objects.order_by("id")
     assert [log.capture_status for log in logs] == ["stored"] * 7
     assert {log.path for log in logs[:6]} == {"/\\U0001f600/"}
-    assert write.breaker.allows()
+    assert jobs.breaker.allows()
 
 
 def test_refused_text_and_refused_image_cost_only_themselves(monkeypatch):
@@ -290,7 +290,7 @@ def test_nested_metadata_is_left_out():
         deep = {"deeper": deep}
     request = unsaved_record(0)
     request.log.metadata = clean_json(deep)
-    write.write_jobs([job_of(request)])
+    jobs.write_jobs([job_of(request)])
     log = RequestLog.objects.get()
     assert log.capture_status == "stored"
     assert log.metadata == {"left_out": "nested too deeply"}
@@ -312,7 +312,7 @@ def test_lost_answer_to_a_commit_writes_once(monkeypatch, count):
 
     monkeypatch.setattr(writer_rows, "_insert_all", committed)
     connection.ensure_connection()
-    write.write_jobs([job_of(unsaved_record(seed)) for seed in range(count)])
+    jobs.write_jobs([job_of(unsaved_record(seed)) for seed in range(count)])
     assert calls == [count, 0]
     assert RequestLog.objects.count() == ImageContent.objects.count() == count
     assert health.counts() == {"stored": count}
@@ -329,21 +329,21 @@ def test_repeated_doubt_writes_once(monkeypatch):
             raise OperationalError("something went wrong")
 
     monkeypatch.setattr(writer_rows, "_insert_all", committed)
-    write.write_jobs([job_of(unsaved_record(seed)) for seed in range(2)])
+    jobs.write_jobs([job_of(unsaved_record(seed)) for seed in range(2)])
     assert calls == [2]
     assert RequestLog.objects.count() == 2
 
 
 def test_fault_after_one_write_costs_no_other(monkeypatch):
     """A bug of ours with one request does not cost the rest of its batch theirs."""
-    send_signals = write.send_signals
+    send_signals = jobs.send_signals
 
     def fail_at_first(*args, **kwargs):
-        monkeypatch.setattr(write, "send_signals", send_signals)
+        monkeypatch.setattr(jobs, "send_signals", send_signals)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(write, "send_signals", fail_at_first)
-    write.write_jobs([job_of(unsaved_record(seed)) for seed in range(3)])
+    monkeypatch.setattr(jobs, "send_signals", fail_at_first)
+    jobs.write_jobs([job_of(unsaved_record(seed)) for seed in range(3)])
     assert health.counts() == {"lost": 1, "stored": 2}
     assert health.faults() == {"finish:RuntimeError": 1}
 
@@ -356,7 +356,7 @@ def test_receiver_that_exits_does_not_end_the_thread(settings):
 
     signals.image_saved.connect(receiver)
     try:
-        write._write_batch([job_of(unsaved_record(1))])
+        jobs._write_batch([job_of(unsaved_record(1))])
     finally:
         signals.image_saved.disconnect(receiver)
     assert RequestLog.objects.count() == 1
@@ -370,8 +370,8 @@ def test_system_exit_in_a_batch_is_counted(monkeypatch):
     def leave(jobs):
         raise SystemExit
 
-    monkeypatch.setattr(write, "write_jobs", leave)
-    write._write_batch([1, 2])
+    monkeypatch.setattr(jobs, "write_jobs", leave)
+    jobs._write_batch([1, 2])
     assert health.counts() == {"lost": 2}
     assert health.faults() == {"backlog:SystemExit": 1}
 
@@ -431,7 +431,7 @@ def test_size_of_a_job_counts_all_its_bytes():
 
 def test_image_of_another_database():
     """Its bytes are read from where the row came from."""
-    write.write_jobs([job_of(unsaved_record(0))])
+    jobs.write_jobs([job_of(unsaved_record(0))])
     image = RequestImage.objects.get()
     image._state.db = "elsewhere"
     with pytest.raises(ConnectionDoesNotExist):
@@ -443,7 +443,7 @@ class TestExit:
 
     def test_requests_left_at_exit_are_spooled(self, spool):
         """Where there is one."""
-        write._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
+        jobs._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
         assert health.faults() == {}
         assert spooling.write_spooled().written == 3
         statuses = RequestLog.objects.values_list("capture_status", flat=True)
@@ -451,6 +451,6 @@ class TestExit:
 
     def test_requests_lost_at_exit_are_counted(self):
         """Where there is none."""
-        write._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
+        jobs._give_up([job_of(unsaved_record(seed)) for seed in range(3)])
         assert health.counts() == {"lost": 3}
         assert health.faults() == {"exit:StoreUnavailable": 1}
