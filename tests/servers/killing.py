@@ -245,7 +245,11 @@ COMMANDS = {
         ("verify_image_contents", "--repair"),
         damage,
         left_to_repair,
-        permitted=("is missing", "is not what was received", "belongs to no image"),
+        permitted=(
+            "is missing",
+            "differs from what was received",
+            "belongs to no image",
+        ),
     ),
     "write_spooled_requests": Killed(
         ("write_spooled_requests",), spool, left_in_the_folder

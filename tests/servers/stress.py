@@ -35,9 +35,7 @@ WORKED = (
 """What has to have happened. A busy machine may need more than one round for it."""
 DAY_SECONDS = 0.04
 BUCKET = "bucket"
-_DELETED = re.compile(
-    r"Deleted (\d+) images \((\d+) distinct\) and (\d+) logs; .*\((\d+) bytes\)"
-)
+_DELETED = re.compile(r"Deleted (\d+) images \((\d+) distinct\) and (\d+) logs; ")
 
 
 def record(until: float, storage: str | None) -> Counter[str]:
@@ -101,7 +99,7 @@ def clean_up(until: float) -> Counter[str]:
 
 
 def _add_deleted(tally: Counter[str], said: str) -> None:
-    for images, contents, logs, _ in _DELETED.findall(said):
+    for images, contents, logs in _DELETED.findall(said):
         tally["deleted_images"] += int(images)
         tally["deleted_contents"] += int(contents)
         tally["deleted_logs"] += int(logs)

@@ -263,7 +263,7 @@ def test_refused_text_and_refused_image_cost_only_themselves(monkeypatch):
     payload.uploads = [
         Upload("photo", len(data), data[:64], data, complete=True) for data in datas
     ]
-    write.write_jobs([CapturedRequest(request.log, limit=3, payload=payload)])
+    jobs.write_jobs([CapturedRequest(request.log, limit=3, payload=payload)])
     log = RequestLog.objects.get()
     assert (log.path, log.capture_status) == ("/\\U0001f600/", "stored")
     assert len(log.error_message) == 2000
