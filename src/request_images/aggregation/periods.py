@@ -34,9 +34,8 @@ class Span(str, Enum):
 
 Piece: TypeAlias = "tuple[Span, datetime]"
 """An hour, a day or a month, and its beginning."""
-Use: TypeAlias = "tuple[int, bool]"
-"""The number of a slot, and whether a piece is added to it or subtracted."""
-Uses: TypeAlias = "dict[Piece, list[Use]]"
+Uses: TypeAlias = "dict[Piece, list[tuple[int, bool]]]"
+"""For each piece: numbers of slots, and whether it is added to the slot or subtracted."""
 
 
 def floor(moment: datetime, span: Span = Span.HOUR) -> datetime:
