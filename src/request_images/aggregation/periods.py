@@ -35,7 +35,7 @@ class Span(str, Enum):
 Piece: TypeAlias = "tuple[Span, datetime]"
 """An hour, a day or a month, and its beginning."""
 Uses: TypeAlias = "dict[Piece, list[tuple[int, bool]]]"
-"""For each piece: numbers of slots, and whether it is added to the slot or subtracted."""
+"""For each piece: the slots it is added to, or (True) subtracted from."""
 
 
 def floor(moment: datetime, span: Span = Span.HOUR) -> datetime:
