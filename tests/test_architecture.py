@@ -98,13 +98,12 @@ def test_tests_lie_where_their_modules_do():
     A test of a whole folder has the folder's name. Those at the top are about the
     modules at the top, or about the project.
     """
-    strays = []
-    for path in TESTS.rglob("test_*.py"):
+
+    def is_stray(path):
         folder = path.parent.relative_to(TESTS)
-        if folder == Path():
-            continue
         subject = path.stem.removeprefix("test_")
         known = {p.stem for p in (ROOT / folder).rglob("*.py")} | {folder.name}
-        if not any(subject == n or subject.startswith(f"{n}_") for n in known):
-            strays.append(str(path.relative_to(TESTS)))
-    assert strays == []
+        return not any(subject == n or subject.startswith(f"{n}_") for n in known)
+
+    within = (path for path in TESTS.rglob("test_*.py") if path.parent != TESTS)
+    assert list(filter(is_stray, within)) == []

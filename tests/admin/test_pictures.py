@@ -10,6 +10,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from request_images.admin import formatting
+from request_images.aggregation.bins import Bin
 from request_images.exceptions import TooManyRequests
 from request_images.gallery import rank
 from request_images.query import paging
@@ -52,6 +54,21 @@ def make(number: int, **values: object):
         )
         for seed in range(number)
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0, 0.5, "under 0.5 MP"),
+        (0.5, 1, "of 0.5 to 1 MP"),
+        (20, None, "of 20 MP or more"),
+    ],
+)
+def test_rank_names_the_range_of_megapixels(low, high, words):
+    """One sentence for each kind of range."""
+    among = rank.Standing(size=Bin("", low, high), count=2, faster=0.5, since=None)
+    expected = f"Slower than 50 % of the 2 “solve” requests {words}."
+    assert formatting.standing(among, "solve") == expected
 
 
 class TestLinks:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
@@ -211,6 +211,7 @@ class TestBounds:
 
     @trap("HOSTILE10")
     @settings(max_examples=150, deadline=None)
+    @example(SAMPLES[0], [], 1)
     @given(
         st.sampled_from(SAMPLES),
         st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),

@@ -244,14 +244,14 @@ def test_value_that_the_database_refuses_becomes_ascii(monkeypatch):
 def test_refused_text_and_refused_image_cost_only_themselves(monkeypatch):
     """The other images of the request are kept, whichever is refused first."""
     insert = writer_rows.insert
-    datas = [draw(seed=seed) for seed in range(3)]
+    pictures = [draw(seed=seed) for seed in range(3)]
 
     def refuse(rows, using):
         for row in rows:
             if isinstance(row, RequestLog):
                 if not (row.path + row.error_message).isascii():
                     raise DataError("no such character")
-            elif isinstance(row, ImageContent) and bytes(row.data) == datas[1]:
+            elif isinstance(row, ImageContent) and bytes(row.data) == pictures[1]:
                 raise DataError("no such image")
         insert(rows, using)
 
@@ -261,7 +261,7 @@ def test_refused_text_and_refused_image_cost_only_themselves(monkeypatch):
     request.log.error_message = 1999 * "a" + "\N{HORIZONTAL ELLIPSIS}"
     payload = Payload(content_type="multipart/form-data", was_read=True)
     payload.uploads = [
-        Upload("photo", len(data), data[:64], data, complete=True) for data in datas
+        Upload("photo", len(data), data[:64], data, complete=True) for data in pictures
     ]
     jobs.write_jobs([CapturedRequest(request.log, limit=3, payload=payload)])
     log = RequestLog.objects.get()
@@ -270,7 +270,10 @@ def test_refused_text_and_refused_image_cost_only_themselves(monkeypatch):
     refused, kept = FurtherImage.objects.order_by("position")
     assert (refused.capture_status, refused.content) == ("store_failed", None)
     assert kept.capture_status == "stored"
-    assert {bytes(c.data) for c in ImageContent.objects.all()} == {datas[0], datas[2]}
+    assert {bytes(c.data) for c in ImageContent.objects.all()} == {
+        pictures[0],
+        pictures[2],
+    }
     assert request.log.path == "/\N{GRINNING FACE}/"
 
 
@@ -325,8 +328,7 @@ def test_repeated_doubt_writes_once(monkeypatch):
     def committed(records, using):
         save_once(records, using)
         calls.append(len(records))
-        if len(calls) == 1:
-            raise OperationalError("something went wrong")
+        raise OperationalError("something went wrong")
 
     monkeypatch.setattr(writer_rows, "_insert_all", committed)
     jobs.write_jobs([job_of(unsaved_record(seed)) for seed in range(2)])

@@ -144,8 +144,7 @@ def with_further(
             part, total = [], 0
         part.append(row)
         total += number
-    if part:
-        yield _joined(part, image_of)
+    yield _joined(part, image_of)
 
 
 def _joined(

@@ -149,12 +149,11 @@ class Summary:
     def _series(
         self, facet: Facet, top: int, slots: Sequence[tuple[dict[str, Any], Slot]]
     ) -> list[Series]:
-        by_slot = self._load([facet], [slot for _, slot in slots])[facet]
+        by_slot = self.by_slot([slot for _, slot in slots], facet)
         totals: Counter[str] = Counter({"": 0} if facet is ALL else {})
         for cells in by_slot:
             for value, tally in cells.items():
-                if value is not None:
-                    totals[value] += tally.count
+                totals[value] += tally.count
         ranked = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
         return [
             Series(
