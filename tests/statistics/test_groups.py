@@ -159,7 +159,8 @@ class TestOverall:
             make_log(duration_ms=duration)
         with capture_queries() as queries:
             summary().overall()
-        assert len([sql for sql in queries if sql.startswith("SELECT")]) == 1
+        # Beside it, the reading is given a limit of time.
+        assert len([sql for sql in queries if " FROM " in sql]) == 1
 
 
 @pytest.mark.django_db
@@ -261,7 +262,8 @@ class TestByDay:
         make_log()
         with capture_queries() as queries:
             days(7)
-        assert len([sql for sql in queries if sql.startswith("SELECT")]) == 1
+        # Beside it, the reading is given a limit of time.
+        assert len([sql for sql in queries if " FROM " in sql]) == 1
 
 
 @pytest.mark.django_db
