@@ -150,6 +150,12 @@ class Built:
         is_fresh = at == len(self.stale) or self.stale[at] >= end
         return self.since <= start and end <= self.until and is_fresh
 
+    def missing(self, since: datetime, until: datetime) -> int:
+        """Return the number of hours between two moments to be built, up to the end."""
+        until = min(until, self.until)
+        older = max(min(until, self.since) - since, timedelta(0)) // HOUR
+        return older + sum(since <= hour < until for hour in self.stale)
+
 
 def cover(
     since: datetime, until: datetime, built: Built
@@ -198,9 +204,12 @@ def cover_each(
     """
     uses: Uses = {}
     for number, (since, end) in enumerate(slots):
-        until = min(end, built.until)
-        pieces = [(piece, True) for piece in cover(since, until, built)[0]]
-        rounded = _by_whole_days(since, until, built) if subtracts else None
+        # A period may begin centuries before the first request.
+        at, until = max(since, built.since), min(end, built.until)
+        pieces = [(piece, True) for piece in cover(at, until, built)[0]]
+        rounded = (
+            _by_whole_days(since, until, built) if subtracts and at == since else None
+        )
         if rounded is not None and len(rounded) < len(pieces):
             pieces = rounded
         for piece, is_added in pieces:

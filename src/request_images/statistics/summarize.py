@@ -12,7 +12,6 @@ from request_images.aggregation.periods import (
     Built,
     Period,
     Span,
-    cover,
     cover_each,
     floor,
 )
@@ -47,8 +46,8 @@ class _RollupSummary(Summary):
         live: tuple[Parts, int],
     ) -> None:
         since = max(period.since, reader.kept_since())
-        _, missing = cover(since, min(period.until, state.built.until), state.built)
-        super().__init__(period, live[0], len(missing) + live[1])
+        missing = state.built.missing(since, period.until)
+        super().__init__(period, live[0], missing + live[1])
         self._endpoint = endpoint
         self._state = state
 
