@@ -31,6 +31,11 @@ def pytest_addoption(parser):
         action="store_true",
         help="leave out tests that use no database, whatever it is",
     )
+    parser.addoption(
+        "--front-door",
+        action="store_true",
+        help="leave out tests of modules that meet only the ORM of Django",
+    )
 
 
 # Beside the mark `django_db`: of pytest-django, and of tests that start processes.
@@ -46,15 +51,31 @@ def _uses_database(item) -> bool:
     )
 
 
+# Requests, handlers, templates, admin hooks, models, and what lies at the top; and what
+# meets Python and Pillow alone, which tox.ini leaves out where it has run.
+_FRONT_DOOR = (
+    "tests/admin/",
+    "tests/capture/",
+    "tests/charts/",
+    "tests/images/",
+    "tests/models/",
+    "tests/test_",
+)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave out what cannot fail on one database and pass on another."""
-    if not config.getoption("only_database"):
-        return
-    config.hook.pytest_deselected(
-        items=[item for item in items if not _uses_database(item)]
-    )
-    items[:] = [item for item in items if _uses_database(item)]
+    """Leave out what cannot fail on one database, or Django, and pass on another."""
+
+    def is_wanted(item) -> bool:
+        return (not config.getoption("only_database") or _uses_database(item)) and (
+            not config.getoption("front_door") or item.nodeid.startswith(_FRONT_DOOR)
+        )
+
+    unwanted = [item for item in items if not is_wanted(item)]
+    if unwanted:
+        config.hook.pytest_deselected(items=unwanted)
+        items[:] = [item for item in items if is_wanted(item)]
 
 
 def pytest_collection_finish():

@@ -90,9 +90,9 @@ def server(request, servers):
 
 def on(*names, everywhere=()):
     """Run a test on each of these servers; those in `everywhere` have no mark."""
+    marks = [pytest.mark.processes, pytest.mark.servers]
     servers = [
-        pytest.param(name, marks=() if name in everywhere else pytest.mark.processes)
-        for name in names
+        pytest.param(name, marks=() if name in everywhere else marks) for name in names
     ]
     return pytest.mark.parametrize("server", servers, indirect=True)
 
