@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from request_images.admin.curl import curl_command
+from request_images.admin.curl import NoCommand, curl_command
 from request_images.capture.sources import parse
 from tests.image_files import draw
 
@@ -58,7 +58,7 @@ def command(source: str, **values: str) -> str:
     return curl_command(source=parse(source)[0], **usual | values)
 
 
-HEAD = ["-X", "POST", "https://example.org/solve/"]
+HEAD = ["--path-as-is", "-X", "POST", "https://example.org/solve/"]
 TEXT = base64.b64encode(PICTURE).decode()
 
 
@@ -78,9 +78,43 @@ def test_file_of_a_form(run, source, field):
     )
 
 
-@pytest.mark.parametrize("name", ["a=b", "a@b", "a\nb"])
-def test_unsafe_field_name_has_no_command(name):
-    assert command(f"files.{name}") == command(f"form.{name}") == ""
+@pytest.mark.parametrize("name", ["a=b", "a@b"])
+@pytest.mark.parametrize("kind", ["files", "form"])
+def test_field_name_without_a_syntax_has_no_command(kind, name):
+    with pytest.raises(NoCommand, match="no syntax"):
+        command(f"{kind}.{name}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x15touch x\x0f",  # deletes the line, and runs another
+        "a\nb",
+        "a\rb",
+        "a\tb",  # completes a word
+        "\x1b[201~touch x\n",  # ends a bracketed paste
+        "\x9b201~",  # the same in one character
+        "a\x7fb",
+        "\u202egnp.x",  # shown from right to left
+        "a\u200bb",
+        "a\u2028b",
+        "\ue000",
+        "\udc15",
+    ],
+)
+@pytest.mark.parametrize("place", ["files", "form", "method", "url", "mime_type"])
+def test_text_of_a_stranger_is_no_instruction_to_a_terminal(place, text):
+    """Kind: text that the client chose, pasted into a terminal, runs nothing."""
+    with pytest.raises(NoCommand, match="control or invisible"):
+        if place in ("files", "form"):
+            command(f"{place}.{text}")
+        else:
+            command("files.photo", **{place: f"a{text}b"})
+
+
+def test_json_escapes_what_a_terminal_obeys(run):
+    _, stdin = run(command("json.\x15touch x\x0f"))
+    assert json.loads(stdin) == {"\x15touch x\x0f": TEXT}
 
 
 def test_raw_body(run):
@@ -113,4 +147,4 @@ def test_base64_in_json(run, source, document):
 def test_shell_syntax_is_quoted(run):
     url = "https://example.org/a b/$(touch x)/'/"
     arguments, _ = run(command("files.photo", url=url, method="PO ST;touch x"))
-    assert arguments[:3] == ["-X", "PO ST;touch x", url]
+    assert arguments[1:4] == ["-X", "PO ST;touch x", url]

@@ -203,16 +203,47 @@ class TestSendAgain:
         image = make_image(path="/solve/it now/", image={"source": "files.photo"})
         html = look(image)
         assert f'href="{url_of("body", image.pk)}" download' in html
-        assert "curl -X POST http://testserver/solve/it%20now/ -F" in html
+        assert "curl --path-as-is -X POST http://testserver/solve/it%20now/ -F" in html
         name = f"{image.image_hash[:16]}.png"
         assert f"&#x27;photo=@{name};type=image/png&#x27;" in html
 
-    @pytest.mark.parametrize("source", ["nonsense", "files.a=b"])
-    def test_offers_the_file_where_there_is_no_command(self, look, source):
-        image = make_image(image={"source": source})
+    def test_offers_the_file_where_there_is_no_command(self, look):
+        image = make_image(image={"source": "nonsense"})
         html = look(image)
         assert url_of("body", image.pk) in html
         assert "curl" not in html
+
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"image": {"source": "files.a=b"}}, "curl has no syntax"),
+            ({"image": {"source": "files.\x15touch x\x0f"}}, "control or invisible"),
+            ({"method": "P\x1b[1mST"}, "control or invisible"),
+        ],
+    )
+    def test_says_why_there_is_no_command(self, look, values, reason):
+        """Kind: text that the client chose, pasted into a terminal, runs nothing."""
+        image = make_image(**values)
+        html = look(image)
+        assert url_of("body", image.pk) in html
+        assert "There is no command to send it again" in html
+        assert reason in html
+        assert "curl --path-as-is" not in html
+
+    @pytest.mark.parametrize(
+        ("path", "shown"),
+        [
+            ("//evil.example/x", "http://testserver//evil.example/x"),
+            ("/\\evil.example/x", "http://testserver/%5Cevil.example/x"),
+            ("/a/../../b", "http://testserver/a/../../b"),
+            ("/[1-9]{a,b}", "http://testserver/%5B1-9%5D%7Ba%2Cb%7D"),
+            ("/\x15x", "http://testserver/%15x"),
+        ],
+    )
+    def test_command_names_the_host_of_the_page(self, look, path, shown):
+        """Kind: a path that the client chose leads to no other host."""
+        html = look(make_image(path=path))
+        assert f"-X POST {shown} -F" in html
 
     def test_unknown_source_is_sent_as_a_form_file(self, look):
         assert "image=@" in look(make_image(image={"source": ""}))

@@ -10,6 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_permission_codename
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -79,19 +80,47 @@ class ReadOnlyAdmin(AnyAdmin):
         """Return the links above the list."""
         return ()
 
+    def lookup_allowed(
+        self, lookup: str, value: str, request: HttpRequest | None = None
+    ) -> bool:
+        """Return whether a filter of this list, or its date hierarchy, has a look-up.
+
+        Django allows each look-up on a field of the model: with ``__regex`` one URL
+        would keep the database busy for hours.
+        """
+        return LOOKUP_SEP not in lookup or lookup in self._lookups(request)
+
+    def _lookups(self, request: HttpRequest | None) -> set[str]:
+        """Return the look-ups that are in the links of this list."""
+        date = self.date_hierarchy
+        found = {f"{date}__{part}" for part in ("year", "month", "day")}
+        for each in self.get_list_filter(request):  # type: ignore[arg-type]
+            if not isinstance(each, type):
+                field = each if isinstance(each, str) else each[0]
+                found |= {field, f"{field}__exact", f"{field}__isnull"}
+        return found
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Add links above the list. Drop parameters with NUL, PostgreSQL refuses it."""
+        """Add links above the list; drop parameters that no filter of it has."""
         given = request.GET.copy()
         for name in list(given):
-            if "\0" in name + "".join(given.getlist(name)):
+            text = self._refusal(request, name, given.getlist(name))
+            if text:
                 del given[name]
-                text = gettext("there is a NUL character in it")
                 messages.warning(request, f"{name}: {text}")
         request.GET = given  # type: ignore[assignment]  # mutable, but equal
         context = {"tools": self.tools(request)}
         return super().changelist_view(request, context | (extra_context or {}))
+
+    def _refusal(self, request: HttpRequest, name: str, values: list[str]) -> str:
+        """Return why a parameter is dropped; empty if it is not."""
+        if "\0" in name + "".join(values):  # PostgreSQL refuses it
+            return gettext("there is a NUL character in it")
+        if not self.lookup_allowed(name, "", request):
+            return gettext("no filter of this list")
+        return ""
 
     def page_context(self, request: HttpRequest, title: str) -> dict[str, Any]:
         """Return the context that the base template of all pages needs."""

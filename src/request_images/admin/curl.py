@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import shlex
+import unicodedata
 from collections.abc import Sequence
 
+from django.utils.translation import gettext
+
 from request_images.capture.sources import Source
+from request_images.exceptions import RequestImagesError
 
 _MARK = "\0"  # in no stored name
 _MAX_INDEX = 100
+_INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+"""Unicode's categories of characters that a terminal obeys or does not show."""
+
+
+class NoCommand(RequestImagesError):
+    """No command can send the image; the text says why, in a sentence for users."""
 
 
 def curl_command(
@@ -27,10 +37,23 @@ def curl_command(
         file_name: Name of the file with the bytes of the image.
 
     Returns:
-        One line in which every word is quoted; empty if curl has no syntax for the name
-        of the field.
+        One line for a POSIX shell, in which every word is quoted.
+
+    Raises:
+        NoCommand: A text from the request has characters that a terminal obeys when
+            they are pasted, or curl has no syntax for the name of the field.
     """
-    head = ("curl", "-X", method, url)
+    # Quotes are for the shell. A line editor reads control characters before it does.
+    names = () if source.kind == "json" else source.path  # JSON escapes them
+    if not all(map(_is_visible, (method, url, mime_type, *names))):
+        raise NoCommand(
+            gettext(
+                "There is no command to send it again: the request has control or "
+                "invisible characters in its path, its method or the name of the field."
+            )
+        )
+    # curl would resolve dots in a path by itself.
+    head = ("curl", "--path-as-is", "-X", method, url)
     name = source.path[0] if source.path else "image"
     mime_type = mime_type or "application/octet-stream"
     data: tuple[str, ...]
@@ -43,12 +66,21 @@ def curl_command(
     if source.kind == "body":
         data = ("-H", f"Content-Type: {mime_type}", "--data-binary", f"@{file_name}")
         return shlex.join((*head, *data))
-    if set(name) & set("=@\r\n"):
-        return ""
+    if set(name) & set("=@"):
+        raise NoCommand(
+            gettext(
+                "There is no command to send it again: curl has no syntax for a field "
+                "with “=” or “@” in its name."
+            )
+        )
     if source.kind == "form":
         data = ("--data-urlencode", f"{name}@-")
         return f"{_base64(file_name)} | {shlex.join((*head, *data))}"
     return shlex.join((*head, "-F", f"{name}=@{file_name};type={mime_type}"))
+
+
+def _is_visible(text: str) -> bool:
+    return not any(unicodedata.category(char) in _INVISIBLE for char in text)
 
 
 def _base64(file_name: str) -> str:

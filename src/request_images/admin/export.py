@@ -77,7 +77,7 @@ def safe_cell(value: Any) -> Any:
 
     Such texts get a quote in front (OWASP, "CSV Injection"). Numbers do not change.
     """
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
         return f"'{value}"
     return value
 

@@ -31,7 +31,7 @@ from request_images.query.paging import MANY
 
 from . import formatting
 from .base import ACCESSES, LOGS, ORIGINALS, ReadOnlyAdmin
-from .curl import curl_command
+from .curl import NoCommand, curl_command
 from .responses import file_name
 
 _SAME = 12  # listed requests with the same image
@@ -231,7 +231,7 @@ class PicturePage(ReadOnlyAdmin):
         return links | {
             "original_url": self.url_of("requestimage_original", image.pk),
             "body_url": self.url_of("requestimage_body", image.pk),
-            "curl": _curl(request, image),
+            **_curl(request, image),
         }
 
 
@@ -276,15 +276,22 @@ def _standing_in_words(image: RequestImage) -> str:
     return "" if standing is None else formatting.standing(standing, image.log.endpoint)
 
 
-def _curl(request: HttpRequest, image: RequestImage) -> str:
+def _curl(request: HttpRequest, image: RequestImage) -> dict[str, str]:
+    """Return the command that sends the image again, or the reason why none does."""
     try:
         [source] = parse(image.source or "files.image")
     except SourceError:
-        return ""
-    return curl_command(
-        method=image.log.method,
-        url=request.build_absolute_uri(quote(image.log.path)),
-        source=source,
-        mime_type=image.mime_type,
-        file_name=file_name(image),
-    )
+        return {}
+    # Not `build_absolute_uri`: a path that begins with "//" would name the host.
+    url = f"{request.scheme}://{request.get_host()}{quote(image.log.path)}"
+    try:
+        command = curl_command(
+            method=image.log.method,
+            url=url,
+            source=source,
+            mime_type=image.mime_type,
+            file_name=file_name(image),
+        )
+    except NoCommand as error:
+        return {"no_curl": str(error)}
+    return {"curl": command}
