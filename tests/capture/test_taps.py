@@ -49,8 +49,19 @@ def test_view_sets_its_upload_handlers(client, url):
 
 @trap("R1")
 def test_view_closes_the_files_of_its_upload_handlers(client):
+    """R1: the raw body was seen before the view closed them."""
+    data = draw()
+    client.post("/own_handlers_closed/", {"photo": as_file(data)})
+    log = only_log()
+    assert (log.image.image_data, log.image.source) == (data, "files.photo")
+
+
+@trap("R1")
+def test_closed_files_of_a_form_that_was_parsed_before(client):
     """R1: what is out of our reach is said to be."""
-    client.post("/own_handlers_closed/", {"photo": as_file(draw())})
+    request = RequestFactory().post("/", {"photo": as_file(draw())})
+    request.FILES["photo"].close()
+    capture_images(lambda request: HttpResponse("ok"))(request)
     log = only_log()
     assert (log.capture_status, log.image.file_size) == ("unread", len(draw()))
 
@@ -82,9 +93,11 @@ def test_raw_body_of_a_malformed_form(client):
 
 @trap("R2")
 def test_stream_of_a_form(client):
-    """R2: a view that parses a form's stream by itself cannot be watched."""
-    client.post("/stream/", {"photo": as_file(draw())})
-    assert only_log().capture_status == "unread"
+    """R2: a view that parses a form's stream by itself."""
+    data = draw()
+    client.post("/stream/", {"photo": as_file(data), "note": "x"})
+    log = only_log()
+    assert (log.image.image_data, log.image.source) == (data, "files.photo")
 
 
 @trap("R3")
@@ -403,7 +416,7 @@ def test_tap_that_raises(client, monkeypatch):
 
 @trap("R11")
 def test_tap_that_cannot_be_installed(client, monkeypatch):
-    """R11: without a recording the view runs as if it were not decorated."""
+    """R11: the view runs as if it were not decorated, and the row says why."""
 
     def broken(*args):
         raise ZeroDivisionError
@@ -413,8 +426,10 @@ def test_tap_that_cannot_be_installed(client, monkeypatch):
     for url in ("/upload/", "/async_upload/", "/mixed-in/"):
         response = client.post(url, {"photo": as_file(data)})
         assert response.json()["files"]["photo"][0][2] == data.hex()
-    assert health.faults() == {"begin:ZeroDivisionError": 3}
+    assert health.faults() == {"tap:ZeroDivisionError": 3}
     health.reset()
+    statuses = RequestLog.objects.values_list("capture_status", flat=True)
+    assert list(statuses) == ["store_failed"] * 3
 
 
 @trap("R11")

@@ -231,8 +231,19 @@ def test_fault_while_the_log_is_made_is_counted(monkeypatch):
 
 @pytest.mark.django_db
 def test_wrong_setting_at_run_time_breaks_no_response(settings):
-    """A server runs no system checks: what is not recorded for it is counted."""
+    """A server runs no system checks: the row says what is not recorded for it."""
     settings.REQUEST_IMAGES_MAX_SIZE_MB = "10"
+    assert post().status_code == 200
+    assert health.counts() == {"store_failed": 1}
+    assert "MAX_SIZE_MB must be" in RequestLog.objects.get().capture_detail
+    assert health.faults() == {"tap:ImproperlyConfigured": 1}
+    health.reset()
+
+
+@pytest.mark.django_db
+def test_wrong_setting_before_there_is_a_row_breaks_no_response(settings):
+    """The methods that are recorded are unknown: what is lost is counted."""
+    settings.REQUEST_IMAGES_METHODS = "POST"
     assert post().status_code == 200
     assert health.counts() == {"lost": 1}
     assert health.faults() == {"begin:ImproperlyConfigured": 1}
@@ -320,7 +331,7 @@ class TestInspectionFails:
         """A wrong setting is the administrator's to mend, not the client's to see."""
         settings.REQUEST_IMAGES_MAX_SIZE_MB = "ten"
         assert post().status_code == 200
-        assert health.faults() == {"begin:ImproperlyConfigured": 1}
+        assert health.faults() == {"tap:ImproperlyConfigured": 1}
         health.reset()
 
 

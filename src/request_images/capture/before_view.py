@@ -11,7 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from request_images.conf import conf
+from request_images.health import report
 from request_images.outcome import Decision
+from request_images.writer.degrade import store_failed
 
 from . import policy, sources
 from .examine import is_image
@@ -129,13 +131,25 @@ def cancel_early(request: HttpRequest) -> None:
 
 
 def _start(request: HttpRequest, options: Options) -> CaptureStart:
-    header = conf.REQUEST_ID_HEADER
-    given = request.headers.get(header, "") if header else ""
-    start = CaptureStart(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+    start = CaptureStart(_given_id(request) or uuid.uuid4().hex)
     start.skipped = policy.decide_before_view(request, start)
     if start.skipped is None:
-        start.tap = _new_tap(request, options)
+        try:
+            start.tap = _new_tap(request, options)
+        except Exception as exception:  # noqa: BLE001  # it costs the image alone
+            report("tap", exception)
+            start.skipped = store_failed(exception)
     return start
+
+
+def _given_id(request: HttpRequest) -> str:
+    header = conf.REQUEST_ID_HEADER
+    try:
+        given = request.headers.get(header, "") if header else ""
+        return given if _REQUEST_ID.fullmatch(given) else ""
+    except Exception as exception:  # noqa: BLE001  # of a middleware's own headers
+        report("request id", exception)
+        return ""
 
 
 def _new_tap(request: HttpRequest, options: Options) -> Tap:

@@ -22,6 +22,12 @@ from .sources import Candidate, Found, Source, find
 
 _OVERHEAD = 4096  # bytes of the objects around an image, roughly
 
+_WITHOUT_AN_IMAGE = (
+    CaptureStatus.NO_IMAGE,
+    CaptureStatus.UNREAD,
+    CaptureStatus.UNSUPPORTED,
+)
+
 Sample = Callable[[], Decision]
 
 
@@ -69,7 +75,7 @@ class CapturedRequest:
             if decision is None:
                 found = find(self.payload, self.sources, is_image, self.limit)
                 self.log.image_count = found.count
-                decision = self._add_images(found, self.record)
+                decision = self._or_failure(self._add_images(found, self.record))
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("inspection", exception)
             self.failure, decision = exception, store_failed(exception)
@@ -90,9 +96,7 @@ class CapturedRequest:
     def _add_images(self, found: Found, record: Record) -> Decision:
         """Add the images that were found to a record; decide about the first."""
         if not found.candidates:
-            return policy.decide_unseen(
-                was_read=self.payload.was_read, expected_size=self.payload.expected_size
-            )
+            return policy.decide_unseen(self.payload)
         # Once for each request: it multiplies the sample's probability.
         sample = cache(partial(policy.decide_after_view, record.log))
         decisions = []
@@ -109,6 +113,14 @@ class CapturedRequest:
         left_out = f"{found.left_out} more than the limit of {len(found.candidates)}"
         detail = "; ".join(filter(None, (left_out, decision.detail)))
         return replace(decision, detail=detail)
+
+    def _or_failure(self, decision: Decision) -> Decision:
+        """Return our own fault as the reason, if it may have hidden an image."""
+        failure = self.payload.failure
+        if failure is None or decision.status not in _WITHOUT_AN_IMAGE:
+            return decision
+        self.failure = failure
+        return store_failed(failure)
 
     def _examine_one(
         self, candidate: Candidate, image: RequestImage | FurtherImage, sample: Sample

@@ -17,9 +17,11 @@ class Upload:
         data: All bytes; None if they were not kept.
         complete: Whether all of the file was seen.
         view_stopped: Whether the view stopped reading before the end.
+        missing: Why the rest is missing; empty if that is not known.
         too_large: Whether the bytes were dropped because the file is too large.
         over_budget: Whether they were dropped because all files together are too large.
         content_type: The media type that the client declared; empty for none.
+        is_body: Whether a parser took the whole body for this file.
     """
 
     field: str
@@ -28,9 +30,11 @@ class Upload:
     data: bytes | None = None
     complete: bool = False
     view_stopped: bool = False
+    missing: str = ""
     too_large: bool = False
     over_budget: bool = False
     content_type: str = ""
+    is_body: bool = False
 
 
 @dataclass
@@ -44,13 +48,19 @@ class Payload:
         head: The first bytes of a raw body.
         body: The raw body; None if it was not read or is too large.
         size: Bytes read of the body; None if unknown.
-        expected_size: The client's Content-Length in bytes; None for none.
+        expected_size: The size that the client announced, or that the server has
+            received, in bytes; None if unknown.
+        is_chunked: Whether the client announced a body of unknown size.
         was_read: Whether the view read the body, as far as a tap can see that.
         complete: Whether all of the body was seen.
         view_stopped: Whether the view stopped reading before the end.
+        is_cut_off: Whether the client sent less than it announced.
+        missing: Why part of the body is missing; empty if nothing is, or if that is not
+            known.
         problem: Why a form could not be parsed; empty if there was no error.
         too_large: Whether the raw body was dropped because it is too large.
         upload_seconds: Seconds that the view waited for the client's bytes.
+        failure: Our own fault in looking at a part of the request, if any.
     """
 
     content_type: str = ""
@@ -60,9 +70,13 @@ class Payload:
     body: bytes | None = None
     size: int | None = None
     expected_size: int | None = None
+    is_chunked: bool = False
     was_read: bool = False
     complete: bool = True
     view_stopped: bool = False
+    is_cut_off: bool = False
+    missing: str = ""
     problem: str = ""
     too_large: bool = False
     upload_seconds: float = 0.0
+    failure: Exception | None = None

@@ -13,6 +13,7 @@ from request_images.health import report
 from request_images.images.inspection import ImageInfo
 from request_images.outcome import CaptureStatus, Decision, is_opted_out
 
+from .payload import Payload
 from .search import Candidate
 
 
@@ -33,14 +34,17 @@ def max_request_size() -> int:
     return max(max_size(), int(conf.MAX_REQUEST_MB * 1024 * 1024))
 
 
-def decide_unseen(*, was_read: bool, expected_size: int | None) -> Decision:
+def decide_unseen(payload: Payload) -> Decision:
     """Decide about a request in which no candidate was found."""
-    if was_read or not expected_size:
+    if payload.is_cut_off:
+        return Decision(CaptureStatus.TRUNCATED, payload.missing)
+    size = payload.expected_size or 0
+    if payload.was_read or not (size or payload.is_chunked):
         return Decision(CaptureStatus.NO_IMAGE)
-    if expected_size > 2 * max_size():
+    if size > 2 * max_size():
         # Base64 text may be up to twice as long as its image.
-        return Decision(CaptureStatus.TOO_LARGE, f"a body of {expected_size} bytes")
-    return Decision(CaptureStatus.UNREAD)
+        return Decision(CaptureStatus.TOO_LARGE, f"a body of {size} bytes")
+    return Decision(CaptureStatus.UNREAD, payload.missing)
 
 
 def decide_without_bytes(  # noqa: PLR0911  # one return a reason
@@ -57,8 +61,9 @@ def decide_without_bytes(  # noqa: PLR0911  # one return a reason
         return Decision(CaptureStatus.UNREADABLE, candidate.problem)
     if not candidate.complete:
         if candidate.view_stopped:
-            return Decision(CaptureStatus.UNREAD, "the view stopped before the end")
-        return Decision(CaptureStatus.TRUNCATED)
+            why = candidate.missing or "the view stopped before the end"
+            return Decision(CaptureStatus.UNREAD, why)
+        return Decision(CaptureStatus.TRUNCATED, candidate.missing)
     if candidate.size == 0:
         return Decision(CaptureStatus.UNSUPPORTED, "an empty file")
     if candidate.data is None:

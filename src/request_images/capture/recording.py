@@ -59,6 +59,7 @@ class Recording:
         self._options = options
         self._depth = 0
         self._exception: BaseException | None = None
+        self._handled_error = ""
         self._status_code: int | None = None
         self._is_client_gone = False
         self._view_seconds = 0.0
@@ -122,7 +123,10 @@ class Recording:
         if getattr(response, "exception", False) is True and self._exception is None:
             # REST framework made this response of an exception it does not hand out.
             detail = _first_error_detail(getattr(response, "data", None))
-            if detail is not None and not self._outcome.error_type:
+            if detail is None:
+                return
+            self._handled_error = f"{detail.code}: {detail}"
+            if not self._outcome.error_type:
                 self._outcome.error_type = detail.code
                 self._outcome.error_message = str(detail)
 
@@ -169,12 +173,20 @@ class Recording:
         )
         if self._start.tap is not None and skipped is None:
             try:
-                captured.payload = self._start.tap.collect(self._request)
+                captured.payload = self._start.tap.collect(
+                    self._request, self._error_text()
+                )
             except Exception as exception:  # noqa: BLE001  # ours, never the request's
                 report("tap", exception)
                 captured.failure = exception
                 captured.decision = store_failed(exception)
         return captured
+
+    def _error_text(self) -> str:
+        error = self._exception
+        if error is not None:
+            return f"{type(error).__name__}: {error}"
+        return self._handled_error
 
     def _log(self) -> RequestLog:
         request = self._request
@@ -183,7 +195,6 @@ class Recording:
         log = RequestLog(
             request_id=self._start.request_id,
             created_at=self._created_at,
-            endpoint=clean_text(self._endpoint(), 200),
             method=clean_text(request.method or "", 16),
             path=clean_text(request.path, 1024),
             status_code=(
@@ -196,6 +207,7 @@ class Recording:
         )
         # The view and its users may give anything, and it may raise anything.
         for kind, add in (
+            ("endpoint", self._add_endpoint),
             ("error", self._add_error),
             ("release", self._add_release),
             ("metadata", self._add_metadata),
@@ -245,11 +257,12 @@ class Recording:
         if isinstance(user, get_user_model()):
             log.user_id = user.pk
 
-    def _endpoint(self) -> str:
+    def _add_endpoint(self, log: RequestLog) -> None:
         match = self._request.resolver_match
-        if self._options.endpoint or match is None:
-            return self._options.endpoint or self._options.view_name
-        return match.view_name if match.url_name else match.route
+        name = self._options.endpoint or self._options.view_name
+        if not self._options.endpoint and match is not None:
+            name = match.view_name if match.url_name else match.route
+        log.endpoint = clean_text(name, 200)
 
 
 def begin(

@@ -40,6 +40,7 @@ class Candidate:
         size: Number of bytes; None if unknown.
         complete: Whether all of it was seen.
         view_stopped: Whether the view stopped reading before the end.
+        missing: Why the rest is missing; empty if that is not known.
         too_large: Whether the bytes were dropped because it is too large.
         over_budget: Whether they were dropped because all images are too large.
         problem: Why the data cannot be read; empty for no problem.
@@ -53,6 +54,7 @@ class Candidate:
     size: int | None = None
     complete: bool = True
     view_stopped: bool = False
+    missing: str = ""
     too_large: bool = False
     over_budget: bool = False
     problem: str = ""
@@ -119,6 +121,7 @@ class Search:
             payload.expected_size if payload.view_stopped else payload.size,
             complete=payload.complete,
             view_stopped=payload.view_stopped,
+            missing=payload.missing,
             too_large=payload.too_large,
             declared=payload.content_type,
         )
@@ -205,6 +208,7 @@ class Search:
                 source,
                 complete=payload.complete,
                 view_stopped=payload.view_stopped,
+                missing=payload.missing,
                 too_large=payload.too_large,
             )
             return None, [candidate] if payload.was_read and payload.size else []
@@ -232,6 +236,7 @@ def _uploaded(upload: Upload, number: int) -> Candidate:
         None if upload.view_stopped else upload.size,
         complete=upload.complete,
         view_stopped=upload.view_stopped,
+        missing=upload.missing,
         too_large=upload.too_large,
         over_budget=upload.over_budget,
         number=number,

@@ -21,11 +21,13 @@ Without a source, the one that fits the request's content type is used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 
 from request_images.exceptions import SourceError
+from request_images.health import report
 
 from .payload import Payload, Upload
 from .search import Candidate, IsImage, Search, Source, fitting
@@ -96,8 +98,9 @@ def find(
     candidates: list[Iterable[Candidate]] = []
     counts: dict[str, int] = {}
     for source in sources or fitting(payload):
-        found, counts[source.kind] = search.at(source)
-        candidates.append(found)
+        with _note_fault(payload):
+            found, counts[source.kind] = search.at(source)
+            candidates.append(_until_fault(found, payload))
     count = sum(counts.values())
     # Lazily: each text is decoded when it is asked for, and one is mostly enough.
     one_by_one = chain.from_iterable(candidates)
@@ -110,6 +113,23 @@ def find(
             return Found([candidate], count)
         first = first or candidate
     return Found([first] if first else [], count)
+
+
+@contextmanager
+def _note_fault(payload: Payload) -> Iterator[None]:
+    # A fault at one source costs that source.
+    try:
+        yield
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
+        report("search", exception)
+        payload.failure = exception
+
+
+def _until_fault(
+    candidates: Iterable[Candidate], payload: Payload
+) -> Iterator[Candidate]:
+    with _note_fault(payload):
+        yield from candidates
 
 
 def _once(candidates: Iterable[Candidate], problem: str) -> Iterator[Candidate]:

@@ -13,25 +13,28 @@ A fault in a tap never reaches the view: the tap misses some bytes, nothing more
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from time import perf_counter
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
-from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from request_images.health import report
 from request_images.images.formats import HEAD_SIZE
 
+from . import parsed_form
+from .parsed_form import first_bytes, is_parsed, read_body
 from .payload import Payload, Upload
 from .upload_buffer import Limits, Rank, UploadBuffer
 
 _BINARY = ("", "application/octet-stream")
+_TAIL = 4096  # bytes in which a form's closing boundary is looked for
 
 
 class Tap:
@@ -49,12 +52,17 @@ class Tap:
         is_binary = content_type.startswith("image/") or content_type in _BINARY
         self._body_limit = limits.size if is_binary else limits.text_size
         self._chunks: list[bytes] = []  # of the raw body
+        self._tail = b""
         self._body_size = 0
         self._saw_end = False
-        with contextlib.suppress(TypeError, ValueError):
-            self.payload.expected_size = int(request.META.get("CONTENT_LENGTH") or "")
+        self._has_handler = False  # whether our upload handler gets the files
+        self._broken = ""  # why the connection broke
+        self._error = ""  # of the parser, or of an upload handler
+        with _report_faults():
+            self._note_announced(request)
         if is_parsed(request):
-            self._copy_parsed_files(request)
+            with _report_faults():
+                self._copy_parsed_files(request)
         elif self._is_multipart:
             request.upload_handlers.insert(0, TapUploadHandler(self))
         self._shadow(request, "read")
@@ -62,15 +70,32 @@ class Tap:
         if self._is_multipart:
             self._shadow_parser(request)
 
+    def _note_announced(self, request: HttpRequest) -> None:
+        payload = self.payload
+        with contextlib.suppress(TypeError, ValueError):
+            payload.expected_size = int(request.META.get("CONTENT_LENGTH") or "")
+        if payload.expected_size is not None:
+            return
+        encoding = request.META.get("HTTP_TRANSFER_ENCODING", "")
+        payload.is_chunked = "chunked" in encoding.lower()
+        if isinstance(request, ASGIRequest) and hasattr(request._stream, "seek"):
+            # The server has received all of it, into a file.
+            position = request._stream.tell()
+            request._stream.seek(0, SEEK_END)
+            payload.expected_size = request._stream.tell()
+            request._stream.seek(position)
+
     def _shadow(self, request: HttpRequest, name: str) -> None:
         original = getattr(request, name)
 
         def watched(*args: Any, **kwargs: Any) -> bytes:
             started = perf_counter()
+            self.payload.was_read = True
             try:
                 data: bytes = original(*args, **kwargs)
-            except OSError:
+            except OSError as error:
                 self._saw_end = True  # the connection broke: no more bytes
+                self._broken = _described(error)
                 raise
             with _report_faults():
                 self.payload.upload_seconds += perf_counter() - started
@@ -90,8 +115,10 @@ class Tap:
             try:
                 return original(*args, **kwargs)
             except (MultiPartParserError, SuspiciousOperation) as error:
-                with _report_faults():
-                    self.payload.problem = _message_of(error)
+                self.payload.problem = _message_of(error)
+                raise
+            except Exception as error:
+                self._error = _described(error)
                 raise
 
         # mypy: assigning to a method is the point, it shadows it on the instance.
@@ -99,14 +126,19 @@ class Tap:
 
     def _feed(self, data: bytes) -> None:
         self._body_size += len(data)
-        if self._is_multipart:
-            return  # the upload handler has the files
-        self.payload.was_read = True
+        self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
+        if self._has_handler:
+            return
         self.payload.head = _extended(self.payload.head, data)
         if self._body_size > self._body_limit:
             self._chunks.clear()
         else:
             self._chunks.append(data)
+
+    def expect_files(self) -> None:
+        """Keep files from now on, and no raw body."""
+        self._has_handler = True
+        self._chunks.clear()
 
     def receive(self, upload: Upload, data: bytes) -> None:
         """Take one chunk of an uploaded file."""
@@ -121,20 +153,20 @@ class Tap:
     def _copy_parsed_files(self, request: HttpRequest) -> None:
         # The client is waiting, so read only the heads of all files but the best.
         files = {}
-        for field, file in parsed_files(request):
+        for field, file in parsed_form.files(request):
             upload = Upload(field, size=None, complete=True)
             self.payload.uploads.append(upload)
             files[id(upload)] = file
             with _report_faults():
-                upload.size = file.size
+                upload.size = getattr(file, "size", None)
                 upload.head = first_bytes(file, HEAD_SIZE)
                 self._buffer.offer(upload)
-                upload.content_type = _text(file.content_type)
+                upload.content_type = _text(getattr(file, "content_type", ""))
         for upload in self._buffer.best_first():
             with _report_faults():
                 self._copy(upload, files[id(upload)])
 
-    def _copy(self, upload: Upload, file: UploadedFile[Any]) -> None:
+    def _copy(self, upload: Upload, file: Any) -> None:
         upload.too_large = upload.size is not None and upload.size > self._limit
         if upload.too_large or not upload.head:
             return
@@ -148,17 +180,39 @@ class Tap:
             upload.size = len(data)
         self._buffer.add(upload, data)
 
-    def collect(self, request: HttpRequest) -> Payload:
-        """Remove the tap and return what it has seen; to be called once."""
+    def collect(self, request: HttpRequest, error: str = "") -> Payload:
+        """Remove the tap and return what it has seen; to be called once.
+
+        Args:
+            request: The request whose body was watched.
+            error: The exception that the view raised, in words; empty for none.
+        """
         _unshadow(request)
-        self.payload.fields = parsed_fields(request)
-        if self._is_multipart:
-            self._collect_files(request)
-        else:
-            self._collect_body(request)
+        self._error = self._error or error
         payload = self.payload
+        # A fault in one part costs that part.
+        with self._note_fault():
+            payload.fields = parsed_form.texts(request)
+        with self._note_fault():
+            body = read_body(request)
+            if body is None and self._chunks:
+                body = b"".join(self._chunks)
+            self._note_end(request, body)
+            if self._is_multipart:
+                self._collect_files(request, body)
+            else:
+                self._collect_body(body)
+        payload.uploads = [self._with_data(upload) for upload in payload.uploads]
         self._forget()
         return payload
+
+    @contextlib.contextmanager
+    def _note_fault(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            report("tap", exception)
+            self.payload.failure = exception
 
     def remove(self, request: HttpRequest) -> None:
         """Remove the tap and drop what it has seen."""
@@ -177,38 +231,90 @@ class Tap:
 
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
-        self.payload, self._chunks = Payload(), []
+        self.payload, self._chunks, self._tail = Payload(), [], b""
         self._buffer.clear()
 
-    def _collect_files(self, request: HttpRequest) -> None:
+    def _note_end(self, request: HttpRequest, body: bytes | None) -> None:
+        """Note how much of the body was seen, and why not all of it."""
         payload = self.payload
-        payload.was_read = is_parsed(request) or bool(payload.uploads)
-        if not payload.uploads and is_parsed(request):
-            # The view replaced our upload handler, or another parser did the work:
-            # files that are still open can still be read.
-            self._copy_parsed_files(request)
-        elif not payload.uploads and (body := read_body(request)):
-            # Only the raw body was read. To parse it here costs the view nothing.
-            payload.was_read = True
-            handlers = [TapUploadHandler(self)]
-            try:
-                parser = MultiPartParser(request.META, BytesIO(body), handlers)
-                payload.fields = dict(parser.parse()[0].lists())
-            except (MultiPartParserError, SuspiciousOperation) as error:
-                payload.problem = _message_of(error)
-        self._note_view_stopped(request)
-        payload.uploads = [self._with_data(upload) for upload in payload.uploads]
+        if is_read := read_body(request) is not None:
+            self._saw_end = payload.was_read = True
+            self._tail = (body or b"")[-_TAIL:]
+        # Also by a middleware before the tap.
+        payload.was_read |= getattr(request, "_read_started", False)
+        payload.size = len(body or b"") if is_read else self._body_size
+        expected = payload.expected_size
+        payload.complete = (
+            self._saw_end if expected is None else payload.size >= expected
+        )
+        if not payload.complete and self._saw_end:
+            # Under WSGI, a truncated body is short, without any error.
+            payload.is_cut_off = True
+            payload.missing = self._broken or f"{payload.size} of {expected} bytes came"
+        elif not payload.complete:
+            payload.view_stopped = True
+            payload.missing = self._error
+        if payload.is_chunked and not payload.size:
+            payload.was_read = False  # Django reads no body without a length there
+            payload.missing = "a chunked body, which Django does not read under WSGI"
 
-    def _note_view_stopped(self, request: HttpRequest) -> None:
+    def _collect_body(self, body: bytes | None) -> None:
+        payload = self.payload
+        if not payload.was_read:
+            return
+        payload.head = payload.head or (body or b"")[:HEAD_SIZE]
+        payload.too_large = (payload.size or 0) > self._body_limit
+        payload.body = None if payload.too_large else body or b""
+
+    def _collect_files(self, request: HttpRequest, body: bytes | None) -> None:
+        payload = self.payload
+        if len(payload.uploads) == 1:
+            body = self._take_form(payload.uploads[0]) or body
+        if not payload.uploads and body:
+            # Nobody parsed it as a form, or with upload handlers of its own. To parse
+            # it here costs the view nothing.
+            self._parse(request, body)
+        if not payload.uploads and is_parsed(request):
+            # Files that another parser made, and that are still open, can be read.
+            self._copy_parsed_files(request)
+        for upload in payload.uploads:
+            self._note_missing(request, upload)
+
+    def _take_form(self, upload: Upload) -> bytes | None:
+        # A parser may take the whole body for one file, the form's boundaries included.
+        if not (upload.is_body and upload.complete and upload.head.startswith(b"--")):
+            return None
+        form = self._buffer.take(upload)
+        if form is not None:
+            self.payload.uploads.clear()
+            self._buffer.clear()
+        return form
+
+    def _parse(self, request: HttpRequest, body: bytes) -> None:
+        try:
+            handlers = [TapUploadHandler(self)]
+            parser = MultiPartParser(request.META, BytesIO(body), handlers)
+            fields = parser.parse()[0]
+        except (MultiPartParserError, SuspiciousOperation) as error:
+            self.payload.problem = _message_of(error)
+        else:
+            self.payload.fields = self.payload.fields or dict(fields.lists())
+
+    def _note_missing(self, request: HttpRequest, upload: Upload) -> None:
         # Why is a file incomplete: did the client cut it off, or did the view's upload
         # handler stop?
-        body, expected = read_body(request), self.payload.expected_size
-        size = self._body_size if body is None else len(body)
-        ended = self._saw_end or body is not None
-        is_cut_off = ended and expected is not None and size < expected
-        for upload in self.payload.uploads:
-            is_last = upload is self.payload.uploads[-1]
-            upload.view_stopped = not upload.complete and not (is_last and is_cut_off)
+        payload = self.payload
+        is_last = upload is payload.uploads[-1]
+        if upload.complete:
+            return
+        boundary = (request.content_params or {}).get("boundary", "").encode()
+        if is_last and payload.is_cut_off:
+            upload.missing = payload.missing
+        elif is_last and self._saw_end and b"--%b--" % boundary not in self._tail:
+            upload.missing = "the form ends without its closing boundary"
+        else:
+            upload.view_stopped = True
+            upload.missing = self._error
 
     def _with_data(self, upload: Upload) -> Upload:
         # A copy: Django keeps the handler, which refers to the original, in a cycle
@@ -217,27 +323,6 @@ class Tap:
         if data is None or not upload.complete:
             return upload
         return replace(upload, data=data)
-
-    def _collect_body(self, request: HttpRequest) -> None:
-        payload = self.payload
-        body = read_body(request)
-        if body is not None:
-            payload.was_read = self._saw_end = True
-            payload.size = len(body)
-            payload.head = body[:HEAD_SIZE]
-        elif payload.was_read:
-            payload.size = self._body_size
-            body = b"".join(self._chunks)
-        else:
-            return
-        payload.too_large = payload.size > self._body_limit
-        payload.body = None if payload.too_large else body
-        # Under WSGI, a truncated body is short, without any error.
-        expected = payload.expected_size
-        payload.complete = (
-            self._saw_end if expected is None else payload.size >= expected
-        )
-        payload.view_stopped = not payload.complete and not self._saw_end
 
 
 class TapUploadHandler(FileUploadHandler):
@@ -251,11 +336,21 @@ class TapUploadHandler(FileUploadHandler):
         self._tap = tap
         self._upload = Upload("")
 
-    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
+    def handle_raw_input(self, *args: Any, **kwargs: Any) -> None:
+        """Note that a parser hands over the files, so that no raw body is needed."""
+        self._tap.expect_files()
+
+    def new_file(self, field_name: str | None, *args: Any, **kwargs: Any) -> None:
         """Begin the next file."""
         # After the file's name; parsers other than Django's may leave it out.
         declared = args[1] if len(args) > 1 else kwargs.get("content_type")
-        self._upload = Upload(field_name, content_type=_text(declared))
+        # REST framework's parser for one file as the whole body has no field, and
+        # calls the file so.
+        self._upload = Upload(
+            field_name or "file",
+            content_type=_text(declared),
+            is_body=field_name is None,
+        )
         self._tap.payload.uploads.append(self._upload)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
@@ -279,6 +374,10 @@ def _message_of(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
@@ -293,43 +392,3 @@ def _report_faults() -> Iterator[None]:
         yield
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("tap", exception)
-
-
-def is_parsed(request: HttpRequest) -> bool:
-    """Tell whether the form was parsed."""
-    return "_files" in request.__dict__
-
-
-def parsed_files(request: HttpRequest) -> Iterator[tuple[str, UploadedFile[Any]]]:
-    """Return the files of a parsed form, each with its field's name."""
-    # From the attribute: ``request.FILES`` would parse.
-    for field, files in request.__dict__["_files"].lists():
-        for file in files:
-            yield field, file
-
-
-def parsed_fields(request: HttpRequest) -> Mapping[str, Sequence[str]] | None:
-    """Return the text fields of a form; None if it was not parsed."""
-    post = request.__dict__.get("_post")
-    return None if post is None else dict(post.lists())
-
-
-def read_body(request: HttpRequest) -> bytes | None:
-    """Return the body, if Django has read it as a whole; else None."""
-    body: bytes | None = request.__dict__.get("_body")
-    return body
-
-
-def first_bytes(file: UploadedFile[Any], size: int) -> bytes:
-    """Return a file's first bytes and restore its position; empty if unreadable."""
-    if file.closed:
-        return b""
-    try:
-        position = file.tell()
-        file.seek(0)
-        try:
-            return bytes(file.read(size))
-        finally:
-            file.seek(position)
-    except (OSError, ValueError):
-        return b""
