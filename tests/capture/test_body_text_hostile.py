@@ -14,7 +14,7 @@ import tracemalloc
 
 import pytest
 
-from request_images.capture import body_text
+from request_images.capture import body_text, sources
 from request_images.capture.examine import CapturedRequest
 from request_images.capture.payload import Payload
 from request_images.models import RequestLog
@@ -146,7 +146,11 @@ def test_both_orders_yield_the_same_strings():
     ]
     document = {"first": {"deep": [inner, "z" * 50]}, "last": "outer " * 9}
     outer_first, as_they_stand = (
-        body_text.strings(document, in_order=in_order) for in_order in (False, True)
+        [
+            (body_text.path_to(place), text)
+            for place, text in body_text.strings(document, in_order=in_order)
+        ]
+        for in_order in (False, True)
     )
     assert sorted(outer_first) == sorted(as_they_stand)
     assert outer_first[0][0] == as_they_stand[-1][0] == ("last",)
@@ -170,6 +174,69 @@ def test_keys_of_any_language(encoding, escapes):
     document = {"größe": [{"写真 🖼": BASE64.decode(), "a": "ü"}]}
     body = json.dumps(document, ensure_ascii=escapes).encode(encoding)
     loaded = body_text.load_json(body)
-    [(path, text)] = body_text.strings(loaded)
+    [(place, text)] = body_text.strings(loaded)
+    path = body_text.path_to(place)
     assert (path, text) == (("größe", "0", "写真 🖼"), BASE64.decode())
     assert body_text.at(loaded, path) == text
+
+
+def added_by_judging(body: bytes, source: str | None, limit: int | None) -> int:
+    """Return the most memory that the search takes besides the body, in bytes."""
+    job = CapturedRequest(
+        RequestLog(),
+        sources=sources.parse(source),
+        limit=limit,
+        payload=Payload(JSON, body=body, size=len(body), was_read=True),
+    )
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        job.examine()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert job.failure is None
+    assert job.log.image_count >= 500
+    return peak - before
+
+
+@pytest.mark.parametrize("limit", [None, 20, 1000])
+@pytest.mark.parametrize("source", [None, "json.image", "json.a", "json"])
+@pytest.mark.parametrize("shape", ["one key", "nested keys", "keys beside", "escaped"])
+def test_long_paths_are_not_copied(shape, source, limit):
+    """Kind: what leads to a value is in the body once, and costs once, not per value.
+
+    The path of each of 1,000 texts that look like images has a key of a megabyte.
+    """
+    texts = [base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode()] * 1000
+    key = "k" * 1_200_000
+    document = {
+        "one key": {key: texts},
+        "nested keys": {key[:400_000]: {key[:400_001]: {key[:400_002]: texts}}},
+        "keys beside": {key[:1200] + str(i): text for i, text in enumerate(texts)},
+        "escaped": {"é" * 600_000: texts},
+    }[shape]
+    body = json.dumps(document).encode()
+    assert added_by_judging(body, source, limit) < 3 * len(body) + 3_000_000
+
+
+def test_source_of_a_long_path_is_cut():
+    """The source has the beginning of each key, in whole characters."""
+    document = {"é" * 999: {"a.b": [BASE64.decode()]}}
+    body = json.dumps(document, ensure_ascii=False).encode()
+    loaded = body_text.load_json(body)
+    [(place, _)] = body_text.strings(loaded)
+    assert body_text.path_to(place) == ("é" * 200, "a.b", "0")
+
+
+def test_images_at_paths_that_begin_alike_are_all_kept():
+    """A path that is cut does not make two images one."""
+    document = {"k" * 300: [BASE64.decode(), BASE64.decode()]}
+    body = json.dumps(document).encode()
+    job = CapturedRequest(
+        RequestLog(),
+        sources=sources.parse(["json", "json"]),
+        limit=9,
+        payload=Payload(JSON, body=body, size=len(body), was_read=True),
+    )
+    assert len(job.examine().pictures) == 2

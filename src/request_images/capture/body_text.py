@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 MAX_NODES = 10_000
 """Maximum number of values that are searched in a JSON body without a path."""
@@ -23,9 +24,23 @@ SHORTEST = 32
 """Minimum number of characters of a text; the smallest GIF has more in base64."""
 
 _MAX_NAME = 1_000  # bytes of a field's name
+_MAX_KEY = 200  # characters of a key, as many as the log keeps of a whole path
 _MARKS = b',"[{'
 
-Path = tuple[str, ...]
+
+Place: TypeAlias = "tuple[str | int, Place | None, int]"
+"""The place of a value in a JSON document, without a copy of its path: the key or the
+number in what it lies in, the place of that (None for the document), and the depth."""
+
+
+def path_to(place: Place) -> tuple[str, ...]:
+    """Return the keys from the document on, each with its first 200 characters."""
+    keys: list[str] = []
+    key, outer, _ = place
+    while outer is not None:
+        keys.append(_from_latin_1(str(key)))
+        key, outer, _ = outer
+    return tuple(reversed(keys))
 
 
 def load_json(body: bytes) -> Any:
@@ -62,10 +77,14 @@ def _as_latin_1(key: str) -> str:
 
 
 def _from_latin_1(key: str) -> str:
+    some = key[: 4 * _MAX_KEY]
     try:
-        return key.encode("latin-1").decode("utf-8")
+        data = some.encode("latin-1")
+        # The last character may be cut.
+        text = data.decode("utf-8", "strict" if len(some) == len(key) else "ignore")
     except UnicodeError:
-        return key  # it was escaped ("\u00e9"), or in another encoding
+        text = some  # it was escaped ("\u00e9"), or in another encoding
+    return text[:_MAX_KEY]
 
 
 def at(document: Any, path: Iterable[str]) -> Any:
@@ -82,8 +101,8 @@ def at(document: Any, path: Iterable[str]) -> Any:
     return document
 
 
-def strings(document: Any, *, in_order: bool = False) -> Sequence[tuple[Path, str]]:
-    """Return the strings of a JSON document that may be images, and their paths.
+def strings(document: Any, *, in_order: bool = False) -> Sequence[tuple[Place, str]]:
+    """Return the strings of a JSON document that may be images, and their places.
 
     Args:
         document: The result of `load_json`, or a part of it.
@@ -92,8 +111,8 @@ def strings(document: Any, *, in_order: bool = False) -> Sequence[tuple[Path, st
     values, children = _walk(document)
     order = _document_order(children) if in_order else range(len(values))
     found = [
-        (path, value)
-        for path, value in map(values.__getitem__, order)
+        (place, value)
+        for place, value in map(values.__getitem__, order)
         if isinstance(value, str) and len(value) >= SHORTEST
     ]
     if len(found) > MAX_TEXTS:
@@ -101,23 +120,24 @@ def strings(document: Any, *, in_order: bool = False) -> Sequence[tuple[Path, st
             MAX_TEXTS, range(len(found)), key=lambda number: len(found[number][1])
         )
         found = [found[number] for number in sorted(longest)]
-    return [(tuple(map(_from_latin_1, path)), text) for path, text in found]
+    return found
 
 
-def _walk(document: Any) -> tuple[list[tuple[Path, Any]], list[range]]:
+def _walk(document: Any) -> tuple[list[tuple[Place, Any]], list[range]]:
     """Return the values of a document, and for each the range of its children."""
     # Breadth first with a queue: a hostile nesting cannot overflow the stack, and a
     # long list does not hide the values after it.
-    queue: list[tuple[Path, Any]] = [((), document)]
+    queue: list[tuple[Place, Any]] = [(("", None, 0), document)]
     children: list[range] = []
-    for path, value in queue:
-        begin = len(queue)
-        room = MAX_NODES - begin if len(path) < MAX_DEPTH else 0
+    for place, value in queue:
+        begin, depth = len(queue), place[2] + 1
+        room = MAX_NODES - begin if depth <= MAX_DEPTH else 0
+        items: Iterable[tuple[str | int, Any]] = ()
         if isinstance(value, dict):
-            pairs = list(value.items())[:room]
-            queue += [((*path, key), item) for key, item in pairs]
+            items = value.items()
         elif isinstance(value, list):
-            queue += [((*path, str(i)), item) for i, item in enumerate(value[:room])]
+            items = enumerate(value)
+        queue += [((key, place, depth), item) for key, item in islice(items, room)]
         children.append(range(begin, len(queue)))
     return queue, children
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, starmap
+from itertools import chain
 from typing import Any
 
 from request_images.images.formats import HEAD_SIZE
 
 from . import body_text
 from .base64_text import Text, unescape
+from .body_text import Place, path_to
 from .payload import Payload, Upload
 
 IsImage = Callable[[bytes], bool]
@@ -44,7 +45,8 @@ class Candidate:
         too_large: Whether the bytes were dropped because it is too large.
         over_budget: Whether they were dropped because all images are too large.
         problem: Why the data cannot be read; empty for no problem.
-        number: Its number among those with the same source.
+        number: Tells those with the same source apart: the number of a file or field,
+            or the identity of a text in JSON.
         declared: The media type that the client declared, as written; empty for none.
     """
 
@@ -131,7 +133,9 @@ class Search:
         document, instead = self._document
         images = self._images_in_json
         if not path:
-            return instead or starmap(_decoded, images), len(images)
+            # A path is joined for a text that is asked for, and for no other.
+            found = (_decoded_json(path_to(place), text) for place, text in images)
+            return instead or found, len(images)
         value = body_text.at(document, path)
         if value is None:
             return instead, len(images)
@@ -143,11 +147,10 @@ class Search:
         return self._at_path(path, value), len(images)
 
     def _at_path(self, path: tuple[str, ...], value: Any) -> Iterable[Candidate]:
-        source = _json_source(path)
         if not isinstance(value, str):
             problem = f"{type(value).__name__} where base64 text was expected"
-            return [Candidate(source, problem=problem)]
-        return map(_decoded, [source], [Text(value)])
+            return [Candidate(_json_source(path), problem=problem)]
+        return map(_decoded_json, [path], [Text(value)])
 
     def _below(self, path: tuple[str, ...], value: Any) -> Iterable[Candidate]:
         """Return the candidates in an element of a list: a text, or an object."""
@@ -156,22 +159,21 @@ class Search:
         images = self._images_in(value)
         if not images:
             return self._at_path(path, value)
-        return (_decoded(_json_source((*path, *rest)), text) for rest, text in images)
+        return (_decoded_json((*path, *path_to(rest)), text) for rest, text in images)
 
     @cached_property
     def _document(self) -> tuple[Any, list[Candidate]]:
         return self._parsed("json", body_text.load_json)
 
     @cached_property
-    def _images_in_json(self) -> list[tuple[str, Text]]:
-        images = self._images_in(self._document[0])
-        return [(_json_source(path), text) for path, text in images]
+    def _images_in_json(self) -> list[tuple[Place, Text]]:
+        return self._images_in(self._document[0])
 
-    def _images_in(self, value: Any) -> list[tuple[body_text.Path, Text]]:
+    def _images_in(self, value: Any) -> list[tuple[Place, Text]]:
         # For one image, outer strings first; for all, in the order of the document.
         strings = body_text.strings(value, in_order=self._takes_all)
-        found = ((path, Text(text)) for path, text in strings)
-        return [(path, text) for path, text in found if self._is(text)]
+        found = ((place, Text(text)) for place, text in strings)
+        return [(place, text) for place, text in found if self._is(text)]
 
     def _form(self, path: tuple[str, ...]) -> _Candidates:
         fields, instead = self._fields
@@ -242,6 +244,10 @@ def _uploaded(upload: Upload, number: int) -> Candidate:
         number=number,
         declared=upload.content_type,
     )
+
+
+def _decoded_json(path: tuple[str, ...], text: Text) -> Candidate:
+    return _decoded(_json_source(path), text, id(text.value))
 
 
 def _json_source(path: tuple[str, ...]) -> str:
