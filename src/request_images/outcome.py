@@ -26,6 +26,7 @@ class CaptureStatus(TextChoices):
     UNSUPPORTED = "unsupported", _("Unsupported format")
     UNREADABLE = "unreadable", _("Unreadable")
     TRUNCATED = "truncated", _("Truncated")
+    PARTIAL = "partial", _("Part of an upload")
     SAMPLED_OUT = "sampled_out", _("Not sampled")
     OPTED_OUT = "opted_out", _("Opted out")
     OVER_BUDGET = "over_budget", _("Over budget")

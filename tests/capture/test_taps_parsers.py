@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 
 from request_images import health
 from request_images.capture import parsed_form, search, taps
+from request_images.capture.body_end import BodyEnd
 from request_images.decorators import capture_images
 from request_images.mixins import CaptureImagesMixin
 from request_images.models import RequestLog
@@ -223,9 +224,9 @@ def test_fault_in_the_files_costs_no_file_that_was_seen(monkeypatch):
     def broken(*args):
         raise ZeroDivisionError
 
-    for name in ("_note_end", "_collect_files"):
+    for place, name in ((BodyEnd, "describe"), (taps.Tap, "_collect_files")):
         with monkeypatch.context() as patch:
-            patch.setattr(taps.Tap, name, broken)
+            patch.setattr(place, name, broken)
             photo = SimpleUploadedFile("x.png", draw(), "image/png")
             view = capture_images(lambda request: HttpResponse(len(request.FILES)))
             view(RequestFactory().post("/", {"photo": photo}))

@@ -22,7 +22,7 @@ from .sources import Candidate, Found, Source, find
 
 _OVERHEAD = 4096  # bytes of the objects around an image, roughly
 
-_WITHOUT_AN_IMAGE = (
+_NOTHING_FOUND = (
     CaptureStatus.NO_IMAGE,
     CaptureStatus.UNREAD,
     CaptureStatus.UNSUPPORTED,
@@ -75,7 +75,8 @@ class CapturedRequest:
             if decision is None:
                 found = find(self.payload, self.sources, is_image, self.limit)
                 self.log.image_count = found.count
-                decision = self._or_failure(self._add_images(found, self.record))
+                decision = self._add_images(found, self.record)
+                decision = self._what_hid_it(decision) or decision
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("inspection", exception)
             self.failure, decision = exception, store_failed(exception)
@@ -114,19 +115,23 @@ class CapturedRequest:
         detail = "; ".join(filter(None, (left_out, decision.detail)))
         return replace(decision, detail=detail)
 
-    def _or_failure(self, decision: Decision) -> Decision:
-        """Return our own fault as the reason, if it may have hidden an image."""
-        failure = self.payload.failure
-        if failure is None or decision.status not in _WITHOUT_AN_IMAGE:
-            return decision
-        self.failure = failure
-        return store_failed(failure)
+    def _what_hid_it(self, decision: Decision) -> Decision | None:
+        """Return why an image may be in a part of the request that was not seen."""
+        payload = self.payload
+        if decision.status not in _NOTHING_FOUND:
+            return None
+        if payload.failure is not None:
+            self.failure = payload.failure
+            return store_failed(payload.failure)
+        if payload.is_cut_off:
+            return Decision(CaptureStatus.TRUNCATED, payload.missing)
+        return None
 
     def _examine_one(
         self, candidate: Candidate, image: RequestImage | FurtherImage, sample: Sample
     ) -> tuple[Decision, bytes | None]:
         try:
-            return _examine(candidate, image, sample)
+            return _examine(candidate, image, self.payload.part, sample)
         except Exception as exception:  # noqa: BLE001  # it costs the others nothing
             report("inspection", exception)
             self.failure = exception
@@ -139,7 +144,7 @@ def is_image(head: bytes) -> bool:
 
 
 def _examine(
-    found: Candidate, image: RequestImage | FurtherImage, sample: Sample
+    found: Candidate, image: RequestImage | FurtherImage, part: str, sample: Sample
 ) -> tuple[Decision, bytes | None]:
     """Fill a row with an image's properties; return its bytes if they are kept."""
     image.source = clean_text(found.source, 200)
@@ -147,12 +152,13 @@ def _examine(
     image.declared_type = clean_text(declared_type(found.declared), 64)
     if image_format := sniff(found.head):
         image.mime_type = image_format.mime_type
-    early = policy.decide_without_bytes(found)
+    early = policy.decide_without_bytes(found, part)
     if found.data is None or (early is not None and not found.complete):
         # Half an image has no hash that another could share.
         return early or Decision(CaptureStatus.UNREAD), None
     info = inspect(found.data)
-    image.image_hash = info.image_hash
+    if not part:  # another's part may have the same bytes
+        image.image_hash = info.image_hash
     if info.format is not None:
         image.mime_type = info.format.mime_type
     image.file_size = info.file_size

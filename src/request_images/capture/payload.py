@@ -50,13 +50,16 @@ class Payload:
         size: Bytes read of the body; None if unknown.
         expected_size: The size that the client announced, or that the server has
             received, in bytes; None if unknown.
-        is_chunked: Whether the client announced a body of unknown size.
+        is_chunked: Whether the client announced a body that Django does not read, as a
+            WSGI server hands it on without a length.
         was_read: Whether the view read the body, as far as a tap can see that.
         complete: Whether all of the body was seen.
         view_stopped: Whether the view stopped reading before the end.
-        is_cut_off: Whether the client sent less than it announced.
+        is_cut_off: Whether the client sent less than it announced, or a form without
+            its end.
         missing: Why part of the body is missing; empty if nothing is, or if that is not
             known.
+        part: Which part of an upload this is, in words; empty if it is the whole.
         problem: Why a form could not be parsed; empty if there was no error.
         too_large: Whether the raw body was dropped because it is too large.
         upload_seconds: Seconds that the view waited for the client's bytes.
@@ -76,6 +79,7 @@ class Payload:
     view_stopped: bool = False
     is_cut_off: bool = False
     missing: str = ""
+    part: str = ""
     problem: str = ""
     too_large: bool = False
     upload_seconds: float = 0.0

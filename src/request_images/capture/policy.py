@@ -36,8 +36,6 @@ def max_request_size() -> int:
 
 def decide_unseen(payload: Payload) -> Decision:
     """Decide about a request in which no candidate was found."""
-    if payload.is_cut_off:
-        return Decision(CaptureStatus.TRUNCATED, payload.missing)
     size = payload.expected_size or 0
     if payload.was_read or not (size or payload.is_chunked):
         return Decision(CaptureStatus.NO_IMAGE)
@@ -48,9 +46,12 @@ def decide_unseen(payload: Payload) -> Decision:
 
 
 def decide_without_bytes(  # noqa: PLR0911  # one return a reason
-    candidate: Candidate,
+    candidate: Candidate, part: str = ""
 ) -> Decision | None:
-    """Decide before the bytes are inspected; None for "inspect them"."""
+    """Decide before the bytes are inspected; None for "inspect them".
+
+    `part` tells in words which part of an upload this is; it is empty for the whole.
+    """
     limit = max_size()
     if candidate.too_large or (candidate.size or 0) > limit:
         return Decision(CaptureStatus.TOO_LARGE, f"more than {limit} bytes")
@@ -64,6 +65,8 @@ def decide_without_bytes(  # noqa: PLR0911  # one return a reason
             why = candidate.missing or "the view stopped before the end"
             return Decision(CaptureStatus.UNREAD, why)
         return Decision(CaptureStatus.TRUNCATED, candidate.missing)
+    if part and candidate.size:
+        return Decision(CaptureStatus.PARTIAL, part)
     if candidate.size == 0:
         return Decision(CaptureStatus.UNSUPPORTED, "an empty file")
     if candidate.data is None:

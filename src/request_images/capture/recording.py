@@ -30,6 +30,7 @@ from request_images.writer.jobs import write
 
 from . import policy
 from .before_view import Options, start_capture
+from .body_end import in_words
 from .examine import CapturedRequest
 from .lifecycle import (
     RequestEnd,
@@ -185,7 +186,7 @@ class Recording:
     def _error_text(self) -> str:
         error = self._exception
         if error is not None:
-            return f"{type(error).__name__}: {error}"
+            return in_words(error)
         return self._handled_error
 
     def _log(self) -> RequestLog:

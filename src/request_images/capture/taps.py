@@ -15,13 +15,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from time import perf_counter
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
 from django.core.files.uploadhandler import FileUploadHandler
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
@@ -29,12 +28,13 @@ from request_images.health import report
 from request_images.images.formats import HEAD_SIZE
 
 from . import parsed_form
+from .body_end import BodyEnd, announce, in_words
 from .parsed_form import first_bytes, is_parsed, read_body
+from .partial import part_of_upload
 from .payload import Payload, Upload
 from .upload_buffer import Limits, Rank, UploadBuffer
 
 _BINARY = ("", "application/octet-stream")
-_TAIL = 4096  # bytes in which a form's closing boundary is looked for
 
 
 class Tap:
@@ -52,14 +52,10 @@ class Tap:
         is_binary = content_type.startswith("image/") or content_type in _BINARY
         self._body_limit = limits.size if is_binary else limits.text_size
         self._chunks: list[bytes] = []  # of the raw body
-        self._tail = b""
-        self._body_size = 0
-        self._saw_end = False
+        self._end = BodyEnd()
         self._has_handler = False  # whether our upload handler gets the files
-        self._broken = ""  # why the connection broke
-        self._error = ""  # of the parser, or of an upload handler
         with _report_faults():
-            self._note_announced(request)
+            announce(request, self.payload)
         if is_parsed(request):
             with _report_faults():
                 self._copy_parsed_files(request)
@@ -70,21 +66,6 @@ class Tap:
         if self._is_multipart:
             self._shadow_parser(request)
 
-    def _note_announced(self, request: HttpRequest) -> None:
-        payload = self.payload
-        with contextlib.suppress(TypeError, ValueError):
-            payload.expected_size = int(request.META.get("CONTENT_LENGTH") or "")
-        if payload.expected_size is not None:
-            return
-        encoding = request.META.get("HTTP_TRANSFER_ENCODING", "")
-        payload.is_chunked = "chunked" in encoding.lower()
-        if isinstance(request, ASGIRequest) and hasattr(request._stream, "seek"):
-            # The server has received all of it, into a file.
-            position = request._stream.tell()
-            request._stream.seek(0, SEEK_END)
-            payload.expected_size = request._stream.tell()
-            request._stream.seek(position)
-
     def _shadow(self, request: HttpRequest, name: str) -> None:
         original = getattr(request, name)
 
@@ -94,16 +75,16 @@ class Tap:
             try:
                 data: bytes = original(*args, **kwargs)
             except OSError as error:
-                self._saw_end = True  # the connection broke: no more bytes
-                self._broken = _described(error)
+                self._end.has_ended = True  # no more bytes
+                self._end.broken = in_words(error)
                 raise
             with _report_faults():
                 self.payload.upload_seconds += perf_counter() - started
-                self._feed(data)
                 # Only a short read is a sign of the end; a line may always be short.
                 size = -1 if not args or args[0] is None else args[0]
                 is_short = name == "read" and (size < 0 or len(data) < size)
-                self._saw_end = self._saw_end or is_short or not data
+                self._end.note_read(data, is_end=is_short or not data)
+                self._feed(data)
             return data
 
         setattr(request, name, watched)
@@ -118,19 +99,17 @@ class Tap:
                 self.payload.problem = _message_of(error)
                 raise
             except Exception as error:
-                self._error = _described(error)
+                self._end.error = in_words(error)
                 raise
 
         # mypy: assigning to a method is the point, it shadows it on the instance.
         request.parse_file_upload = watched  # type: ignore[method-assign]
 
     def _feed(self, data: bytes) -> None:
-        self._body_size += len(data)
-        self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
         if self._has_handler:
             return
         self.payload.head = _extended(self.payload.head, data)
-        if self._body_size > self._body_limit:
+        if self._end.size > self._body_limit:
             self._chunks.clear()
         else:
             self._chunks.append(data)
@@ -188,20 +167,24 @@ class Tap:
             error: The exception that the view raised, in words; empty for none.
         """
         _unshadow(request)
-        self._error = self._error or error
+        self._end.error = self._end.error or error
         payload = self.payload
         # A fault in one part costs that part.
         with self._note_fault():
             payload.fields = parsed_form.texts(request)
         with self._note_fault():
+            self._end.describe(request, payload)
             body = read_body(request)
             if body is None and self._chunks:
                 body = b"".join(self._chunks)
-            self._note_end(request, body)
             if self._is_multipart:
                 self._collect_files(request, body)
             else:
                 self._collect_body(body)
+        with self._note_fault():
+            payload.part = part_of_upload(
+                request, payload.fields or {}, payload.size or 0
+            )
         payload.uploads = [self._with_data(upload) for upload in payload.uploads]
         self._forget()
         return payload
@@ -227,36 +210,12 @@ class Tap:
     def size(self) -> int:
         """Bytes seen, which the request holds as long as it lives."""
         uploads = (upload.size or 0 for upload in self.payload.uploads)
-        return self._body_size + sum(uploads)
+        return self._end.size + sum(uploads)
 
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
-        self.payload, self._chunks, self._tail = Payload(), [], b""
+        self.payload, self._chunks, self._end = Payload(), [], BodyEnd()
         self._buffer.clear()
-
-    def _note_end(self, request: HttpRequest, body: bytes | None) -> None:
-        """Note how much of the body was seen, and why not all of it."""
-        payload = self.payload
-        if is_read := read_body(request) is not None:
-            self._saw_end = payload.was_read = True
-            self._tail = (body or b"")[-_TAIL:]
-        # Also by a middleware before the tap.
-        payload.was_read |= getattr(request, "_read_started", False)
-        payload.size = len(body or b"") if is_read else self._body_size
-        expected = payload.expected_size
-        payload.complete = (
-            self._saw_end if expected is None else payload.size >= expected
-        )
-        if not payload.complete and self._saw_end:
-            # Under WSGI, a truncated body is short, without any error.
-            payload.is_cut_off = True
-            payload.missing = self._broken or f"{payload.size} of {expected} bytes came"
-        elif not payload.complete:
-            payload.view_stopped = True
-            payload.missing = self._error
-        if payload.is_chunked and not payload.size:
-            payload.was_read = False  # Django reads no body without a length there
-            payload.missing = "a chunked body, which Django does not read under WSGI"
 
     def _collect_body(self, body: bytes | None) -> None:
         payload = self.payload
@@ -278,7 +237,7 @@ class Tap:
             # Files that another parser made, and that are still open, can be read.
             self._copy_parsed_files(request)
         for upload in payload.uploads:
-            self._note_missing(request, upload)
+            self._note_missing(upload)
 
     def _take_form(self, upload: Upload) -> bytes | None:
         # A parser may take the whole body for one file, the form's boundaries included.
@@ -300,21 +259,17 @@ class Tap:
         else:
             self.payload.fields = self.payload.fields or dict(fields.lists())
 
-    def _note_missing(self, request: HttpRequest, upload: Upload) -> None:
+    def _note_missing(self, upload: Upload) -> None:
         # Why is a file incomplete: did the client cut it off, or did the view's upload
         # handler stop?
         payload = self.payload
-        is_last = upload is payload.uploads[-1]
         if upload.complete:
             return
-        boundary = (request.content_params or {}).get("boundary", "").encode()
-        if is_last and payload.is_cut_off:
+        if upload is payload.uploads[-1] and payload.is_cut_off:
             upload.missing = payload.missing
-        elif is_last and self._saw_end and b"--%b--" % boundary not in self._tail:
-            upload.missing = "the form ends without its closing boundary"
         else:
             upload.view_stopped = True
-            upload.missing = self._error
+            upload.missing = self._end.error
 
     def _with_data(self, upload: Upload) -> Upload:
         # A copy: Django keeps the handler, which refers to the original, in a cycle
@@ -372,10 +327,6 @@ def _unshadow(request: HttpRequest) -> None:
 
 def _message_of(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _text(value: object) -> str:

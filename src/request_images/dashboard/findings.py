@@ -42,6 +42,7 @@ DROPPED = (
     CaptureStatus.UNSUPPORTED,
     CaptureStatus.UNREADABLE,
     CaptureStatus.TRUNCATED,
+    CaptureStatus.PARTIAL,
     CaptureStatus.OVER_BUDGET,
     CaptureStatus.STORE_FAILED,
 )
