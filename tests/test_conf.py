@@ -38,6 +38,7 @@ RIGHT = {
     "ANALYSIS": ["by_command", "task"],
     "WRITE_MODE": ["after_response", "background"],
     "BACKLOG_MAX_MB": [0.5, 64, 10**6],
+    "RUNNING_MAX_MB": [0.5, 256, 10**6],
     "BACKLOG_MAX_REQUESTS": [1, 10**6],
     "BACKLOG_WHEN_FULL": ["write", "drop"],
     "SHUTDOWN_SECONDS": [0, 0.5, 60],
@@ -73,6 +74,7 @@ WRONG = {
     "ANALYSIS": ["", "on_demand", None, True],
     "WRITE_MODE": ["", "now", None, True],
     "BACKLOG_MAX_MB": [0, -1, "64", True, None, float("nan"), float("inf")],
+    "RUNNING_MAX_MB": [0, -1, "64", True, None, float("nan"), float("inf")],
     "BACKLOG_MAX_REQUESTS": [0, -1, 1.5, "9", True, None],
     "BACKLOG_WHEN_FULL": ["", "wait", None, True],
     "SHUTDOWN_SECONDS": [-1, "5", True, None, float("nan"), float("inf")],
@@ -110,7 +112,7 @@ def test_check_ids_are_distinct():
     """A check id identifies the wrong setting."""
     ids = [setting.check_id for setting in DECLARATIONS]
     # E011 checks the names within one setting.
-    numbers = [*range(1, 11), *range(12, 35)]
+    numbers = [*range(1, 11), *range(12, 36)]
     assert sorted(ids) == [f"request_images.E{number:03}" for number in numbers]
 
 

@@ -278,6 +278,14 @@ class Conf:
         "(1 MB = 1,048,576 bytes): in the queue of the background thread, and for the "
         "end of requests that no server closes.",
     )
+    RUNNING_MAX_MB = Setting[float](
+        256,
+        _POSITIVE,
+        "E035",
+        "The total size of the images that running views may hold in each process, in "
+        "megabytes (1 MB = 1,048,576 bytes). Beyond it the newest image is dropped: "
+        "its row has the capture status `over_budget`. Views are not affected.",
+    )
     BACKLOG_MAX_REQUESTS = Setting(
         1000,
         _whole("above 0"),

@@ -17,6 +17,7 @@ from django.urls import resolve, reverse
 
 from request_images import health, signals
 from request_images.capture import examine, upload_buffer
+from request_images.capture.held import Held
 from request_images.capture.payload import Payload, Upload
 from request_images.capture.upload_buffer import Limits, UploadBuffer
 from request_images.cleanup.retention import clean, preview
@@ -873,7 +874,9 @@ class TestUploadBuffer:
     def test_better_file_replaces_the_last_worse_one(self):
         """And of its bytes."""
         worth = {"bad": (0,), "good": (1,)}
-        buffer = UploadBuffer(lambda upload: worth[upload.field], Limits(9, 9, 2, 15))
+        buffer = UploadBuffer(
+            lambda upload: worth[upload.field], Limits(9, 9, 2, 15, 99), Held(99)
+        )
         uploads = [Upload(field) for field in ("bad", "bad", "good")]
         for upload in uploads:
             buffer.offer(upload)
@@ -883,11 +886,13 @@ class TestUploadBuffer:
     def test_worse_files_make_room(self):
         """For the bytes of a better one."""
         worth = {"bad": (0,), "good": (1,)}
-        buffer = UploadBuffer(lambda upload: worth[upload.field], Limits(9, 9, 3, 9))
+        buffer = UploadBuffer(
+            lambda upload: worth[upload.field], Limits(9, 9, 3, 9, 99), Held(99)
+        )
         bad, good = Upload("bad"), Upload("good")
         for upload in (bad, good):
             buffer.offer(upload)
             buffer.add(upload, b"12345")
         buffer.add(bad, b"6")
-        assert (bad.over_budget, good.over_budget) == (True, False)
+        assert (bool(bad.over_budget), bool(good.over_budget)) == (True, False)
         assert (buffer.take(bad), buffer.take(good)) == (None, b"12345")

@@ -381,7 +381,7 @@ def test_short_first_read_still_finds_the_format(sizes):
 def test_upload_in_single_bytes_still_finds_the_format():
     """The same of a file: its rank is known when its first bytes are."""
     data = draw()
-    bounds = Limits(10_000, 20_000, count=1, total_size=10_000)
+    bounds = Limits(10_000, 20_000, 1, 10_000, running_size=99_999)
     tap = taps.Tap(HttpRequest(), bounds, lambda up: (sniff(up.head) is not None,))
     for content in (b"x" * 200, data, b"y" * 200):
         upload = Upload("a")
@@ -481,7 +481,7 @@ def test_unknown_length_of_a_body(async_client_post):
 
 def test_upload_handlers_see_their_chunk_size(client, settings):
     """The size of chunks is what it is without us."""
-    bounds = Limits(1, 2, count=1, total_size=1)
+    bounds = Limits(1, 2, count=1, total_size=1, running_size=9)
     handler = taps.TapUploadHandler(
         taps.Tap(HttpRequest(), bounds, lambda upload: (0,))
     )

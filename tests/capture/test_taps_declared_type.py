@@ -24,7 +24,7 @@ from tests.image_files import draw
 from tests.images.test_headers import written
 
 pytestmark = pytest.mark.django_db
-BOUNDS = Limits(10_000, 20_000, count=1, total_size=10_000)
+BOUNDS = Limits(10_000, 20_000, count=1, total_size=10_000, running_size=99_999)
 
 
 def only_image() -> RequestImage:

@@ -157,10 +157,10 @@ def _new_tap(request: HttpRequest, options: Options) -> Tap:
         return upload_rank(upload, options.sources, is_image)
 
     # Base64 makes an image longer, and there may be more text around it.
-    size, limit = policy.max_size(), options.limit
+    size, limit, running = policy.max_size(), options.limit, policy.max_running_size()
     if limit is None:
-        limits = Limits(size, text_size=2 * size, count=1, total_size=size)
+        limits = Limits(size, 2 * size, 1, size, running)
     else:
         total = policy.max_request_size()
-        limits = Limits(size, max(2 * size, total), count=limit, total_size=total)
+        limits = Limits(size, max(2 * size, total), limit, total, running)
     return Tap(request, limits, rank)

@@ -19,7 +19,7 @@ class Upload:
         view_stopped: Whether the view stopped reading before the end.
         missing: Why the rest is missing; empty if that is not known.
         too_large: Whether the bytes were dropped because the file is too large.
-        over_budget: Whether they were dropped because all files together are too large.
+        over_budget: Why they were dropped, if there was no room for them.
         content_type: The media type that the client declared; empty for none.
         is_body: Whether a parser took the whole body for this file.
     """
@@ -32,7 +32,7 @@ class Upload:
     view_stopped: bool = False
     missing: str = ""
     too_large: bool = False
-    over_budget: bool = False
+    over_budget: str = ""
     content_type: str = ""
     is_body: bool = False
 
@@ -62,6 +62,7 @@ class Payload:
         part: Which part of an upload this is, in words; empty if it is the whole.
         problem: Why a form could not be parsed; empty if there was no error.
         too_large: Whether the raw body was dropped because it is too large.
+        over_budget: Why it was dropped, if there was no room for it.
         upload_seconds: Seconds that the view waited for the client's bytes.
         failure: Our own fault in looking at a part of the request, if any.
     """
@@ -82,5 +83,6 @@ class Payload:
     part: str = ""
     problem: str = ""
     too_large: bool = False
+    over_budget: str = ""
     upload_seconds: float = 0.0
     failure: Exception | None = None

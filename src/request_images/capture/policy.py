@@ -34,6 +34,11 @@ def max_request_size() -> int:
     return max(max_size(), int(conf.MAX_REQUEST_MB * 1024 * 1024))
 
 
+def max_running_size() -> int:
+    """Return the size limit of what all running requests hold together, in bytes."""
+    return int(conf.RUNNING_MAX_MB * 1024 * 1024)
+
+
 def decide_unseen(payload: Payload) -> Decision:
     """Decide about a request in which no candidate was found."""
     size = payload.expected_size or 0
@@ -56,8 +61,7 @@ def decide_without_bytes(  # noqa: PLR0911  # one return a reason
     if candidate.too_large or (candidate.size or 0) > limit:
         return Decision(CaptureStatus.TOO_LARGE, f"more than {limit} bytes")
     if candidate.over_budget:
-        detail = f"more than {max_request_size()} bytes in one request"
-        return Decision(CaptureStatus.OVER_BUDGET, detail)
+        return Decision(CaptureStatus.OVER_BUDGET, candidate.over_budget)
     if candidate.problem:
         return Decision(CaptureStatus.UNREADABLE, candidate.problem)
     if not candidate.complete:

@@ -43,7 +43,7 @@ class Candidate:
         view_stopped: Whether the view stopped reading before the end.
         missing: Why the rest is missing; empty if that is not known.
         too_large: Whether the bytes were dropped because it is too large.
-        over_budget: Whether they were dropped because all images are too large.
+        over_budget: Why they were dropped, if there was no room for them.
         problem: Why the data cannot be read; empty for no problem.
         number: Tells those with the same source apart: the number of a file or field,
             or the identity of a text in JSON.
@@ -58,7 +58,7 @@ class Candidate:
     view_stopped: bool = False
     missing: str = ""
     too_large: bool = False
-    over_budget: bool = False
+    over_budget: str = ""
     problem: str = ""
     number: int = 0
     declared: str = ""
@@ -110,7 +110,8 @@ class Search:
             # Files that were complete before the error are still good.
             whole = [_uploaded(u, n) for n, u, is_one in named if is_one and u.complete]
             return [*whole, *self._malformed("files")], count
-        return [_uploaded(upload, number) for number, upload, _ in named], count
+        found = [_uploaded(upload, number) for number, upload, _ in named]
+        return found or self._malformed("files"), count
 
     def _body(self, path: tuple[str, ...]) -> _Candidates:
         payload = self._payload
@@ -125,6 +126,7 @@ class Search:
             view_stopped=payload.view_stopped,
             missing=payload.missing,
             too_large=payload.too_large,
+            over_budget=payload.over_budget,
             declared=payload.content_type,
         )
         return [candidate], int(self._is_image(payload.head))
@@ -212,6 +214,7 @@ class Search:
                 view_stopped=payload.view_stopped,
                 missing=payload.missing,
                 too_large=payload.too_large,
+                over_budget=payload.over_budget,
             )
             return None, [candidate] if payload.was_read and payload.size else []
         try:
@@ -220,8 +223,10 @@ class Search:
             return None, [Candidate(source, size=payload.size, problem=str(error))]
 
     def _malformed(self, source: str) -> list[Candidate]:
-        problem = self._payload.problem
-        return [Candidate(source, problem=problem)] if problem else []
+        problem, no_room = self._payload.problem, self._payload.over_budget
+        if not problem and not no_room:
+            return []
+        return [Candidate(source, problem=problem, over_budget=no_room)]
 
     def _is(self, text: Text) -> bool:
         try:

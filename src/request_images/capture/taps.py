@@ -29,6 +29,7 @@ from request_images.images.formats import HEAD_SIZE
 
 from . import parsed_form
 from .body_end import BodyEnd, announce, in_words
+from .held import Held
 from .parsed_form import first_bytes, is_parsed, read_body
 from .partial import part_of_upload
 from .payload import Payload, Upload
@@ -46,8 +47,9 @@ class Tap:
     def __init__(self, request: HttpRequest, limits: Limits, rank: Rank) -> None:
         content_type = (request.content_type or "").lower()
         self.payload = Payload(content_type=content_type)
-        self._limit = limits.size
-        self._buffer = UploadBuffer(rank, limits)
+        self._limits = limits
+        self._held = Held(limits.running_size)
+        self._buffer = UploadBuffer(rank, limits, self._held)
         self._is_multipart = content_type == "multipart/form-data"
         is_binary = content_type.startswith("image/") or content_type in _BINARY
         self._body_limit = limits.size if is_binary else limits.text_size
@@ -109,15 +111,22 @@ class Tap:
         if self._has_handler:
             return
         self.payload.head = _extended(self.payload.head, data)
-        if self._end.size > self._body_limit:
-            self._chunks.clear()
-        else:
+        if self._end.size > self._body_limit or self.payload.over_budget:
+            self._drop_chunks()
+        elif self._held.take(len(data)):
             self._chunks.append(data)
+        else:
+            self.payload.over_budget = self._limits.too_busy
+            self._drop_chunks()
+
+    def _drop_chunks(self) -> None:
+        self._held.give_back(sum(map(len, self._chunks)))
+        self._chunks.clear()
 
     def expect_files(self) -> None:
         """Keep files from now on, and no raw body."""
         self._has_handler = True
-        self._chunks.clear()
+        self._drop_chunks()
 
     def receive(self, upload: Upload, data: bytes) -> None:
         """Take one chunk of an uploaded file."""
@@ -126,7 +135,7 @@ class Tap:
             upload.head = _extended(before, data)
             self._buffer.offer(upload, before)
         upload.size = (upload.size or 0) + len(data)
-        upload.too_large = upload.size > self._limit
+        upload.too_large = upload.size > self._limits.size
         self._buffer.add(upload, data)
 
     def _copy_parsed_files(self, request: HttpRequest) -> None:
@@ -146,15 +155,15 @@ class Tap:
                 self._copy(upload, files[id(upload)])
 
     def _copy(self, upload: Upload, file: Any) -> None:
-        upload.too_large = upload.size is not None and upload.size > self._limit
+        upload.too_large = upload.size is not None and upload.size > self._limits.size
         if upload.too_large or not upload.head:
             return
-        size = self._limit + 1 if upload.size is None else upload.size
-        upload.over_budget = not self._buffer.has_room(min(size, self._limit))
-        if upload.over_budget:
+        size = self._limits.size + 1 if upload.size is None else upload.size
+        if not self._buffer.has_room(min(size, self._limits.size)):
+            upload.over_budget = self._limits.too_many
             return
         data = first_bytes(file, size)
-        upload.too_large = len(data) > self._limit
+        upload.too_large = len(data) > self._limits.size
         if upload.size is None and not upload.too_large:
             upload.size = len(data)
         self._buffer.add(upload, data)
@@ -216,6 +225,7 @@ class Tap:
         # The request and its upload handlers may live on; the bytes should not.
         self.payload, self._chunks, self._end = Payload(), [], BodyEnd()
         self._buffer.clear()
+        self._held.clear()
 
     def _collect_body(self, body: bytes | None) -> None:
         payload = self.payload
@@ -223,7 +233,10 @@ class Tap:
             return
         payload.head = payload.head or (body or b"")[:HEAD_SIZE]
         payload.too_large = (payload.size or 0) > self._body_limit
-        payload.body = None if payload.too_large else body or b""
+        if body is not None:  # Django has it as well
+            payload.over_budget = ""
+        is_dropped = payload.too_large or payload.over_budget
+        payload.body = None if is_dropped else body or b""
 
     def _collect_files(self, request: HttpRequest, body: bytes | None) -> None:
         payload = self.payload

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from .held import Held
 from .payload import Upload
 
 Rank = Callable[[Upload], tuple[int, ...]]
@@ -24,12 +25,24 @@ class Limits:
         text_size: Bytes of a body of text, where base64 makes images longer.
         count: Number of files.
         total_size: Bytes of all files together.
+        running_size: Bytes that all running requests of the process hold together.
     """
 
     size: int
     text_size: int
     count: int
     total_size: int
+    running_size: int
+
+    @property
+    def too_many(self) -> str:
+        """Why a file is dropped that does not fit among the others of its request."""
+        return f"more than {self.total_size} bytes in one request"
+
+    @property
+    def too_busy(self) -> str:
+        """Why bytes are dropped that do not fit among those of the other requests."""
+        return f"more than {self.running_size} bytes in the requests that were running"
 
 
 @dataclass
@@ -43,8 +56,9 @@ class _Buffered:
 class UploadBuffer:
     """The bytes of the best files of one request."""
 
-    def __init__(self, rank: Rank, limits: Limits) -> None:
+    def __init__(self, rank: Rank, limits: Limits, held: Held) -> None:
         self._rank = rank
+        self._held = held
         self._limits = limits
         self._kept: list[_Buffered] = []  # in the order in which they were chosen
         self._size = 0
@@ -77,12 +91,16 @@ class UploadBuffer:
         if upload.too_large:
             self._drop(kept)
             return
+        if not self._held.take(len(data)):
+            upload.over_budget = self._limits.too_busy
+            self._drop(kept)
+            return
         kept.chunks.append(data)
         kept.size += len(data)
         self._size += len(data)
         while self._size > self._limits.total_size:
             worst = self._worst([each for each in self._kept if each.size])
-            worst.upload.over_budget = True
+            worst.upload.over_budget = self._limits.too_many
             self._drop(worst)
 
     def best_first(self) -> Iterator[Upload]:
@@ -119,5 +137,6 @@ class UploadBuffer:
 
     def _drop(self, kept: _Buffered) -> None:
         self._size -= kept.size
+        self._held.give_back(kept.size)
         kept.size = 0
         kept.chunks.clear()
