@@ -364,6 +364,46 @@ def test_tiff(order, kind, layout, turn, size):
     assert size_of(data) == size
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        (1, "B3x"),
+        (3, "H2x"),
+        (4, "I"),
+        (6, "b3x"),
+        (8, "h2x"),
+        (9, "i"),
+        (13, "I"),
+    ],
+)
+def test_tiff_tag_of_each_type_of_whole_numbers(order, kind, layout):
+    """A side may have any type of whole number, with a sign or without; not below 1."""
+    for height, problem in ((21, ""), (0, "33 x 0 pixels"), (-3, "33 x -3 pixels")):
+        if height < 0 and layout[0] not in "bhi":
+            continue
+        data = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, 2)
+        data += struct.pack(f"{order}HHIH2x", 256, 3, 1, 33)
+        data += struct.pack(f"{order}HHI{layout}", 257, kind, 1, height)
+        assert inspect(data).problem == problem
+
+
+@pytest.mark.parametrize("kind", [16, 17, 18])
+def test_big_tiff_tag_of_each_type_of_64_bits(kind):
+    """The types that only BigTIFF has."""
+    data = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 2)
+    for tag, value in ((256, 33), (257, 21)):
+        data += struct.pack("<HHQQ", tag, kind, 1, value)
+    assert size_of(data) == (33, 21)
+
+
+@pytest.mark.parametrize("kind", [2, 5, 7, 10, 11, 12, 14, 99])
+def test_tiff_tag_of_another_type_is_no_side(kind):
+    """Text, fractions and unknown types are no whole numbers."""
+    data = b"II*\0" + struct.pack("<IHHHII", 8, 1, 256, kind, 1, 33)
+    assert inspect(data).problem.startswith("its header has no whole number")
+
+
 def test_big_tiff():
     """64-bit numbers, in both byte orders."""
     for order, mark in (("<", b"II"), (">", b"MM")):
@@ -464,6 +504,66 @@ def test_no_exception_for_bytes_after_a_signature(beginning, rest):
 def test_formats_and_mime_types_are_one_to_one():
     """A MIME type leads back to its format."""
     assert len(MIME_TYPES) == len(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("brand", "is_sequence"),
+    [
+        *((brand, False) for brand in ("mif1", "mif2", "miaf", "heic", "heix", "heim")),
+        *((brand, False) for brand in ("heis", "avci", "vvic", "evbi", "jpeg", "j2ki")),
+        *((brand, True) for brand in ("msf1", "hevc", "hevx", "hevm", "hevs", "avcs")),
+        *((brand, True) for brand in ("vvis", "evbs", "evms", "jpgs", "j2is")),
+    ],
+)
+def test_each_registered_brand_of_heif(brand, is_sequence):
+    """HEIF is a family: one brand for each coding, of images and of sequences."""
+    data = box(b"ftyp", brand.encode(), bytes(4)) + heif(ISPE)[len(FTYP) :]
+    info = inspect(data)
+    assert (info.format.name, info.width, info.problem) == ("HEIF", 33, "")
+    assert info.is_animated is is_sequence
+
+
+def minimized(coding: bytes, bits: str) -> bytes:
+    """Return a `mif3` by the bits of its header."""
+    payload = int(bits.ljust(64, "0"), 2).to_bytes(8, "big")
+    return box(b"ftyp", b"mif3", coding) + box(b"mini", payload)
+
+
+SHORT = "0" * 11 + "01" + "000" + "0" + f"{32:07b}{20:07b}"
+LONG = "00000" + "1" + "0" * 5 + "01" + "101" + "1" + f"{3999:015b}{20:015b}"
+GREY = "0" * 11 + "00" + "010" + "0" + f"{32:07b}{20:07b}"
+
+
+@pytest.mark.parametrize(
+    ("coding", "bits", "expected"),
+    [
+        (b"heic", SHORT, ("HEIF", 33, 21, "RGB", False)),
+        (b"\0\0\0\0", SHORT, ("HEIF", 33, 21, "RGB", False)),
+        (b"avif", SHORT, ("AVIF", 33, 21, "RGB", False)),
+        (b"heic", LONG, ("HEIF", 21, 4000, "RGBA", True)),
+        (b"avif", LONG, ("AVIF", 4000, 21, "RGBA", True)),
+        (b"heic", GREY, ("HEIF", 33, 21, "L", True)),
+    ],
+)
+def test_minimized_header(coding, bits, expected):
+    """A `mif3` names its coding in place of a version, and has one short header."""
+    info = inspect(minimized(coding, bits))
+    assert info.problem == ""
+    assert expected == (
+        info.format.name, info.width, info.height, info.color_mode, info.has_orientation
+    )  # fmt: skip
+
+
+def test_minimized_header_that_is_cut_off():
+    """Its size is in the first eight bytes."""
+    data = box(b"ftyp", b"mif3heic") + box(b"mini", bytes(3))
+    assert inspect(data).problem == "its header is cut off"
+
+
+def test_mif3_with_the_long_header():
+    """The brand may stand before boxes as in any other HEIF."""
+    data = box(b"ftyp", b"mif3heicmif1") + heif(ISPE)[len(FTYP) :]
+    assert size_of(data) == (33, 21)
 
 
 def test_brands_tell_avif_and_heif_apart():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .formats import HeaderInfo
+from .formats import SEQUENCE_BRANDS, HeaderInfo, brands_of
 from .segments import unpack
 
 Size = tuple[int, int]
@@ -93,6 +93,11 @@ def read_heif(data: bytes, header: HeaderInfo, *, is_shown: bool) -> None:
     """
     file = _Container(data)
     meta = file.find(b"meta", file.whole)
+    is_sequence = not SEQUENCE_BRANDS.isdisjoint(brands_of(data))
+    if meta is None and (mini := file.find(b"mini", file.whole)):
+        (bits,) = unpack(">Q", data, mini.start)
+        _read_minimized(bits, header, is_shown=is_shown)
+        return
     own, has_alpha = _item_properties(file, meta) if meta else ({}, False)
     extents, rotation = own.get(b"ispe"), own.get(b"irot")
     quarters = file.number(rotation, 1) & 3 if rotation else 0
@@ -103,16 +108,28 @@ def read_heif(data: bytes, header: HeaderInfo, *, is_shown: bool) -> None:
     elif movie := file.find(b"moov", file.whole):
         header.size = _track_size(file, movie)
     if not own:
-        header.describe("", is_animated=_is_sequence(data), has_orientation=None)
+        header.describe("", is_animated=is_sequence, has_orientation=None)
         return
     # Pillow makes colours of an image that is grey and transparent.
     channels = own.get(b"pixi")
     is_grey = channels is not None and file.number(channels + 4, 1) == 1
     header.describe(
         "RGBA" if has_alpha else "L" if is_grey else "RGB",
-        is_animated=_is_sequence(data),
+        is_animated=is_sequence,
         has_orientation=quarters != 0 or b"imir" in own,
     )
+
+
+def _read_minimized(bits: int, header: HeaderInfo, *, is_shown: bool) -> None:
+    """Read the first 64 bits of a MinimizedImageBox, the whole header of a `mif3`."""
+    has_alpha, subsampling = bits >> 58 & 1, bits >> 51 & 3
+    orientation = (bits >> 48 & 7) + 1
+    length = 15 if bits >> 47 & 1 else 7
+    sides = [(bits >> 47 - length * n & (1 << length) - 1) + 1 for n in (1, 2)]
+    is_turned = is_shown and orientation >= 5
+    header.size = (sides[1], sides[0]) if is_turned else (sides[0], sides[1])
+    mode = "RGB" if subsampling else "L"
+    header.describe("RGBA" if has_alpha else mode, has_orientation=orientation != 1)
 
 
 def _item_properties(file: _Container, meta: _Box) -> tuple[dict[bytes, int], bool]:
@@ -179,16 +196,6 @@ def _track_size(file: _Container, movie: _Box) -> Size | None:
             if width and height:
                 return width, height
     return None
-
-
-def _is_sequence(data: bytes) -> bool:
-    """Return whether the brands of an AVIF or HEIF name a sequence of images."""
-    brands = data[8 : min(int.from_bytes(data[:4], "big"), 64)]
-    return any(
-        brands[at : at + 4] in (b"avis", b"hevc", b"hevx", b"msf1")
-        for at in range(0, len(brands), 4)
-        if at != 4  # the minor version
-    )
 
 
 def read_jpeg2000(data: bytes, header: HeaderInfo) -> None:

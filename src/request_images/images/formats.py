@@ -138,7 +138,16 @@ _SIGNATURES = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
 )
 _AVIF_BRANDS = (b"avif", b"avis")
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+# Of any coding; of HEVC; of AVC, VVC, EVC, JPEG and JPEG 2000.
+_HEIF_BRANDS = frozenset(
+    b"mif1 mif2 mif3 msf1 miaf "
+    b"heic heix hevc hevx heim heis hevm hevs "
+    b"avci avcs vvic vvis evbi evbs evmi evms jpeg jpgs j2ki j2is".split()
+)
+SEQUENCE_BRANDS = frozenset(
+    b"avis msf1 hevc hevx hevm hevs avcs vvis evbs evms jpgs j2is".split()
+)
+"""The brands of files that hold a sequence of images."""
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 
 
@@ -162,10 +171,16 @@ def sniff(head: bytes) -> ImageFormat | None:
     return None
 
 
+def brands_of(head: bytes) -> list[bytes]:
+    """Return the brands in the ``ftyp`` box that begins a file, the major one first."""
+    box = head[: min(int.from_bytes(head[:4], "big"), HEAD_SIZE)]
+    # The minor version is between them; of a `mif3` it is the brand of the coding.
+    first = 12 if box[8:12] == b"mif3" else 16
+    return [box[8:12], *(box[i : i + 4] for i in range(first, len(box), 4))]
+
+
 def _sniff_brands(head: bytes) -> ImageFormat | None:
-    box = head[: int.from_bytes(head[:4], "big")]
-    # The major brand and, after the minor version, the compatible ones.
-    brands = [box[8:12], *(box[i : i + 4] for i in range(16, len(box), 4))]
+    brands = brands_of(head)
     if any(brand in _AVIF_BRANDS for brand in brands):
         return FORMATS["AVIF"]
     if any(brand in _HEIF_BRANDS for brand in brands):

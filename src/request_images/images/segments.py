@@ -25,8 +25,19 @@ ORIENTATION = 274
 
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # markers among those of JPEG's frames that are not
 _NO_LENGTH = (0x01, *range(0xD0, 0xDA))  # markers of JPEG that stand alone
-# By the types BYTE, SHORT, LONG and LONG8 of TIFF: length in bytes, and form.
-_WHOLE_NUMBERS = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
+# The types of whole numbers in TIFF and BigTIFF: length in bytes, and form.
+_WHOLE_NUMBERS = {
+    1: (1, "B"),  # BYTE
+    3: (2, "H"),  # SHORT
+    4: (4, "I"),  # LONG
+    6: (1, "b"),  # SBYTE
+    8: (2, "h"),  # SSHORT
+    9: (4, "i"),  # SLONG
+    13: (4, "I"),  # IFD
+    16: (8, "Q"),  # LONG8
+    17: (8, "q"),  # SLONG8
+    18: (8, "Q"),  # IFD8
+}
 
 
 def unpack(form: str, data: bytes, offset: int) -> Any:
