@@ -92,7 +92,7 @@ class TestEnqueue:
         """A backend that runs tasks at once would decode pixels in a capture."""
         settings.REQUEST_IMAGES_THUMBNAILS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        monkeypatch.setattr(thumbnails, "make_thumbnail", None)
+        monkeypatch.setattr(thumbnails, "decode", None)
         post(client)
         assert ImageContent.objects.get().thumbnail_tries == 0
 
@@ -256,7 +256,7 @@ class TestAnalysis:
         """A backend that runs tasks at once would do the work in a capture."""
         settings.REQUEST_IMAGES_ANALYSIS = "task"
         backend(f"{OWN}.backends.immediate.ImmediateBackend")
-        monkeypatch.setattr(analysis, "measure", None)
+        monkeypatch.setattr(analysis, "decode", None)
         post(client)
         assert ImageContent.objects.get().analysis_tries == 0
 

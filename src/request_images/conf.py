@@ -261,6 +261,14 @@ class Conf:
         "thumbnail and is analysed. A crafted file of a few bytes can unfold to "
         "gigabytes.",
     )
+    DECODER = Setting(
+        "process",
+        _choice("process", "inline"),
+        "E036",
+        "Where pictures are decoded for thumbnails and measures: in a process of its "
+        "own, whose memory and time the system limits, or within the process that "
+        "wants them, by what the headers say of their size.",
+    )
 
     WRITE_MODE = Setting(
         "after_response",

@@ -5,6 +5,7 @@ A wrong setting raises Django's own ``ImproperlyConfigured`` instead, so that no
 """
 
 __all__ = (
+    "DecoderUnavailable",
     "DecodingFailed",
     "EncodingRefused",
     "EncodingUnavailable",
@@ -39,6 +40,10 @@ class InspectionError(RequestImagesError, ValueError):
 
 class PictureRefused(RequestImagesError, ValueError):
     """An image is not decoded to pixels; the text says why."""
+
+
+class DecoderUnavailable(RequestImagesError, RuntimeError):
+    """The process that decodes pictures cannot be started or was killed."""
 
 
 class NotYet(RequestImagesError, RuntimeError):

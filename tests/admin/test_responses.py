@@ -107,6 +107,7 @@ class TestThumbnail:
     def test_bomb_is_refused_once(self, settings, monkeypatch):
         """HOSTILE8: too many pixels are never decoded."""
         settings.REQUEST_IMAGES_THUMBNAIL_MAX_PIXELS = 100
+        settings.REQUEST_IMAGES_DECODER = "inline"
         image = make_image()
         monkeypatch.setattr(Image.Image, "resize", None)
         assert thumbnail_response(image).status_code == 302

@@ -65,11 +65,11 @@ def drawn(monkeypatch):
     """Collect the bytes that are drawn."""
     made = []
 
-    def make_thumbnail(data, **limits):
+    def decode(work, data, **options):
         made.append(data)
-        return b"small"
+        return {}, b"small"
 
-    monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
+    monkeypatch.setattr(thumbnails, "decode", decode)
     return made
 
 
@@ -79,15 +79,15 @@ class TestClaim:
         """Other processes see the claim and its time."""
         content, seen = make_content(), []
 
-        def make_thumbnail(data, **limits):
+        def decode(work, data, **options):
             seen.extend(
                 ImageContent.objects.values_list(
                     "thumbnail_tries", "thumbnail_tried_at"
                 )
             )
-            return b"small"
+            return {}, b"small"
 
-        monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(thumbnails, "decode", decode)
         thumbnail_of(content.pk)
         [(tries, tried_at)] = seen
         assert tries == 1
@@ -128,7 +128,7 @@ class TestClaim:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(thumbnails, "make_thumbnail", stop)
+            patched.setattr(thumbnails, "decode", stop)
             for _ in range(4):
                 with pytest.raises(KeyboardInterrupt):
                     draw_missing(batch_size=1)
@@ -186,7 +186,7 @@ class TestOneAtATime:
 
     def test_lock_is_released_after_an_error(self, monkeypatch):
         """Any exception releases the lock."""
-        monkeypatch.setattr(thumbnails, "make_thumbnail", lambda *a, **k: 1 / 0)
+        monkeypatch.setattr(thumbnails, "decode", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             thumbnail_of(make_content().pk)
         assert not derive._one_picture.locked()
@@ -338,11 +338,11 @@ class TestPlaceholder:
         """A claim is committed at once, so a crash leaves a trace."""
         image, in_transaction = make_image(), []
 
-        def make_thumbnail(data, **limits):
+        def decode(work, data, **options):
             in_transaction.append(connection.in_atomic_block)
-            return b"small"
+            return {}, b"small"
 
-        monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(thumbnails, "decode", decode)
         client.force_login(make_superuser())
         url = reverse("admin:request_images_requestimage_thumbnail", args=[image.pk])
         assert client.get(url).content == b"small"
@@ -355,7 +355,7 @@ class TestPages:
     def test_decode_nothing(self, client, monkeypatch, model):
         """Neither a list nor a detail page draws a thumbnail or waits for it."""
         monkeypatch.setattr(thumbnails, "thumbnail_of", None)
-        monkeypatch.setattr(thumbnails, "make_thumbnail", None)
+        monkeypatch.setattr(thumbnails, "decode", None)
         image = make_image(picture(size=(640, 480)))
         client.force_login(make_superuser())
         row = image if model == "requestimage" else image.log
@@ -478,7 +478,7 @@ KILLED = """
 import os, signal, sys, django
 django.setup()
 from request_images.contents import thumbnails, derive
-thumbnails.make_thumbnail = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+thumbnails.decode = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 derive.CLAIM_SECONDS = 0
 thumbnails.thumbnail_of(int(sys.argv[1]))
 """

@@ -208,7 +208,7 @@ class TestTries:
 
         content = make_content()
         with monkeypatch.context() as patched:
-            patched.setattr(analysis, "measure", stop)
+            patched.setattr(analysis, "decode", stop)
             for _ in range(4):
                 with pytest.raises(KeyboardInterrupt):
                     run()

@@ -221,20 +221,19 @@ class TestThumbnail:
 
         calls = Made()
 
-        def make_thumbnail(data, **limits):
-            calls.append((data, limits))
-            return calls.answer()
+        def decode(work, data, **options):
+            calls.append((work, data, options))
+            return {}, calls.answer()
 
-        monkeypatch.setattr(thumbnails, "make_thumbnail", make_thumbnail)
+        monkeypatch.setattr(thumbnails, "decode", decode)
         return calls
 
     def test_is_made_once(self, made):
-        """The first access makes it, within the limits of the settings."""
+        """The first access makes it."""
         content = make_content()
         for _ in range(3):
             assert thumbnails.thumbnail_of(content.pk) == b"small"
-        limits = {"size": 160, "max_pixels": 40_000_000, "max_bytes": 256 * 2**20}
-        assert made == [(PICTURE, limits)]
+        assert made == [("thumbnail", PICTURE, {"size": 160})]
 
     def test_a_failure_is_remembered(self, made):
         """A failed thumbnail is not tried again, and has its reason."""

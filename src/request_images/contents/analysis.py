@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from django.db.models import Q
 
-from request_images.conf import conf
-from request_images.images.measures import VERSION, measure
+from request_images.images.measures import VERSION
 
+from .decoding import decode
 from .derive import Derivation
 
 
 def _measures(data: bytes) -> Mapping[str, Any]:
-    found = measure(
-        data,
-        max_pixels=conf.THUMBNAIL_MAX_PIXELS,
-        max_bytes=conf.THUMBNAIL_MAX_MEMORY_MB * 1024 * 1024,
-    )
-    return asdict(found)
+    found, _ = decode("measures", data)
+    return found
 
 
 ANALYSIS = Derivation(

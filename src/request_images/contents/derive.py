@@ -20,7 +20,12 @@ from django.utils import timezone
 
 from request_images.db.errors import Fault, fault_of
 from request_images.db.walk import chunks
-from request_images.exceptions import NotYet, PictureRefused, StorageError
+from request_images.exceptions import (
+    DecoderUnavailable,
+    NotYet,
+    PictureRefused,
+    StorageError,
+)
 from request_images.health import report
 from request_images.models import ImageContent
 from request_images.models.content import contents
@@ -183,6 +188,10 @@ def _answer(what: Derivation, pk: int) -> Mapping[str, Any]:
         answer = {**what.blank, f"{what.name}_error": "", **made}
     except PictureRefused as error:
         answer = what.refusal(error)
+    except DecoderUnavailable as error:
+        report(what.name, error)
+        _unclaim(what, pk)
+        raise NotYet(str(error)) from error
     except KeyboardInterrupt:
         # Not an attempt: stopping a command says nothing about the image.
         _unclaim(what, pk)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from django.db.models import Q
 
 from request_images.conf import conf
-from request_images.images.thumbnail import make_thumbnail
 from request_images.models import ImageContent
 
+from .decoding import decode
 from .derive import WAIT_SECONDS, Derivation, derive
 
 
@@ -42,12 +42,7 @@ def thumbnail_of(pk: int, *, wait: float = WAIT_SECONDS) -> bytes | None:
 
 
 def _thumbnail(data: bytes) -> Mapping[str, bytes]:
-    thumbnail = make_thumbnail(
-        data,
-        size=conf.THUMBNAIL_SIZE,
-        max_pixels=conf.THUMBNAIL_MAX_PIXELS,
-        max_bytes=conf.THUMBNAIL_MAX_MEMORY_MB * 1024 * 1024,
-    )
+    _, thumbnail = decode("thumbnail", data, size=conf.THUMBNAIL_SIZE)
     return {"thumbnail": thumbnail}
 
 

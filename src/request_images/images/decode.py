@@ -17,29 +17,12 @@ from PIL import IcoImagePlugin, Image, ImageOps
 
 from request_images.exceptions import InspectionError, PictureRefused
 
+from .footprint import BYTES_PER_PIXEL, footprint
 from .formats import HEAD_SIZE, sniff
 from .headers import read_header
 
 MAX_SECONDS = 5.0
 """The CPU time that reading one picture may take, in seconds. Honest images take 1."""
-
-BYTES_PER_PIXEL = {
-    "AVIF": 12,
-    "BMP": 9,
-    "DDS": 9,
-    "GIF": 6,
-    "HEIF": 9,
-    "ICO": 13,
-    # It is decoded small, or in grey alone; but a progressive one is in memory whole.
-    "JPEG": 6,
-    "JPEG2000": 25,
-    "PNG": 13,
-    "PPM": 13,
-    "PSD": 13,
-    "TIFF": 13,
-    "WEBP": 17,
-}
-"""The bytes of memory that Pillow needs for a pixel, in each format's dearest mode."""
 
 
 @contextmanager
@@ -72,6 +55,9 @@ def opened(
     try:
         with opener(BudgetedReader(data, seconds=MAX_SECONDS), "") as image:
             _refuse_large(image.size, most)
+            needed = footprint(image, data, image_format.name)
+            if needed > max_bytes:
+                raise PictureRefused(f"decoding it takes {needed:.0f} bytes of memory")
             yield image
     except PictureRefused:
         raise
