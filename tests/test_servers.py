@@ -269,12 +269,15 @@ def test_answer_without_a_length_comes_before_the_row(server, database):
 @trap("W21")
 @on(*SERVERS)
 def test_body_without_a_length_is_logged(server, database):
-    """The log has what the view saw; without a length that may be nothing."""
+    """The log has what the view saw; without a length that may be nothing.
+
+    Then it does not say that there was no image, but that nobody read it.
+    """
     data = image()
     request_id, answer = server.begin("/plain/", data, chunked=True)
     seen = int(answer.read())
     assert seen in (0, len(data))
-    expected = "stored" if seen else "no_image"
+    expected = "stored" if seen else "unread"
     assert database.row(request_id) == (200, expected, "")
 
 

@@ -85,8 +85,7 @@ def _decorate(view: Callable[..., Any], *, options: Options) -> Callable[..., An
                 return await view(*args, **kwargs)
             return await _recorded(recording, view(*args, **kwargs))
 
-        vars(async_wrapper)[OPTIONS] = options
-        return async_wrapper
+        return _named(async_wrapper, view, options)
 
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -95,7 +94,17 @@ def _decorate(view: Callable[..., Any], *, options: Options) -> Callable[..., An
             return view(*args, **kwargs)
         return call_recorded(recording, lambda: view(*args, **kwargs))
 
+    return _named(wrapper, view, options)
+
+
+def _named(
+    wrapper: Callable[..., Any], view: Callable[..., Any], options: Options
+) -> Callable[..., Any]:
     vars(wrapper)[OPTIONS] = options
+    if not hasattr(view, "__name__"):
+        # An instance, or a `functools.partial`: as Django names it in its messages.
+        wrapper.__name__ = f"{type(view).__name__}.__call__"
+        wrapper.__qualname__ = wrapper.__name__
     return wrapper
 
 

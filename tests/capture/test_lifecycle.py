@@ -163,6 +163,8 @@ def live_url(settings):
 @pytest.mark.django_db(transaction=True)
 def test_live_server_writes_after_the_response(live_url, monkeypatch):
     """T6: the client has its answer before there is a row; ``flush`` waits for it."""
+    if connection.vendor == "sqlite":
+        pytest.skip("in memory, the server's threads share the test's connection")
     may_write = threading.Event()
     save_many = rows.save_many
 
@@ -269,18 +271,6 @@ def test_bytes_are_freed_with_the_request():
     assert kept[0].image_data == draw()
 
 
-@pytest.mark.parametrize("factory", [RequestFactory, AsyncRequestFactory])
-def test_disabled_csrf_check_is_not_taken_for_a_test_client(factory):
-    """Projects use the test client's mark to switch the CSRF check off."""
-    request = factory().post("/")
-    assert not lifecycle.is_from_test_client(request)
-    request._dont_enforce_csrf_checks = True
-    assert lifecycle.is_from_test_client(request)
-    request.META["wsgi.input"] = io.BytesIO()
-    request.scope = {"client": ("127.0.0.1", 50_000)}
-    assert not lifecycle.is_from_test_client(request)
-
-
 @trap("T2")
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_begun", [False, True])
@@ -309,6 +299,8 @@ def test_blocked_event_loop_is_waited_for_briefly(monkeypatch, is_begun):
     monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", elsewhere)
     request = AsyncRequestFactory().post("/")
     request._dont_enforce_csrf_checks = True
+    # AsyncClient closes in a thread of the event loop's pool.
+    monkeypatch.setattr(threading.current_thread(), "name", "asyncio_0")
     lifecycle.RequestEnd(request, lambda: written.append(1)).view_ended()
     assert len(written) == (0 if is_begun else 1)
 
@@ -370,6 +362,11 @@ def test_async_client_without_a_running_loop_is_written():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestWatchdog:
     """Requests that nobody closes are recorded all the same, a little later."""
+
+    @pytest.fixture(autouse=True)
+    def _as_on_a_server(self, monkeypatch):
+        """Handle requests in the way of a process that runs no tests."""
+        monkeypatch.setattr(lifecycle, "is_in_tests", lambda: False)
 
     @pytest.fixture(autouse=True)
     def _written(self):
@@ -724,9 +721,9 @@ class TestWatchdog:
     @trap("T2", "W18")
     def test_end_soon_does_nothing_under_the_test_client(self):
         """T2: not in a thread, which would write outside of the test's transaction."""
-        end = self._end(lambda: None)
-        end._request._dont_enforce_csrf_checks = True
-        end.end_soon()
+        request = RequestFactory().post("/")
+        request._dont_enforce_csrf_checks = True
+        lifecycle.RequestEnd(request, lambda: None).end_soon()
         assert lifecycle._watchdog.thread is None
 
     def test_watchdog_without_a_thread_loses_no_row(self, monkeypatch):
@@ -786,3 +783,82 @@ class TestWatchdog:
         opened, left = connections
         assert opened is not None
         assert left is None or connection.vendor == "sqlite"  # in memory, never closed
+
+
+class Input(io.BytesIO):
+    """The body of a server that looks whether anybody still has it."""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("headers", [{}, {"HTTP_TRANSFER_ENCODING": "chunked"}])
+@pytest.mark.parametrize("path", ["/nothing/", "/body/", "/first_bytes/", "/streamed/"])
+class TestUnreadBody:
+    """A server that waits for the end of a body it gave has it back before our row."""
+
+    @pytest.fixture(autouse=True)
+    def _as_on_a_server(self, monkeypatch):
+        monkeypatch.setattr(lifecycle, "is_in_tests", lambda: False)
+
+    def _serve(self, path, headers):
+        data = draw()
+        request = RequestFactory().generic("POST", path, data, "image/png", **headers)
+        if headers:
+            del request.environ["CONTENT_LENGTH"]
+        environ = {**request.environ, "wsgi.input": Input(data)}
+        response = WSGIHandler()(environ, lambda *args: None)
+        assert len(b"".join(response)) > 1
+        return environ, response
+
+    def test_server_has_its_input_back_before_the_write(
+        self, monkeypatch, path, headers
+    ):
+        """Nothing of ours holds it, whether the view has read it or not."""
+        seen = []
+        save_many = rows.save_many
+
+        def looking(records):
+            seen.append(given() is None)
+            save_many(records)
+
+        monkeypatch.setattr(rows, "save_many", looking)
+        environ, response = self._serve(path, headers)
+        given = weakref.ref(environ["wsgi.input"])
+        response.close()
+        del response
+        flush()
+        assert seen == [True]
+        assert RequestLog.objects.exists()
+
+    def test_server_does_not_wait_for_the_write(self, monkeypatch, path, headers):
+        """Its own references are freed when ``close`` returns, and that is at once.
+
+        A body that was read is of no interest: then the row is written in between.
+        """
+        may_write = threading.Event()
+        is_unread = path in ("/nothing/", "/first_bytes/", "/streamed/") or headers
+        if not is_unread:
+            may_write.set()
+        save_many = rows.save_many
+
+        def held(records):
+            assert may_write.wait(60)
+            save_many(records)
+
+        monkeypatch.setattr(rows, "save_many", held)
+        _, response = self._serve(path, headers)
+        response.close()
+        assert lifecycle.wait_until_idle(0) is not bool(is_unread)
+        may_write.set()
+        flush()
+        assert RequestLog.objects.exists()
+        assert "rescued" not in health.counts()
+
+    def test_too_many_are_written_by_their_own_threads(
+        self, monkeypatch, path, headers
+    ):
+        """One thread writes one after the other: requests that pile up do not wait."""
+        monkeypatch.setattr(watchdog, "MAX_WAITING", -1)
+        _, response = self._serve(path, headers)
+        response.close()
+        assert lifecycle.wait_until_idle(0)
+        assert RequestLog.objects.exists()

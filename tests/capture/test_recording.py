@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+from functools import partial
 from urllib.parse import quote
 
 import pytest
-from asgiref.sync import async_to_sync, iscoroutinefunction
+from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
@@ -45,6 +47,27 @@ def only_log():
 
 def b64(data):
     return base64.b64encode(data).decode()
+
+
+class Nothing:
+    """A view that is an instance, and returns nothing."""
+
+    def __call__(self, request):
+        pass
+
+
+class AsyncNothing:
+    """The same, marked as a coroutine function."""
+
+    def __init__(self):
+        markcoroutinefunction(self)
+
+    async def __call__(self, request):
+        pass
+
+
+def nothing_of(number, request):
+    """Return nothing, and need an argument more."""
 
 
 class TestViews:
@@ -193,6 +216,23 @@ class TestDecorator:
         view = capture_images(views.told_from_threads)
         assert view.__name__ == "told_from_threads"
         assert view.__doc__ == views.told_from_threads.__doc__
+
+    @trap("WRAP3")
+    @pytest.mark.parametrize(
+        "view", [Nothing(), partial(nothing_of, 1), AsyncNothing()]
+    )
+    def test_view_without_a_name_keeps_that_of_djangos_messages(self, view):
+        """WRAP3: an instance and a partial are named as if they were not decorated."""
+
+        def message(view):
+            request = RequestFactory().get("/")
+            with pytest.raises(ValueError, match="returned None instead") as caught:
+                handler = WSGIHandler()
+                handler.resolve_request = lambda request: (view, (), {})
+                handler._get_response(request)
+            return str(caught.value)
+
+        assert message(capture_images(view)) == message(view)
 
     @trap("WRAP3")
     def test_class_based_view_is_known(self):

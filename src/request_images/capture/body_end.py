@@ -33,6 +33,26 @@ class BodyEnd:
         self.error = ""
         self._tail = b""
 
+    def begin(self, request: HttpRequest, payload: Payload) -> None:
+        """Write onto the payload which body was announced, or is there already."""
+        if getattr(request, "_read_started", False):
+            # By a middleware, before the tap; Django parses a form to its end.
+            payload.was_read, self.has_ended = True, is_parsed(request)
+            self.size = getattr(request._stream, "_pos", 0)
+        with contextlib.suppress(TypeError, ValueError):
+            payload.expected_size = int(request.META.get("CONTENT_LENGTH") or "")
+        if payload.expected_size is not None:
+            return
+        if not isinstance(request, ASGIRequest):
+            encoding = request.META.get("HTTP_TRANSFER_ENCODING", "")
+            payload.is_chunked = "chunked" in encoding.lower()
+        elif hasattr(request._stream, "seek"):
+            # The server has received all of it, into a file.
+            position = request._stream.tell()
+            request._stream.seek(0, SEEK_END)
+            payload.expected_size = request._stream.tell()
+            request._stream.seek(position)
+
     def note_read(self, data: bytes, *, is_end: bool) -> None:
         """Note bytes that the view has read."""
         self.size += len(data)
@@ -44,16 +64,12 @@ class BodyEnd:
 
         Args:
             request: The request, when its view has ended.
-            payload: The payload, and the size that `announce` found.
+            payload: The payload, and the size that `begin` found.
         """
         body = read_body(request)
         if body is not None:
             self.has_ended = payload.was_read = True
             self.size, self._tail = len(body), body[-_TAIL:]
-        elif not payload.was_read and getattr(request, "_read_started", False):
-            # Before the tap, by a middleware; Django parses a form to its end.
-            payload.was_read, self.has_ended = True, is_parsed(request)
-            self.size = getattr(request._stream, "_pos", payload.expected_size) or 0
         payload.size, expected = self.size, payload.expected_size
         payload.complete = self.has_ended if expected is None else self.size >= expected
         if not payload.complete and self.has_ended:
@@ -74,23 +90,6 @@ class BodyEnd:
         boundary = (request.content_params or {}).get("boundary", "").encode()
         is_form = request.content_type == "multipart/form-data" and boundary
         return not is_form or b"--%b--" % boundary in self._tail
-
-
-def announce(request: HttpRequest, payload: Payload) -> None:
-    """Write onto the payload which body was announced, or is there already."""
-    with contextlib.suppress(TypeError, ValueError):
-        payload.expected_size = int(request.META.get("CONTENT_LENGTH") or "")
-    if payload.expected_size is not None:
-        return
-    if not isinstance(request, ASGIRequest):
-        encoding = request.META.get("HTTP_TRANSFER_ENCODING", "")
-        payload.is_chunked = "chunked" in encoding.lower()
-    elif hasattr(request._stream, "seek"):
-        # The server has received all of it, into a file.
-        position = request._stream.tell()
-        request._stream.seek(0, SEEK_END)
-        payload.expected_size = request._stream.tell()
-        request._stream.seek(position)
 
 
 def in_words(error: BaseException) -> str:

@@ -19,14 +19,26 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
+from contextlib import suppress
+from io import BytesIO
 
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import LimitedStream, WSGIRequest
 from django.http import HttpRequest
 
 from request_images.health import count, report
 from request_images.writer.background import run_at_exit
 
+from .caller import (
+    call_when_answered,
+    has_no_handler,
+    is_called_by_test,
+    is_from_test_client,
+    is_in_test_transaction,
+    is_in_tests,
+    shares_connections,
+)
 from .watchdog import Watchdog
 
 _EXIT_SECONDS = 5.0  # how long the exit of the process waits for a running write
@@ -50,7 +62,12 @@ class RequestEnd:
         self._callback = callback
         self._lock = threading.Lock()
         self._is_over = False
+        self._is_view_over = False
+        self._is_closed = False
         self._task: asyncio.Task[None] | None = None
+        # Known now: the view may replace the body, and its end lets go of it.
+        self._has_no_handler = has_no_handler(request)
+        self._is_from_test_client = is_from_test_client(request)
         self._close = request.close
         # mypy: assigning to a method is the point, it shadows it on the instance.
         request.close = self._on_close  # type: ignore[method-assign]
@@ -70,23 +87,37 @@ class RequestEnd:
         Returns:
             False if even that is too slow: then the caller must drop the bytes.
         """
+        self._is_view_over = True
         if self._is_over:
             return True  # a view may close its request itself
-        if has_no_handler(self._request):
+        if self._has_no_handler:
             self._end()
-        elif not is_from_test_client(self._request):
-            return _watchdog.watch(self, size, max_bytes)
-        return True
+            return True
+        has_room = self._is_from_test_client or _watchdog.watch(self, size, max_bytes)
+        if is_in_tests() and isinstance(self._request, WSGIRequest):
+            call_when_answered(self._request, self._on_answer_to_test)
+        return has_room
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether plain code or a test called the view, and wants its row at once."""
+        return (
+            self._has_no_handler
+            or self._is_from_test_client
+            or is_in_test_transaction()
+            or shares_connections()
+        )
 
     def end_soon(self) -> None:
         """End a request that nobody will close, in another thread, now."""
-        if not self._is_over and not is_from_test_client(self._request):
+        if not self._is_over and not self._is_from_test_client:
             _watchdog.end_soon(self)
 
     def expire(self) -> None:
         """End the request, although somebody may still close it."""
         if self._mark_over():
-            count("rescued")
+            if not self._is_closed:
+                count("rescued")
             self._call_back()
 
     def _call_back(self) -> None:
@@ -103,11 +134,56 @@ class RequestEnd:
         if self._task is not None:
             await self._task
 
-    def _on_close(self) -> None:
-        try:
+    def _on_answer_to_test(self, handler: object) -> None:
+        if is_called_by_test(self._request, handler):
             self._end()
+
+    def _on_close(self) -> None:
+        self._is_closed = True
+        try:
+            # A view that closes its request itself may go on reading it.
+            if not (self._is_view_over and self._end_elsewhere()):
+                self._end()
         finally:
             self._close()
+
+    def _end_elsewhere(self) -> bool:
+        """End the request in the watchdog's thread, where no server waits; or False.
+
+        A body that the view left unread is of no use to the connection's next request.
+        Some servers notice that only when they have back what they gave: until then
+        they promise the client a connection that they will close.
+        """
+        is_unread = _has_unread_body(self._request)
+        _let_go_of_input(self._request)
+        is_for_test = self.is_direct or is_in_tests()
+        if self._is_over or not is_unread or is_for_test or _watchdog.is_busy:
+            return False
+        _watchdog.end_soon(self)
+        return True
+
+    def _call_in_thread_of_orm(self) -> None:
+        main_loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+        if (
+            self._is_from_test_client
+            and isinstance(self._request, ASGIRequest)
+            # AsyncClient closes in a thread of the loop's own pool. A write there is
+            # outside of the test's transaction, so go to the thread where the test's
+            # ORM runs. Any other thread is that one itself.
+            and threading.current_thread().name.startswith("asyncio_")
+            and main_loop is not None
+            and main_loop.is_running()
+        ):
+            work = sync_to_async(self._call_back)()
+            there = asyncio.run_coroutine_threadsafe(work, main_loop)
+            try:
+                there.result(_HOP_SECONDS)
+            except futures.TimeoutError:  # the builtin one since Python 3.11
+                if not there.cancel():
+                    return  # it has begun after all
+            else:
+                return
+        self._call_back()
 
     def _mark_over(self) -> bool:
         with self._lock:
@@ -124,10 +200,9 @@ class RequestEnd:
     def _end(self) -> None:
         if not self._mark_over():
             return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            _call_in_thread_of_orm(self._request, self._call_back)
+        loop = _running_loop()
+        if loop is None:
+            self._call_in_thread_of_orm()
         else:
             # The ORM refuses to work in an event loop: that of an async view called
             # directly, or of a stream that AsyncClient closes.
@@ -138,41 +213,32 @@ class RequestEnd:
             self._task.add_done_callback(lambda _: _in_progress.discard(self))
 
 
-def _call_in_thread_of_orm(request: HttpRequest, callback: Callable[[], None]) -> None:
-    if isinstance(request, ASGIRequest) and is_from_test_client(request):
-        # AsyncClient closes in a thread of a pool. A write there is outside of the
-        # test's transaction, so go to the thread where the test's ORM runs.
-        main_loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
-        if main_loop is not None and main_loop.is_running():
-            work = sync_to_async(callback)()
-            there = asyncio.run_coroutine_threadsafe(work, main_loop)
-            try:
-                there.result(_HOP_SECONDS)
-            except futures.TimeoutError:  # the builtin one since Python 3.11
-                if not there.cancel():
-                    return  # it has begun after all
-            else:
-                return
-    callback()
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    return None
 
 
-def has_no_handler(request: HttpRequest) -> bool:
-    """Tell whether no server's handler has this request, so that none closes it."""
-    # Ninja's test client sets a ``resolver_match``, but there is nothing to read.
-    is_empty = not isinstance(request, ASGIRequest) and "wsgi.input" not in request.META
-    return request.resolver_match is None or is_empty
+def _has_unread_body(request: HttpRequest) -> bool:
+    if not isinstance(request, WSGIRequest):
+        return False  # the server has received it
+    if not request.META.get("CONTENT_LENGTH"):
+        # Django reads none of unknown length.
+        return "HTTP_TRANSFER_ENCODING" in request.META
+    stream = request._stream
+    return isinstance(stream, LimitedStream) and _position(stream) < stream.limit
 
 
-def is_from_test_client(request: HttpRequest) -> bool:
-    """Tell whether Django's test client sent this request."""
-    # It sets this attribute, but so do projects that switch the CSRF check off.
-    if not hasattr(request, "_dont_enforce_csrf_checks"):
-        return False
-    if isinstance(request, ASGIRequest):
-        _, port = request.scope.get("client") or ("", None)
-        return port == 0  # no real client has this one
-    body = request.META.get("wsgi.input")
-    return type(body).__module__ == "django.test.client"
+def _position(stream: LimitedStream) -> int:
+    return getattr(stream, "_pos", 0)
+
+
+def _let_go_of_input(request: HttpRequest) -> None:
+    # The server's stream of the body. The view has read it, or never will.
+    if isinstance(request, WSGIRequest):
+        request._stream = BytesIO()
+        if "wsgi.input" in request.environ:  # which is the server's own dict
+            request.environ["wsgi.input"] = BytesIO()
 
 
 def wait_until_idle(timeout: float) -> bool:

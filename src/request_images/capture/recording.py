@@ -32,12 +32,7 @@ from . import policy
 from .before_view import Options, start_capture
 from .body_end import in_words
 from .examine import CapturedRequest
-from .lifecycle import (
-    RequestEnd,
-    has_no_handler,
-    is_from_test_client,
-    is_last_in_thread,
-)
+from .lifecycle import RequestEnd, is_last_in_thread
 
 OPTIONS = "capture_images_options"
 """The attribute of a decorated view that holds its options."""
@@ -155,8 +150,7 @@ class Recording:
         try:
             request = self._request
             # After a direct call, or in a test, the row is written at once.
-            is_direct = has_no_handler(request) or is_from_test_client(request)
-            is_last_use = is_last_in_thread(request)
+            is_direct, is_last_use = self._end.is_direct, is_last_in_thread(request)
             write(self._captured(), is_handled=not is_direct, is_last_use=is_last_use)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             count("lost")

@@ -28,7 +28,7 @@ from request_images.health import report
 from request_images.images.formats import HEAD_SIZE
 
 from . import parsed_form
-from .body_end import BodyEnd, announce, in_words
+from .body_end import BodyEnd, in_words
 from .held import Held
 from .parsed_form import first_bytes, is_parsed, read_body
 from .partial import part_of_upload
@@ -57,7 +57,7 @@ class Tap:
         self._end = BodyEnd()
         self._has_handler = False  # whether our upload handler gets the files
         with _report_faults():
-            announce(request, self.payload)
+            self._end.begin(request, self.payload)
         if is_parsed(request):
             with _report_faults():
                 self._copy_parsed_files(request)

@@ -11,6 +11,9 @@ from request_images.health import report
 GRACE_SECONDS = 5.0
 """How long after its view a request that nobody closes counts as over."""
 
+MAX_WAITING = 200
+"""How many requests may wait while others are ended for their servers."""
+
 _IDLE_SECONDS = 60.0
 
 
@@ -39,6 +42,11 @@ class Watchdog:
     def is_waiting(self) -> bool:
         """Whether some request is not over yet."""
         return bool(self._deadlines)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many requests wait that one that is over should not join them."""
+        return len(self._deadlines) > MAX_WAITING
 
     def waiting(self) -> list[Watched]:
         """Return the requests that are not over yet."""

@@ -1,0 +1,117 @@
+"""Who called the view: a server, Django's test client, another test, or plain code."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
+from typing import Any, cast
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest
+
+_CALLBACK = "_request_images_answered"
+
+
+def has_no_handler(request: HttpRequest) -> bool:
+    """Tell whether no server's handler has this request, so that none closes it."""
+    # Ninja's test client sets a ``resolver_match``, but there is nothing to read.
+    is_empty = not isinstance(request, ASGIRequest) and "wsgi.input" not in request.META
+    return request.resolver_match is None or is_empty
+
+
+def is_from_test_client(request: HttpRequest) -> bool:
+    """Tell whether Django's test client sent this request; it always closes it.
+
+    To be asked before the view, which may replace the body.
+    """
+    # The client sets this attribute, but so do projects that switch the CSRF check off.
+    if not hasattr(request, "_dont_enforce_csrf_checks"):
+        return False
+    if has_test_body(request):
+        return True
+    # A middleware has read it. No server gives its port as text.
+    scope = request.scope if isinstance(request, ASGIRequest) else {}
+    is_read = isinstance(getattr(request, "_stream", None), BytesIO)
+    return is_read and isinstance((scope.get("server") or ("", 0))[1], str)
+
+
+def has_test_body(request: HttpRequest) -> bool:
+    """Tell whether the body is one that only Django's own test tools make."""
+    body = request.META.get("wsgi.input")
+    if isinstance(request, ASGIRequest):
+        # Within a `LimitedStream`, which has its ``read``.
+        body = getattr(getattr(request._stream, "_read", None), "__self__", None)
+    return type(body).__module__ == "django.test.client"
+
+
+def is_in_test_transaction() -> bool:
+    """Tell whether a ``TestCase`` has a transaction open in this thread."""
+    return any(
+        getattr(block, "_from_testcase", False)
+        for connection in connections.all(initialized_only=True)
+        for block in connection.atomic_blocks
+    )
+
+
+def shares_connections() -> bool:
+    """Tell whether this thread has a connection of another: a live server's."""
+    return any(
+        connection.allow_thread_sharing
+        for connection in connections.all(initialized_only=True)
+    )
+
+
+def is_in_tests() -> bool:
+    """Tell whether a test runner has set this process up."""
+    # Not imported: a server need not load it.
+    module = sys.modules.get("django.test.utils")
+    return hasattr(getattr(module, "_TestState", None), "saved_data")
+
+
+def call_when_answered(
+    request: HttpRequest, callback: Callable[[object], None]
+) -> None:
+    """Call back when Django's handler has the final response, before it is sent.
+
+    Then the handler takes ``request.close``, for a list of what to call at the end. For
+    tests: some never call it, and some share a connection with the server's thread.
+
+    Args:
+        request: The request; its view has ended.
+        callback: Called with the handler.
+    """
+    setattr(request, _CALLBACK, callback)
+    # It is looked up on the class first, and only there can a look-up be noticed.
+    kind: Any = type(request)
+    request.__class__ = _noticing(kind)
+
+
+@cache
+def _noticing(kind: type[HttpRequest]) -> type[HttpRequest]:
+    def close(self: Any) -> Any:
+        self.__class__ = kind
+        handler = sys._getframe(1).f_locals.get("self")
+        self.__dict__.pop(_CALLBACK)(handler)
+        return self.close
+
+    named = type(kind.__name__, (kind,), {"close": property(close)})
+    return cast("type[HttpRequest]", named)
+
+
+def is_called_by_test(request: HttpRequest, handler: object) -> bool:
+    """Tell whether this thread's test called a handler that may never close.
+
+    Or whether the answer should wait for the row, as a later write in this thread would
+    meet the test's own transaction on a shared connection.
+    """
+    # Django's test client has a handler of its own, which always closes.
+    return type(handler).__module__ != "django.test.client" and (
+        has_test_body(request)
+        or is_in_test_transaction()
+        or shares_connections()
+        or threading.current_thread() is threading.main_thread()
+    )
