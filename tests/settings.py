@@ -47,4 +47,3 @@ TEMPLATES = [
 DATABASES = {"default": env.db("DATABASE_URL", default="sqlite:///:memory:")}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 REQUEST_IMAGES_ENABLED = True
-REQUEST_IMAGES_SPOOL_DIR = env.str("SPOOL", default=None)

@@ -206,7 +206,8 @@ raise SystemExit(os.waitstatus_to_exitcode(status))
 def test_fork_during_a_drawing_can_draw():
     """The child does not inherit the locked lock."""
     environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DATABASE_URL": "sqlite://",
+        "DJANGO_SETTINGS_MODULE": "tests.servers.settings",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     setup = "import django; django.setup()"
@@ -475,12 +476,20 @@ class TestCommand:
 
 
 KILLED = """
-import os, signal, sys, django
-django.setup()
+import os, signal
+from multiprocessing import get_context
+from django.db import connections
 from request_images.contents import thumbnails, derive
 thumbnails.decode = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 derive.CLAIM_SECONDS = 0
-thumbnails.thumbnail_of(int(sys.argv[1]))
+for _ in range(4):
+    connections.close_all()  # no process shares a connection
+    process = get_context("fork").Process(
+        target=thumbnails.thumbnail_of, args=(content.pk,)
+    )
+    process.start()
+    process.join()
+    print(process.exitcode)
 """
 
 
@@ -494,16 +503,6 @@ def project(tmp_path_factory, django_db_blocker):
         database.remove()
 
 
-def start(project: Database, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env=project.environment(),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 FILL = """
 import django
 django.setup()
@@ -514,51 +513,48 @@ ImageContent.objects.all().delete()
 for seed in range({number}):
     content = ImageContent.holding(f"{{seed:064}}", draw(size=(400, 300), seed=seed))
     content.save()
-print(content.pk)
 """
 DRAW = """
-import sys, django
-django.setup()
 from request_images.contents.derive import Fate, derive_missing
 from request_images.contents.thumbnails import THUMBNAIL
-oldest_first = bool(sys.argv[1])
-fates = derive_missing(THUMBNAIL, oldest_first=oldest_first, limit=None, batch_size=4)
-print(list(fates).count(Fate.MADE))
-"""
-LOOK = """
-import django
-django.setup()
-from request_images.models import ImageContent
-from request_images.cleanup.retention import clean
-found = ImageContent.objects.values_list("thumbnail_tries", "thumbnail_error")
-print(*found.distinct())
+from tests.servers.forking import Child
+def draw_all(oldest_first):
+    options = {"limit": None, "batch_size": 4, "oldest_first": oldest_first}
+    return list(derive_missing(THUMBNAIL, **options)).count(Fate.MADE)
+both = [Child(draw_all, oldest_first) for oldest_first in (False, True)]
+print(sum(child.result() for child in both))
 """
 
 
-def answer(project: Database, *arguments: str) -> str:
-    process = start(project, *arguments)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    return out
+def tries(project: Database) -> list[tuple[int, str]]:
+    return project.query(
+        "SELECT DISTINCT thumbnail_tries, thumbnail_error "
+        "FROM request_images_imagecontent"
+    )
+
+
+def said_by(project: Database, code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=project.environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout.split()
 
 
 @pytest.mark.processes
 class TestProcesses:
     def test_two_runs_draw_each_thumbnail_once(self, project):
         """Neither of two concurrent processes fails."""
-        answer(project, "-c", FILL.format(number=30))
-        both = [start(project, "-c", DRAW, order) for order in ("", "oldest")]
-        said = [process.communicate(timeout=120)[0] for process in both]
-        assert [process.returncode for process in both] == [0, 0]
-        assert sum(map(int, said)) == 30
-        assert answer(project, "-c", LOOK) == "(1, '')\n"
+        assert said_by(project, FILL.format(number=30) + DRAW) == ["30"]
+        assert tries(project) == [(1, "")]
 
     def test_image_that_kills_three_processes_is_skipped(self, project):
         """An image that kills its process is tried three times."""
-        pk = answer(project, "-c", FILL.format(number=1)).strip()
-        for _ in range(3):
-            process = start(project, "-c", KILLED, pk)
-            process.communicate(timeout=120)
-            assert process.returncode == -signal.SIGKILL
-        assert answer(project, "-c", KILLED, pk) == ""
-        assert answer(project, "-c", LOOK) == f"(3, {GAVE_UP!r})\n"
+        said = said_by(project, FILL.format(number=1) + KILLED)
+        assert said == [*[str(-signal.SIGKILL)] * 3, "0"]
+        assert tries(project) == [(3, GAVE_UP)]

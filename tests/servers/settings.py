@@ -32,3 +32,4 @@ if DATABASES["default"]["ENGINE"].endswith("postgresql"):
     DATABASES["default"]["OPTIONS"] = {"application_name": name}
 REQUEST_IMAGES_ENABLED = True
 REQUEST_IMAGES_WRITE_MODE = env.str("SERVERS_WRITE_MODE", default="after_response")
+REQUEST_IMAGES_SPOOL_DIR = env.str("SERVERS_SPOOL", default=None)
