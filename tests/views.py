@@ -33,8 +33,9 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from ninja import File, NinjaAPI, Schema, UploadedFile
 from ninja.decorators import decorate_view
-from rest_framework.decorators import action, api_view
+from rest_framework.decorators import action, api_view, parser_classes
 from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
@@ -407,6 +408,23 @@ class DrfView(CaptureImagesMixin, APIView):
     put = patch = post
 
 
+class AnyType(BaseParser):
+    """A parser that takes every body as it is."""
+
+    media_type = "*/*"
+
+    def parse(self, stream, media_type=None, parser_context=None):
+        return stream.read()
+
+
+@csrf_exempt
+@capture_images
+@api_view(["POST"])
+@parser_classes([AnyType])
+def drf_raw(request):
+    return Response({"size": len(request.data)})
+
+
 class DrfViewSet(CaptureImagesMixin, ViewSet):
     def create(self, request):
         return drf_seen(request)
@@ -552,6 +570,7 @@ urlpatterns = [
     path("dispatch-async/", csrf_exempt(DispatchAsync.as_view()), name="dispatch-a"),
     path("method/", csrf_exempt(Method.as_view()), name="method"),
     path("drf/view/", DrfView.as_view(), name="drf-view"),
+    path("drf/raw/", drf_raw),
     path("drf/above/", drf_above, name="drf-above"),
     path("drf/below/", drf_below, name="drf-below"),
     path("drf/both/", drf_both, name="drf-both"),

@@ -14,11 +14,17 @@ from io import BytesIO
 from itertools import chain
 
 _PIECE = 1 << 16
-_START = 512  # enough for the head of a long data URI, and of the image
+_START = 512
+_MAX_HEAD = 8192  # of a data URI: a file name of any language, escaped twice
 _START_DIGITS = 88  # 66 bytes, enough to recognise any format
 _WHITE = b" \t\r\n\f\v"
-_DATA_URI = re.compile(rb"\s*data:([^,]{0,200}),", re.IGNORECASE)
-_DATA = re.compile(rb"\s*data:", re.IGNORECASE)
+_BOM = b"\xef\xbb\xbf"
+# Some clients leave out "data:".
+_DATA = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:data:|(?=[a-z]+/[\w.+-]+\s*;))", re.IGNORECASE
+)
+# In a name that is not escaped there may be a comma, and in no picture.
+_BASE64 = re.compile(rb"\s*;[\s+]*base64\s*(?:;[\w.=-]*\s*)?,", re.IGNORECASE)
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _URLSAFE_SPACED = bytes.maketrans(b"-_ ", b"+/+")
 _QUOPRI = bytes.maketrans(b"%", b"=")
@@ -48,7 +54,7 @@ class Text:
         Raises:
             ValueError: The first characters are not base64.
         """
-        is_base64, rest = _without_head(next(self._pieces(_START), b""))
+        _, is_base64, rest = _without_head(self._beginning())
         if not is_base64:
             return b"".join(_unescaped([rest]))
         digits = self._digits(rest).partition(b"=")[0][:_START_DIGITS]
@@ -56,8 +62,7 @@ class Text:
 
     def media_type(self) -> str:
         """Return the media type of a data URI; empty for none."""
-        head = _DATA_URI.match(next(self._pieces(_START), b"")[:_START])
-        return head[1].decode("ascii", "replace") if head else ""
+        return _without_head(self._beginning())[0].decode("ascii", "replace")
 
     def decode(self) -> bytes:
         """Decode all of it.
@@ -65,15 +70,21 @@ class Text:
         Raises:
             ValueError: It is not base64.
         """
-        if not self.value.isascii():
-            raise ValueError("characters outside of ASCII")
         pieces = self._pieces(_PIECE)
-        is_base64, rest = _without_head(next(pieces, b""))
+        _, is_base64, rest = _without_head(next(pieces, b""))
+        if not is_base64 and not self.value.isascii():
+            raise ValueError("characters outside of ASCII")
         pieces = chain([rest], pieces)
         out = BytesIO()
         for part in self._decoded(pieces) if is_base64 else _unescaped(pieces):
             out.write(part)
         return out.getvalue()
+
+    def _beginning(self) -> bytes:
+        start = next(self._pieces(_START), b"")
+        if _DATA.match(start):
+            start = next(self._pieces(2 * _MAX_HEAD))
+        return start
 
     def _pieces(self, size: int) -> Iterator[bytes]:
         slices = (self.value[at : at + size] for at in range(0, len(self.value), size))
@@ -103,14 +114,29 @@ class Text:
         yield _decode_digits(carry)
 
 
-def _without_head(first: bytes) -> tuple[bool, bytes]:
-    """Return whether a text is base64, and its first piece without the URI's head."""
-    match = _DATA_URI.match(first[:_START])
-    if match is not None:
-        return match.group().lower().endswith(b";base64,"), first[match.end() :]
-    if _DATA.match(first[:_START]):
+def _without_head(first: bytes) -> tuple[bytes, bool, bytes]:
+    """Split the first piece of a text.
+
+    Returns:
+        The media type of a data URI, with its parameters; whether the text is base64;
+        and the piece without the URI's head.
+    """
+    begin = _DATA.match(first)
+    if begin is None:
+        return b"", True, first.removeprefix(_BOM)
+    end = begin.end()
+    base64 = _BASE64.search(first, end, end + _MAX_HEAD)
+    comma = first.find(b",", end, end + _MAX_HEAD)
+    if base64 is not None and not _holds_another(first[end : base64.start()]):
+        return first[end : base64.start()], True, first[base64.end() :]
+    if comma < 0:
         raise ValueError("a data URI without a comma")
-    return True, first
+    return first[end:comma], False, first[comma + 1 :]
+
+
+def _holds_another(head: bytes) -> bool:
+    # The text of an SVG may have a data URI in it.
+    return b"<" in head or b"data:" in head.lower()
 
 
 def _decode_digits(digits: bytes) -> bytes:

@@ -79,17 +79,17 @@ class BodyEnd:
         elif not payload.complete:
             payload.view_stopped = True
             payload.missing = self.error
-        elif self._tail and not self._is_closed(request):
+        elif self._tail and not self._is_closed(request, payload):
             payload.is_cut_off = True
             payload.missing = "the form ends without its closing boundary"
         if payload.is_chunked and not self.size:
             payload.was_read = False
             payload.missing = "a chunked body, which Django does not read under WSGI"
 
-    def _is_closed(self, request: HttpRequest) -> bool:
+    def _is_closed(self, request: HttpRequest, payload: Payload) -> bool:
         boundary = (request.content_params or {}).get("boundary", "").encode()
-        is_form = request.content_type == "multipart/form-data" and boundary
-        return not is_form or b"--%b--" % boundary in self._tail
+        is_form = request.content_type == "multipart/form-data" and payload.shows_form
+        return not (is_form and boundary) or b"--%b--" % boundary in self._tail
 
 
 def in_words(error: BaseException) -> str:

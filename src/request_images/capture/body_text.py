@@ -158,5 +158,13 @@ def form_fields(body: bytes) -> list[tuple[bytes, bytes]]:
     """
     if body.count(b"&") >= MAX_FIELDS:
         raise ValueError(f"a form of more than {MAX_FIELDS} fields")
-    parts = (part.partition(b"=") for part in body.split(b"&"))
-    return [(name[:_MAX_NAME], value) for name, _, value in parts]
+    fields, begin = [], 0
+    while begin <= len(body):
+        end = body.find(b"&", begin)
+        end = len(body) if end < 0 else end
+        equals = body.find(b"=", begin, end)
+        equals = end if equals < 0 else equals
+        name = body[begin : min(equals, begin + _MAX_NAME)]
+        fields.append((name, body[equals + 1 : end]))
+        begin = end + 1
+    return fields

@@ -77,6 +77,7 @@ class CapturedRequest:
                 self.log.image_count = found.count
                 decision = self._add_images(found, self.record)
                 decision = self._what_hid_it(decision) or decision
+                decision = self._name_places(decision, found)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("inspection", exception)
             self.failure, decision = exception, store_failed(exception)
@@ -126,6 +127,17 @@ class CapturedRequest:
         if payload.is_cut_off:
             return Decision(CaptureStatus.TRUNCATED, payload.missing)
         return None
+
+    def _name_places(self, decision: Decision, found: Found) -> Decision:
+        """Name the places where nothing was, and those where something is."""
+        if not self.sources or decision.keeps:
+            return decision
+        parts = [decision.detail]
+        if decision.status == CaptureStatus.NO_IMAGE:
+            parts = [f"nothing at {' or '.join(map(str, self.sources))}"]
+        if found.elsewhere:
+            parts.append(f"the request had {', '.join(found.elsewhere)}")
+        return replace(decision, detail="; ".join(filter(None, parts)))
 
     def _examine_one(
         self, candidate: Candidate, image: RequestImage | FurtherImage, sample: Sample

@@ -86,3 +86,13 @@ class Payload:
     over_budget: str = ""
     upload_seconds: float = 0.0
     failure: Exception | None = None
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body went by as a form's files and fields."""
+        return self.body is None and bool(self.uploads or self.fields)
+
+    @property
+    def shows_form(self) -> bool:
+        """Whether the first bytes are those of a multipart form."""
+        return self.head.lstrip().startswith(b"--")

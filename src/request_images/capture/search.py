@@ -20,6 +20,8 @@ IsImage = Callable[[bytes], bool]
 """Tells from the first bytes whether they are an image."""
 
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{\"]")
+_FORM_START = re.compile(rb"\s*[^\s=&<]{1,200}=")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Source:
 
     kind: str
     path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it as `parse` reads it."""
+        if self.kind == "json":
+            return _json_source(self.path)
+        return ".".join((self.kind, *self.path))
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,27 @@ class Candidate:
 _Candidates = tuple[Iterable[Candidate], int]
 
 
-def fitting(payload: Payload) -> tuple[Source, ...]:
-    """Return the sources that fit the body's content type."""
-    if payload.content_type == "multipart/form-data":
-        return Source("files"), Source("form")
-    if payload.content_type == "application/x-www-form-urlencoded":
-        return (Source("form"),)
-    if _JSON_TYPE.fullmatch(payload.content_type):
-        return (Source("json"),)
-    return (Source("body"),)
+def fitting(payload: Payload, is_image: IsImage) -> list[tuple[Source, ...]]:
+    """Return the sources that fit a body: by its declared type, then by its bytes.
+
+    Many clients declare a wrong type, or leave it to a tool's default.
+    """
+    if is_image(payload.head) and not payload.uploads:
+        return [(Source("body"),)]
+    declared: tuple[Source, ...] = (Source("body"),)
+    if payload.content_type == "multipart/form-data" or payload.uploads:
+        declared = Source("files"), Source("form")
+    elif payload.content_type == "application/x-www-form-urlencoded":
+        declared = (Source("form"),)
+    elif _JSON_TYPE.fullmatch(payload.content_type):
+        declared = (Source("json"),)
+    shown = [Source("body")]
+    body = payload.body or b""
+    if _JSON_START.match(body):
+        shown = [Source("json")]
+    elif _FORM_START.match(body):
+        shown = [Source("body"), Source("form")]
+    return [declared, *((source,) for source in shown if source not in declared)]
 
 
 class Search:
@@ -115,8 +135,14 @@ class Search:
 
     def _body(self, path: tuple[str, ...]) -> _Candidates:
         payload = self._payload
-        if not payload.was_read or payload.size == 0:
+        if not payload.was_read or payload.size == 0 or payload.is_form:
             return [], 0
+        if payload.body is None and payload.problem:
+            return self._malformed("body"), 0
+        if payload.body is not None and payload.complete:
+            text = Text(payload.body)
+            if not self._is_image(payload.head) and self._is(text):
+                return map(_decoded, ["body"], [text]), 1
         candidate = Candidate(
             "body",
             payload.body,
@@ -189,7 +215,7 @@ class Search:
     def _fields(self) -> tuple[list[tuple[str, Text]], list[Candidate]]:
         payload = self._payload
         is_multipart = payload.content_type == "multipart/form-data"
-        if payload.fields or is_multipart:
+        if payload.fields or (is_multipart and payload.body is None):
             return [
                 (name, Text(value, has_spaces_for_plus=not is_multipart))
                 for name, values in (payload.fields or {}).items()
@@ -206,6 +232,8 @@ class Search:
     ) -> tuple[Any, list[Candidate]]:
         """Return the parsed body; or None, and the candidate that tells the reason."""
         payload = self._payload
+        if payload.body is None and payload.problem:
+            return None, self._malformed(source)
         if payload.body is None or not payload.complete:
             # There is nothing to parse, but there is a reason.
             candidate = Candidate(
@@ -216,7 +244,8 @@ class Search:
                 too_large=payload.too_large,
                 over_budget=payload.over_budget,
             )
-            return None, [candidate] if payload.was_read and payload.size else []
+            has_reason = payload.was_read and payload.size and not payload.is_form
+            return None, [candidate] if has_reason else []
         try:
             return parse(payload.body), []
         except ValueError as error:

@@ -15,14 +15,15 @@ If a view keeps all images, each source stands for several: ``files.photo`` for 
 file of that field, ``json.images`` for every element of that list. Of JSON strings, the
 outer ones come first for one image; several are taken in the order of the document.
 
-Without a source, the one that fits the request's content type is used.
+Without a source, those are used that fit the declared type of the body; if there is no
+image, those that fit its bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
 
@@ -33,6 +34,8 @@ from .payload import Payload, Upload
 from .search import Candidate, IsImage, Search, Source, fitting
 
 SourceSpec = str | Sequence[str] | None
+
+_MAX_NAMES = 3  # of what is elsewhere
 
 KINDS = ("files", "body", "json", "form")
 
@@ -48,11 +51,14 @@ class Found:
             an image, else the first candidate), then the others in order.
         count: Number of images in the request.
         left_out: Number of candidates over the limit.
+        elsewhere: Sources at which there is something else, if there is no image at
+            those that were given.
     """
 
     candidates: Sequence[Candidate] = ()
     count: int = 0
     left_out: int = 0
+    elsewhere: Sequence[str] = ()
 
 
 def parse(spec: SourceSpec) -> tuple[Source, ...]:
@@ -95,9 +101,41 @@ def find(
         limit: How many candidates to choose, images first; None for one.
     """
     search = Search(payload, is_image, takes_all=limit is not None)
+    if not sources:
+        return _first_with_images(search, payload, is_image, limit)
+    found = _find(search, sources, payload, is_image, limit)
+    has_image = any(is_image(candidate.head) for candidate in found.candidates)
+    if has_image or payload.failure is not None:
+        return found
+    other = _first_with_images(search, payload, is_image, limit=_MAX_NAMES)
+    here = {candidate.source for candidate in found.candidates}
+    names = dict.fromkeys(candidate.source for candidate in other.candidates)
+    return replace(found, elsewhere=[name for name in names if name not in here])
+
+
+def _first_with_images(
+    search: Search, payload: Payload, is_image: IsImage, limit: int | None
+) -> Found:
+    """Look where it fits; if there is no image at all, return what is at the first."""
+    first = None
+    for sources in fitting(payload, is_image):
+        found = _find(search, sources, payload, is_image, limit)
+        if found.count:
+            return found
+        first = first or found
+    return first or Found()
+
+
+def _find(
+    search: Search,
+    sources: Sequence[Source],
+    payload: Payload,
+    is_image: IsImage,
+    limit: int | None,
+) -> Found:
     candidates: list[Iterable[Candidate]] = []
     counts: dict[str, int] = {}
-    for source in sources or fitting(payload):
+    for source in sources:
         with _note_fault(payload):
             found, counts[source.kind] = search.at(source)
             candidates.append(_until_fault(found, payload))

@@ -29,13 +29,12 @@ from request_images.images.formats import HEAD_SIZE
 
 from . import parsed_form
 from .body_end import BodyEnd, in_words
+from .content_encoding import decompressed, is_text
 from .held import Held
 from .parsed_form import first_bytes, is_parsed, read_body
 from .partial import part_of_upload
 from .payload import Payload, Upload
 from .upload_buffer import Limits, Rank, UploadBuffer
-
-_BINARY = ("", "application/octet-stream")
 
 
 class Tap:
@@ -51,8 +50,6 @@ class Tap:
         self._held = Held(limits.running_size)
         self._buffer = UploadBuffer(rank, limits, self._held)
         self._is_multipart = content_type == "multipart/form-data"
-        is_binary = content_type.startswith("image/") or content_type in _BINARY
-        self._body_limit = limits.size if is_binary else limits.text_size
         self._chunks: list[bytes] = []  # of the raw body
         self._end = BodyEnd()
         self._has_handler = False  # whether our upload handler gets the files
@@ -108,9 +105,9 @@ class Tap:
         request.parse_file_upload = watched  # type: ignore[method-assign]
 
     def _feed(self, data: bytes) -> None:
-        if self._has_handler:
-            return
         self.payload.head = _extended(self.payload.head, data)
+        if self._has_handler and (self.payload.uploads or self.payload.shows_form):
+            return
         if self._end.size > self._body_limit or self.payload.over_budget:
             self._drop_chunks()
         elif self._held.take(len(data)):
@@ -118,6 +115,12 @@ class Tap:
         else:
             self.payload.over_budget = self._limits.too_busy
             self._drop_chunks()
+
+    @property
+    def _body_limit(self) -> int:
+        # By what it is: clients declare wrong types.
+        limits, head = self._limits, self.payload.head
+        return limits.text_size if is_text(head) else limits.size
 
     def _drop_chunks(self) -> None:
         self._held.give_back(sum(map(len, self._chunks)))
@@ -182,18 +185,20 @@ class Tap:
         with self._note_fault():
             payload.fields = parsed_form.texts(request)
         with self._note_fault():
-            self._end.describe(request, payload)
             body = read_body(request)
             if body is None and self._chunks:
                 body = b"".join(self._chunks)
+            payload.head = payload.head or (body or b"")[:HEAD_SIZE]
+            self._end.describe(request, payload)
+            size = payload.size or 0
+            body = self._decompressed(request, body)
             if self._is_multipart:
                 self._collect_files(request, body)
-            else:
+            is_form = self._is_multipart and (payload.uploads or payload.fields)
+            if not is_form and (body or not payload.problem):
                 self._collect_body(body)
         with self._note_fault():
-            payload.part = part_of_upload(
-                request, payload.fields or {}, payload.size or 0
-            )
+            payload.part = part_of_upload(request, payload.fields or {}, size)
         payload.uploads = [self._with_data(upload) for upload in payload.uploads]
         self._forget()
         return payload
@@ -227,11 +232,23 @@ class Tap:
         self._buffer.clear()
         self._held.clear()
 
+    def _decompressed(self, request: HttpRequest, body: bytes | None) -> bytes | None:
+        payload, encoding = self.payload, request.META.get("HTTP_CONTENT_ENCODING", "")
+        if not body or not payload.complete:
+            return body
+        try:
+            decoded = decompressed(body, encoding, self._limits.text_size)
+        except ValueError as error:
+            payload.problem = str(error)
+            return None
+        if decoded is not body:
+            payload.size, payload.head = len(decoded), decoded[:HEAD_SIZE]
+        return decoded
+
     def _collect_body(self, body: bytes | None) -> None:
         payload = self.payload
         if not payload.was_read:
             return
-        payload.head = payload.head or (body or b"")[:HEAD_SIZE]
         payload.too_large = (payload.size or 0) > self._body_limit
         if body is not None:  # Django has it as well
             payload.over_budget = ""

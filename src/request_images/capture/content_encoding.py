@@ -1,0 +1,70 @@
+"""Bodies that a view decompresses itself, decompressed within a limit of memory."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from io import BytesIO
+
+from request_images.images.formats import sniff
+
+_MAX_CODINGS = 3
+_SLICE = 1 << 14
+_PIECE = 1 << 18
+_GZIP = b"\x1f\x8b\x08"
+_CODINGS = ("gzip", "x-gzip", "deflate")
+_TEXT = re.compile(rb"[^\x00-\x08\x0e-\x1f]+")
+
+
+def is_text(head: bytes) -> bool:
+    """Tell whether these may be the first bytes of a text: no control characters."""
+    return _TEXT.fullmatch(head) is not None
+
+
+def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """Return a body as it was before its Content-Encoding; as it is if it has none.
+
+    Args:
+        body: The whole body.
+        encoding: The header's value, such as ``gzip``; empty for none.
+        limit: Bytes of the result.
+
+    Raises:
+        ValueError: It cannot be decompressed here, or is larger than the limit.
+    """
+    codings = [coding.strip().lower() for coding in encoding.split(",")]
+    codings = [coding for coding in codings if coding not in ("", "identity")]
+    if not codings and body.startswith(_GZIP):
+        codings = ["gzip"]  # the view knows, whatever the header says
+    for number, coding in enumerate(reversed(codings)):
+        # Something in front of the view may have done it, and left the header.
+        if is_text(body[:64]) or sniff(body[:64]) is not None:
+            break
+        if coding not in _CODINGS or number >= _MAX_CODINGS:
+            raise ValueError(f"Content-Encoding {coding}, which is not decompressed")
+        try:
+            body = _inflated(body, limit)
+        except (ValueError, zlib.error) as error:
+            raise ValueError(f"Content-Encoding {coding}: {error}") from None
+    return body
+
+
+def _inflated(body: bytes, limit: int) -> bytes:
+    # "deflate" has a zlib header, and with some clients none.
+    has_header = body[:3] == _GZIP or (
+        body[:1] == b"\x78" and int.from_bytes(body[:2], "big") % 31 == 0
+    )
+    decoder = zlib.decompressobj(47 if has_header else -15)
+    out = BytesIO()
+    for begin in range(0, len(body), _SLICE):
+        data = body[begin : begin + _SLICE]
+        while data and not decoder.eof:
+            out.write(decoder.decompress(data, _PIECE))
+            data = decoder.unconsumed_tail
+            if out.tell() > limit:
+                raise ValueError(f"more than {limit} bytes when decompressed")
+        if decoder.eof:
+            if begin + _SLICE < len(body) or decoder.unused_data:
+                raise ValueError("more bytes follow its end")
+            return out.getvalue()
+    raise ValueError("it ends early")
