@@ -32,7 +32,6 @@ from request_images.charts import (
     growth_chart,
     heatmap,
     line_chart,
-    sample,
     scatter,
     stacked_bars,
     tile,
@@ -110,8 +109,8 @@ def gallery(text="name", href="?a=1&b=2"):
         ),
         growth_chart(
             heading,
-            [Level(BEGIN, 1, href), Level(BEGIN + HOUR, 2, href)],
-            projection=[Level(BEGIN + 2 * HOUR, 3, href)],
+            [Level(BEGIN, 1), Level(BEGIN + HOUR, 2)],
+            projection=[Level(BEGIN + 2 * HOUR, 3)],
             limit=4,
         ),
     ]
@@ -126,7 +125,8 @@ class TestEveryChart:
         assert root.get("role") == "graphics-document"
         assert ids[root.get("aria-labelledby")] == "name"
         assert ids[root.get("aria-describedby")]
-        assert set(drawings.links(chart)) == {"?a=1&b=2"}
+        # Only the levels of the growth chart have no links.
+        assert set(drawings.links(chart)) == ({"?a=1&b=2"} if number < 5 else set())
         assert len(drawings.tooltips(chart)) >= len(drawings.links(chart))
         assert all(
             len(row.cells) == len(chart.table.columns) - 1 for row in chart.table.rows
@@ -187,10 +187,6 @@ class TestEveryChart:
         heading = Heading("name", "title", empty="Nothing yet.")
         assert scatter(heading, []).note == "Nothing yet."
 
-    def test_shows_the_given_summary(self):
-        heading = Heading("name", "title", summary="Slower & slower.")
-        assert "Slower &amp; slower.</desc>" in scatter(heading, [Dot(1, 1)]).svg
-
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0, 1e19])
     @pytest.mark.parametrize(
         "draw",
@@ -218,11 +214,10 @@ class TestEveryChart:
             lambda: line_chart(HEADING, ["a"], [Slot(BEGIN, BEGIN, (1,))]),
             lambda: heatmap(HEADING, [Cell(BEGIN, BEGIN + HOUR, 2, 2, 1)]),
             lambda: bar_chart(HEADING, "", MEASURES, [Bar("a", (1,))]),
-            lambda: sample([], 0),
         ],
     )
     def test_refuses_inconsistent_arguments(self, draw):
-        with pytest.raises(ValueError, match=r"needs a value|a period|a class|a limit"):
+        with pytest.raises(ValueError, match=r"needs a value|a period|a class"):
             draw()
 
     def test_needs_no_django(self):
@@ -241,12 +236,11 @@ class TestLines:
     @settings(max_examples=80, deadline=None)
     @given(
         st.lists(st.tuples(st.none() | amounts, st.none() | amounts), max_size=30),
-        st.booleans(),
         st.lists(st.tuples(st.floats(-2, 40), texts), max_size=8),
     )
-    def test_stay_inside(self, rows, log, releases):
+    def test_stay_inside(self, rows, releases):
         markers = [Marker(BEGIN + HOUR * at, text) for at, text in releases]
-        chart = lines(rows, log=log, markers=markers)
+        chart = lines(rows, markers=markers)
         assert not chart.svg or drawings.outside(chart) == []
 
     def test_have_gaps_where_values_are_missing(self):
@@ -354,15 +348,16 @@ class TestHeatmap:
         assert key.text == "1 request"
 
     def test_has_a_tooltip_for_each_cell_and_a_row_for_each_period(self):
-        cells = [cell(0, 1000, 40, failed=12), cell(0, 2000, 2), cell(1, 1000, 5)]
+        cells = [cell(0, 1000, 40), cell(0, 2000, 2), cell(1, 1000, 1)]
         chart = heatmap(HEADING, cells)
-        assert (
-            drawings.tooltips(chart)[0]
-            == "01 Mar 2026, 1\u20132\u00a0s: failed 12 of 40"
-        )
+        assert drawings.tooltips(chart) == [
+            "01 Mar 2026, 1\u20132\u00a0s: 40 requests",
+            "01 Mar 2026, 2\u20134\u00a0s: 2 requests",
+            "01 Mar 2026 01:00, 1\u20132\u00a0s: 1 request",
+        ]
         assert [row.cells for row in chart.table.rows] == [
-            ["40", "2", "42", "12"],
-            ["5", "0", "5", "0"],
+            ["40", "2", "42"],
+            ["1", "0", "1"],
         ]
 
 
@@ -375,29 +370,15 @@ class TestScatter:
         chart = scatter(HEADING, points)
         assert not chart.svg or drawings.outside(chart) == []
 
-    @settings(max_examples=200, deadline=None)
-    @given(st.lists(dots, max_size=300), st.integers(1, 100))
-    def test_sample_keeps_failed_and_slowest(self, points, limit):
-        chosen = sample(points, limit)
-        assert chosen == sample(points, limit)
-        assert len(chosen.dots) == min(limit, len(points))
-        assert chosen.total == len(points)
-        left = list(points)
-        for dot in chosen.dots:
-            left.remove(dot)  # each point at most once
-        failed = sum(point.failed for point in points)
-        slowest = sorted(points, key=lambda point: point.y, reverse=True)
-        slowest = slowest[: math.ceil(len(points) / 100)]
-        assert chosen.is_whole or chosen.notable == limit
-        if chosen.is_whole:
-            assert not any(point.failed for point in left)
-            edge = min((point.y for point in slowest), default=0)
-            assert all(point.y <= edge for point in left)
-        if failed >= limit:
-            assert all(dot.failed for dot in chosen.dots)
+    def test_table_begins_with_failed_and_slowest(self):
+        points = [Dot(1, i, i % 50 == 0) for i in range(200)]
+        rows = scatter(HEADING, points).table.rows
+        heads = [row.head.removesuffix("\u00a0ms") for row in rows[:8]]
+        assert heads == ["0", "50", "100", "150", "198", "199", "1", "2"]
+        assert [row.cells[1] for row in rows[:6]] == ["yes"] * 4 + ["no"] * 2
 
-    def test_draws_at_most_two_thousand_and_says_so(self):
-        points = [Dot(i % 50, i, i % 100 == 0, f"/{i}/") for i in range(10_000)]
+    def test_says_that_a_sample_is_drawn(self):
+        points = [Dot(i % 50, i, i % 20 == 0, f"/{i}/") for i in range(2_000)]
         chart = scatter(HEADING, points, total=1_000_000)
         assert chart.note == (
             "A sample of 2,000 of the 1,000,000 requests whose image has dimensions. "
@@ -423,7 +404,7 @@ class TestScatter:
         assert len(stops) == 5 + 5
 
     def test_says_when_too_many_failed_to_draw_all(self):
-        chart = scatter(HEADING, [Dot(1, 1, True)] * 2_001)
+        chart = scatter(HEADING, [Dot(1, 1, True)], total=2, is_whole=False)
         assert "Too many failed or were slow to draw them all." in chart.note
 
     def test_says_that_all_requests_are_drawn(self):
@@ -458,7 +439,7 @@ class TestBars:
         assert not chart.svg or drawings.outside(chart) == []
 
     def test_length_is_proportional_to_the_number(self):
-        bars = [Bar("a", (40, 0.3, 1900)), Bar("b", (10, 0, None), text="other words")]
+        bars = [Bar("a", (40, 0.3, 1900)), Bar("b", (10, 0, None))]
         chart = bar_chart(HEADING, "class", MEASURES, bars)
         wide, narrow = (
             float(e.get("width")) for e in drawings.with_class(chart, "ri-plain")
@@ -466,7 +447,7 @@ class TestBars:
         assert wide == pytest.approx(4 * narrow, abs=0.3)
         assert drawings.tooltips(chart) == [
             "a: requests 40, failed 30\u00a0%, p95 1.9\u00a0s",
-            "other words",
+            "b: requests 10, failed 0\u00a0%, p95 \u2013",
         ]
         assert chart.table.rows[1].cells == ["10", "0\u00a0%", "\u2013"]
 

@@ -11,7 +11,7 @@ from .growth import Level, growth_chart
 from .heatmap import Cell, heatmap
 from .lines import Marker, Slot, line_chart
 from .notation import Grain, Notation, Quantity
-from .scatter import Dot, Sample, sample, scatter
+from .scatter import Dot, scatter
 from .stacks import Stack, stacked_bars
 from .svg import Svg
 from .tiles import Tile, Verdict, tile
@@ -30,7 +30,6 @@ __all__ = [
     "Notation",
     "Quantity",
     "Row",
-    "Sample",
     "Slot",
     "Stack",
     "Svg",
@@ -41,7 +40,6 @@ __all__ = [
     "growth_chart",
     "heatmap",
     "line_chart",
-    "sample",
     "scatter",
     "stacked_bars",
     "tile",

@@ -45,14 +45,12 @@ class Bar:
         ranges: The confidence interval of each value: its lower and upper bound; None
             or left out where there is none.
         href: Its link; empty for none.
-        text: The tooltip; made of the values when empty.
     """
 
     label: str
     values: Sequence[float | None]
     ranges: Sequence[tuple[float, float] | None] = ()
     href: str = ""
-    text: str = ""
 
     def interval(self, number: int) -> tuple[float, float] | None:
         """Return the confidence interval of a measure, by the measure's index."""
@@ -93,7 +91,7 @@ def bar_chart(
         heads.append(label(left, 15, measure.name, "ri-label ri-quiet", width))
         heads.append(path(f"M{left:.1f} {_HEAD:.1f}V{height - 4:.1f}", "ri-axis"))
         columns.append(_column(number, measure, (left, left + width), bars, notation))
-    tooltips = [bar.text or _tooltip(bar, measures, notation) for bar in bars]
+    tooltips = [_tooltip(bar, measures, notation) for bar in bars]
     rows = [
         _row(index, bar, names, tooltips[index], [column[index] for column in columns])
         for index, bar in enumerate(bars)

@@ -23,13 +23,11 @@ class Heading:
     Attributes:
         name: Unique in its page; letters, digits and hyphens. Ids begin with it.
         title: What the chart shows.
-        summary: One sentence for readers who do not see the drawing.
         empty: The sentence shown when there is nothing to draw.
     """
 
     name: str
     title: str
-    summary: str = ""
     empty: str = ""
 
 
@@ -212,13 +210,13 @@ def drawing(heading: Heading, height: float, *parts: Svg, summary: str) -> Svg:
         heading: The texts of the chart.
         height: In the units of the drawing, which is `WIDTH` wide.
         parts: What is drawn, the lowest layer first.
-        summary: The summary if the heading has none of its own.
+        summary: One sentence for readers who do not see the drawing.
     """
     title, description = f"{heading.name}-title", f"{heading.name}-summary"
     return tag(
         "svg",
         tag("title", escaped(heading.title), id=title),
-        tag("desc", escaped(heading.summary or summary), id=description),
+        tag("desc", escaped(summary), id=description),
         *parts,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",

@@ -18,26 +18,18 @@ _BOTTOM = 194.0
 
 @dataclass(frozen=True)
 class Level:
-    """An amount at one moment.
-
-    Attributes:
-        at: The moment.
-        value: The amount.
-        href: Its link; empty for none.
-    """
+    """An amount of bytes at one moment."""
 
     at: datetime
     value: float
-    href: str = ""
 
 
-def growth_chart(  # noqa: PLR0913  # each by its name
+def growth_chart(
     heading: Heading,
     levels: Sequence[Level],
     *,
     projection: Sequence[Level] = (),
     limit: float | None = None,
-    quantity: Quantity = Quantity.BYTES,
     notation: Notation = ENGLISH,
 ) -> Chart:
     """Draw an amount over time, and its projection.
@@ -47,7 +39,6 @@ def growth_chart(  # noqa: PLR0913  # each by its name
         levels: The measured levels in the order of time, at least two.
         projection: The projected levels in the order of time, after `levels`.
         limit: The largest amount allowed; None without a limit.
-        quantity: What the levels measure.
         notation: The reader's notation.
 
     Raises:
@@ -58,9 +49,9 @@ def growth_chart(  # noqa: PLR0913  # each by its name
     values = [checked(level.value) for level in [*levels, *projection]]
     if limit is not None:
         values.append(checked(limit))
-    y = linear(max(values), _BOTTOM, 20, quantity)
+    y = linear(max(values), _BOTTOM, 20, Quantity.BYTES)
     end = (projection or levels)[-1].at
-    plot = time_plot(levels[0].at, end, y, quantity, notation, right=14)
+    plot = time_plot(levels[0].at, end, y, Quantity.BYTES, notation, right=14)
     parts = [_area(levels, plot)]
     if projection:
         line = _line([levels[-1], *projection], plot)
@@ -108,7 +99,7 @@ def _points(
             text = gettext("%(level)s (projected)") % {"level": text}
         css = "ri-dot ri-dot-1 ri-faint"
         dot = tag("circle", cx=x, cy=plot.y(level.value), r=2.5, class_=css)
-        columns.append(linked(level.href, text, plot.hit_area(left, right), dot))
+        columns.append(linked("", text, plot.hit_area(left, right), dot))
     return tag("g", *columns)
 
 
@@ -138,7 +129,7 @@ def _table(
     kinds = [gettext("measured")] * len(levels)
     kinds += [gettext("projected")] * len(projection)
     rows = [
-        Row(notation.when(lv.at), [plot.write(lv.value), kind], lv.href)
+        Row(notation.when(lv.at), [plot.write(lv.value), kind])
         for lv, kind in zip([*levels, *projection], kinds, strict=True)
     ]
     return Table([gettext("Time"), gettext("Level"), gettext("Kind")], rows)

@@ -28,7 +28,6 @@ class Cell:
         low: The shortest duration of the bin, in ms.
         high: The first duration above it.
         count: The number of requests.
-        failed: The number of failed requests among them.
         href: The link to them; empty for none.
     """
 
@@ -37,7 +36,6 @@ class Cell:
     low: float
     high: float
     count: int
-    failed: int = 0
     href: str = ""
 
 
@@ -110,13 +108,19 @@ def _mark(cell: Cell, plot: TimePlot, limits: Sequence[int]) -> Svg:
         class_=_css(cell.count, limits),
     )
     notation = plot.notation
-    failed = notation.failed_of(cell.failed, cell.count)
-    text = f"{notation.when(cell.begin)}, {_bin(cell, notation)}: {failed}"
+    requests = _requests(cell.count, notation.count(cell.count), notation)
+    text = f"{notation.when(cell.begin)}, {_bin(cell, notation)}: {requests}"
     return linked(cell.href, text, mark)
 
 
 def _bin(cell: Cell, notation: Notation) -> str:
     return notation.between(cell.low, cell.high, Quantity.DURATION)
+
+
+def _requests(number: int, count: str, notation: Notation) -> str:
+    ngettext = notation.ngettext
+    text = ngettext("%(count)s request", "%(count)s requests", number)
+    return text % {"count": count}
 
 
 def _keys(limits: Sequence[int], notation: Notation) -> list[Key]:
@@ -126,9 +130,7 @@ def _keys(limits: Sequence[int], notation: Notation) -> list[Key]:
         if low < limit:
             text = notation.between(low, limit, Quantity.COUNT)
         if limit == limits[-1]:
-            ngettext = notation.ngettext
-            requests = ngettext("%(count)s request", "%(count)s requests", limit)
-            text = requests % {"count": text}
+            text = _requests(limit, text, notation)
         keys.append(Key(swatch(_css(limit, limits)), text))
         low = limit + 1
     return keys
@@ -156,7 +158,7 @@ def _table(shown: Sequence[Cell], notation: Notation) -> Table:
     rows = []
     for begin, cells in periods.items():
         counts = {(cell.low, cell.high): cell.count for cell in cells}
-        numbers = [*(counts.get(bounds, 0) for bounds in order)]
-        numbers += [sum(numbers), sum(cell.failed for cell in cells)]
+        numbers = [counts.get(bounds, 0) for bounds in order]
+        numbers.append(sum(numbers))
         rows.append(Row(notation.when(begin), list(map(notation.count, numbers))))
-    return Table([*columns, gettext("Requests"), gettext("Failed")], rows)
+    return Table([*columns, gettext("Requests")], rows)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from .figure import Chart, Heading, Row, Table, TimePlot, empty, time_plot
 from .notation import ENGLISH, Notation, Quantity
-from .scales import linear, logarithmic, spread
+from .scales import linear, spread
 from .svg import Svg, checked, isolated, label, linked, path, tag, width_of
 from .time_axis import seconds
 
@@ -57,25 +57,21 @@ class Slot:
     href: str = ""
 
 
-def line_chart(  # noqa: PLR0913  # each by its name
+def line_chart(
     heading: Heading,
     names: Sequence[str],
     slots: Sequence[Slot],
     *,
-    quantity: Quantity = Quantity.DURATION,
     markers: Sequence[Marker] = (),
-    log: bool = False,
     notation: Notation = ENGLISH,
 ) -> Chart:
-    """Draw lines over time, each with its name at its end.
+    """Draw durations as lines over time, each with its name at its end.
 
     Args:
         heading: The texts of the chart.
         names: The names of the lines, such as "p50".
         slots: The periods, in their order; their lengths may differ.
-        quantity: What the values measure.
         markers: The moments to mark, such as releases.
-        log: Whether the axis of values is logarithmic.
         notation: The reader's notation.
 
     Raises:
@@ -87,13 +83,10 @@ def line_chart(  # noqa: PLR0913  # each by its name
     if not values:
         return empty(heading, notation)
     top = 10 + _MARKER_HEIGHT * _marker_rows(markers)
-    if log:
-        y = logarithmic(values, _BOTTOM, top, quantity, 7)
-    else:
-        y = linear(max(values), _BOTTOM, top, quantity)
+    y = linear(max(values), _BOTTOM, top, Quantity.DURATION)
     right = min(_LONGEST_NAME, max(width_of(name) for name in names)) + 10
     begin, end = slots[0].begin, slots[-1].end
-    plot = time_plot(begin, end, y, quantity, notation, right=right)
+    plot = time_plot(begin, end, y, Quantity.DURATION, notation, right=right)
     lines = [_points(slots, number, plot) for number in range(len(names))]
     gettext = notation.gettext
     summary = gettext("From %(begin)s to %(end)s, between %(low)s and %(high)s.") % {
