@@ -27,11 +27,14 @@ RIGHT = {
     "MAX_STORED_MB": [0.5, 20_000, None],
     "ALLOWED_FORMATS": [["PNG"], ("PNG",), {"PNG"}, frozenset({"PNG"})],
     "METHODS": [["POST"], ("GET", "M-SEARCH")],
+    "KEEP_UNREADABLE": [True, False],
+    "KEEP_OTHER_FILES": [True, False],
     "REQUEST_ID_HEADER": ["X-Request-ID", "traceid", None],
     "CLEANUP_BATCH_SIZE": [1, 10_000],
     "THUMBNAIL_SIZE": [16, 1024],
     "THUMBNAIL_MAX_PIXELS": [1, 10**12],
     "THUMBNAIL_MAX_MEMORY_MB": [0.5, 10**6],
+    "DECODER": ["process", "inline"],
     "THUMBNAILS": ["on_demand", "task"],
     "ENCODINGS": [["zlib"], ("lepton",), {"zlib", "lepton"}],
     "COMPRESSION": ["by_command", "task"],
@@ -62,12 +65,15 @@ WRONG = {
     "BYTES_RETENTION_DAYS": [0, -1, 1.5, "7", False],
     "MAX_STORED_MB": [0, -1, "500", True, float("nan"), float("inf"), 1e308],
     "ALLOWED_FORMATS": ["PNG", [], None, [""], [1], {"PNG": 1}],
+    "KEEP_UNREADABLE": [None, 1, "true"],
+    "KEEP_OTHER_FILES": [None, 0, "failed"],
     "METHODS": ["POST", [], ["post"], None, [None]],
     "REQUEST_ID_HEADER": ["", "X Request", 5, "-", "X-Id:"],
     "CLEANUP_BATCH_SIZE": [0, 10_001, 1.0, None, True],
     "THUMBNAIL_SIZE": [15, 1025, "160"],
     "THUMBNAIL_MAX_PIXELS": [0, -1, 1e6],
     "THUMBNAIL_MAX_MEMORY_MB": [0, -1, "256", True, None, float("inf")],
+    "DECODER": ["", "child", None, True],
     "THUMBNAILS": ["", "now", None, True],
     "ENCODINGS": ["zlib", [], None, ["brotli"], ["zlib", ""], [1]],
     "COMPRESSION": ["", "on_demand", None, True],
@@ -112,7 +118,7 @@ def test_check_ids_are_distinct():
     """A check id identifies the wrong setting."""
     ids = [setting.check_id for setting in DECLARATIONS]
     # E011 checks the names within one setting.
-    numbers = [*range(1, 11), *range(12, 36)]
+    numbers = [*range(1, 11), *range(12, 39)]
     assert sorted(ids) == [f"request_images.E{number:03}" for number in numbers]
 
 

@@ -214,6 +214,22 @@ class Conf:
         "The image formats that are kept, by Pillow's names. An image in another "
         "format gets the capture status `unsupported`.",
     )
+    KEEP_UNREADABLE = Setting(
+        True,
+        _BOOLEAN,
+        "E037",
+        "Whether a file that begins like an image is kept if its header is broken. Its "
+        "capture status is `unreadable` all the same. It is never shown, but can be "
+        "downloaded.",
+    )
+    KEEP_OTHER_FILES = Setting(
+        False,
+        _BOOLEAN,
+        "E038",
+        "Whether a file that is no image at all is kept if its request failed. Its "
+        "capture status is `unsupported` all the same. It is never shown, but can be "
+        "downloaded.",
+    )
     METHODS = Setting[Collection[str]](
         ("POST", "PUT", "PATCH"),
         Kind(

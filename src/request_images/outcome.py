@@ -35,6 +35,10 @@ class CaptureStatus(TextChoices):
     ERASED = "erased", _("Erased")
 
 
+UNUSABLE = (CaptureStatus.UNREADABLE, CaptureStatus.UNSUPPORTED)
+"""The statuses of files that are no readable image, whether their bytes are kept."""
+
+
 def is_failure(status_code: int | None, error_type: str) -> bool:
     """Return whether a request failed: a status of 400 or more, or an error type.
 

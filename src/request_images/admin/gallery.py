@@ -25,6 +25,7 @@ from request_images.gallery import form
 from request_images.gallery.gallery import PRESETS, Gallery, Page, Section
 from request_images.gallery.rank import size_of, standing_of
 from request_images.models import RequestImage, RequestLog
+from request_images.outcome import UNUSABLE
 from request_images.query import labels
 from request_images.query.criteria import Criteria
 from request_images.query.paging import MANY
@@ -228,8 +229,9 @@ class PicturePage(ReadOnlyAdmin):
         is_there = image.content_id is not None and not image.is_expired
         if not (is_there and request.user.has_perm(ORIGINALS)):
             return links
+        if image.log.capture_status not in UNUSABLE:
+            links["original_url"] = self.url_of("requestimage_original", image.pk)
         return links | {
-            "original_url": self.url_of("requestimage_original", image.pk),
             "body_url": self.url_of("requestimage_body", image.pk),
             **_curl(request, image),
         }

@@ -19,8 +19,9 @@ from django.utils.translation import gettext_lazy as _
 
 from request_images.aggregation.properties import COLUMNS, MEASURES
 from request_images.gallery.gallery import times_seen
-from request_images.models import ImageContent, RequestImage
+from request_images.models import FurtherImage, ImageContent, RequestImage
 from request_images.models.querysets import failed
+from request_images.outcome import UNUSABLE
 from request_images.query import labels
 
 from . import formatting
@@ -148,7 +149,7 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
                 "url": has_links
                 and each.content_id
                 and not each.is_expired
-                and self.url_of("furtherimage_original", each.pk),
+                and self.url_of(_view_of(each), each.pk),
             }
             for each in image.further.all()
         ]
@@ -240,3 +241,8 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
         """The metadata that the view annotated, as JSON."""
         text = json.dumps(image.log.metadata, ensure_ascii=False, indent=2)
         return format_html("<pre>{}</pre>", text)
+
+
+def _view_of(image: FurtherImage) -> str:
+    is_usable = image.capture_status not in UNUSABLE
+    return "furtherimage_original" if is_usable else "furtherimage_body"

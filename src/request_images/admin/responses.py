@@ -34,6 +34,7 @@ from request_images.exceptions import (
 from request_images.health import report
 from request_images.images import thumbnail
 from request_images.images.formats import HEAD_SIZE, MIME_TYPES, sniff
+from request_images.images.inspection import is_readable
 from request_images.models import ImageContent, ReceivedImage
 
 _HEADERS = {
@@ -68,7 +69,8 @@ def original_response(
 ) -> HttpResponse | None:
     """Return the bytes as received; None if they were not stored or were deleted.
 
-    Types that browsers show without running anything are shown, others are downloads.
+    Types that browsers show without running anything are shown; others, and files with
+    a broken header, are downloads.
     The status is 404 if the storage has lost the bytes, and 503 if it does not answer.
 
     Args:
@@ -82,7 +84,7 @@ def original_response(
     if data is None:
         return None
     known = sniff(data[:HEAD_SIZE])
-    inline = known is not None and known.inline and not as_file
+    inline = known is not None and known.inline and not as_file and is_readable(data)
     mime_type = known.mime_type if known and inline else "application/octet-stream"
     response = HttpResponse(data, content_type=mime_type, headers=_HEADERS)
     disposition = "inline" if inline else "attachment"

@@ -143,7 +143,7 @@ class CapturedRequest:
         self, candidate: Candidate, image: RequestImage | FurtherImage, sample: Sample
     ) -> tuple[Decision, bytes | None]:
         try:
-            return _examine(candidate, image, self.payload.part, sample)
+            return _examine(candidate, image, self.payload.part, sample, self.log)
         except Exception as exception:  # noqa: BLE001  # it costs the others nothing
             report("inspection", exception)
             self.failure = exception
@@ -156,7 +156,11 @@ def is_image(head: bytes) -> bool:
 
 
 def _examine(
-    found: Candidate, image: RequestImage | FurtherImage, part: str, sample: Sample
+    found: Candidate,
+    image: RequestImage | FurtherImage,
+    part: str,
+    sample: Sample,
+    log: RequestLog,
 ) -> tuple[Decision, bytes | None]:
     """Fill a row with an image's properties; return its bytes if they are kept."""
     image.source = clean_text(found.source, 200)
@@ -181,4 +185,7 @@ def _examine(
     decision = early or policy.decide(info)
     if decision.keeps:
         decision = sample()
-    return decision, found.data if decision.keeps else None
+        return decision, found.data if decision.keeps else None
+    # The bytes that broke the view are worth a look; the status tells what they are.
+    is_kept = early is None and policy.keeps_unusable(info, log) and sample().keeps
+    return decision, found.data if is_kept else None

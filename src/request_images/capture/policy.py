@@ -24,6 +24,14 @@ class Sampled(Protocol):
     sample_probability: float
 
 
+class Failing(Protocol):
+    """The attribute of a ``RequestLog`` that tells whether the request failed."""
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it failed."""
+
+
 def max_size() -> int:
     """Return the size limit of an image, in bytes."""
     return int(conf.MAX_SIZE_MB * 1024 * 1024)
@@ -87,6 +95,14 @@ def decide(info: ImageInfo) -> Decision:
     if info.problem:
         return Decision(CaptureStatus.UNREADABLE, info.problem)
     return Decision(CaptureStatus.STORED)
+
+
+def keeps_unusable(info: ImageInfo, log: Failing) -> bool:
+    """Return whether to keep bytes that are no readable image."""
+    if info.format is None:
+        return conf.KEEP_OTHER_FILES and log.is_failed
+    is_allowed = info.format.name in conf.ALLOWED_FORMATS
+    return conf.KEEP_UNREADABLE and is_allowed and bool(info.problem)
 
 
 def sample_point(request_id: str) -> float:

@@ -18,7 +18,7 @@ from request_images.models import FurtherImage, ImageContent, RequestImage, Requ
 from request_images.models.content import contents
 from request_images.models.querysets import RequestImageQuerySet, RequestLogQuerySet
 from request_images.models.statistics import mark_stale, note_gone
-from request_images.outcome import CaptureStatus
+from request_images.outcome import UNUSABLE, CaptureStatus
 
 from .references import SIZE, Last, database, further, images, logs
 from .relations import protector_of, referred_to
@@ -26,7 +26,10 @@ from .report import Cleaned, Reason, Report
 
 BYTES_OF_A_ROW = 16 * 1024
 """Deleting this many bytes costs as much as an empty row: measured, on SQLite."""
-_STORED = (CaptureStatus.STORED, CaptureStatus.DUPLICATE)
+# The status of what is no readable image says nothing about its bytes.
+_HAS_BYTES = Q(capture_status__in=(CaptureStatus.STORED, CaptureStatus.DUPLICATE)) | Q(
+    capture_status__in=UNUSABLE, image__content__isnull=False
+)
 _KEEPS_IMAGE = (Reason.BYTES, Reason.BUDGET, Reason.ERASED_BYTES)
 _TAKES_LOG = (Reason.LOG, Reason.ERASURE)
 _PINNED_TOO = (Reason.ERASURE, Reason.ERASED_BYTES)
@@ -213,7 +216,7 @@ def _update_status(going: Sequence[Going], detail: str) -> None:
         values: dict[str, str] = {"capture_status": status}
         if status == CaptureStatus.OVER_BUDGET:
             values["capture_detail"] = detail
-        marked.filter(capture_status__in=_STORED).update_marked(**values)
+        marked.filter(_HAS_BYTES).update_marked(**values)
 
 
 def _delete(reason: Reason, rows: Sequence[Going], detail: str) -> Cleaned:

@@ -22,7 +22,7 @@ from request_images.charts import Notation, Quantity
 from request_images.conf import conf
 from request_images.models import RequestImage
 from request_images.models.job_locks import last_ended
-from request_images.outcome import CaptureStatus
+from request_images.outcome import UNUSABLE, CaptureStatus
 from request_images.query.labels import slower_texts
 from request_images.query.links import Links
 from request_images.statistics.summarize import summarize
@@ -173,15 +173,11 @@ class FindingWriter:
             yield Finding(text % numbers, href, rates.is_worse)
 
     def of_dropped(self, statuses: Mapping[str, Tally]) -> Iterator[Finding]:
-        """Count the images that were not stored, by the reason."""
+        """Count what was not stored as an image, by the reason."""
         for status in DROPPED:
             count = statuses.get(status.value, Tally()).count
             if count:
-                text = ngettext(
-                    "%(count)s image was not stored: %(reason)s",
-                    "%(count)s images were not stored: %(reason)s",
-                    count,
-                )
+                text = _unusable(count) if status in UNUSABLE else _not_stored(count)
                 numbers = {"count": self._count(count), "reason": status.label}
                 href = self._links.having(CAPTURE_STATUS, status.value)
                 yield Finding(text % numbers, href)
@@ -280,3 +276,20 @@ def _of_cleanup(writer: FindingWriter, health_url: str) -> Iterator[Finding]:
         now = timezone.now()
         overdue = now - oldest.created_at - timedelta(days=days)
         yield from writer.of_cleanup(last_ended("cleanup"), overdue, now, health_url)
+
+
+def _not_stored(count: int) -> str:
+    return ngettext(
+        "%(count)s image was not stored: %(reason)s",
+        "%(count)s images were not stored: %(reason)s",
+        count,
+    )
+
+
+def _unusable(count: int) -> str:
+    """Return the text for files that are no readable image; some may be kept."""
+    return ngettext(
+        "%(count)s file was no readable image: %(reason)s",
+        "%(count)s files were no readable images: %(reason)s",
+        count,
+    )

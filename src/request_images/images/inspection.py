@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from request_images.exceptions import InspectionError
 
-from .formats import HEAD_SIZE, ImageFormat, sniff
+from .formats import HEAD_SIZE, HeaderInfo, ImageFormat, sniff
 from .headers import read_header
 
 MAX_SIDE = 2**31 - 1
@@ -51,15 +51,11 @@ def inspect(data: bytes) -> ImageInfo:
     image_hash = hashlib.sha256(data).hexdigest()
     image_format = sniff(data[:HEAD_SIZE])
     try:
-        if image_format is None:
-            raise InspectionError("not an image")
-        header = read_header(data, image_format.name)
-        # The container of a HEIF need not say its size.
-        width, height = header.size or (None, None)
-        if header.size and not all(1 <= side <= MAX_SIDE for side in header.size):
-            raise InspectionError(f"{width} x {height} pixels")
+        header = _read(data, image_format)
     except InspectionError as error:
         return ImageInfo(image_hash, len(data), image_format, problem=str(error))
+    # The container of a HEIF need not say its size.
+    width, height = header.size or (None, None)
     return ImageInfo(
         image_hash,
         len(data),
@@ -70,3 +66,26 @@ def inspect(data: bytes) -> ImageInfo:
         header.is_animated,
         header.has_orientation,
     )
+
+
+def is_readable(data: bytes) -> bool:
+    """Return whether bytes are an image whose header can be read."""
+    try:
+        _read(data, sniff(data[:HEAD_SIZE]))
+    except InspectionError:
+        return False
+    return True
+
+
+def _read(data: bytes, image_format: ImageFormat | None) -> HeaderInfo:
+    """Read the header of an image.
+
+    Raises:
+        InspectionError: There is none, it is broken, or its size cannot be.
+    """
+    if image_format is None:
+        raise InspectionError("not an image")
+    header = read_header(data, image_format.name)
+    if header.size and not all(1 <= side <= MAX_SIDE for side in header.size):
+        raise InspectionError(f"{header.size[0]} x {header.size[1]} pixels")
+    return header

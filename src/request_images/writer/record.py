@@ -21,6 +21,7 @@ class Picture:
         placed: Its unsaved content and the object this names, if the bytes are in a
             storage already.
         is_refused: Whether the last write failed because of its bytes.
+        is_duplicate: Whether its bytes were stored before.
     """
 
     image: RequestImage | FurtherImage
@@ -28,6 +29,7 @@ class Picture:
     data: bytes | None = None
     placed: tuple[ImageContent, Placed] | None = None
     is_refused: bool = False
+    is_duplicate: bool = False
 
 
 @dataclass

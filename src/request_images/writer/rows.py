@@ -19,7 +19,7 @@ from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.models.statistics import mark_stale
-from request_images.outcome import CaptureStatus
+from request_images.outcome import UNUSABLE, CaptureStatus
 from request_images.storage.stores import key_of
 
 from .record import Picture, Record
@@ -174,12 +174,12 @@ def _kept_contents(pictures: Sequence[Picture], using: str) -> Kept:
 
 def _set_statuses(pictures: Sequence[Picture], kept: Kept) -> None:
     for picture in pictures:
-        image_hash = picture.image.image_hash
-        if image_hash in kept:
-            picture.status_row.capture_status = CaptureStatus.DUPLICATE
-        else:
-            picture.status_row.capture_status = CaptureStatus.STORED
-            kept[image_hash] = None  # inserted below, in this transaction
+        image_hash, row = picture.image.image_hash, picture.status_row
+        picture.is_duplicate = image_hash in kept
+        if row.capture_status not in UNUSABLE:
+            was_kept, is_new = CaptureStatus.DUPLICATE, CaptureStatus.STORED
+            row.capture_status = was_kept if picture.is_duplicate else is_new
+        kept.setdefault(image_hash, None)  # inserted below, in this transaction
 
 
 def _insert_content(picture: Picture, kept: Kept, using: str) -> None:
@@ -194,10 +194,9 @@ def _insert_content(picture: Picture, kept: Kept, using: str) -> None:
 def _insert_images(records: Sequence[Record], kept: Kept, using: str) -> None:
     for picture in (picture for record in records for picture in record.pictures):
         image, is_kept = picture.image, picture.data is not None
-        is_duplicate = picture.status_row.capture_status == CaptureStatus.DUPLICATE
         # Also to None: an earlier try may have left a key that was rolled back.
         image.content_id = kept[image.image_hash] if is_kept else None
-        image.is_repeated = is_duplicate if is_kept else None
+        image.is_repeated = picture.is_duplicate if is_kept else None
     images = [record.image for record in records if record.image is not None]
     for record in records:
         if record.image is not None:

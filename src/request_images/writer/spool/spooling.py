@@ -23,7 +23,7 @@ from request_images.conf import conf
 from request_images.db.columns import clean_json
 from request_images.health import count, report
 from request_images.models import FurtherImage, RequestImage, RequestLog
-from request_images.outcome import CaptureStatus
+from request_images.outcome import UNUSABLE, CaptureStatus
 from request_images.writer.degrade import lacks_bytes, smaller_copies
 from request_images.writer.notify import send, send_signals
 from request_images.writer.probe import is_temporary, try_write
@@ -152,7 +152,8 @@ def _spool() -> Spool | None:
 def _put(spool: Spool, record: Record) -> bool:
     for picture in record.with_bytes:
         # Instead of the status of the failed write.
-        picture.status_row.capture_status = CaptureStatus.STORED
+        if picture.status_row.capture_status not in UNUSABLE:
+            picture.status_row.capture_status = CaptureStatus.STORED
     document = document_of(record)
     data = [picture.data or b"" for picture in record.with_bytes]
     try:
