@@ -17,6 +17,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.core.management.base import BaseCommand
 from django.core.serializers.json import DjangoJSONEncoder
@@ -68,6 +69,7 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     "request_images.W005": {f"{PREFIX}MAX_STORED_MB": 5},
     "request_images.W006": {f"{PREFIX}THUMBNAILS": "task"},
     "request_images.W007": {"MEDIA_ROOT": "/srv/media", f"{PREFIX}STORAGE": "default"},
+    "request_images.W008": {f"{PREFIX}DECODER": "process"},
 }
 
 
@@ -94,7 +96,8 @@ def checks() -> str:
 
 
 def _provoked(check_id: str) -> str:
-    with override_settings(**PROVOCATIONS[check_id]):
+    uwsgi = mock.patch("sys.executable", "/usr/bin/uwsgi")
+    with override_settings(**PROVOCATIONS[check_id]), uwsgi:
         [message] = [m for m in check_settings() if m.id == check_id]
     given = ", ".join(f"`{k} = {v!r}`" for k, v in PROVOCATIONS[check_id].items())
     return f"{message.msg} *{message.hint}* (Example: {given}.)"

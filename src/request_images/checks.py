@@ -34,6 +34,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_unknown_names(),
         *_small_queue(),
         *_useless_bytes_retention(),
+        *_unlimited_decoder(),
         *_small_budget(),
         *_tasks_without_worker(),
         *_public_storage(),
@@ -204,6 +205,22 @@ def _public_storage() -> Iterator[CheckMessage]:
             "server that serves that folder serves the images to everybody.",
             hint="Name a storage with a `location` of its own.",
             id="request_images.W007",
+        )
+
+
+def _unlimited_decoder() -> Iterator[CheckMessage]:
+    if Conf.DECODER.given() != "process":
+        return
+    # It loads Pillow, which no request that is captured needs.
+    from request_images.images import decoder
+
+    if why := decoder.why_unlimited():
+        yield CheckWarning(
+            f"{PREFIX}DECODER is 'process', but {why}: a crafted picture may take more "
+            "memory than its header says.",
+            hint=f"Set {PREFIX}DECODER = 'inline' if you accept that, or make "
+            "thumbnails and measures by commands on another machine.",
+            id="request_images.W008",
         )
 
 

@@ -25,6 +25,6 @@ def decode(work: str, data: bytes, **options: Any) -> decoder_child.Answer:
     """
     max_bytes = int(conf.THUMBNAIL_MAX_MEMORY_MB * 1024 * 1024)
     options |= {"max_pixels": conf.THUMBNAIL_MAX_PIXELS, "max_bytes": max_bytes}
-    if conf.DECODER == "inline" or not decoder.is_available():
+    if conf.DECODER == "inline" or decoder.why_unavailable():
         return decoder_child.WORK[work](data, **options)
     return decoder.decoder.run(work, data, options, max_bytes=max_bytes)

@@ -118,7 +118,8 @@ class Decoder:
             return
         if kill:
             process.kill()
-        with process:  # closes its input, at whose end it ends
+        # Closes its input, at whose end it ends; what it did not read is not sent.
+        with contextlib.suppress(OSError), process:
             pass
 
     def forget(self) -> None:
@@ -127,24 +128,25 @@ class Decoder:
         self._lock = threading.Lock()
         if process is not None:
             process.returncode = 0  # not ours to wait for
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+            for stream in _pipes(process):
+                stream.close()
 
 
-def is_available() -> bool:
-    """Return whether Python can be started to decode.
+def why_unavailable() -> str:
+    """Return why no process can be started to decode; empty if one can."""
+    # Servers that embed Python name themselves as the executable.
+    if not _PYTHON.fullmatch(Path(sys.executable or "").name):
+        return f"{sys.executable or 'the executable'} is not Python"
+    if plugins() is None:
+        return "another process cannot load a plugin of Pillow that is registered here"
+    return ""
 
-    Servers that embed Python name themselves as the executable. And a plugin of Pillow
-    may have been registered in a way that another process cannot repeat.
-    """
-    name = Path(sys.executable or "").name
-    return bool(_PYTHON.fullmatch(name)) and plugins() is not None
 
-
-def has_limits() -> bool:
-    """Return whether this system can limit the memory of a process."""
-    return decoder_child.resource is not None and decoder_child.STATM.exists()
+def why_unlimited() -> str:
+    """Return why a decoder has no limits of memory and time; empty if it has."""
+    if decoder_child.resource is None or not decoder_child.STATM.exists():
+        return "this system cannot limit the memory of a process"
+    return why_unavailable()
 
 
 def plugins() -> Mapping[str, tuple[str, str, str]] | None:
@@ -215,14 +217,17 @@ def _exchange(
     process: subprocess.Popen[bytes], question: Mapping[str, Any], data: bytes
 ) -> decoder_child.Answer | None:
     """Send a question and return the answer; None if the process has ended."""
-    questions, answers = cast(
-        "tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout)
-    )
+    questions, answers = _pipes(process)
     try:
         decoder_child.send(questions, question, data)
         return decoder_child.receive(answers)
     except OSError:  # a pipe without its other end
         return None
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """Return its standard input and output, which are pipes."""
+    return cast("tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout))
 
 
 def _ending(code: int) -> str:
