@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from request_images.exceptions import DecoderUnavailable, PictureRefused
 from request_images.images import decoder as module
@@ -272,7 +272,10 @@ class TestPlugins:
         }
         assert module.plugins() == known
         assert thumbnail(decoder)
-        # What it does there, here:
+        # What it does there, here, with and without a Pillow that reads AVIF:
+        monkeypatch.setattr(AvifImagePlugin, "DEFAULT_MAX_THREADS", 0)
+        decoder_child.load({})
+        assert AvifImagePlugin.DEFAULT_MAX_THREADS == 1
         monkeypatch.setattr(Image, "ID", [])
         monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
         monkeypatch.delitem(sys.modules, "PIL.AvifImagePlugin", raising=False)
