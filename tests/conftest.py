@@ -126,7 +126,7 @@ def _waiting_for_the_disk():
 def _no_faults():
     """Fail a test that leaves a fault; a test that expects one resets the counters."""
     health.reset()
-    jobs.breaker.reset()
+    jobs.breakers.reset()
     stores.forget()
     yield
     faults = health.faults()

@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from request_images.aggregation.percentiles import bucket_of
+from request_images.db.destination import Destination
 from request_images.images.inspection import inspect
 from request_images.images.measures import VERSION
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
@@ -54,7 +55,7 @@ def unsaved_record(seed: int, fmt: str = "PNG") -> Record:
 
 def record_of(log, image=None, data=None) -> Record:
     """Return the record of an unsaved log, with an image if there is one."""
-    record = Record(log)
+    record = Record(log, Destination())
     if image is not None:
         record.add(image, data)
     return record

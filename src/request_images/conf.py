@@ -16,8 +16,9 @@ from appconf import AppConf
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
-__all__ = ("PREFIX", "Conf", "Setting", "conf")
+__all__ = ("PREFIX", "Conf", "Setting", "conf", "load_function")
 
 PREFIX = "REQUEST_IMAGES_"
 _DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -391,6 +392,23 @@ class Conf:
         "`sampled_out`.",
     )
 
+    TENANT = Setting[Callable[..., Any] | str | None](
+        None,
+        _FUNCTION,
+        "E041",
+        "A function that is called with the request while its view runs, and returns "
+        "the name of its tenant as text. With None it is the schema of the connection, "
+        "if the database backend has schemas as django-tenants has them.",
+    )
+    TENANT_CONTEXT = Setting[Callable[..., Any] | str | None](
+        None,
+        _FUNCTION,
+        "E042",
+        "A function that is called with the name of a tenant, and returns a context "
+        "manager. Rows of this tenant are written within it, in any thread. Needed "
+        "with `TENANT`.",
+    )
+
     RELEASE = Setting(
         "",
         Kind(
@@ -482,6 +500,12 @@ class Conf:
 
 
 conf: Conf = Conf()
+
+
+def load_function(value: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
+    """Return the function that a setting names, or is; None for none."""
+    # By its path each time: a look into `sys.modules`, and never out of date.
+    return import_string(value) if isinstance(value, str) else value
 
 
 class _Defaults(AppConf):  # type: ignore[misc]  # appconf is untyped

@@ -10,6 +10,7 @@ from request_images.cleanup.batches import Pace, remove_paced
 from request_images.cleanup.delete_rows import Going
 from request_images.cleanup.references import database, with_further
 from request_images.cleanup.report import Cleaned, Reason, Report
+from request_images.db.destination import chosen_database
 from request_images.db.walk import chunks
 
 from .models import RequestLog
@@ -30,7 +31,8 @@ def erase(requests: QuerySet[RequestLog]) -> Report:
     Requests that arrive while it runs may stay.
 
     Args:
-        requests: The requests to erase. A slice is refused.
+        requests: The requests to erase, in the database that was chosen by `using`, if
+            any was. A slice is refused.
 
     Returns:
         A report of what was deleted. `total` has the numbers of logs, images and
@@ -42,8 +44,9 @@ def erase(requests: QuerySet[RequestLog]) -> Report:
         django.db.Error: The database failed, or other transactions kept interfering.
     """
     report, pace = Report(), Pace(_BATCH_SIZE)
-    for going in _walk(requests):
-        report += remove_paced(going, pace)
+    with chosen_database(requests._db):
+        for going in _walk(requests):
+            report += remove_paced(going, pace)
     return report
 
 

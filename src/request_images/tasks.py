@@ -6,12 +6,14 @@ Importing this module needs Django 6.0, or the package django-tasks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from request_images.contents.analysis import ANALYSIS
 from request_images.contents.derive import Derivation, Fate, try_to_derive
 from request_images.contents.task_backend import is_enqueuing, tasks_api
 from request_images.contents.thumbnails import THUMBNAIL
+from request_images.db.destination import Destination, entered
 
 from .conf import conf
 from .contents import compress
@@ -25,37 +27,43 @@ PATIENCE_SECONDS = 60
 
 
 @_task
-def make_thumbnail(content_pk: int) -> str:
+def make_thumbnail(content_pk: int, database: str = "", tenant: str = "") -> str:
     """Make the thumbnail of a content, unless it exists or is known to be impossible.
 
     Args:
         content_pk: The primary key of the `ImageContent`.
+        database: The alias of its database; empty for what the routers answer.
+        tenant: Its tenant in this database, if there are any.
 
     Returns:
         ``"made"``, ``"impossible"`` or ``"skipped"``.
     """
-    return _derive(THUMBNAIL, content_pk)
+    return _derive(THUMBNAIL, content_pk, database, tenant)
 
 
 @_task
-def analyze_content(content_pk: int) -> str:
+def analyze_content(content_pk: int, database: str = "", tenant: str = "") -> str:
     """Measure how a content looks, unless that is known or known to be impossible.
 
     Args:
         content_pk: The primary key of the `ImageContent`.
+        database: The alias of its database; empty for what the routers answer.
+        tenant: Its tenant in this database, if there are any.
 
     Returns:
         ``"made"``, ``"impossible"`` or ``"skipped"``.
     """
-    return _derive(ANALYSIS, content_pk)
+    return _derive(ANALYSIS, content_pk, database, tenant)
 
 
 @_task
-def compress_content(content_pk: int) -> str:
+def compress_content(content_pk: int, database: str = "", tenant: str = "") -> str:
     """Compress a content, unless it is compressed or that is not worth it.
 
     Args:
         content_pk: The primary key of the `ImageContent`.
+        database: The alias of its database; empty for what the routers answer.
+        tenant: Its tenant in this database, if there are any.
 
     Returns:
         ``"compressed"``, ``"left"`` or ``"skipped"``.
@@ -67,10 +75,17 @@ def compress_content(content_pk: int) -> str:
     """
     if is_enqueuing():
         return compress.Fate.SKIPPED.value
-    return compress.compress(content_pk, conf.ENCODINGS).value
+    with _entered(database, tenant):
+        return compress.compress(content_pk, conf.ENCODINGS).value
 
 
-def _derive(what: Derivation, content_pk: int) -> str:
+def _derive(what: Derivation, content_pk: int, database: str, tenant: str) -> str:
     if is_enqueuing():  # the queue runs tasks at once, as for tests
         return Fate.SKIPPED.value
-    return try_to_derive(what, content_pk, wait=PATIENCE_SECONDS).value
+    with _entered(database, tenant):
+        return try_to_derive(what, content_pk, wait=PATIENCE_SECONDS).value
+
+
+def _entered(database: str, tenant: str) -> AbstractContextManager[None]:
+    # The worker knows neither the request nor its tenant.
+    return entered(Destination(database, tenant)) if database else nullcontext()

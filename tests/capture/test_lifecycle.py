@@ -772,7 +772,7 @@ class TestWatchdog:
         connections = []
 
         def look():
-            with rows.usable_connection(is_handled=True, is_last_use=True):
+            with rows.usable_connection("default", is_handled=True, is_last_use=True):
                 assert RequestLog.objects.count() == 0
                 connections.append(connection.connection)
             connections.append(connection.connection)

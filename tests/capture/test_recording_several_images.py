@@ -581,7 +581,7 @@ class TestDatabases:
         with monkeypatch.context() as patch:
             patch.setattr(writer_rows, "save_many", away)
             send({"photo": [photo(1), text, photo(2), photo(1)]})
-        jobs.breaker.reset()
+        jobs.breakers.reset()
         assert not RequestLog.objects.exists()
         done = spooling.write_spooled()
         assert (done.written, done.bad) == (1, 0)

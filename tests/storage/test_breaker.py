@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from request_images.storage import breaker
-from request_images.storage.breaker import Breaker
+from request_images.storage.breaker import Breaker, Breakers
 
 
 @pytest.fixture
@@ -51,7 +51,20 @@ def test_one_attempt_after_the_pause_decides(clock):
 
 def test_reset_closes_the_breaker(clock):
     """A child process does not inherit its parent's failures."""
-    tested = Breaker(failures=1)
-    tested.failed()
+    tested = Breakers()
+    for _ in range(5):
+        tested.failed("a")
+    assert not tested.allows("a")
     tested.reset()
-    assert tested.allows()
+    assert tested.allows("a")
+
+
+def test_services_have_breakers_of_their_own(clock):
+    """A database that is down stops no other."""
+    tested = Breakers()
+    for _ in range(5):
+        tested.failed("a")
+    assert not tested.allows("a")
+    assert tested.allows("b")
+    tested.succeeded("a")
+    assert tested.allows("a")

@@ -31,6 +31,7 @@ from request_images.contents.derive import Fate, try_to_derive
 from request_images.contents.move import move
 from request_images.contents.thumbnails import THUMBNAIL
 from request_images.db import walk
+from request_images.db.destination import Destination
 from request_images.exceptions import ObjectClaimed, ObjectMissing, StorageError
 from request_images.models import (
     ImageContent,
@@ -520,7 +521,7 @@ class TestFaults:
         assert "was not called" in RequestLog.objects.first().capture_detail
         assert "bucket: OSError: gone" in RequestLog.objects.first().capture_detail
         assert PendingDeletion.objects.count() == 5
-        assert jobs.breaker.allows()
+        assert jobs.breakers.allows(Destination())
         settings.REQUEST_IMAGES_STORAGE = "default"
         assert store_of("default").breaker.allows()
         settings.REQUEST_IMAGES_STORAGE = None
@@ -578,7 +579,7 @@ def _job(record):
     payload.uploads = [
         Upload("photo", len(record.data), record.data[:64], record.data, complete=True)
     ]
-    return CapturedRequest(record.log, payload=payload)
+    return CapturedRequest(record.log, payload=payload, destination=record.destination)
 
 
 @faulty

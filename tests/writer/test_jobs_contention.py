@@ -17,6 +17,7 @@ from request_images.cleanup import delete_rows
 from request_images.cleanup.report import Cleaned
 from request_images.cleanup.retention import clean
 from request_images.db.columns import clean_json
+from request_images.db.destination import Destination
 from request_images.db.errors import Fault, fault_of
 from request_images.models import (
     FurtherImage,
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _healthy():
     yield
     health.reset()
-    jobs.breaker.reset()
+    jobs.breakers.reset()
 
 
 @pytest.fixture
@@ -211,14 +212,14 @@ class TestBusy:
             post(seed=seed)
         statuses = RequestLog.objects.values_list("capture_status", flat=True)
         assert list(statuses) == ["store_failed"] * 6
-        assert jobs.breaker.allows()
+        assert jobs.breakers.allows(Destination())
 
     def test_locked_logs_open_the_breaker(self, monkeypatch):
         """Where not even a log gets in, trying is stopped."""
         failing(monkeypatch, driver_error(sqlstate="55P03"), times=100)
         for seed in range(6):
             post(seed=seed)
-        assert not jobs.breaker.allows()
+        assert not jobs.breakers.allows(Destination())
 
 
 def test_value_that_the_database_refuses_becomes_ascii(monkeypatch):
@@ -238,7 +239,7 @@ def test_value_that_the_database_refuses_becomes_ascii(monkeypatch):
     logs = RequestLog.objects.order_by("id")
     assert [log.capture_status for log in logs] == ["stored"] * 7
     assert {log.path for log in logs[:6]} == {"/\\U0001f600/"}
-    assert jobs.breaker.allows()
+    assert jobs.breakers.allows(Destination())
 
 
 def test_refused_text_and_refused_image_cost_only_themselves(monkeypatch):
@@ -283,7 +284,7 @@ def job_of(record):
     payload.uploads = [
         Upload("photo", len(record.data), record.data[:64], record.data, complete=True)
     ]
-    return CapturedRequest(record.log, payload=payload)
+    return CapturedRequest(record.log, payload=payload, destination=record.destination)
 
 
 def test_nested_metadata_is_left_out():
@@ -372,7 +373,7 @@ def test_system_exit_in_a_batch_is_counted(monkeypatch):
         raise SystemExit
 
     monkeypatch.setattr(jobs, "write_jobs", leave)
-    jobs._write_batch([1, 2])
+    jobs._write_batch([job_of(unsaved_record(seed)) for seed in (1, 2)])
     assert health.counts() == {"lost": 2}
     assert health.faults() == {"backlog:SystemExit": 1}
 
@@ -404,7 +405,7 @@ class TestTransactionsOfTheView:
 
     def save(self):
         record = unsaved_record(0)
-        with usable_connection(is_handled=True, is_last_use=False):
+        with usable_connection("default", is_handled=True, is_last_use=False):
             writer_rows.save_many([record])
 
 

@@ -8,6 +8,7 @@ from functools import cache, partial
 from itertools import chain
 
 from request_images.db.columns import clean_text
+from request_images.db.destination import Destination
 from request_images.health import report
 from request_images.images.formats import declared_type, sniff
 from request_images.images.inspection import inspect
@@ -40,6 +41,7 @@ class CapturedRequest:
         sources: Places to look for its image; empty for "wherever it fits".
         limit: How many of its images to keep at most; None for the first alone.
         decision: Why no image is looked for; None to look for one.
+        destination: Where its rows go; None if that could not be told.
         payload: The bytes seen of the request's body.
         failure: Our own fault because of which an image is not kept, if any.
         record: The record to write, once the images are examined.
@@ -49,6 +51,7 @@ class CapturedRequest:
     sources: Sequence[Source] = ()
     limit: int | None = None
     decision: Decision | None = None
+    destination: Destination | None = None
     payload: Payload = field(default_factory=Payload)
     failure: Exception | None = None
     record: Record | None = None
@@ -70,7 +73,7 @@ class CapturedRequest:
         """
         if self.record is not None:
             return self.record
-        self.record, decision = Record(self.log), self.decision
+        self.record, decision = self._new_record(), self.decision
         try:
             if decision is None:
                 found = find(self.payload, self.sources, is_image, self.limit)
@@ -81,9 +84,13 @@ class CapturedRequest:
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("inspection", exception)
             self.failure, decision = exception, store_failed(exception)
-            self.record = Record(self.log)
+            self.record = self._new_record()
         set_status(self.log, decision)
         return self.record
+
+    def _new_record(self) -> Record:
+        # The writer writes none whose destination is unknown.
+        return Record(self.log, self.destination or Destination())
 
     def drop_images(self) -> None:
         """Drop the images' bytes; the log says that the queue was full."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from django.utils.module_loading import import_string
-
-from request_images.conf import conf
+from request_images.conf import conf, load_function
 from request_images.health import report
 from request_images.images.inspection import ImageInfo
 from request_images.outcome import CaptureStatus, Decision, is_opted_out
@@ -122,7 +119,7 @@ def decide_before_view(request: object, log: Sampled) -> Decision | None:
     if opted_out := decide_opted_out(request):
         return opted_out
     try:
-        should_capture = _function(conf.SHOULD_CAPTURE)
+        should_capture = load_function(conf.SHOULD_CAPTURE)
         wanted = True if should_capture is None else should_capture(request)
         if not isinstance(wanted, bool):
             raise TypeError(f"SHOULD_CAPTURE returned {wanted!r}, not True or False")
@@ -146,7 +143,7 @@ def decide_after_view(log: Sampled) -> Decision:
     The log's sample probability is multiplied by the answer of SHOULD_KEEP.
     """
     try:
-        should_keep = _function(conf.SHOULD_KEEP)
+        should_keep = load_function(conf.SHOULD_KEEP)
         answer = 1.0 if should_keep is None else should_keep(log)
         if not isinstance(answer, bool | int | float) or not 0 <= answer <= 1:
             raise ValueError(f"SHOULD_KEEP returned {answer!r}, no number from 0 to 1")
@@ -164,8 +161,3 @@ def _sample(log: Sampled) -> Decision | None:
         return None
     detail = f"kept with a probability of {log.sample_probability:g}"
     return Decision(CaptureStatus.SAMPLED_OUT, detail)
-
-
-def _function(value: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
-    # By its path each time: a look into `sys.modules`, and never out of date.
-    return import_string(value) if isinstance(value, str) else value

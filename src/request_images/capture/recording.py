@@ -22,6 +22,7 @@ from django.utils.functional import LazyObject, empty
 from request_images.aggregation.percentiles import bucket_of
 from request_images.conf import conf
 from request_images.db.columns import clean_json, clean_text
+from request_images.db.destination import Destination, destination_of
 from request_images.health import count, report
 from request_images.models import RequestLog
 from request_images.outcome import CaptureStatus, Decision, attach_outcome, http_request
@@ -60,6 +61,8 @@ class Recording:
         self._is_client_gone = False
         self._view_seconds = 0.0
         self._upload_seconds: float | None = None
+        self._destination: Destination | None = None
+        self._destination_failure: Exception | None = None
         self._created_at = timezone.now()
         self._outcome = attach_outcome(request)
         self._start = start_capture(request, options)
@@ -73,6 +76,7 @@ class Recording:
     def enter(self) -> None:
         """Note that a decorated view begins."""
         self._depth += 1
+        self._settle()
 
     def note_exception(self, exception: BaseException) -> None:
         """Note that the view raised, whether or not somebody handles it further out."""
@@ -80,10 +84,23 @@ class Recording:
 
     def leave(self, response: object = None) -> None:
         """Note that a decorated view has ended, with its response if there is one."""
+        self._settle()
         try:
             self._leave(response)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("leave", exception)
+
+    def _settle(self) -> None:
+        """Note where the view's rows go now: nobody can tell after the middleware."""
+        try:
+            now = destination_of(RequestLog, self._request)
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            report("destination", exception)
+            self._destination_failure = exception
+            return
+        # The view may set its tenant, or reset it before it returns.
+        if self._destination is None or not now.is_shared:
+            self._destination = now
 
     def _leave(self, response: object) -> None:
         self._depth -= 1
@@ -158,14 +175,21 @@ class Recording:
         finally:
             # Its traceback refers to frames that refer to this recording: in such a
             # cycle the body would wait for the garbage collector.
-            self._exception = None
+            self._exception = self._destination_failure = None
             self._start.remove_tap(self._request)
 
     def _captured(self) -> CapturedRequest:
         skipped = self._start.skipped or policy.decide_opted_out(self._request)
         captured = CapturedRequest(
-            self._log(), self._options.sources, self._options.limit, skipped
+            self._log(),
+            self._options.sources,
+            self._options.limit,
+            skipped,
+            self._destination,
         )
+        if self._destination is None:
+            captured.failure = self._destination_failure
+            return captured
         if self._start.tap is not None and skipped is None:
             try:
                 captured.payload = self._start.tap.collect(

@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
-from django.db import models, router
+from django.db import models
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Length
 
+from request_images.db.destination import database_of
 from request_images.db.walk import chunks
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.models.content import contents
@@ -107,7 +108,7 @@ def database() -> str:
     It is also read: a replica that lags behind shows references that are gone, and a
     content that is kept because of one would be an orphan for ever.
     """
-    return router.db_for_write(RequestLog)
+    return database_of(RequestLog)
 
 
 def logs() -> RequestLogQuerySet:

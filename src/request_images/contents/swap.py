@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from request_images.aggregation.periods import floor
+from request_images.db.destination import destination_of
 from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectDamaged, ObjectMissing, StorageError
@@ -59,7 +60,12 @@ def swap(content: ImageContent, form: Form) -> bool:
     """
     digest = hashlib.sha256(form.stored).hexdigest()
     copy = ImageContent(
-        name=key_of(content.image_hash, content.mime_type, suffix_of(form.encoding)),
+        name=key_of(
+            content.image_hash,
+            content.mime_type,
+            suffix_of(form.encoding),
+            folder=destination_of(ImageContent).folder,
+        ),
         encoding=form.encoding,
         received_size=form.received_size,
     )

@@ -20,6 +20,7 @@ from django.db.models import F
 from request_images.conf import conf
 from request_images.db import walk
 from request_images.db.columns import clean_text
+from request_images.db.destination import destination_of
 from request_images.db.retry import is_retryable, retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import (
@@ -308,7 +309,7 @@ def _check_storage(
     postponed: list[str] = []
     listed, repair = 0, run.repair
     limit = None if run.force or not repair else _max_orphans(aliases)
-    names = store_of(alias).names()
+    names = store_of(alias).names(destination_of(ImageContent).folder)
     try:
         while batch := list(islice(names, walk.CHUNK)):
             run.beat()

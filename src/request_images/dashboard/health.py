@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from datetime import timezone as tz
 
 from django.conf import settings
-from django.db import Error, router
+from django.db import Error
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
 from request_images.conf import Conf
+from request_images.db.destination import database_of
 from request_images.models import RequestLog
 from request_images.models.pending_deletions import Pending, pending_deletions
 from request_images.outcome import CaptureStatus
@@ -181,7 +182,7 @@ def look(
         counted: Number of requests by capture status, if known.
     """
     # The database for writing: a replica that can be read proves nothing.
-    logs = RequestLog.objects.using(router.db_for_write(RequestLog))
+    logs = RequestLog.objects.using(database_of(RequestLog))
     since = timezone.now() - timedelta(hours=hours)
     last: datetime | None = None
     statuses: Mapping[str, int] = counted or {}

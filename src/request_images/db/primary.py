@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, router
+from django.db import models
+
+from .destination import database_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,4 +21,4 @@ class PrimaryQuerySet(models.QuerySet[Any]):
 
     def primary(self) -> Self:
         """Return these rows from the database that is written to."""
-        return self.using(router.db_for_write(self.model))
+        return self.using(database_of(self.model))

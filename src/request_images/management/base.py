@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +15,7 @@ from django.core.management.base import (
     CommandParser,
     OutputWrapper,
 )
+from django.db import connections
 from django.template.defaultfilters import filesizeformat
 
 from request_images.contents.derive import (
@@ -23,8 +24,14 @@ from request_images.contents.derive import (
     count_missing,
     derive_missing,
 )
+from request_images.db.destination import (
+    Destination,
+    chosen_database,
+    database_of,
+    entered,
+)
 from request_images.exceptions import LeaseLost, RetentionError, StorageError, WorkTaken
-from request_images.models import ImageContent
+from request_images.models import ImageContent, RequestLog
 
 MAX_NUMBER = 999_999_999
 """A larger number is a typing error, and too large for some databases."""
@@ -125,6 +132,29 @@ class ImagesCommand(BaseCommand):
     """
 
     is_verbose: bool
+    has_destination = True
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        """Declare the arguments of all commands after those of this one."""
+        parser = super().create_parser(*args, **kwargs)
+        if self.has_destination:
+            parser.add_argument(
+                "--database",
+                metavar="ALIAS",
+                help=(
+                    "Work in this database of DATABASES. The default is the one that "
+                    "the database routers answer."
+                ),
+            )
+            parser.add_argument(
+                "--tenant",
+                metavar="NAME",
+                help=(
+                    "Work in the rows of this tenant: its schema, or its name as "
+                    "REQUEST_IMAGES_TENANT returns it."
+                ),
+            )
+        return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the numbers, do the work, and report errors."""
@@ -134,8 +164,10 @@ class ImagesCommand(BaseCommand):
             value = options.get(name)
             if value is not None and value < 1:
                 raise CommandError(f"{name} must be at least 1, not {value}.")
+        given = [options.pop(name, None) for name in ("database", "tenant")]
         try:
-            self.work(**options)
+            with _destination(*given) if self.has_destination else nullcontext():
+                self.work(**options)
         except WorkTaken as error:
             # The other process does the job: no reason for cron to send a mail.
             self.say(f"{error} Nothing was done.")
@@ -166,6 +198,21 @@ class ImagesCommand(BaseCommand):
             yield bar
         finally:
             bar.end()
+
+
+def _destination(alias: str | None, tenant: str | None) -> AbstractContextManager[None]:
+    """Enter the database and tenant that are named, or else leave it to the routers."""
+    if alias is not None and alias not in connections:
+        known = ", ".join(sorted(connections))
+        raise CommandError(f"DATABASES has no alias {alias!r}. It has: {known}.")
+    try:
+        routed = database_of(RequestLog) if alias is None else alias
+    except Exception as error:
+        text = f"A database router failed ({type(error).__name__}: {error})."
+        raise CommandError(f"{text} Name a database with --database.") from error
+    if tenant is None:
+        return chosen_database(alias)
+    return entered(Destination(routed, tenant))
 
 
 class DerivingCommand(ImagesCommand):

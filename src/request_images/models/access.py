@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.db import models, router, transaction
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from request_images.db.destination import database_of
 
 
 class OriginalAccess(models.Model):
@@ -58,7 +60,7 @@ def record_access(image: Any, user: Any, action: OriginalAccess.Action) -> None:
     Raises:
         django.db.DatabaseError: It could not be recorded; do not send the bytes then.
     """
-    with transaction.atomic(using=router.db_for_write(OriginalAccess)):
+    with transaction.atomic(using=database_of(OriginalAccess)):
         OriginalAccess.objects.create(
             user_id=user.pk,  # not the user, who may live in another database
             username=user.get_username()[:254],

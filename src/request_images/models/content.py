@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import models, router
+from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from request_images.aggregation.gather import contents_gone
+from request_images.db.destination import database_of
 from request_images.images.hashes import HASH_DIGITS
 from request_images.storage.encodings import decode
 from request_images.storage.stores import store_of
@@ -108,7 +109,7 @@ class ImageContent(models.Model):
         Raises:
             django.db.IntegrityError: An image refers to one of them after all.
         """
-        using = router.db_for_write(cls)
+        using = database_of(cls)
         contents = contents.using(using)
         fields = ("storage", "name", "created_at", "stored_size")
         going = list(contents.values_list(*fields))

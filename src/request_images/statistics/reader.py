@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db import models, router
+from django.db import models
 from django.db.models import Count, Q, Subquery, Sum
 from django.db.models.functions import TruncHour
 
@@ -28,6 +28,7 @@ from request_images.aggregation.periods import (
 from request_images.aggregation.properties import CONTENT, FACETS
 from request_images.aggregation.tallies import Tally, unpack
 from request_images.conf import conf
+from request_images.db.destination import database_of
 from request_images.models import ImageContent, RequestLog
 from request_images.models.cutoffs import days_ago
 from request_images.models.querysets import RequestLogQuerySet
@@ -96,7 +97,7 @@ def outlived(before: datetime) -> list[models.QuerySet[Any]]:
 
 def database() -> str:
     """Return the alias of the database of the logs, which has the statistics too."""
-    return router.db_for_write(RequestLog)
+    return database_of(RequestLog)
 
 
 def logs() -> RequestLogQuerySet:

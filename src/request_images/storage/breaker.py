@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Hashable
 
 
 class Breaker:
@@ -22,12 +23,7 @@ class Breaker:
     def __init__(self, *, failures: int = 5, pause: float = 30.0) -> None:
         self._failures = failures
         self._pause = pause
-        self.reset()
-        os.register_at_fork(after_in_child=self.reset)
-
-    def reset(self) -> None:
-        """Close it, as in a new process."""
-        self._lock = threading.Lock()  # the parent's may be held by nobody here
+        self._lock = threading.Lock()
         self._failed = 0
         self._open_until = 0.0
 
@@ -54,3 +50,28 @@ class Breaker:
             self._failed += 1
             if self._failed >= self._failures:
                 self._open_until = time.monotonic() + self._pause
+
+
+class Breakers:
+    """A circuit breaker for each of many services; the sound ones take no memory."""
+
+    def __init__(self) -> None:
+        self.reset()
+        os.register_at_fork(after_in_child=self.reset)
+
+    def reset(self) -> None:
+        """Close all, as in a new process: the parent's locks may be held by nobody."""
+        self._failing: dict[Hashable, Breaker] = {}
+
+    def allows(self, service: Hashable) -> bool:
+        """Return whether to call a service. After a pause, one caller gets True."""
+        breaker = self._failing.get(service)
+        return breaker is None or breaker.allows()
+
+    def succeeded(self, service: Hashable) -> None:
+        """Record a successful call of a service."""
+        self._failing.pop(service, None)
+
+    def failed(self, service: Hashable) -> None:
+        """Record a failed call of a service."""
+        self._failing.setdefault(service, Breaker()).failed()

@@ -73,8 +73,8 @@ class Store(Protocol):
     def holds(self, name: str) -> bool:
         """Return whether an object of this name exists."""
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of all objects whose names have our form."""
+    def names(self, within: str = "") -> Iterator[str]:
+        """Yield the names of all objects in a folder whose names have our form."""
 
 
 class DatabaseStore:
@@ -107,7 +107,7 @@ class DatabaseStore:
         """Return False: rows are no objects."""
         return False
 
-    def names(self) -> Iterator[str]:
+    def names(self, within: str = "") -> Iterator[str]:
         """Yield nothing: rows are no objects."""
         return iter(())
 
@@ -225,14 +225,15 @@ class StorageStore:
         with self._wrapping():
             return bool(self.storage.exists(name))
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of all objects whose names have our form.
+    def names(self, within: str = "") -> Iterator[str]:
+        """Yield the names of all objects in a folder whose names have our form.
 
         Raises:
             StorageError: The storage does not answer, or cannot list its objects.
         """
-        folders, _ = self._list("")
-        for folder in sorted(filter(_FOLDER.fullmatch, folders)):
+        folders, _ = self._list(within)
+        for name in sorted(filter(_FOLDER.fullmatch, folders)):
+            folder = f"{within}/{name}" if within else name
             _, files = self._list(folder)
             yield from (f"{folder}/{file}" for file in files if _FILE.fullmatch(file))
 
@@ -269,15 +270,19 @@ class StorageStore:
         return StorageError(text, is_passing=is_passing(error))
 
 
-def key_of(image_hash: str, mime_type: str, suffix: str = "") -> str:
+def key_of(
+    image_hash: str, mime_type: str, suffix: str = "", *, folder: str = ""
+) -> str:
     """Return a readable name for an object that no other object ever had.
 
     A content that comes back after its deletion gets another name, so that a pending
-    deletion never deletes it. `suffix` is that of a compressed form.
+    deletion never deletes it. `suffix` is that of a compressed form, and `folder` that
+    of a tenant.
     """
     known = MIME_TYPES.get(mime_type)
     extension = known.extension if known else ".bin"
-    return f"{image_hash[:2]}/{image_hash}-{secrets.token_hex(4)}{extension}{suffix}"
+    name = f"{image_hash}-{secrets.token_hex(4)}{extension}{suffix}"
+    return "/".join(filter(None, (folder, image_hash[:2], name)))
 
 
 def store_of(alias: str) -> Store:

@@ -7,15 +7,18 @@ written. What cannot be written goes to the spool folder, if there is one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import cast
 
 from django.db import connections
 
 from request_images import signals
 from request_images.conf import conf
+from request_images.db.destination import Destination, entered
 from request_images.db.errors import Fault, fault_of
 from request_images.exceptions import StorageError, StoreUnavailable
 from request_images.health import count, report
-from request_images.storage.breaker import Breaker
+from request_images.storage.breaker import Breakers
 
 from . import rows
 from .background import WriteQueue
@@ -35,10 +38,39 @@ def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
             view want to see their row at once.
         is_last_use: Whether this thread will not use its database connection again.
     """
-    if is_handled and conf.WRITE_MODE == "background" and _enqueue(job):
-        return
-    with usable_connection(is_handled=is_handled, is_last_use=is_last_use):
-        write_jobs([job])
+    if job.destination is None:
+        # Another place than the view's would show it to another tenant.
+        count("lost")
+        send(signals.capture_failed, log=None, exception=job.failure)
+    elif not (is_handled and conf.WRITE_MODE == "background" and _enqueue(job)):
+        where = job.destination
+        _write_to(where, [job], is_handled=is_handled, is_last_use=is_last_use)
+
+
+def _write_to(
+    where: Destination, jobs: Sequence[Job], *, is_handled: bool, is_last_use: bool
+) -> None:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(
+                usable_connection(
+                    where.alias, is_handled=is_handled, is_last_use=is_last_use
+                )
+            )
+            stack.enter_context(entered(where))
+        except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            report("destination", exception)
+            for job in jobs:
+                _set_aside(job, exception)
+        else:
+            write_jobs(jobs)
+
+
+def _set_aside(job: Job, failure: Exception) -> None:
+    if not save_to_spool(job.examine()):
+        count("lost")
+        send(signals.capture_failed, log=None, exception=failure)
+    job.free()
 
 
 def _enqueue(job: Job) -> bool:
@@ -56,7 +88,7 @@ def _enqueue(job: Job) -> bool:
 
 
 def write_jobs(jobs: Sequence[Job]) -> None:
-    """Examine requests and write them, in one transaction if possible."""
+    """Examine requests of one destination, and write them in one transaction."""
     records = [job.examine() for job in jobs]
     failure = _save(records)
     is_in_doubt = failure is not None and fault_of(failure) is Fault.AWAY
@@ -78,7 +110,8 @@ def write_jobs(jobs: Sequence[Job]) -> None:
 
 
 def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception | None:
-    if not breaker.allows():
+    where = records[0].destination
+    if not breakers.allows(where):
         return StoreUnavailable("not tried: it has just failed several times")
     try:
         rows.save_once(records, is_in_doubt=is_in_doubt)
@@ -89,9 +122,9 @@ def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception 
         # One content that is locked, or one row that is refused, is no reason to give
         # up the others. A log that cannot be written because of a lock is.
         if fault is Fault.AWAY or (fault is Fault.BUSY and not has_bytes):
-            breaker.failed()
+            breakers.failed(where)
         return exception
-    breaker.succeeded()
+    breakers.succeeded(where)
     return None
 
 
@@ -131,12 +164,15 @@ def _save_less(record: Record, failure: Exception) -> Record | None:
 
 
 def _write_batch(jobs: Sequence[Job]) -> None:
-    try:
-        with usable_connection(is_handled=True, is_last_use=False):
-            write_jobs(jobs)
-    except BaseException as exception:  # noqa: BLE001  # nobody would see it
-        count("lost", len(jobs))
-        report("backlog", exception)
+    by_destination: dict[Destination, list[Job]] = {}
+    for job in jobs:
+        by_destination.setdefault(cast("Destination", job.destination), []).append(job)
+    for where, group in by_destination.items():
+        try:
+            _write_to(where, group, is_handled=True, is_last_use=False)
+        except BaseException as exception:  # noqa: BLE001  # nobody would see it
+            count("lost", len(group))
+            report("backlog", exception)
 
 
 def _give_up(jobs: Sequence[Job]) -> None:
@@ -149,7 +185,7 @@ def _give_up(jobs: Sequence[Job]) -> None:
         report("exit", StoreUnavailable(f"{lost} requests were not written in time"))
 
 
-breaker = Breaker()
+breakers = Breakers()
 queue: WriteQueue[Job] = WriteQueue(
     _write_batch,
     give_up=_give_up,

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import router
 from django.dispatch import Signal
 
 from request_images import signals
 from request_images.conf import conf
 from request_images.contents.task_backend import enqueuing, why_no_worker
+from request_images.db.destination import destination_of
 from request_images.db.transactions import bounded_transaction
 from request_images.health import count, report
 from request_images.models import FurtherImage, RequestImage, RequestLog
@@ -93,6 +93,7 @@ def _enqueue(name: str, images: Sequence[RequestImage | FurtherImage]) -> None:
     from request_images import tasks
 
     # A backend that writes into our database waits for locks no longer than we do.
-    with bounded_transaction(router.db_for_write(RequestLog)), enqueuing():
+    where = destination_of(RequestLog)
+    with bounded_transaction(where.alias), enqueuing():
         for image in images:
-            getattr(tasks, name).enqueue(image.content_id)
+            getattr(tasks, name).enqueue(image.content_id, *where)

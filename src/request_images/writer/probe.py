@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 
-from django.db import Error, router, transaction
+from django.db import Error, transaction
 from django.utils import timezone
 
+from request_images.db.destination import database_of
 from request_images.db.errors import Fault, fault_of
 from request_images.db.insert import insert
 from request_images.db.transactions import bounded_transaction
@@ -37,7 +38,7 @@ def try_write() -> Exception | None:
     Returns:
         Why the database accepts no rows; None if it does.
     """
-    using = router.db_for_write(RequestLog)
+    using = database_of(RequestLog)
     now = timezone.now()
     log = RequestLog(
         request_id=uuid.uuid4().hex,

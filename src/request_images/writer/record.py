@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from request_images.contents.place import Placed
+from request_images.db.destination import Destination
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 
 
@@ -34,9 +35,10 @@ class Picture:
 
 @dataclass
 class Record:
-    """One recorded request: its unsaved log, and its images in order."""
+    """One recorded request: its unsaved log, its images in order, where they go."""
 
     log: RequestLog
+    destination: Destination
     pictures: list[Picture] = field(default_factory=list)
 
     def add(
@@ -68,7 +70,7 @@ class Record:
 
     def copy(self) -> Record:
         """Return a record with rows of its own, and the same bytes."""
-        copied = Record(copy(self.log))
+        copied = Record(copy(self.log), self.destination)
         for picture in self.pictures:
             copied.add(copy(picture.image), picture.data)
             copied.pictures[-1].placed = picture.placed
@@ -85,9 +87,11 @@ class Job(Protocol):
     """A request that is over, as the writer sees it.
 
     Attributes:
+        destination: Where its rows go; None if that could not be told.
         failure: Our own fault because of which an image is not kept, if any.
     """
 
+    destination: Destination | None
     failure: Exception | None
 
     @property

@@ -5,19 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import Any, cast
 
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import ForeignKey, Model
 
 from request_images.aggregation.periods import floor
 from request_images.conf import conf
 from request_images.contents.place import place, release, take_over
+from request_images.db.destination import database_of, destination_of
 from request_images.db.insert import insert
 from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models import ImageContent, RequestLog
 from request_images.models.statistics import mark_stale
 from request_images.outcome import UNUSABLE, CaptureStatus
 from request_images.storage.stores import key_of
@@ -73,7 +75,7 @@ def save_many(records: Sequence[Record]) -> None:
         StorageError: The storage took no bytes, and nothing was written.
     """
     if records:
-        using = router.db_for_write(RequestLog)
+        using = database_of(RequestLog)
         # If an object is claimed, the next try writes one of its own.
         retry(lambda: _place_and_insert(records, using), also=(ObjectClaimed,))
 
@@ -121,6 +123,7 @@ def _insert_all(records: Sequence[Record], using: str) -> None:
 def _place(pictures: Sequence[Picture], alias: str, using: str) -> None:
     """Put new images into the storage: no lock is held while it answers."""
     kept = _kept_contents(pictures, using)
+    folder = destination_of(ImageContent).folder
     for picture in pictures:
         image_hash, mime_type = _identity(picture)
         if image_hash in kept:
@@ -130,7 +133,7 @@ def _place(pictures: Sequence[Picture], alias: str, using: str) -> None:
             content = ImageContent(
                 image_hash=image_hash,
                 mime_type=mime_type,
-                name=key_of(image_hash, mime_type),
+                name=key_of(image_hash, mime_type, folder=folder),
             )
             with _blamed(picture):
                 placed = place(content, picture.data or b"", alias, using)
@@ -200,13 +203,20 @@ def _insert_images(records: Sequence[Record], kept: Kept, using: str) -> None:
     images = [record.image for record in records if record.image is not None]
     for record in records:
         if record.image is not None:
-            record.image.log = record.log
+            _refer(record.image, "log", record.log)
             record.image.created_at = record.log.created_at
     insert(images, using)
     for record in records:
         for row in record.further:
-            row.request_image = cast("RequestImage", record.image)  # has its key by now
+            _refer(row, "request_image", record.image)  # has its key by now
     insert([row for record in records for row in record.further], using)
+
+
+def _refer(row: Model, name: str, other: Model | None) -> None:
+    # Not by the attribute: Django would ask the routers, which do not know the request.
+    field = cast("ForeignKey[Any, Any]", row._meta.get_field(name))
+    field.set_cached_value(row, other)
+    setattr(row, field.attname, other.pk if other else None)
 
 
 def _new_content(picture: Picture, using: str) -> ImageContent:
@@ -238,16 +248,19 @@ def _blamed(picture: Picture) -> Iterator[None]:
 
 
 @contextmanager
-def usable_connection(*, is_handled: bool, is_last_use: bool) -> Iterator[None]:
-    """Make our database connection usable, and leave none open that nobody closes.
+def usable_connection(
+    using: str, *, is_handled: bool, is_last_use: bool
+) -> Iterator[None]:
+    """Make a database connection usable, and leave none open that nobody closes.
 
     Args:
+        using: The alias of the database.
         is_handled: Whether Django's handler has called the view, and is done with the
             connection. After a direct call, the caller goes on using it.
         is_last_use: Whether this thread will never use it again. A connection that was
             opened here is closed then, whatever ``CONN_MAX_AGE`` is: nobody else would.
     """
-    connection = connections[router.db_for_write(RequestLog)]
+    connection = connections[using]
     if connection.allow_thread_sharing:
         # Of a live server's tests, on a database in memory: a transaction that is open
         # may be another thread's, and two of ours would be one within the other.
@@ -277,17 +290,17 @@ def _end_open_transaction(connection: BaseDatabaseWrapper) -> None:
         connection.close()
     else:
         with suppress(Exception):  # a lost connection has nothing open
-            connection.connection.rollback()
+            connection.rollback()  # the backend may keep what the driver loses
 
 
 def open_connection() -> object:
     """Return the driver's open connection; None if there is none."""
-    return connections[router.db_for_write(RequestLog)].connection
+    return connections[database_of(RequestLog)].connection
 
 
 def has_lost(driver_connection: object) -> bool:
     """Tell whether an open connection is lost; then the next use opens a new one."""
-    connection = connections[router.db_for_write(RequestLog)]
+    connection = connections[database_of(RequestLog)]
     if driver_connection is None or connection.in_atomic_block:
         return False
     if connection.connection is driver_connection:

@@ -22,6 +22,7 @@ from django.db import DataError, OperationalError, connection
 from django.test import Client
 
 from request_images import health, signals
+from request_images.db.destination import Destination
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.writer import jobs
 from request_images.writer import rows as writer_rows
@@ -417,7 +418,7 @@ class TestRequests:
         assert health.counts()["spooled"] == 2
         assert not RequestLog.objects.exists()
         database_away()
-        jobs.breaker.reset()
+        jobs.breakers.reset()
         post("/nothing/")  # a healthy write; it looks into the folder
         assert folder.contents().entries == 0
         handled, body, nothing = RequestLog.objects.order_by("created_at")
@@ -433,7 +434,7 @@ class TestRequests:
         """Deduplication holds for what is written later, too."""
         post()
         database_away()
-        jobs.breaker.reset()
+        jobs.breakers.reset()
         spooling._next_look = time.monotonic() + 60
         post()
         assert spooling.write_spooled().written == 1
@@ -612,7 +613,7 @@ class TestRefused:
         else:
             record = unsaved_record(0)
             record.log.endpoint = "poison"
-            assert spooling.save_to_spool(Record(record.log))
+            assert spooling.save_to_spool(Record(record.log, Destination()))
         aside(seed=1)
         result = spooling.write_spooled()
         assert (result.written, result.failed, result.bad) == (1, 0, 1)

@@ -20,6 +20,8 @@ class Command(ImagesCommand):
         "command is for when none is running."
     )
 
+    has_destination = False  # each request has its own
+
     def work(self, **options: Any) -> None:
         """Write everything that waits."""
         if conf.SPOOL_DIR is None:

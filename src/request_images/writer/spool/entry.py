@@ -55,10 +55,15 @@ def unpack(file: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     return document, file.read(data_length)
 
 
-def new_name() -> str:
-    """Return a new, unique file name: its place in the queue, its time, a UUID."""
+def new_name(group: str) -> str:
+    """Return a new file name: its place in the queue, its time, a UUID, its group."""
     now = _now()
-    return f"{now}-{now}-{uuid.uuid4().hex}"
+    return f"{now}-{now}-{uuid.uuid4().hex}-{group}"
+
+
+def group_of(name: str) -> str:
+    """Return the group in the name of a file."""
+    return name.partition(".")[0].rpartition("-")[2]
 
 
 def requeued_name(name: str) -> str:

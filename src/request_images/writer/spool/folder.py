@@ -14,14 +14,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Container, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from request_images.health import count, report
 
-from .entry import created_at_of, new_name, open_locked, pack, requeued_name, unpack
+from .entry import (
+    created_at_of,
+    group_of,
+    new_name,
+    open_locked,
+    pack,
+    requeued_name,
+    unpack,
+)
 from .quota import Account, create, open_account, read_account
 
 SUFFIX = ".spooled"
@@ -62,6 +70,11 @@ class Entry:
     spool: Spool
     path: Path
 
+    @property
+    def group(self) -> str:
+        """The group that it was put into."""
+        return group_of(self.path.name)
+
     def remove(self) -> None:
         """Delete the file."""
         self.spool.remove(self.path)
@@ -86,8 +99,10 @@ class Spool:
         self._max_bytes = max_bytes
         self._next: list[str] = []
 
-    def put(self, document: dict[str, Any], *data: bytes) -> bool:
+    def put(self, document: dict[str, Any], *data: bytes, group: str = "") -> bool:
         """Save an entry; return False if there is no room for it.
+
+        Its group is a short name, in hexadecimal digits, which `take` can skip.
 
         Raises:
             OSError: The folder cannot be written.
@@ -95,7 +110,7 @@ class Spool:
         """
         parts = pack(document, *data)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = self.folder / f"{new_name()}{_NEW}"
+        new = self.folder / f"{new_name(group)}{_NEW}"
         file = self._reserve(new, sum(len(part) for part in parts))
         if file is None:
             return False
@@ -166,8 +181,8 @@ class Spool:
             refused_at=account.refused_at or None,
         )
 
-    def take(self) -> Generator[Entry, None, None]:
-        """Yield the entries, the oldest first.
+    def take(self, skipped: Container[str] = ()) -> Generator[Entry, None, None]:
+        """Yield the entries, the oldest first, without the groups that are skipped.
 
         Entries that another process reads are left out, and so is a file that cannot be
         opened, which is reported. A damaged file is quarantined. A second call after
@@ -180,6 +195,8 @@ class Spool:
             self._next = sorted(self._names(SUFFIX), reverse=True)
         while self._next:
             path = self.folder / self._next.pop()
+            if group_of(path.name) in skipped:
+                continue
             with open_locked(path) as file:
                 if file is None:
                     continue

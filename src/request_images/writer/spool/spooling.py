@@ -10,17 +10,19 @@ import hashlib
 import os
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models
 
 from request_images import signals
 from request_images.conf import conf
 from request_images.db.columns import clean_json
+from request_images.db.destination import Destination, entered
 from request_images.health import count, report
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import UNUSABLE, CaptureStatus
@@ -28,9 +30,12 @@ from request_images.writer.degrade import lacks_bytes, smaller_copies
 from request_images.writer.notify import send, send_signals
 from request_images.writer.probe import is_temporary, try_write
 from request_images.writer.record import Record
-from request_images.writer.rows import save_once
+from request_images.writer.rows import save_once, usable_connection
 
 from .folder import Contents, Entry, Spool
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RETRY_SECONDS = 10.0
 """Interval between two looks into the folder, by a healthy process."""
@@ -156,32 +161,75 @@ def _put(spool: Spool, record: Record) -> bool:
             picture.status_row.capture_status = CaptureStatus.STORED
     document = document_of(record)
     data = [picture.data or b"" for picture in record.with_bytes]
+    group = record.destination.key
     try:
-        return spool.put(document, *data)
+        return spool.put(document, *data, group=group)
     except (TypeError, ValueError, RecursionError):
         # A function of the project has added what JSON cannot hold.
         document["log"]["metadata"] = clean_json(record.log.metadata)
-    return spool.put(document, *data)
+    return spool.put(document, *data, group=group)
 
 
 def _write_from(spool: Spool, seconds: float = float("inf")) -> SpoolResult:
     result = SpoolResult()
     end = time.monotonic() + seconds
-    with closing(spool.take()) as entries:
+    refused: set[str] = set()  # a database that is down must not stop the others
+    with _Places() as places, closing(spool.take(refused)) as entries:
         for entry in entries:
-            if not _write_entry(entry, result):
-                break
+            if not _write_entry(entry, places, result):
+                refused.add(entry.group)
             if time.monotonic() > end:
                 result.is_cut_short = True
                 break
     return result
 
 
-def _write_entry(entry: Entry, result: SpoolResult) -> bool:
-    """Write one entry; False if the database accepts no rows now."""
-    failures: list[Exception] = []
+class _Places(ExitStack):
+    """The destinations of entries, whose connections are closed at the end."""
+
+    def __enter__(self) -> Self:
+        self._aliases: set[str] = set()
+        return super().__enter__()
+
+    @contextmanager
+    def entered(self, where: Destination) -> Iterator[None]:
+        """Enter a destination; raise any exception if that is not possible."""
+        if where.alias not in self._aliases:
+            self._aliases.add(where.alias)
+            self.enter_context(
+                usable_connection(where.alias, is_handled=False, is_last_use=True)
+            )
+        with entered(where):
+            yield
+
+
+def _write_entry(entry: Entry, places: _Places, result: SpoolResult) -> bool:
+    """Write one entry; False if its database accepts no rows now."""
     try:
         record = restored(entry.document, entry.data)
+    except Exception as error:  # noqa: BLE001  # this is no request
+        report("spool", error)
+        return _set_aside(entry, result, error)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(places.entered(record.destination))
+        except Exception as error:  # noqa: BLE001  # it may be back later
+            report("spool", error)
+            result.failed += 1
+            return False
+        return _write_record(entry, record, result)
+
+
+def _set_aside(entry: Entry, result: SpoolResult, error: Exception) -> bool:
+    result.bad += 1
+    entry.quarantine()
+    send(signals.capture_failed, log=None, exception=error)
+    return True
+
+
+def _write_record(entry: Entry, record: Record, result: SpoolResult) -> bool:
+    failures: list[Exception] = []
+    try:
         for less in chain((record,), smaller_copies(record, failures)):
             try:
                 # The lock keeps other processes from this entry. Its row may exist all
@@ -210,15 +258,13 @@ def _write_entry(entry: Entry, result: SpoolResult) -> bool:
     except Exception as error:  # noqa: BLE001  # this is no request
         report("spool", error)
         failures.append(error)
-    result.bad += 1
-    entry.quarantine()
-    send(signals.capture_failed, log=None, exception=failures[-1])
-    return True
+    return _set_aside(entry, result, failures[-1])
 
 
 def document_of(record: Record) -> dict[str, Any]:
     """Return a request as a JSON document, without the bytes of its images."""
     return {
+        "destination": record.destination._asdict(),
         "log": _dump(record.log),
         "image": None if record.image is None else _dump(record.image),
         "further": [_dump(row) for row in record.further],
@@ -236,7 +282,8 @@ def restored(document: dict[str, Any], data: bytes) -> Record:
     Raises:
         Exception: The document is malformed, or the bytes are not those of its images.
     """
-    record = Record(_load(RequestLog, document["log"]))
+    where = Destination(**document["destination"])
+    record = Record(_load(RequestLog, document["log"]), where)
     rows: list[RequestImage | FurtherImage] = []
     if document["image"] is not None:
         rows.append(_load(RequestImage, document["image"]))

@@ -1,0 +1,445 @@
+"""The row goes where the view's rows go: tenants by database.
+
+A router reads a context variable that a middleware sets, and resets behind the view.
+So nobody who is asked later knows the tenant: the row goes where the router said while
+the view was running, whoever writes it, and whenever.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import contextmanager
+from datetime import timedelta
+from unittest.mock import patch
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connections
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.urls import resolve
+from django.utils import timezone
+
+from request_images import erasure, health, signals, tasks
+from request_images.capture import lifecycle
+from request_images.capture.recording import recording_of
+from request_images.db.destination import Destination
+from request_images.decorators import capture_images
+from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models.pending_deletions import PendingDeletion
+from request_images.models.statistics import StaleHour
+from request_images.storage.stores import store_of
+from request_images.testing import flush
+from request_images.writer import jobs, notify, rows
+from request_images.writer.spool import spooling
+from tests.image_files import draw
+from tests.writer.databases import OTHER, empty, post, rows_of, second_database, tenant
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", OTHER])
+HERE = "tests.writer.databases"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _second_database(django_db_setup, django_db_blocker, tmp_path_factory):
+    with (
+        django_db_blocker.unblock(),
+        second_database(tmp_path_factory.mktemp("tenants") / "other.sqlite3"),
+    ):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _tenants(settings):
+    """A router that is lost outside of a request."""
+    settings.DATABASE_ROUTERS = [f"{HERE}.ByContext"]
+    settings.MIDDLEWARE = [f"{HERE}.ForgettingMiddleware", *settings.MIDDLEWARE]
+    yield
+    flush()
+    jobs.queue.close(10)
+    jobs.queue.reset()
+    empty(OTHER)
+
+
+@pytest.fixture(params=["after_response", "background"])
+def mode(settings, request):
+    """Both threads that write."""
+    settings.REQUEST_IMAGES_WRITE_MODE = request.param
+    return request.param
+
+
+@pytest.fixture
+def spool(settings, tmp_path):
+    """A spool folder that all tenants share."""
+    settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
+    spooling._reset()
+    return settings.REQUEST_IMAGES_SPOOL_DIR
+
+
+@contextmanager
+def within(alias):
+    """Run as within a request of a tenant."""
+    token = tenant.set(alias)
+    try:
+        yield
+    finally:
+        tenant.reset(token)
+
+
+def test_each_row_is_in_the_database_of_its_tenant(mode):
+    for alias in ("default", OTHER, "default", OTHER, OTHER):
+        post(alias)
+    flush()
+    assert rows_of("default") == ["stored", "duplicate"]
+    assert rows_of(OTHER) == ["stored", "duplicate", "duplicate"]
+    assert health.counts() == {"stored": 2, "duplicate": 3}
+    with within(OTHER):
+        assert RequestImage.objects.first().image_data == draw()
+
+
+def test_router_with_a_default_database(mode, settings):
+    """Then nothing is missing, and every tenant's rows were in one place."""
+    settings.DATABASE_ROUTERS = [f"{HERE}.ByContextOrDefault"]
+    post(OTHER)
+    flush()
+    assert rows_of(OTHER) == ["stored"]
+    assert rows_of("default") == []
+
+
+def test_test_client(settings):
+    """The test client closes behind the middleware, too."""
+    with within("default"):  # of its own signals
+        Client(headers={"X-Tenant": OTHER}).post("/body/", draw(), "image/png")
+    assert rows_of(OTHER) == ["stored"]
+
+
+def test_rescued_request():
+    """The watchdog's thread has no context of the request."""
+    request = RequestFactory().post("/", draw(), content_type="image/png")
+    request.resolver_match = resolve("/body/")
+
+    @capture_images
+    def left(request):
+        recording_of(request).note_client_gone()
+        return HttpResponse(request.body)
+
+    with within(OTHER):
+        left(request)
+    assert lifecycle.wait_until_idle(10)
+    assert rows_of(OTHER) == ["stored"]
+
+
+def test_view_that_chooses_its_tenant(mode, settings):
+    """The tenant may be known only after the view began: by its authentication."""
+    settings.DATABASE_ROUTERS = [f"{HERE}.ByContextOrDefault"]
+    request = RequestFactory().post("/", draw(), content_type="image/png")
+    request.resolver_match = resolve("/body/")
+
+    @capture_images
+    def late(request):
+        tenant.set(OTHER)
+        return HttpResponse(request.body)
+
+    with within("default"):
+        late(request)
+        tenant.set("default")
+    request.close()
+    flush()
+    assert rows_of(OTHER) == ["stored"]
+
+
+def test_view_that_leaves_its_tenant(settings):
+    """A decorator below ours may set the tenant, and reset it before we are told."""
+    settings.DATABASE_ROUTERS = [f"{HERE}.ByContextOrDefault"]
+    request = RequestFactory().post("/", draw(), content_type="image/png")
+
+    @capture_images
+    def outer(request):
+        with within(OTHER):
+            return capture_images(lambda r: HttpResponse(r.body))(request)
+
+    outer(request)
+    assert rows_of(OTHER) == ["stored"]
+
+
+class TestRouterThatRaises:
+    def test_costs_the_row_and_not_the_request(self, mode, spool):
+        """It is told: no other place than the tenant's, and none that is unknown."""
+        failed = []
+
+        def receiver(exception, log, **kwargs):
+            failed.append((type(exception), log))
+
+        signals.capture_failed.connect(receiver)
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")
+        try:
+            response = capture_images(lambda r: HttpResponse(r.body))(request)
+            request.close()
+        finally:
+            signals.capture_failed.disconnect(receiver)
+        assert response.content == draw()
+        assert health.counts() == {"lost": 1}
+        assert health.faults() == {"destination:LookupError": 2}
+        assert failed == [(LookupError, None)]
+        assert rows_of("default") == rows_of(OTHER) == []
+        health.reset()
+
+    def test_only_at_the_end_is_no_loss(self):
+        """What it said while the view ran is what counts."""
+        request = RequestFactory().post("/", draw(), content_type="image/png")
+        token = tenant.set(OTHER)
+
+        def forgetting(request):
+            tenant.reset(token)
+            return HttpResponse(request.body)
+
+        capture_images(forgetting)(request)
+        assert rows_of(OTHER) == ["stored"]
+        assert health.faults() == {"destination:LookupError": 1}
+        health.reset()
+
+    def test_unknown_database(self, spool):
+        """A name that DATABASES lacks: kept in the folder, and told."""
+        with within("nowhere"):
+            request = RequestFactory().post("/", draw(), content_type="image/png")
+            capture_images(lambda r: HttpResponse(r.body))(request)
+        assert health.counts() == {"spooled": 1}
+        assert health.faults() == {"destination:ConnectionDoesNotExist": 1}
+        health.reset()
+
+    def test_unknown_database_without_a_folder(self):
+        with within("nowhere"):
+            request = RequestFactory().post("/", draw(), content_type="image/png")
+            capture_images(lambda r: HttpResponse(r.body))(request)
+        assert health.counts() == {"lost": 1}
+        health.reset()
+
+
+@contextmanager
+def is_down(alias):
+    """One of the databases does not answer."""
+    save = rows._place_and_insert
+
+    def refuse(records, using):
+        if using == alias:
+            raise OperationalError("no such host")
+        save(records, using)
+
+    refused = OperationalError("no such host")
+    with (
+        patch.object(rows, "_place_and_insert", refuse),
+        patch.object(spooling, "try_write", lambda: refused),
+    ):
+        yield
+
+
+class TestSpool:
+    def test_each_entry_returns_to_its_database(self, spool, mode):
+        with is_down(OTHER):
+            post(OTHER)
+            flush()
+        assert health.counts() == {"spooled": 1}
+        health.reset()
+        post("default")  # writes what waits
+        flush()
+        assert rows_of("default") == ["stored"]
+        assert rows_of(OTHER) == ["stored"]
+        health.reset()
+
+    def test_database_that_is_down_does_not_stop_the_others(self, spool):
+        """Its entries wait; those behind them are written."""
+        for alias in ("default", OTHER):
+            with is_down(alias):
+                post(alias, draw(seed=1))
+                post(alias, draw(seed=2))
+        spooling._reset()
+        with is_down("default"):
+            result = spooling.write_spooled()
+        assert (result.written, result.failed) == (2, 1)
+        assert len(rows_of(OTHER)) == 2
+        out = io.StringIO()
+        call_command("write_spooled_requests", stdout=out)
+        assert "Wrote 2 requests" in out.getvalue()
+        assert len(rows_of("default")) == 2
+        health.reset()
+
+    def test_entry_of_a_database_that_is_gone_waits(self, spool):
+        with within("nowhere"):
+            request = RequestFactory().post("/", draw(), content_type="image/png")
+            capture_images(lambda r: HttpResponse(r.body))(request)
+        result = spooling.write_spooled()
+        assert (result.written, result.failed, result.bad) == (0, 1, 0)
+        health.reset()
+
+    def test_left_at_exit(self, spool, settings):
+        """What a process could not write before its end keeps its place."""
+        settings.REQUEST_IMAGES_WRITE_MODE = "background"
+        with patch.object(jobs.queue, "_write", jobs._give_up):
+            post(OTHER)
+            flush()
+        assert spooling.write_spooled().written == 1
+        assert rows_of(OTHER) == ["stored"]
+
+
+def test_database_that_is_down_opens_only_its_own_breaker():
+    with is_down(OTHER):
+        for _ in range(6):
+            post(OTHER)
+    assert not jobs.breakers.allows(Destination(OTHER))
+    post("default")
+    assert rows_of("default") == ["stored"]
+    health.reset()
+
+
+def test_connections_of_other_databases_are_closed_again(spool):
+    """A look into the folder leaves none open that nobody closes."""
+    with is_down(OTHER):
+        post(OTHER)
+    health.reset()
+    connections[OTHER].close()
+    spooling.write_spooled()
+    assert rows_of(OTHER) == ["stored"]
+
+
+class TestCommands:
+    """Each runs in one database: the routers' answer, or the one that is named."""
+
+    @pytest.fixture
+    def old(self):
+        """An old request with its image in each database."""
+        for alias in ("default", OTHER):
+            post(alias)
+            old = timezone.now() - timedelta(days=400)
+            for model in (RequestLog, RequestImage, ImageContent):
+                model._base_manager.using(alias).update(created_at=old)
+
+    def test_cleanup(self, old):
+        call_command("cleanup_old_images", database=OTHER, days=30, verbosity=0)
+        assert not ImageContent.objects.using(OTHER).exists()
+        assert ImageContent.objects.using("default").count() == 1
+
+    @pytest.mark.parametrize(
+        ("command", "options"),
+        [
+            ("analyze_image_contents", {}),
+            ("compress_image_contents", {}),
+            ("make_thumbnails", {}),
+            ("move_image_contents", {"to": "database"}),
+            ("request_images_health", {}),
+            ("update_image_statistics", {"rebuild": True}),
+            ("verify_image_contents", {}),
+        ],
+    )
+    def test_others(self, old, command, options):
+        """None asks the router, which would raise."""
+        call_command(command, database=OTHER, verbosity=0, **options)
+
+    def test_thumbnails_of_the_database_that_is_named(self, old):
+        call_command("make_thumbnails", database=OTHER, verbosity=0)
+        drawn = {
+            alias: ImageContent.objects.using(alias).get().thumbnail is not None
+            for alias in ("default", OTHER)
+        }
+        assert drawn == {"default": False, OTHER: True}
+
+    def test_router_that_raises(self):
+        """One sentence, with what to do."""
+        with pytest.raises(CommandError, match=r"LookupError.* Name a database with"):
+            call_command("make_thumbnails")
+
+    def test_unknown_database(self):
+        with pytest.raises(CommandError, match=r"no alias 'x'\. It has: default, ot"):
+            call_command("make_thumbnails", database="x")
+
+    def test_tenant_without_schemas(self):
+        with pytest.raises(CommandError, match="There is no tenant 'acme'"):
+            call_command("make_thumbnails", database=OTHER, tenant="acme")
+
+
+class TestOtherWork:
+    def test_erase_in_the_chosen_database(self):
+        """The primary keys are the same in both."""
+        for alias in ("default", OTHER):
+            post(alias)
+        with within("default"):
+            report = erasure.erase(RequestLog.objects.using(OTHER))
+        assert report.total.logs == 1
+        assert (rows_of("default"), rows_of(OTHER)) == (["stored"], [])
+
+    def test_pin_in_the_chosen_database(self):
+        for alias in ("default", OTHER):
+            post(alias)
+        with within("default"):
+            assert len(RequestLog.objects.using(OTHER).pin()) == 1
+        assert RequestLog.objects.using(OTHER).get().is_pinned
+        assert not RequestLog.objects.using("default").get().is_pinned
+
+    def test_task_knows_its_database(self, settings):
+        """The worker has no context of the request."""
+        settings.REQUEST_IMAGES_THUMBNAILS = "task"
+        with (
+            patch.object(notify, "why_no_worker", lambda: ""),
+            patch.object(tasks, "make_thumbnail") as task,
+        ):
+            post(OTHER)
+        [call] = task.enqueue.call_args_list
+        assert call.args[1:] == (OTHER, "")
+        assert tasks.make_thumbnail.func(*call.args) == "made"
+        assert ImageContent.objects.using(OTHER).get().thumbnail is not None
+
+    def test_statistics(self):
+        """A late row marks the hour in its own database."""
+        long_ago = timezone.now() - timedelta(days=2)
+        with patch("request_images.capture.recording.timezone.now", lambda: long_ago):
+            post(OTHER)
+        assert StaleHour.objects.using(OTHER).count() == 1
+        assert not StaleHour.objects.using("default").exists()
+
+
+class TestSharedStorage:
+    """One bucket for all tenants: each has a folder, and lists no other's objects."""
+
+    @pytest.fixture(autouse=True)
+    def _bucket(self, settings):
+        memory = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
+        settings.STORAGES = {**settings.STORAGES, "bucket": memory}
+        settings.REQUEST_IMAGES_STORAGE = "bucket"
+
+    def test_names(self):
+        for alias in ("default", OTHER):
+            post(alias)
+        [ours] = ImageContent.objects.using("default").values_list("name", flat=True)
+        [theirs] = ImageContent.objects.using(OTHER).values_list("name", flat=True)
+        assert theirs.startswith(Destination(OTHER).folder + "/")
+        assert list(store_of("bucket").names()) == [ours]
+        assert list(store_of("bucket").names(Destination(OTHER).folder)) == [theirs]
+
+    def test_repair_deletes_no_other_tenants_objects(self):
+        """The objects of one were orphans to the other."""
+        post("default")
+        for seed in range(3):
+            post(OTHER, draw(seed=seed))
+        options = {"repair": True, "force": True, "storage": ["bucket"], "verbosity": 0}
+        for alias in ("default", OTHER):
+            call_command("verify_image_contents", database=alias, **options)
+            assert not PendingDeletion.objects.using(alias).exists()
+
+    def test_moved_and_read(self):
+        post(OTHER)
+        options = {"database": OTHER, "verbosity": 0}
+        call_command("move_image_contents", to="database", **options)
+        call_command("move_image_contents", to="bucket", **options)
+        content = ImageContent.objects.using(OTHER).get()
+        assert content.name.startswith(Destination(OTHER).folder)
+        assert content.read() == draw()
+
+
+def test_names_of_destinations():
+    """Each has a folder and a group of its own, whatever its name is."""
+    names = ["", "a", "A", "a-b", "a/../b", "\N{SNOWMAN}", "x" * 200]
+    made = [Destination("default", name) for name in names]
+    made += [Destination(name) for name in names]
+    assert len({where.key for where in made}) == len(made)
+    assert len({where.folder for where in made}) == len(made)
+    assert all(re.fullmatch(r"(at-[a-z0-9-]{1,60})?", w.folder) for w in made)
