@@ -9,7 +9,6 @@ that a page uses::
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -70,6 +69,7 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     "request_images.W006": {f"{PREFIX}THUMBNAILS": "task"},
     "request_images.W007": {"MEDIA_ROOT": "/srv/media", f"{PREFIX}STORAGE": "default"},
     "request_images.W008": {f"{PREFIX}DECODER": "process"},
+    "request_images.W009": {f"{PREFIX}TENANT": "os.getcwd"},
 }
 
 
@@ -292,9 +292,12 @@ def statistics_options() -> str:
 
 
 def _options(command: BaseCommand) -> str:
-    own = argparse.ArgumentParser(add_help=False)
-    command.add_arguments(own)
-    rows = [(f"`{a.option_strings[0]}`", a.help or "") for a in own._actions]
+    of_django = {a.dest for a in BaseCommand().create_parser("", "")._actions}
+    rows = [
+        (f"`{action.option_strings[0]}`", action.help or "")
+        for action in command.create_parser("manage.py", "")._actions
+        if action.dest not in of_django
+    ]
     return _table(("Option", "Meaning"), rows)
 
 

@@ -305,3 +305,17 @@ def test_E029_missing_package_of_an_encoding(found, monkeypatch):
 @needs_lepton
 def test_E029_passes_with_the_package(found):
     assert found(ENCODINGS=["zlib", "lepton"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [("TENANT", "TENANT_CONTEXT"), ("TENANT_CONTEXT", "TENANT")]
+)
+def test_W009_half_a_tenant(found, given, missing):
+    """To tell a tenant and to enter it are one thing."""
+    [message] = found(**{given: f"{__name__}.decide"}).values()
+    assert message.id == "request_images.W009"
+    assert f"{PREFIX}{missing} is not" in message.msg
+
+
+def test_W009_both_or_none(found):
+    assert found(TENANT=decide, TENANT_CONTEXT=decide) == {}

@@ -40,7 +40,6 @@ RIGHT = {
     "COMPRESSION": ["by_command", "task"],
     "ANALYSIS": ["by_command", "task"],
     "WRITE_MODE": ["after_response", "background"],
-    "DECODER": ["process", "inline"],
     "BACKLOG_MAX_MB": [0.5, 64, 10**6],
     "RUNNING_MAX_MB": [0.5, 256, 10**6],
     "BACKLOG_MAX_REQUESTS": [1, 10**6],
@@ -51,6 +50,8 @@ RIGHT = {
     "SPOOL_MAX_MB": [0.5, 10**6],
     "SAMPLE_RATE": [0, 0.05, 1, 1.0],
     "SHOULD_CAPTURE": [None, bool, lambda request: True, "a.b", "a.b.c_1"],
+    "TENANT": [None, str, lambda request: "acme", "a.b"],
+    "TENANT_CONTEXT": [None, str, "a.b"],
     "SHOULD_KEEP": [None, bool, lambda log: 0.5, "a.b", "a.b.c_1"],
     "STORAGE": [None, "default", "a" * 63],
     "RELEASE": ["", "2.4.1", "x" * 100],
@@ -80,7 +81,6 @@ WRONG = {
     "COMPRESSION": ["", "on_demand", None, True],
     "ANALYSIS": ["", "on_demand", None, True],
     "WRITE_MODE": ["", "now", None, True],
-    "DECODER": ["", "thread", None, True],
     "BACKLOG_MAX_MB": [0, -1, "64", True, None, float("nan"), float("inf")],
     "RUNNING_MAX_MB": [0, -1, "64", True, None, float("nan"), float("inf")],
     "BACKLOG_MAX_REQUESTS": [0, -1, 1.5, "9", True, None],
@@ -91,6 +91,8 @@ WRONG = {
     "SPOOL_MAX_MB": [0, -1, "512", True, None, float("inf")],
     "SAMPLE_RATE": [-0.1, 1.1, True, None, "0.5", float("nan")],
     "SHOULD_CAPTURE": [False, 1, "", "a", "a.b.", ".a.b", "1.a", "a b.c", waiting],
+    "TENANT": [True, "acme", waiting],
+    "TENANT_CONTEXT": [True, "acme", waiting],
     "SHOULD_KEEP": [True, 0.5, "", "a", "a.b.", "a:b", waiting],
     "STORAGE": ["", "database", "a" * 64, 5, True],
     "RELEASE": [None, 2, "x" * 101],
@@ -120,7 +122,7 @@ def test_check_ids_are_distinct():
     """A check id identifies the wrong setting."""
     ids = [setting.check_id for setting in DECLARATIONS]
     # E011 checks the names within one setting.
-    numbers = [*range(1, 11), *range(12, 39)]
+    numbers = [*range(1, 11), *range(12, 41)]
     assert sorted(ids) == [f"request_images.E{number:03}" for number in numbers]
 
 

@@ -39,6 +39,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_tasks_without_worker(),
         *_public_storage(),
         *_unavailable_encodings(),
+        *_half_a_tenant(),
     ]
 
 
@@ -71,7 +72,12 @@ def _unknown_formats() -> Iterator[CheckMessage]:
 
 
 def _unusable_functions() -> Iterator[CheckMessage]:
-    for setting in (Conf.SHOULD_CAPTURE, Conf.SHOULD_KEEP):
+    for setting in (
+        Conf.SHOULD_CAPTURE,
+        Conf.SHOULD_KEEP,
+        Conf.TENANT,
+        Conf.TENANT_CONTEXT,
+    ):
         path = setting.given()
         if not isinstance(path, str) or setting.problem(path):
             continue
@@ -252,3 +258,16 @@ def _unavailable_encodings() -> Iterator[CheckMessage]:
                     hint="Install it wherever images are read, or remove the name.",
                     id=Conf.ENCODINGS.check_id,
                 )
+
+
+def _half_a_tenant() -> Iterator[CheckMessage]:
+    pair = (Conf.TENANT, Conf.TENANT_CONTEXT)
+    given = [setting for setting in pair if setting.given() is not None]
+    if len(given) == 1:
+        [missing] = set(pair) - set(given)
+        yield CheckWarning(
+            f"{given[0].full_name} is set, and {missing.full_name} is not: one tells "
+            "the tenant of a request, the other makes it current for the write.",
+            hint="Set both, or none.",
+            id="request_images.W009",
+        )

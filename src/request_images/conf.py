@@ -395,7 +395,7 @@ class Conf:
     TENANT = Setting[Callable[..., Any] | str | None](
         None,
         _FUNCTION,
-        "E041",
+        "E039",
         "A function that is called with the request while its view runs, and returns "
         "the name of its tenant as text. With None it is the schema of the connection, "
         "if the database backend has schemas as django-tenants has them.",
@@ -403,7 +403,7 @@ class Conf:
     TENANT_CONTEXT = Setting[Callable[..., Any] | str | None](
         None,
         _FUNCTION,
-        "E042",
+        "E040",
         "A function that is called with the name of a tenant, and returns a context "
         "manager. Rows of this tenant are written within it, in any thread. Needed "
         "with `TENANT`.",

@@ -44,7 +44,7 @@ def erase(requests: QuerySet[RequestLog]) -> Report:
         django.db.Error: The database failed, or other transactions kept interfering.
     """
     report, pace = Report(), Pace(_BATCH_SIZE)
-    with chosen_database(requests._db):
+    with chosen_database(getattr(requests, "_db", None)):
         for going in _walk(requests):
             report += remove_paced(going, pace)
     return report

@@ -111,7 +111,8 @@ class RequestLogQuerySet(_CountedQuerySet):
     def _set_pinned(self, is_pinned: bool) -> list[RequestLog]:
         changed: list[RequestLog] = []
         rows = self.model._default_manager
-        everything = rows.using(self._db) if self._db else rows.primary()
+        chosen = getattr(self, "_db", None)  # by `using`
+        everything = rows.using(chosen) if chosen else rows.primary()
         pks = iter(self.order_by().values_list("pk", flat=True))
         while some := list(islice(pks, _PINNED_AT_ONCE)):
             rows = everything.filter(pk__in=some, is_pinned=not is_pinned)

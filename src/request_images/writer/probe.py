@@ -53,9 +53,9 @@ def try_write() -> Exception | None:
         with bounded_transaction(using):
             insert([log], using)
             insert([content], using)
-            image = RequestImage(log=log, created_at=now, content_id=content.pk)
+            image = RequestImage(log_id=log.pk, created_at=now, content_id=content.pk)
             insert([image], using)
-            insert([FurtherImage(request_image=image, position=1)], using)
+            insert([FurtherImage(request_image_id=image.pk, position=1)], using)
             transaction.set_rollback(True, using)
     except Exception as error:  # noqa: BLE001  # it is the answer
         return error

@@ -11,7 +11,7 @@ import io
 import re
 from contextlib import contextmanager
 from datetime import timedelta
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -33,11 +33,11 @@ from request_images.storage.stores import store_of
 from request_images.testing import flush
 from request_images.writer import jobs, notify, rows
 from request_images.writer.spool import spooling
+from tests.db.databases import OTHER, empty, post, rows_of, second_database, tenant
 from tests.image_files import draw
-from tests.writer.databases import OTHER, empty, post, rows_of, second_database, tenant
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", OTHER])
-HERE = "tests.writer.databases"
+HERE = "tests.db.databases"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -391,7 +391,8 @@ class TestOtherWork:
     def test_statistics(self):
         """A late row marks the hour in its own database."""
         long_ago = timezone.now() - timedelta(days=2)
-        with patch("request_images.capture.recording.timezone.now", lambda: long_ago):
+        clock = Mock(now=lambda: long_ago)
+        with patch("request_images.capture.recording.timezone", clock):
             post(OTHER)
         assert StaleHour.objects.using(OTHER).count() == 1
         assert not StaleHour.objects.using("default").exists()
