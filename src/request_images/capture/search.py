@@ -83,8 +83,10 @@ def fitting(payload: Payload, is_image: IsImage) -> list[tuple[Source, ...]]:
     if is_image(payload.head) and not payload.uploads:
         return [(Source("body"),)]
     declared: tuple[Source, ...] = (Source("body"),)
-    if payload.content_type == "multipart/form-data" or payload.uploads:
+    if payload.content_type == "multipart/form-data":
         declared = Source("files"), Source("form")
+    elif payload.uploads:
+        declared = (Source("files"),)
     elif payload.content_type == "application/x-www-form-urlencoded":
         declared = (Source("form"),)
     elif _JSON_TYPE.fullmatch(payload.content_type):

@@ -30,6 +30,7 @@ from request_images.images.formats import HEAD_SIZE
 from . import parsed_form
 from .body_end import BodyEnd, in_words
 from .content_encoding import decompressed, is_text
+from .form_parts import FormParts, boundary_of
 from .held import Held
 from .parsed_form import first_bytes, is_parsed, read_body
 from .partial import part_of_upload
@@ -53,6 +54,8 @@ class Tap:
         self._chunks: list[bytes] = []  # of the raw body
         self._end = BodyEnd()
         self._has_handler = False  # whether our upload handler gets the files
+        boundary = str((request.content_params or {}).get("boundary", ""))
+        self._parts = FormParts(boundary.encode(), self._receive_part)
         with _report_faults():
             self._end.begin(request, self.payload)
         if is_parsed(request):
@@ -106,7 +109,10 @@ class Tap:
 
     def _feed(self, data: bytes) -> None:
         self.payload.head = _extended(self.payload.head, data)
-        if self._has_handler and (self.payload.uploads or self.payload.shows_form):
+        uploads = self.payload.uploads
+        if self._has_handler and (uploads or self.payload.shows_form):
+            if not (uploads and uploads[0].is_body):
+                self._parts.feed(data)
             return
         if self._end.size > self._body_limit or self.payload.over_budget:
             self._drop_chunks()
@@ -140,6 +146,11 @@ class Tap:
         upload.size = (upload.size or 0) + len(data)
         upload.too_large = upload.size > self._limits.size
         self._buffer.add(upload, data)
+
+    def _receive_part(self, upload: Upload, data: bytes) -> None:
+        if not upload.size:
+            self.payload.uploads.append(upload)
+        self.receive(upload, data)
 
     def _copy_parsed_files(self, request: HttpRequest) -> None:
         # The client is waiting, so read only the heads of all files but the best.
@@ -194,6 +205,9 @@ class Tap:
             body = self._decompressed(request, body)
             if self._is_multipart:
                 self._collect_files(request, body)
+            self._collect_parts(body or b"")
+            for upload in payload.uploads:
+                self._note_missing(upload)
             is_form = self._is_multipart and (payload.uploads or payload.fields)
             if not is_form and (body or not payload.problem):
                 self._collect_body(body)
@@ -229,6 +243,7 @@ class Tap:
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
         self.payload, self._chunks, self._end = Payload(), [], BodyEnd()
+        self._parts = FormParts(b"", self._receive_part)
         self._buffer.clear()
         self._held.clear()
 
@@ -266,8 +281,16 @@ class Tap:
         if not payload.uploads and is_parsed(request):
             # Files that another parser made, and that are still open, can be read.
             self._copy_parsed_files(request)
-        for upload in payload.uploads:
-            self._note_missing(upload)
+
+    def _collect_parts(self, body: bytes) -> None:
+        boundary = boundary_of(body)
+        if boundary and not self._parts.has_begun:
+            # The view has read it itself, under whatever type.
+            has_no_file = not self.payload.uploads
+            receive = self._receive_part
+            self._parts = FormParts(boundary, receive, takes_files=has_no_file)
+            self._parts.feed(body)
+        self._parts.feed(b"", is_end=True)
 
     def _take_form(self, upload: Upload) -> bytes | None:
         # A parser may take the whole body for one file, the form's boundaries included.

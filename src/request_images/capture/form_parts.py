@@ -1,0 +1,155 @@
+"""Images in the parts of a multipart body that no parser takes for a file.
+
+A part without a file name is a text to Django, which replaces what is not UTF-8 in it.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable
+
+from request_images.images.formats import sniff
+
+from .base64_text import Text
+from .payload import Upload
+
+MAX_PARTS = 2_000
+"""Maximum number of parts that are searched."""
+
+_MAX_HEADERS = 8192  # bytes of the headers of a part
+_START = 128  # bytes of a part, enough to recognise any format, in base64 as well
+_WHITE = b" \t\r\n"
+_MAX_NAME = 200
+_FIRST_LINE = re.compile(rb"\s{0,64}--([^\r\n]{1,200})\r\n")
+_DISPOSITION = re.compile(rb"^content-disposition:.*$", re.IGNORECASE | re.MULTILINE)
+_FILE_NAME = re.compile(rb'filename[*\d]*\s*=\s*(?:"([^"]*)|([^\s;"]+))', re.IGNORECASE)
+_NAME = re.compile(rb'[;\s]name\s*=\s*(?:"([^"]*)|([^\s;"]+))', re.IGNORECASE)
+_TYPE = re.compile(rb"^content-type:\s*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_IS_BASE64 = re.compile(
+    rb"^content-transfer-encoding:\s*base64\s*$", re.IGNORECASE | re.MULTILINE
+)
+
+
+def boundary_of(body: bytes) -> bytes:
+    """Return the boundary that a multipart body begins with; empty for no such body."""
+    line = _FIRST_LINE.match(body)
+    return b"" if line is None else line[1].rstrip()
+
+
+class FormParts:
+    """A search through a multipart body, piece by piece.
+
+    Args:
+        boundary: The boundary between the parts.
+        receive: Called with each image, and some of its bytes.
+        takes_files: Whether parts with a file name are wanted, too.
+    """
+
+    def __init__(
+        self,
+        boundary: bytes,
+        receive: Callable[[Upload, bytes], None],
+        *,
+        takes_files: bool = False,
+    ) -> None:
+        self._delimiter = b"--" + boundary
+        self._receive = receive
+        self._takes_files = takes_files
+        self._rest = b""
+        self._upload: Upload | None = None  # the image whose bytes follow
+        self._is_base64 = False
+        self._digits = b""
+        self._count = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was a part."""
+        return self._count > 0
+
+    def feed(self, data: bytes, *, is_end: bool = False) -> None:
+        """Search the next bytes."""
+        data, at = self._rest + data, 0
+        is_waiting = False
+        while not is_waiting:
+            upload = self._upload
+            if upload is None:
+                at, is_waiting = self._find_image(data, at, is_end)
+            else:
+                at, is_waiting = self._take_image(upload, data, at, is_end)
+        self._rest = data[at:]
+
+    def _find_image(self, data: bytes, at: int, is_end: bool) -> tuple[int, bool]:
+        """Return where to go on, and whether more bytes are needed there."""
+        if self._count == MAX_PARTS:
+            return len(data), True
+        begin = data.find(self._delimiter, at)
+        if begin < 0:
+            return max(at, len(data) - len(self._delimiter)), True
+        end = data.find(b"\r\n\r\n", begin, begin + _MAX_HEADERS)
+        content = end + 4
+        is_short = len(data) < (begin + _MAX_HEADERS if end < 0 else content + _START)
+        if is_short and not is_end:
+            return begin, True
+        self._count += 1
+        if end < 0:
+            return begin + len(self._delimiter), False
+        start = data[content : content + _START].partition(b"\r\n" + self._delimiter)[0]
+        self._upload = self._image(data[begin:end], start)
+        return content, False
+
+    def _take_image(
+        self, upload: Upload, data: bytes, at: int, is_end: bool
+    ) -> tuple[int, bool]:
+        end = data.find(b"\r\n" + self._delimiter, at)
+        stop = end
+        if end < 0:
+            stop = max(at, len(data) - (0 if is_end else len(self._delimiter) + 1))
+        piece = self._decoded(data[at:stop])
+        self._receive(upload, piece)
+        if end < 0:
+            return stop, True
+        upload.complete = True
+        self._upload, self._digits = None, b""
+        return end, False
+
+    def _decoded(self, piece: bytes) -> bytes:
+        if not self._is_base64:
+            return piece
+        digits = self._digits + piece.translate(None, _WHITE)
+        whole = len(digits) // 4 * 4
+        self._digits = digits[whole:]
+        try:
+            return binascii.a2b_base64(digits[:whole])
+        except binascii.Error:
+            return b""
+
+    def _image(self, headers: bytes, start: bytes) -> Upload | None:
+        disposition = _DISPOSITION.search(headers)
+        name = b"" if disposition is None else disposition[0]
+        if _has_file_name(name) and not self._takes_files:
+            return None
+        self._is_base64 = _IS_BASE64.search(headers) is not None
+        try:
+            first = Text(start).start() if self._is_base64 else start
+        except ValueError:
+            return None
+        if sniff(first) is None:
+            return None
+        field, declared = _NAME.search(name), _TYPE.search(headers)
+        return Upload(
+            _text(field)[:_MAX_NAME] or "file", content_type=_text(declared)[:_MAX_NAME]
+        )
+
+
+def _has_file_name(disposition: bytes) -> bool:
+    # Django drops the folders of a name, and a part whose name is nothing but folders.
+    path = _text(_FILE_NAME.search(disposition)).replace("\\", "/")
+    return path.rpartition("/")[2].strip() not in ("", ".", "..")
+
+
+def _text(match: re.Match[bytes] | None) -> str:
+    if match is None:
+        return ""
+    value: bytes = next(filter(None, match.groups()), b"")
+    return value.decode(errors="replace")
