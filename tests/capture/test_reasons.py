@@ -16,7 +16,7 @@ from django.core.files.uploadhandler import (
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpResponse
 from django.middleware.csrf import get_token
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 from rest_framework.decorators import api_view
 from rest_framework.response import Response
 
@@ -267,6 +267,17 @@ def test_large_body_without_a_length_under_asgi(settings):
 def test_no_body_under_asgi_has_no_image(url):
     """Where none came, none is missed."""
     ask(url)
+    assert reason() == ("no_image", "")
+
+
+@pytest.mark.parametrize("url", ["/body/", "/nothing/"])
+def test_no_body_of_the_async_client_has_no_image(url):
+    """Its body has no length either, but is no file."""
+
+    async def post():
+        await AsyncClient().generic("POST", url)
+
+    async_to_sync(post)()
     assert reason() == ("no_image", "")
 
 

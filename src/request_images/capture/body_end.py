@@ -6,6 +6,7 @@ import contextlib
 from io import SEEK_END
 
 from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import LimitedStream
 from django.http import HttpRequest
 
 from request_images.db.columns import clean_text
@@ -46,7 +47,7 @@ class BodyEnd:
         if not isinstance(request, ASGIRequest):
             encoding = request.META.get("HTTP_TRANSFER_ENCODING", "")
             payload.is_chunked = "chunked" in encoding.lower()
-        elif hasattr(request._stream, "seek"):
+        elif not isinstance(request._stream, LimitedStream):  # of a test client
             # The server has received all of it, into a file.
             position = request._stream.tell()
             request._stream.seek(0, SEEK_END)

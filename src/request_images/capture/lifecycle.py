@@ -237,8 +237,7 @@ def _let_go_of_input(request: HttpRequest) -> None:
     # The server's stream of the body. The view has read it, or never will.
     if isinstance(request, WSGIRequest):
         request._stream = BytesIO()
-        if "wsgi.input" in request.environ:  # which is the server's own dict
-            request.environ["wsgi.input"] = BytesIO()
+        request.environ["wsgi.input"] = BytesIO()  # it is the server's own dict
 
 
 def wait_until_idle(timeout: float) -> bool:
