@@ -110,7 +110,9 @@ def is_called_by_test(request: HttpRequest, handler: object) -> bool:
     """
     # Django's test client has a handler of its own, which always closes.
     return type(handler).__module__ != "django.test.client" and (
-        has_test_body(request)
+        # Its event loop runs in another thread than the test, so ask no further.
+        isinstance(request, ASGIRequest)
+        or has_test_body(request)
         or is_in_test_transaction()
         or shares_connections()
         or threading.current_thread() is threading.main_thread()

@@ -62,6 +62,7 @@ class RequestEnd:
         self._callback = callback
         self._lock = threading.Lock()
         self._is_over = False
+        self._is_for_test = False
         self._is_view_over = False
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
@@ -94,7 +95,7 @@ class RequestEnd:
             self._end()
             return True
         has_room = self._is_from_test_client or _watchdog.watch(self, size, max_bytes)
-        if is_in_tests() and isinstance(self._request, WSGIRequest):
+        if is_in_tests():
             call_when_answered(self._request, self._on_answer_to_test)
         return has_room
 
@@ -104,6 +105,7 @@ class RequestEnd:
         return (
             self._has_no_handler
             or self._is_from_test_client
+            or self._is_for_test
             or is_in_test_transaction()
             or shares_connections()
         )
@@ -136,6 +138,7 @@ class RequestEnd:
 
     def _on_answer_to_test(self, handler: object) -> None:
         if is_called_by_test(self._request, handler):
+            self._is_for_test = True
             self._end()
 
     def _on_close(self) -> None:
