@@ -34,7 +34,6 @@ RIGHT = {
     "THUMBNAIL_SIZE": [16, 1024],
     "THUMBNAIL_MAX_PIXELS": [1, 10**12],
     "THUMBNAIL_MAX_MEMORY_MB": [0.5, 10**6],
-    "DECODER": ["process", "inline"],
     "THUMBNAILS": ["on_demand", "task"],
     "ENCODINGS": [["zlib"], ("lepton",), {"zlib", "lepton"}],
     "COMPRESSION": ["by_command", "task"],
