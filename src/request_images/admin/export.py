@@ -33,37 +33,19 @@ def _of_image(name: str) -> _Column:
     return lambda log, image: None if image is None else getattr(image, name)
 
 
-LOG_COLUMNS: Mapping[str, _Column] = {
+_WRITTEN: Mapping[str, _Column] = {
     "created_at": lambda log, image: log.created_at.isoformat(),
-    **{
-        name: _of_log(name)
-        for name in (
-            "request_id",
-            "endpoint",
-            "method",
-            "path",
-            "status_code",
-        )
-    },
     "outcome": lambda log, image: "failed" if log.is_failed else "succeeded",
-    **{
-        name: _of_log(name)
-        for name in (
-            "error_type",
-            "error_message",
-            "duration_ms",
-            "upload_ms",
-            "username",
-            "image_count",
-            "capture_status",
-            "capture_detail",
-            "sample_probability",
-            "is_pinned",
-            "link_model",
-            "link_pk",
-        )
-    },
     "metadata": lambda log, image: json.dumps(log.metadata, ensure_ascii=False),
+}
+LOG_COLUMNS: Mapping[str, _Column] = {
+    name: _WRITTEN.get(name, _of_log(name))
+    for name in (
+        *("created_at", "request_id", "endpoint", "method", "path", "status_code"),
+        *("outcome", "error_type", "error_message", "duration_ms", "upload_ms"),
+        *("username", "image_count", "capture_status", "capture_detail"),
+        *("sample_probability", "is_pinned", "link_model", "link_pk", "metadata"),
+    )
 }
 IMAGE_COLUMNS: Mapping[str, _Column] = {
     **{name: _of_image(name) for name in dict.fromkeys((*_FIRST, *COLUMNS))},

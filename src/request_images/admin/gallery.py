@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +14,6 @@ from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.formats import number_format
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
 from request_images.capture.sources import parse
@@ -36,18 +34,6 @@ from .curl import NoCommand, curl_command
 from .responses import file_name
 
 _SAME = 12  # listed requests with the same image
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One picture of the gallery, as its template needs it."""
-
-    url: str
-    picture: SafeString | str
-    status: str
-    is_failed: bool
-    facts: Sequence[str]
-    note: str
 
 
 class GalleryAdmin(ReadOnlyAdmin):
@@ -131,18 +117,18 @@ class GalleryAdmin(ReadOnlyAdmin):
             return ""
         return self.url_of("requestlog_changelist") + gallery.criteria.query()
 
-    def _tiles(self, gallery: Gallery, section: Section) -> list[Tile]:
+    def _tiles(self, gallery: Gallery, section: Section) -> list[dict[str, Any]]:
         notes = section.notes or [""] * len(section.images)
         query = gallery.query(section.criteria)
         return [
-            Tile(
-                url=self.url_of("requestimage_change", image.pk) + query,
-                picture=self.thumbnail_of(image),
-                status=labels.status(image.log),
-                is_failed=image.log.is_failed,
-                facts=_facts(image),
-                note=note,
-            )
+            {
+                "url": self.url_of("requestimage_change", image.pk) + query,
+                "picture": self.thumbnail_of(image),
+                "status": labels.status(image.log),
+                "is_failed": image.log.is_failed,
+                "facts": _facts(image),
+                "note": note,
+            }
             for image, note in zip(section.images, notes, strict=True)
         ]
 

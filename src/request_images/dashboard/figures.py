@@ -34,18 +34,10 @@ from request_images.charts import (
 )
 from request_images.query.labels import slower_texts
 from request_images.query.links import Links
+from request_images.statistics.summary import Summary
 
 from .overview import Overview, newly_stored
 
-_TileRow = tuple[
-    str,
-    "float | None",
-    "float | None",
-    Quantity,
-    "bool | None",
-    "Sequence[float | None]",
-    str,
-]
 _SHARES = (0.5, 0.95, 0.99)
 _COLUMNS = 40
 _LOG2_RATIO = math.log2(BUCKET_RATIO)
@@ -74,49 +66,60 @@ class Figures:
             has_endpoint: Whether only one endpoint is shown. Stored bytes are not
                 known by endpoint, so the tile shows the received bytes.
         """
-        now, before = self.overview.whole, Tally()
-        if self.overview.is_comparable:
-            before = self.overview.earlier
-        series = self.overview.series
-        bytes_name = gettext("Received")
-        bytes_now = self.overview.now.received_bytes()
-        bytes_before = self.overview.before.received_bytes()
-        if not has_endpoint:
-            bytes_name = gettext("Newly stored")
-            bytes_now = newly_stored(self.overview.now)
-            bytes_before = newly_stored(self.overview.before)
-        middle, high = ([each[i] for each in map(_percentiles, series)] for i in (0, 1))
-        (p50, p95), (p50_before, p95_before) = (
-            _percentiles(each)[:2] for each in (now, before)
-        )
-        slowest = self.links.to(sort="slowest")
-        failed = self.links.to(outcome="failed")
+        overview = self.overview
+        now, before = overview.whole, Tally()
+        if overview.is_comparable:
+            before = overview.earlier
         had = before.count or None
-        rows: tuple[_TileRow, ...] = (
-            (gettext("Requests"), now.count, had, Quantity.COUNT, None,
-             _counts(self.overview), self.links.to()),
-            (gettext("Failed"), _rate(now), _rate(before), Quantity.SHARE, True,
-             [_rate(each) for each in series], failed),
-            (gettext("Median duration"), p50, p50_before, Quantity.DURATION, True,
-             middle, slowest),
-            (gettext("p95 duration"), p95, p95_before, Quantity.DURATION, True,
-             high, slowest),
-            (bytes_name, bytes_now, had and bytes_before, Quantity.BYTES, None,
-             [], self.links.to(sort="largest")),
-        )  # fmt: skip
+        bytes_name, bytes_of = gettext("Newly stored"), newly_stored
+        if has_endpoint:
+            bytes_name, bytes_of = gettext("Received"), Summary.received_bytes
+        size, size_before = bytes_of(overview.now), had and bytes_of(overview.before)
+        rates = list(map(_rate, overview.series))
+        middle, high, _p99 = zip(*map(_percentiles, overview.series), strict=True)
+        p50, p95, _p99 = zip(_percentiles(now), _percentiles(before), strict=True)
+        better = partial(self._tile, lower_is_better=True)
+        slowest = {"sort": "slowest"}
         return [
-            tile(
-                name,
-                value,
-                earlier,
-                quantity,
-                lower_is_better=better,
-                history=history,
-                href=href,
-                notation=self.notation,
-            )
-            for name, value, earlier, quantity, better, history, href in rows
+            self._tile(
+                gettext("Requests"), now.count, had, Quantity.COUNT, _counts(overview)
+            ),
+            better(
+                gettext("Failed"),
+                _rate(now),
+                _rate(before),
+                Quantity.SHARE,
+                rates,
+                outcome="failed",
+            ),
+            better(
+                gettext("Median duration"), *p50, Quantity.DURATION, middle, **slowest
+            ),
+            better(gettext("p95 duration"), *p95, Quantity.DURATION, high, **slowest),
+            self._tile(bytes_name, size, size_before, Quantity.BYTES, sort="largest"),
         ]
+
+    def _tile(  # noqa: PLR0913  # as many as a tile has
+        self,
+        name: str,
+        now: float | None,
+        before: float | None,
+        quantity: Quantity,
+        history: Sequence[float | None] = (),
+        *,
+        lower_is_better: bool | None = None,
+        **texts: str,
+    ) -> Tile:
+        return tile(
+            name,
+            now,
+            before,
+            quantity,
+            lower_is_better=lower_is_better,
+            history=history,
+            href=self.links.to(**texts),
+            notation=self.notation,
+        )
 
     def durations(self) -> Chart:
         """Draw percentiles over time, with markers for new releases."""
@@ -192,30 +195,22 @@ class Figures:
 
     def failing(self) -> Chart:
         """Draw the groups that set failed requests apart, ranked by difference."""
-        heading = Heading(
-            "separating",
-            gettext("What sets failed requests apart"),
-            empty=gettext(
-                "Nothing stands out. Groups of fewer than 30 requests are not compared."
-            ),
+        return self._ranked(
+            Heading("separating", gettext("What sets failed requests apart")),
+            Measure(gettext("failed"), Quantity.SHARE, "ri-bad"),
+            self.overview.failing(),
+            {"outcome": "failed"},
         )
-        hits = Measure(gettext("failed"), Quantity.SHARE, "ri-bad")
-        found = self.overview.failing()
-        return self._ranked(heading, hits, found, {"outcome": "failed"})
 
     def slow(self) -> Chart:
         """Draw the groups that set the slowest tenth apart."""
-        heading = Heading(
-            "slow",
-            gettext("What sets slow requests apart"),
-            empty=gettext(
-                "Nothing stands out. Groups of fewer than 30 requests are not compared."
-            ),
-        )
-        hits = Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow")
         asked = self.links.texts.get("duration", "")
-        texts = slower_texts(self.overview.slow_ms, asked)
-        return self._ranked(heading, hits, self.overview.slow(), texts)
+        return self._ranked(
+            Heading("slow", gettext("What sets slow requests apart")),
+            Measure(gettext("slowest tenth"), Quantity.SHARE, "ri-slow"),
+            self.overview.slow(),
+            slower_texts(self.overview.slow_ms, asked),
+        )
 
     def _ranked(
         self,
@@ -224,14 +219,13 @@ class Figures:
         found: Sequence[Comparison],
         texts: Mapping[str, str],
     ) -> Chart:
-        """Draw a ranked list of groups.
-
-        Args:
-            heading: The heading.
-            hits: The measure of a group's share.
-            found: The groups.
-            texts: Further query parameters of the links.
-        """
+        text = gettext(
+            "Nothing stands out. Groups of fewer than 30 requests are not compared."
+        )
+        if not self.overview.is_complete:
+            found = []
+            text = gettext("Findings appear when all hours are counted.")
+        heading = replace(heading, empty=text)
         measures = [
             hits,
             Measure(gettext("of the others"), Quantity.SHARE),
@@ -240,10 +234,6 @@ class Figures:
             Measure("p50", Quantity.DURATION, is_drawn=False),
             Measure("p95", Quantity.DURATION, is_drawn=False),
         ]
-        if not self.overview.is_complete:
-            found = []
-            text = gettext("Findings appear when all hours are counted.")
-            heading = replace(heading, empty=text)
         bars = []
         for comparison in found[:_MOST_GROUPS]:
             facet, share = FACETS[comparison.name], comparison.share

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -206,15 +207,7 @@ class Overview:
 
     def failing(self) -> list[Comparison]:
         """Return the groups whose failure rate differs from that of the others."""
-        return compare(
-            {
-                facet.name: [
-                    (value, Share(tally.failed, tally.count))
-                    for value, tally in self.now.values(facet).items()
-                ]
-                for facet in COMPARED
-            }
-        )
+        return self._compared(lambda tally: tally.failed)
 
     @property
     def slow_ms(self) -> float:
@@ -232,10 +225,13 @@ class Overview:
     def slow(self) -> list[Comparison]:
         """Return the groups whose share of slow requests differs from the others'."""
         limit = self._slow_limit
+        return self._compared(lambda tally: _slower(tally, limit))
+
+    def _compared(self, hits_of: Callable[[Tally], int]) -> list[Comparison]:
         return compare(
             {
                 facet.name: [
-                    (value, Share(_slower(tally, limit), tally.count))
+                    (value, Share(hits_of(tally), tally.count))
                     for value, tally in self.now.values(facet).items()
                 ]
                 for facet in COMPARED

@@ -40,19 +40,6 @@ class Group:
     duration_ms: Durations
 
 
-@dataclass(frozen=True)
-class Storage:
-    """The sizes of the images of some requests, in bytes.
-
-    Attributes:
-        received: Sum of the sizes received; each request counts.
-        stored: Sum of the sizes stored; each distinct image counts once.
-    """
-
-    received: int
-    stored: int
-
-
 def group_of(key: Mapping[str, Any], tally: Tally) -> Group:
     """Return the group of a tally, with its average and percentiles.
 
@@ -71,24 +58,22 @@ def by_status(logs: QuerySet[Any]) -> dict[str, int]:
     return dict(rows.order_by("-n", "capture_status"))
 
 
-def storage(logs: QuerySet[Any]) -> Storage:
-    """Return the sizes of the images of some request logs, without loading any."""
+def stored_size(logs: QuerySet[Any]) -> int:
+    """Return the stored bytes of the images of some request logs, each content once."""
     logs = logs.order_by()
     kept = logs.filter(image__content__isnull=False)
-    received = _sum(kept, "image__file_size")
     contents = kept.values("image__content", "image__content__stored_size").distinct()
-    stored = _sum(contents, "image__content__stored_size")
     further = FurtherImage.objects.using(logs.db).filter(
         request_image__log__in=logs.values("pk"), content__isnull=False
     )
-    received += _sum(further, "file_size")
     first = RequestImage.objects.filter(
         content=OuterRef("pk"), log__in=logs.values("pk")
     )
     only_further = ImageContent.objects.using(logs.db).filter(
         ~Exists(first), pk__in=further.values("content")
     )
-    return Storage(received, stored + _sum(only_further, "stored_size"))
+    stored = _sum(contents, "image__content__stored_size")
+    return stored + _sum(only_further, "stored_size")
 
 
 def _sum(rows: QuerySet[Any], field: str) -> int:

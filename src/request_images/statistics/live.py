@@ -58,7 +58,7 @@ def stored_by(rows: RequestLogQuerySet) -> int:
         TooManyRequests: It takes too long.
     """
     with limited(rows.db, STORAGE_SECONDS):
-        return groups.storage(rows).stored
+        return groups.stored_size(rows)
 
 
 @contextmanager
