@@ -94,7 +94,8 @@ class ReadOnlyAdmin(AnyAdmin):
         """Return the look-ups that are in the links of this list."""
         date = self.date_hierarchy
         found = {f"{date}__{part}" for part in ("year", "month", "day")}
-        for each in self.get_list_filter(request):  # type: ignore[arg-type]
+        filters: Iterable[Any] = self.get_list_filter(request)  # type: ignore[arg-type]
+        for each in filters:
             if not isinstance(each, type):
                 field = each if isinstance(each, str) else each[0]
                 found |= {field, f"{field}__exact", f"{field}__isnull"}

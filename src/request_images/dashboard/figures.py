@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -71,7 +71,8 @@ class Figures:
         if overview.is_comparable:
             before = overview.earlier
         had = before.count or None
-        bytes_name, bytes_of = gettext("Newly stored"), newly_stored
+        bytes_name = gettext("Newly stored")
+        bytes_of: Callable[[Summary], int] = newly_stored
         if has_endpoint:
             bytes_name, bytes_of = gettext("Received"), Summary.received_bytes
         size, size_before = bytes_of(overview.now), had and bytes_of(overview.before)
@@ -79,7 +80,6 @@ class Figures:
         middle, high, _p99 = zip(*map(_percentiles, overview.series), strict=True)
         p50, p95, _p99 = zip(_percentiles(now), _percentiles(before), strict=True)
         better = partial(self._tile, lower_is_better=True)
-        slowest = {"sort": "slowest"}
         return [
             self._tile(
                 gettext("Requests"), now.count, had, Quantity.COUNT, _counts(overview)
@@ -93,9 +93,15 @@ class Figures:
                 outcome="failed",
             ),
             better(
-                gettext("Median duration"), *p50, Quantity.DURATION, middle, **slowest
+                gettext("Median duration"),
+                *p50,
+                Quantity.DURATION,
+                middle,
+                sort="slowest",
             ),
-            better(gettext("p95 duration"), *p95, Quantity.DURATION, high, **slowest),
+            better(
+                gettext("p95 duration"), *p95, Quantity.DURATION, high, sort="slowest"
+            ),
             self._tile(bytes_name, size, size_before, Quantity.BYTES, sort="largest"),
         ]
 

@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from request_images.db.destination import database_of
 
+from .fields import Text, Time
+
 
 class OriginalAccess(models.Model):
     """One view or download of an original image.
@@ -24,8 +26,10 @@ class OriginalAccess(models.Model):
         VIEWED = "viewed", _("viewed")
         DOWNLOADED = "downloaded", _("downloaded")
 
-    created_at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
-    user = models.ForeignKey(
+    created_at: Time = models.DateTimeField(
+        _("time"), default=timezone.now, db_index=True
+    )
+    user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
         on_delete=models.DO_NOTHING,
@@ -34,14 +38,14 @@ class OriginalAccess(models.Model):
         db_constraint=False,
         related_name="+",
     )
-    username = models.CharField(
+    username: Text = models.CharField(
         _("username"), max_length=254, blank=True, db_index=True
     )
-    action = models.CharField(_("action"), max_length=16, choices=Action.choices)
-    image_hash = models.CharField(
+    action: Text = models.CharField(_("action"), max_length=16, choices=Action.choices)
+    image_hash: Text = models.CharField(
         _("SHA-256"), max_length=64, blank=True, db_index=True
     )
-    request_id = models.CharField(_("request id"), max_length=64, db_index=True)
+    request_id: Text = models.CharField(_("request id"), max_length=64, db_index=True)
 
     class Meta:
         verbose_name = _("access to an original")

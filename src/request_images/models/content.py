@@ -12,6 +12,15 @@ from request_images.images.hashes import HASH_DIGITS
 from request_images.storage.encodings import decode
 from request_images.storage.stores import store_of
 
+from .fields import (
+    BytesOrNone,
+    FloatOrNone,
+    Number,
+    NumberOrNone,
+    Text,
+    Time,
+    TimeOrNone,
+)
 from .pending_deletions import schedule_deletions
 from .querysets import ImageContentQuerySet
 from .statistics import note_gone
@@ -24,58 +33,72 @@ FORM_FIELDS = "storage", "name", "encoding", "received_size", "stored_size", "da
 class ImageContent(models.Model):
     """The bytes of an image, once for each distinct hash."""
 
-    image_hash = models.CharField(
+    image_hash: Text = models.CharField(
         _("SHA-256"), max_length=HASH_LENGTH, unique=True, editable=False
     )
-    created_at = models.DateTimeField(
+    created_at: Time = models.DateTimeField(
         _("time"), default=timezone.now, editable=False, db_index=True
     )
-    mime_type = models.CharField(_("MIME type"), max_length=64, blank=True)
-    storage = models.CharField(
+    mime_type: Text = models.CharField(_("MIME type"), max_length=64, blank=True)
+    storage: Text = models.CharField(
         _("storage alias"),
         max_length=63,
         blank=True,
         help_text=_("Empty for the database."),
     )
-    name = models.CharField(
+    name: Text = models.CharField(
         _("name in the storage"),
         max_length=255,
         blank=True,
         help_text=_("Unique; never used again for another image."),
     )
-    encoding = models.CharField(
+    encoding: Text = models.CharField(
         _("encoding"),
         max_length=32,
         blank=True,
         help_text=_("How the stored form is compressed; empty for bytes as received."),
     )
-    stored_size = models.PositiveBigIntegerField(_("stored size (bytes)"))
-    received_size = models.PositiveBigIntegerField(
+    stored_size: Number = models.PositiveBigIntegerField(_("stored size (bytes)"))
+    received_size: NumberOrNone = models.PositiveBigIntegerField(
         _("received size (bytes)"),
         null=True,
         blank=True,
         help_text=_("Empty if the bytes are stored as received."),
     )
-    encoding_tries = models.PositiveSmallIntegerField(default=0, editable=False)
-    encoding_error = models.CharField(
+    encoding_tries: Number = models.PositiveSmallIntegerField(default=0, editable=False)
+    encoding_error: Text = models.CharField(
         _("compression error"), max_length=200, blank=True
     )
-    thumbnail_tries = models.PositiveSmallIntegerField(default=0, editable=False)
-    thumbnail_tried_at = models.DateTimeField(null=True, editable=False)
-    thumbnail_error = models.CharField(_("thumbnail error"), max_length=200, blank=True)
+    thumbnail_tries: Number = models.PositiveSmallIntegerField(
+        default=0, editable=False
+    )
+    thumbnail_tried_at: TimeOrNone = models.DateTimeField(null=True, editable=False)
+    thumbnail_error: Text = models.CharField(
+        _("thumbnail error"), max_length=200, blank=True
+    )
     # See `images.measures.Measures`.
-    analysis_version = models.PositiveSmallIntegerField(default=0, editable=False)
-    analysis_tries = models.PositiveSmallIntegerField(default=0, editable=False)
-    analysis_tried_at = models.DateTimeField(null=True, editable=False)
-    analysis_error = models.CharField(_("analysis error"), max_length=200, blank=True)
-    brightness = models.FloatField(_("brightness"), null=True, db_index=True)
-    contrast = models.FloatField(_("contrast"), null=True, db_index=True)
-    entropy = models.FloatField(_("entropy (bits)"), null=True, db_index=True)
-    sharpness = models.FloatField(_("sharpness"), null=True, db_index=True)
-    layout = models.CharField(_("perceptual hash"), max_length=HASH_DIGITS, blank=True)
+    analysis_version: Number = models.PositiveSmallIntegerField(
+        default=0, editable=False
+    )
+    analysis_tries: Number = models.PositiveSmallIntegerField(default=0, editable=False)
+    analysis_tried_at: TimeOrNone = models.DateTimeField(null=True, editable=False)
+    analysis_error: Text = models.CharField(
+        _("analysis error"), max_length=200, blank=True
+    )
+    brightness: FloatOrNone = models.FloatField(
+        _("brightness"), null=True, db_index=True
+    )
+    contrast: FloatOrNone = models.FloatField(_("contrast"), null=True, db_index=True)
+    entropy: FloatOrNone = models.FloatField(
+        _("entropy (bits)"), null=True, db_index=True
+    )
+    sharpness: FloatOrNone = models.FloatField(_("sharpness"), null=True, db_index=True)
+    layout: Text = models.CharField(
+        _("perceptual hash"), max_length=HASH_DIGITS, blank=True
+    )
     # The last columns: SQLite would read through the bytes to reach later ones.
-    thumbnail = models.BinaryField(_("thumbnail"), null=True)
-    data = models.BinaryField(_("bytes"), null=True)
+    thumbnail: BytesOrNone = models.BinaryField(_("thumbnail"), null=True)
+    data: BytesOrNone = models.BinaryField(_("bytes"), null=True)
 
     objects = ImageContentQuerySet.as_manager()
 

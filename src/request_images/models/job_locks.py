@@ -22,6 +22,8 @@ from request_images.db.primary import PrimaryQuerySet
 from request_images.db.retry import retry
 from request_images.exceptions import LeaseLost, WorkTaken
 
+from .fields import Text, Time
+
 T = TypeVar("T")
 LEASE_DURATION = timedelta(minutes=10)
 _RENEW_EVERY = LEASE_DURATION / 20
@@ -30,10 +32,10 @@ _RENEW_EVERY = LEASE_DURATION / 20
 class Lease(models.Model):
     """The right of one process to do a job, until it expires."""
 
-    work = models.CharField(_("job"), max_length=64, primary_key=True)
-    holder = models.CharField(_("holder"), max_length=200)
-    since = models.DateTimeField(_("since"))
-    until = models.DateTimeField(_("until"))
+    work: Text = models.CharField(_("job"), max_length=64, primary_key=True)
+    holder: Text = models.CharField(_("holder"), max_length=200)
+    since: Time = models.DateTimeField(_("since"))
+    until: Time = models.DateTimeField(_("until"))
 
     objects = PrimaryQuerySet.as_manager()
 

@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from request_images.db.primary import PrimaryQuerySet
 
+from .fields import Number, Text, Time
+
 
 class PendingDeletion(models.Model):
     """An object in a storage that no content refers to, or does not refer to yet.
@@ -21,12 +23,14 @@ class PendingDeletion(models.Model):
     object has a content or a row here, whenever the process is killed.
     """
 
-    storage = models.CharField(_("storage alias"), max_length=63)
-    name = models.CharField(_("name in the storage"), max_length=255)
-    created_at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
-    due_at = models.DateTimeField(_("due"), db_index=True)
-    tries = models.PositiveIntegerField(_("attempts"), default=0)
-    error = models.CharField(_("last error"), max_length=200, blank=True)
+    storage: Text = models.CharField(_("storage alias"), max_length=63)
+    name: Text = models.CharField(_("name in the storage"), max_length=255)
+    created_at: Time = models.DateTimeField(
+        _("time"), default=timezone.now, editable=False
+    )
+    due_at: Time = models.DateTimeField(_("due"), db_index=True)
+    tries: Number = models.PositiveIntegerField(_("attempts"), default=0)
+    error: Text = models.CharField(_("last error"), max_length=200, blank=True)
 
     objects = PrimaryQuerySet.as_manager()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import apps
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -13,6 +15,16 @@ from request_images.outcome import CaptureStatus, is_failure
 
 from .content import HASH_LENGTH, ImageContent
 from .cutoffs import Retention, is_over
+from .fields import (
+    Flag,
+    FlagOrNone,
+    Float,
+    FloatOrNone,
+    Number,
+    NumberOrNone,
+    Text,
+    Time,
+)
 from .querysets import RequestImageQuerySet, RequestLogQuerySet
 from .statistics import Counted
 
@@ -20,31 +32,33 @@ from .statistics import Counted
 class RequestLog(Counted):
     """One handled request: what was asked, the outcome, and the duration."""
 
-    request_id = models.CharField(_("request id"), max_length=64, db_index=True)
-    created_at = models.DateTimeField(_("time"), db_index=True)
-    endpoint = models.CharField(_("endpoint"), max_length=200)
-    method = models.CharField(_("method"), max_length=16)
-    path = models.CharField(_("path"), max_length=1024)
-    status_code = models.PositiveSmallIntegerField(
+    request_id: Text = models.CharField(_("request id"), max_length=64, db_index=True)
+    created_at: Time = models.DateTimeField(_("time"), db_index=True)
+    endpoint: Text = models.CharField(_("endpoint"), max_length=200)
+    method: Text = models.CharField(_("method"), max_length=16)
+    path: Text = models.CharField(_("path"), max_length=1024)
+    status_code: NumberOrNone = models.PositiveSmallIntegerField(
         _("status"), null=True, blank=True, db_index=True
     )
-    duration_ms = models.FloatField(
+    duration_ms: Float = models.FloatField(
         _("duration (ms)"),
         db_index=True,
         help_text=_("Time in the view, without waiting for the upload."),
     )
-    duration_bucket = models.SmallIntegerField(editable=False)
-    upload_ms = models.FloatField(
+    duration_bucket: Number = models.SmallIntegerField(editable=False)
+    upload_ms: FloatOrNone = models.FloatField(
         _("upload (ms)"),
         null=True,
         blank=True,
         help_text=_("Time that the view waited for the upload."),
     )
-    error_type = models.CharField(
+    error_type: Text = models.CharField(
         _("error type"), max_length=200, blank=True, db_index=True
     )
-    error_message = models.TextField(_("error message"), blank=True)
-    release = models.CharField(
+    error_message: models.TextField[str, str] = models.TextField(
+        _("error message"), blank=True
+    )
+    release: Text = models.CharField(
         _("release"),
         max_length=100,
         blank=True,
@@ -52,7 +66,7 @@ class RequestLog(Counted):
     )
     # No constraint and no cascade: deleting a user neither fails nor waits for our
     # tables, also when users live in another database. The name is stored beside it.
-    user = models.ForeignKey(
+    user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
         on_delete=models.DO_NOTHING,
@@ -61,29 +75,31 @@ class RequestLog(Counted):
         db_constraint=False,
         related_name="+",
     )
-    username = models.CharField(_("username"), max_length=254, blank=True)
-    metadata = models.JSONField(
+    username: Text = models.CharField(_("username"), max_length=254, blank=True)
+    metadata: models.JSONField[Any, Any] = models.JSONField(
         _("metadata"), default=dict, blank=True, encoder=DjangoJSONEncoder
     )
-    image_count = models.PositiveIntegerField(
+    image_count: Number = models.PositiveIntegerField(
         _("images"), default=0, help_text=_("The number of images in the request.")
     )
-    capture_status = models.CharField(
+    capture_status: Text = models.CharField(
         _("capture status"), max_length=16, choices=CaptureStatus.choices, db_index=True
     )
-    capture_detail = models.CharField(_("capture detail"), max_length=200, blank=True)
-    sample_probability = models.FloatField(
+    capture_detail: Text = models.CharField(
+        _("capture detail"), max_length=200, blank=True
+    )
+    sample_probability: Float = models.FloatField(
         _("sampling probability"),
         default=1.0,
         help_text=_("Each sampled image stands for 1 / this number of images."),
     )
-    is_pinned = models.BooleanField(
+    is_pinned: Flag = models.BooleanField(
         _("pinned"),
         default=False,
         help_text=_("Cleanup never deletes a pinned request."),
     )
-    link_model = models.CharField(_("linked model"), max_length=100, blank=True)
-    link_pk = models.CharField(_("linked row"), max_length=100, blank=True)
+    link_model: Text = models.CharField(_("linked model"), max_length=100, blank=True)
+    link_pk: Text = models.CharField(_("linked row"), max_length=100, blank=True)
 
     objects = RequestLogQuerySet.as_manager()
 
@@ -123,55 +139,59 @@ class RequestLog(Counted):
 class ReceivedImage(models.Model):
     """The facts about an image of a request, whether its bytes are stored or not."""
 
-    image_hash = models.CharField(
+    image_hash: Text = models.CharField(
         _("SHA-256"),
         max_length=HASH_LENGTH,
         blank=True,
         db_index=True,
         help_text=_("Of the bytes as received; empty if not read completely."),
     )
-    mime_type = models.CharField(
+    mime_type: Text = models.CharField(
         _("MIME type"),
         max_length=64,
         blank=True,
         help_text=_("Detected from the bytes; empty for an unknown format."),
     )
-    file_size = models.PositiveBigIntegerField(
+    file_size: NumberOrNone = models.PositiveBigIntegerField(
         _("file size (bytes)"), null=True, blank=True
     )
-    width = models.PositiveIntegerField(_("width (px)"), null=True, blank=True)
-    height = models.PositiveIntegerField(_("height (px)"), null=True, blank=True)
-    color_mode = models.CharField(
+    width: NumberOrNone = models.PositiveIntegerField(
+        _("width (px)"), null=True, blank=True
+    )
+    height: NumberOrNone = models.PositiveIntegerField(
+        _("height (px)"), null=True, blank=True
+    )
+    color_mode: Text = models.CharField(
         _("colour mode"),
         max_length=8,
         blank=True,
         help_text=_("Pillow's name for it, such as RGB or CMYK."),
     )
-    is_animated = models.BooleanField(
+    is_animated: FlagOrNone = models.BooleanField(
         _("animated"),
         null=True,
         blank=True,
         help_text=_("Whether the image has more than one frame or page."),
     )
-    has_orientation = models.BooleanField(
+    has_orientation: FlagOrNone = models.BooleanField(
         _("needs rotation"),
         null=True,
         blank=True,
         help_text=_("Whether EXIF asks viewers to rotate or mirror the image."),
     )
-    declared_type = models.CharField(
+    declared_type: Text = models.CharField(
         _("declared type"),
         max_length=64,
         blank=True,
         help_text=_("The type that the client declared; empty if it declared none."),
     )
-    is_repeated = models.BooleanField(
+    is_repeated: FlagOrNone = models.BooleanField(
         _("duplicate"),
         null=True,
         blank=True,
         help_text=_("Whether the same bytes were stored before."),
     )
-    source = models.CharField(
+    source: Text = models.CharField(
         _("source"),
         max_length=200,
         blank=True,
@@ -227,22 +247,24 @@ class RequestImage(ReceivedImage, Counted):
 
     # DO_NOTHING: the constraint in the database guards it. Anything else would load
     # whole contents with their bytes to delete them.
-    content = models.ForeignKey(
-        ImageContent,
-        verbose_name=_("content"),
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        related_name="images",
+    content: models.ForeignKey[ImageContent | None, ImageContent | None] = (
+        models.ForeignKey(
+            ImageContent,
+            verbose_name=_("content"),
+            on_delete=models.DO_NOTHING,
+            null=True,
+            blank=True,
+            related_name="images",
+        )
     )
-    log = models.OneToOneField(
+    log: models.OneToOneField[RequestLog, RequestLog] = models.OneToOneField(
         RequestLog,
         verbose_name=_("request log"),
         on_delete=models.CASCADE,
         related_name="image",
     )
     # A copy of the log's: images are listed and deleted by it without a join.
-    created_at = models.DateTimeField(_("time"), db_index=True)
+    created_at: Time = models.DateTimeField(_("time"), db_index=True)
 
     objects = RequestImageQuerySet.as_manager()
 
@@ -271,28 +293,32 @@ class FurtherImage(ReceivedImage):
     capture status is its own.
     """
 
-    content = models.ForeignKey(
-        ImageContent,
-        verbose_name=_("content"),
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        related_name="further_images",
+    content: models.ForeignKey[ImageContent | None, ImageContent | None] = (
+        models.ForeignKey(
+            ImageContent,
+            verbose_name=_("content"),
+            on_delete=models.DO_NOTHING,
+            null=True,
+            blank=True,
+            related_name="further_images",
+        )
     )
-    request_image = models.ForeignKey(
+    request_image: models.ForeignKey[RequestImage, RequestImage] = models.ForeignKey(
         RequestImage,
         verbose_name=_("request image"),
         on_delete=models.CASCADE,
         related_name="further",
         db_index=False,  # the constraint's index begins with it
     )
-    position = models.PositiveSmallIntegerField(
+    position: Number = models.PositiveSmallIntegerField(
         _("position"), help_text=_("The position among the further images, from 1.")
     )
-    capture_status = models.CharField(
+    capture_status: Text = models.CharField(
         _("capture status"), max_length=16, choices=CaptureStatus.choices
     )
-    capture_detail = models.CharField(_("capture detail"), max_length=200, blank=True)
+    capture_detail: Text = models.CharField(
+        _("capture detail"), max_length=200, blank=True
+    )
 
     objects = PrimaryQuerySet.as_manager()
 

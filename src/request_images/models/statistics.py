@@ -20,6 +20,8 @@ from django.utils.translation import gettext_lazy as _
 from request_images.aggregation.periods import HOUR, UTC, Span, floor
 from request_images.aggregation.tallies import Cells, pack
 
+from .fields import Bytes, Flag, Number, Text, Time
+
 _LATE = timedelta(minutes=1)
 """Rows that come later than this after their hour mark it as stale."""
 
@@ -31,14 +33,14 @@ class StatisticsRollup(models.Model):
     seven times as large (measured with a million requests in ``benchmarks/``).
     """
 
-    span = models.CharField(
+    span: Text = models.CharField(
         _("period"), max_length=5, choices=[(span.value, span.value) for span in Span]
     )
-    start = models.DateTimeField(_("start"))
-    is_total = models.BooleanField(_("all endpoints"))
-    endpoint = models.CharField(_("endpoint"), max_length=200, blank=True)
-    facet = models.CharField(_("facet"), max_length=16)
-    tallies = models.BinaryField(_("tallies"))
+    start: Time = models.DateTimeField(_("start"))
+    is_total: Flag = models.BooleanField(_("all endpoints"))
+    endpoint: Text = models.CharField(_("endpoint"), max_length=200, blank=True)
+    facet: Text = models.CharField(_("facet"), max_length=16)
+    tallies: Bytes = models.BinaryField(_("tallies"))
 
     class Meta:
         verbose_name = _("statistics")
@@ -61,9 +63,9 @@ class StatisticsState(models.Model):
     one changes nothing.
     """
 
-    version = models.PositiveBigIntegerField(_("version"), default=0)
-    since = models.DateTimeField(_("from"))
-    until = models.DateTimeField(_("until"))
+    version: Number = models.PositiveBigIntegerField(_("version"), default=0)
+    since: Time = models.DateTimeField(_("from"))
+    until: Time = models.DateTimeField(_("until"))
 
     class Meta:
         verbose_name = _("state of the statistics")
@@ -76,7 +78,7 @@ class StatisticsState(models.Model):
 class StaleHour(models.Model):
     """An hour that must be rolled up again."""
 
-    hour = models.DateTimeField(_("hour"), db_index=True)
+    hour: Time = models.DateTimeField(_("hour"), db_index=True)
 
     class Meta:
         verbose_name = _("stale hour")
@@ -89,8 +91,8 @@ class StaleHour(models.Model):
 class GoneRequests(models.Model):
     """The requests of an hour that cleanup has deleted, added up."""
 
-    hour = models.DateTimeField(_("hour"), db_index=True)
-    tallies = models.BinaryField(_("tallies"))
+    hour: Time = models.DateTimeField(_("hour"), db_index=True)
+    tallies: Bytes = models.BinaryField(_("tallies"))
 
     class Meta:
         verbose_name = _("deleted requests")
