@@ -78,10 +78,12 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if is_wanted(item)]
 
 
-def pytest_collection_finish():
-    """Exclude permanent objects from garbage collection: modules, tests, parameters.
+@pytest.fixture(autouse=True, scope="module")
+def _keep_from_the_collector():
+    """Exclude what outlives a module's tests from garbage collection.
 
-    Otherwise a collection visits a million objects after every other test.
+    Modules, parameters and reports of tests are a million objects. Each collection of a
+    test would visit all of them, not only those that the tests of its module left.
     """
     gc.collect()
     gc.freeze()
