@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from request_images.aggregation.percentiles import bucket_of
+from request_images.aggregation.periods import floor
 from request_images.db.destination import Destination
+from request_images.db.insert import insert
 from request_images.images.inspection import inspect
 from request_images.images.measures import VERSION
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from request_images.models.cutoffs import Retention, Term
+from request_images.models.statistics import mark_stale
 from request_images.outcome import CaptureStatus
 from request_images.writer.record import Record
 from tests.image_files import draw
@@ -77,8 +80,25 @@ def tables_missing() -> Iterator[None]:
                     editor.create_model(model)
 
 
-def make_log(*, days_old: float = 0, **values: object) -> RequestLog:
-    """Write the log of a request some days ago; `values` replace the defaults."""
+def make_log(**request: object) -> RequestLog:
+    """Write the log of a request; see `make_logs` for the arguments."""
+    [log] = make_logs([request])
+    return log
+
+
+def make_logs(requests: Iterable[Mapping[str, object]]) -> list[RequestLog]:
+    """Write the logs of requests in a few queries.
+
+    Args:
+        requests: The values of each log that replace the defaults, and `days_old`, its
+            age.
+    """
+    logs = [_log(**request) for request in requests]
+    _write(logs)
+    return logs
+
+
+def _log(*, days_old: float = 0, **values: object) -> RequestLog:
     usual = {
         "request_id": uuid.uuid4().hex,
         "created_at": timezone.now() - timedelta(days=days_old),
@@ -91,7 +111,14 @@ def make_log(*, days_old: float = 0, **values: object) -> RequestLog:
     }
     values = usual | values
     values.setdefault("duration_bucket", bucket_of(values["duration_ms"]))
-    return RequestLog.objects.create(**values)
+    return RequestLog(**values)
+
+
+def _write(rows: Sequence[RequestLog] | Sequence[RequestImage]) -> None:
+    """Insert rows, and mark their hours as stale."""
+    with transaction.atomic(savepoint=False):
+        insert(rows, "default")
+        mark_stale({floor(row.created_at) for row in rows}, "default")
 
 
 def analysed(image: RequestImage, **values: object) -> RequestImage:
@@ -104,37 +131,70 @@ def analysed(image: RequestImage, **values: object) -> RequestImage:
 
 def make_content(data: bytes = PICTURE) -> ImageContent:
     """Return the content of some bytes; write it if it does not exist."""
-    image_hash = hashlib.sha256(data).hexdigest()
-    content = ImageContent.objects.filter(image_hash=image_hash).first()
-    if content is None:
-        content = ImageContent.holding(image_hash, data)
-        content.save()
-    return content
+    return _contents([data])[data][0]
+
+
+def _contents(many: Iterable[bytes]) -> dict[bytes, tuple[ImageContent, bool]]:
+    """Return the content of each, and whether it existed before."""
+    hashes = {data: hashlib.sha256(data).hexdigest() for data in many}
+    known = ImageContent.objects.filter(image_hash__in=hashes.values())
+    before = {content.image_hash: content for content in known} if hashes else {}
+    found = {
+        data: (before.get(h) or ImageContent.holding(h, data), h in before)
+        for data, h in hashes.items()
+    }
+    insert([content for content, is_known in found.values() if not is_known], "default")
+    return found
 
 
 def make_image(
     data: bytes = PICTURE,
     *,
     kept: bool = True,
-    image: dict[str, object] | None = None,
+    image: Mapping[str, object] | None = None,
     **log: object,
 ) -> RequestImage:
-    """Write an image with its log.
+    """Write an image with its log; see `make_images` for the arguments."""
+    [row] = make_images([{"data": data, "kept": kept, "image": image or {}, **log}])
+    return row
+
+
+def make_images(requests: Iterable[Mapping[str, object]]) -> list[RequestImage]:
+    """Write images with their logs in a few queries.
 
     Args:
-        data: Bytes of the image.
-        kept: Whether the bytes are stored.
-        image: Fields of the image that differ from those of `data`.
-        log: Arguments of `make_log`.
+        requests: The arguments of `make_logs` for each log, and for its image: `data`,
+            its bytes; `kept`, whether they are stored; `image`, the fields that differ
+            from those of `data`.
     """
-    if kept:
-        known = ImageContent.objects.filter(
-            image_hash=hashlib.sha256(data).hexdigest()
-        ).exists()
-        status = CaptureStatus.DUPLICATE if known else CaptureStatus.STORED
-    else:
+    requests = [{"data": PICTURE, "kept": True, "image": {}} | r for r in requests]
+    contents = _contents(r["data"] for r in requests if r["kept"])
+    seen = {data for data, (_, is_known) in contents.items() if is_known}
+    images = [_image(contents, seen, **request) for request in requests]
+    _write([image.log for image in images])
+    for image in images:
+        image.log = image.log  # which has its key by now
+    _write(images)
+    return images
+
+
+def _image(
+    contents: Mapping[bytes, tuple[ImageContent, bool]],
+    seen: set[bytes],
+    *,
+    data: bytes,
+    kept: bool,
+    image: Mapping[str, object],
+    **log: object,
+) -> RequestImage:
+    if not kept:
         status = CaptureStatus.TOO_LARGE
-    row = make_log(**{"capture_status": status, "image_count": 1} | log)
+    elif data in seen:
+        status = CaptureStatus.DUPLICATE
+    else:
+        status = CaptureStatus.STORED
+        seen.add(data)
+    row = _log(**{"capture_status": status, "image_count": 1} | log)
     info = inspect(data)
     values = {
         "created_at": row.created_at,
@@ -148,9 +208,9 @@ def make_image(
         "has_orientation": info.has_orientation,
         "is_repeated": status == CaptureStatus.DUPLICATE if kept else None,
         "source": "files.image",
-        "content": make_content(data) if kept else None,
+        "content": contents[data][0] if kept else None,
     }
-    return RequestImage.objects.create(log=row, **values | (image or {}))
+    return RequestImage(log=row, **values | image)
 
 
 def add_further(

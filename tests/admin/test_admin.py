@@ -20,6 +20,7 @@ from tests.factories import (
     capture_queries,
     loading_bytes,
     make_image,
+    make_images,
     make_log,
     make_superuser,
     make_user,
@@ -61,8 +62,10 @@ class TestLists:
         """No query per row, and none that reads an image or a thumbnail."""
         counts = []
         for number in (1, 49):
-            for seed in range(number):
-                make_image(draw(seed=seed), error_type="e", endpoint="solve")
+            make_images(
+                {"data": draw(seed=seed), "error_type": "e", "endpoint": "solve"}
+                for seed in range(number)
+            )
             with capture_queries() as queries:
                 response = boss.get(url_of(f"{model}_changelist"))
             assert len(listed(response)) == RequestImage.objects.count()
@@ -75,8 +78,10 @@ class TestLists:
         """The log is loaded with its image."""
         counts = []
         for number in (1, 20):
-            for seed in range(number):
-                make_image(draw(seed=seed), days_old=40, is_pinned=seed % 2)
+            make_images(
+                {"data": draw(seed=seed), "days_old": 40, "is_pinned": seed % 2}
+                for seed in range(number)
+            )
             with capture_queries() as queries:
                 boss.get(url_of(f"{model}_changelist"))
             counts.append(len(queries))

@@ -27,7 +27,9 @@ from tests.factories import (
     capture_queries,
     loading_bytes,
     make_image,
+    make_images,
     make_log,
+    make_logs,
     make_superuser,
     make_user,
     questions,
@@ -60,14 +62,14 @@ def show(client):
 @pytest.fixture
 def busy():
     """Three weeks of requests; every ninth failed."""
-    return [
-        make_image(
-            draw(seed=number % 7),
-            days_old=number % 20,
+    return make_images(
+        {
+            "data": draw(seed=number % 7),
+            "days_old": number % 20,
             **(FAILED if number % 9 == 0 else {}),
-        )
+        }
         for number in range(45)
-    ]
+    )
 
 
 def sentences(page):
@@ -172,16 +174,15 @@ class TestThePage:
 
     def test_comparisons_are_ranked_lists(self, show):
         """Failed and slow requests, with confidence intervals."""
-        for number in range(40):
-            make_image(draw(seed=number % 3), days_old=1, duration_ms=10 + number)
-            turned = {"has_orientation": True, "color_mode": "CMYK"}
-            make_image(
-                draw(seed=number % 3),
-                days_old=1,
-                image=turned,
-                duration_ms=500 * (number + 1),
-                **FAILED,
+        turned = {"has_orientation": True, "color_mode": "CMYK"}
+        make_images(
+            {"data": draw(seed=number % 3), "days_old": 1} | each
+            for number in range(40)
+            for each in (
+                {"duration_ms": 10 + number},
+                {"image": turned, "duration_ms": 500 * (number + 1), **FAILED},
             )
+        )
         page = show()
         failing, slow = (
             re.search(rf'<figure[^>]*id="{name}".*?</figure>', page, re.DOTALL)[0]
@@ -200,13 +201,15 @@ class TestThePage:
 
         Some lie in the bucket of the limit, and some closely above it.
         """
-        for number in range(360):
-            fast = make_image(
-                draw(("PNG", "GIF")[number % 2]),
-                duration_ms=60 * 1.001**number,
-                image={"color_mode": "CMYK" if number > 250 else "RGB"},
-            )
-            assert fast.log.duration_ms < 100
+        fast = make_images(
+            {
+                "data": draw(("PNG", "GIF")[number % 2]),
+                "duration_ms": 60 * 1.001**number,
+                "image": {"color_mode": "CMYK" if number > 250 else "RGB"},
+            }
+            for number in range(360)
+        )
+        assert all(image.log.duration_ms < 100 for image in fast)
         make_image(duration_ms=1000)
         page = show(**{"duration": duration} if duration else {})
         figure = re.search(r'<figure[^>]*id="slow".*?</figure>', page, re.DOTALL)[0]
@@ -279,9 +282,14 @@ class TestSentences:
     def test_findings_are_bad_news_first(self, show, settings):
         """Failures, images not stored and the limit, each with a link."""
         settings.REQUEST_IMAGES_MAX_STORED_MB = 0.0001
-        for number in range(40):
-            make_image(draw(seed=number % 3), days_old=1)
-            make_image(draw("GIF"), days_old=1, **FAILED)
+        make_images(
+            {"days_old": 1} | each
+            for number in range(40)
+            for each in (
+                {"data": draw(seed=number % 3)},
+                {"data": draw("GIF"), **FAILED},
+            )
+        )
         make_image(kept=False)
         found = sentences(show())
         assert found[0] == ("image/gif: 100 % of 40 requests failed, 0 % of the others")
@@ -295,9 +303,11 @@ class TestSentences:
         assert not any("limit is reached" in sentence for sentence in sentences(show()))
 
     def test_slower_since_a_release(self, show):
-        for number in range(200):
-            make_log(days_old=5, release="2.3", duration_ms=10 + number % 3)
-            make_log(days_old=1, release="2.4", duration_ms=50 + number % 3)
+        make_logs(
+            {"days_old": days_old, "release": release, "duration_ms": ms + number % 3}
+            for number in range(200)
+            for days_old, release, ms in ((5, "2.3", 10), (1, "2.4", 50))
+        )
         found = sentences(show())
         assert re.fullmatch(
             r"p95 is 5\d(\.\d)? ms, \+3\d\d % since release 2\.4 \(200 requests\)",
@@ -374,10 +384,9 @@ class TestTrouble:
 
     def test_missing_hours_prevent_comparisons(self, show, monkeypatch):
         """A part of the hours may suggest the opposite."""
-        for number in range(200):
-            failure = FAILED if number % 2 else {}
-            make_log(release="2.4", duration_ms=50, **failure)
-            make_log(days_old=5, release="2.3", endpoint="read", duration_ms=10)
+        old = {"days_old": 5, "release": "2.3", "endpoint": "read", "duration_ms": 10}
+        new = {"release": "2.4", "duration_ms": 50}
+        make_logs(each for _ in range(100) for each in (new, old, new | FAILED, old))
         make_image(kept=False)
         make_image(days_old=31)
         with monkeypatch.context() as patch:
@@ -394,10 +403,9 @@ class TestTrouble:
 
     def test_missing_hours_before_prevent_comparisons(self, show, monkeypatch):
         """Findings within the period are still shown."""
-        for number in range(200):
-            make_log(days_old=3, **(FAILED if number % 2 else {}))
-            make_log(days_old=2, endpoint="read")
-            make_log(days_old=8)
+        old = ({"days_old": 2, "endpoint": "read"}, {"days_old": 8})
+        new = {"days_old": 3}
+        make_logs(each for _ in range(100) for each in (new, *old, new | FAILED, *old))
         make_log(days_old=9)
         show(days=5)
         day = timezone.now() - timedelta(days=9)
@@ -549,9 +557,10 @@ class TestPanels:
         monkeypatch.setattr(samples, "MOST", 10)
         monkeypatch.setattr(samples, "MOST_SLOW", 5)
         slow = make_image(draw(seed=99), duration_ms=99)
-        for number in range(60):
-            make_image(draw(seed=number % 5), duration_ms=10)
-            make_log(duration_ms=60_000)
+        make_images(
+            {"data": draw(seed=number % 5), "duration_ms": 10} for number in range(60)
+        )
+        make_logs({"duration_ms": 60_000} for _ in range(60))
         assert f"/requestimage/{slow.pk}/change/" in show(panel("pixels"))
 
     def test_unknown_pixels_are_not_counted(self, show, busy):

@@ -15,7 +15,7 @@ from request_images.dashboard import appearance
 from request_images.exceptions import TooManyRequests
 from request_images.images.measures import Measures
 from request_images.query.fields import CRITERIA
-from tests.factories import analysed, make_image, make_superuser, make_user
+from tests.factories import analysed, make_image, make_images, make_superuser, make_user
 from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
@@ -38,8 +38,10 @@ def show(client):
 def make(number: int, *, first: int = 0, is_failed: bool = False, **measures) -> None:
     """Write analysed pictures of requests that failed, or did not."""
     values = {"status_code": 500} if is_failed else {}
-    for seed in range(first, first + number):
-        analysed(make_image(draw(seed=seed), **values), **measures)
+    for image in make_images(
+        {"data": draw(seed=seed), **values} for seed in range(first, first + number)
+    ):
+        analysed(image, **measures)
 
 
 class TestPanel:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from request_images.dashboard import overview
 from request_images.dashboard.overview import Overview
 from request_images.query.criteria import Criteria, summaries
-from tests.factories import capture_queries, make_log, make_superuser
+from tests.factories import capture_queries, make_logs, make_superuser
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/request_images/dashboard/"
@@ -31,8 +31,7 @@ def came():
 
     def came(release, days_ago, hour=12, *, ms=100, count=1):
         at = midnight(days_ago) + timedelta(hours=hour, minutes=10)
-        for _ in range(count):
-            make_log(created_at=at, release=release, duration_ms=ms)
+        make_logs([{"created_at": at, "release": release, "duration_ms": ms}] * count)
 
     return came
 

@@ -14,7 +14,7 @@ from request_images.query import paging
 from request_images.query.criteria import Criteria
 from request_images.query.paging import SORTS, Walk
 from request_images.statistics import live
-from tests.factories import make_image
+from tests.factories import make_images
 from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
@@ -37,14 +37,16 @@ def _plan(request, monkeypatch):
 @pytest.fixture
 def rows(_plan):
     """Images with ties in every order, and one of unknown size."""
-    for number in range(7):
-        make_image(
-            draw(seed=number),
-            days_old=number // 2,
-            duration_ms=10 * (number % 3),
-            image={"file_size": None if number == 6 else 100 * (number % 2)},
-            endpoint="even" if number % 2 == 0 else "odd",
-        )
+    make_images(
+        {
+            "data": draw(seed=number),
+            "days_old": number // 2,
+            "duration_ms": 10 * (number % 3),
+            "image": {"file_size": None if number == 6 else 100 * (number % 2)},
+            "endpoint": "even" if number % 2 == 0 else "odd",
+        }
+        for number in range(7)
+    )
     same = RequestImage.objects.order_by("pk")[1]
     # The very same time, and so the primary key decides.
     RequestImage.objects.filter(pk__lte=same.pk).update(created_at=same.created_at)

@@ -21,7 +21,14 @@ from request_images.models.querysets import succeeded
 from request_images.outcome import is_failure
 from request_images.statistics import groups
 from request_images.statistics.summarize import summarize_rows
-from tests.factories import PICTURE, capture_queries, make_content, make_image, make_log
+from tests.factories import (
+    PICTURE,
+    capture_queries,
+    make_content,
+    make_image,
+    make_log,
+    make_logs,
+)
 from tests.image_files import draw
 
 UTC = datetime.timezone.utc
@@ -237,9 +244,11 @@ class TestByDay:
         settings.TIME_ZONE = zone
         at_noon(monkeypatch, day + datetime.timedelta(days=1), zone)
         start = datetime.datetime.combine(day, datetime.time(12), ZoneInfo(zone))
-        for hour in range(-40, 40):
-            moment = start.astimezone(UTC) + datetime.timedelta(hours=hour, minutes=30)
-            make_log(created_at=moment)
+        begin = start.astimezone(UTC) + datetime.timedelta(minutes=30)
+        make_logs(
+            {"created_at": begin + datetime.timedelta(hours=hour)}
+            for hour in range(-40, 40)
+        )
         found = days(3)
         assert [group.key["date"] for group in found][1] == day
         assert found[1].request_count == hours

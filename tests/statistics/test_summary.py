@@ -43,7 +43,9 @@ from request_images.writer.rows import save_many
 from tests.factories import (
     capture_queries,
     make_image,
+    make_images,
     make_log,
+    make_logs,
     record_of,
     unsaved_record,
 )
@@ -58,6 +60,7 @@ HOUR = datetime.timedelta(hours=1)
 def fill(days: float, requests: int) -> None:
     """Write requests of all kinds, spread over some days."""
     choose = random.Random(1)
+    logs, images = [], []
     for _ in range(requests):
         values = {
             "days_old": choose.uniform(0, days),
@@ -68,7 +71,7 @@ def fill(days: float, requests: int) -> None:
             "release": choose.choice(["1.0", "1.1"]),
         }
         if choose.random() < 0.3:
-            make_log(**values)
+            logs.append(values)
         else:
             image = {
                 "declared_type": choose.choice(["", "image/png", "image/gif"]),
@@ -77,12 +80,15 @@ def fill(days: float, requests: int) -> None:
                 "has_orientation": choose.choice([None, True, False]),
                 "is_repeated": choose.choice([None, True, False]),
             }
-            make_image(choose.choice(PICTURES), image=image, **values)
+            images.append({"data": choose.choice(PICTURES), "image": image, **values})
+    make_logs(logs)
+    make_images(images)
 
 
 def figures(of: Summary, *left_out: Facet) -> dict[str, object]:
     """Return all numbers of a summary, for comparison."""
     facets = [facet for facet in OF_REQUESTS if facet not in left_out]
+    of.read(ALL, *facets)
     [days], [hours] = of.by_day(), of.by_hour()
     return {
         "overall": rounded([of.overall()]),
@@ -372,8 +378,10 @@ class TestDays:
         """Also where midnight is no whole hour, and where the clock changes."""
         settings.TIME_ZONE = zone
         at(*now)
-        for quarter in range(0, 24 * 4 * 4, 5):
-            make_log(created_at=timezone.now() - quarter * HOUR / 4)
+        make_logs(
+            {"created_at": timezone.now() - quarter * HOUR / 4}
+            for quarter in range(0, 24 * 4 * 4, 5)
+        )
         times = RequestLog.objects.values_list("created_at", flat=True)
         days = Counter(timezone.localdate(time) for time in times)
         period = Period.last_days(4)
@@ -402,8 +410,10 @@ class TestBounds:
     def test_a_hundred_values_are_recorded_one_by_one(self, at):
         """All other requests are in the total only."""
         at(2026, 6, 10, 15, 20)
-        for number in range(120):
-            make_log(release=f"{number}", created_at=timezone.now() - 2 * HOUR)
+        make_logs(
+            {"release": f"{number}", "created_at": timezone.now() - 2 * HOUR}
+            for number in range(120)
+        )
         for _ in range(2):
             make_log(release="119", created_at=timezone.now() - 3 * HOUR)
         rollups.update()
@@ -420,10 +430,15 @@ class TestBounds:
         settings.TIME_ZONE = "Asia/Tokyo"
         at(2026, 6, 10, 15, 20)
         fill(3, 40)
-        for number in range(300):
-            hours = 24 + number % 24
-            values = {"status_code": 500, "created_at": timezone.now() - hours * HOUR}
-            make_log(error_type=f"{number}", release="1.0", **values)
+        values = {"release": "1.0", "status_code": 500}
+        make_logs(
+            {
+                "error_type": f"{number}",
+                "created_at": timezone.now() - (24 + number % 24) * HOUR,
+                **values,
+            }
+            for number in range(300)
+        )
         period = Period.last_days(3)
         rollups.update(period.since)
         slots = [(since, until) for _, since, until in period.days()]
