@@ -24,6 +24,9 @@ settings.register_profile(
 )
 settings.load_profile("untimed")
 
+# Other packages and a configuration of its own: see the environment `foreign` of tox.
+collect_ignore = ["foreign"]
+
 
 def pytest_addoption(parser):
     parser.addoption(
