@@ -785,6 +785,38 @@ class TestWatchdog:
         assert left is None or connection.vendor == "sqlite"  # in memory, never closed
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("url", ["/nothing/", "/body/"])
+def test_request_can_be_looked_at_after_the_response(client, url):
+    """A test may ask what it has sent; nothing of it is let go of."""
+    data = draw()
+    response = client.post(url, data, content_type="image/png")
+    assert response.wsgi_request.body == data
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancelled_caller_of_an_async_view_has_its_row():
+    """Whoever awaits a view may be cancelled while the row is to be written."""
+
+    @capture_images
+    async def view(request):
+        return HttpResponse("ok")
+
+    async def call():
+        request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
+        task = asyncio.ensure_future(view(request))
+        await asyncio.sleep(0)
+        for write in list(lifecycle._tasks):
+            write.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(call())
+    flush()
+    assert RequestLog.objects.count() == 1
+
+
 class Input(io.BytesIO):
     """The body of a server that looks whether anybody still has it."""
 

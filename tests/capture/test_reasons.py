@@ -218,7 +218,7 @@ def test_chunked_body_under_wsgi_is_unread(url, is_form):
     assert detail == "a chunked body, which Django does not read under WSGI"
 
 
-def ask(url, *parts, headers=()):
+def ask(url, *parts, headers=(), content_type=b"image/png"):
     """Send a body in parts to Django's ASGI handler, without a length."""
 
     async def send():
@@ -227,7 +227,7 @@ def ask(url, *parts, headers=()):
             "method": "POST",
             "path": url,
             "query_string": b"",
-            "headers": [(b"content-type", b"image/png"), *headers],
+            "headers": [(b"content-type", content_type), *headers],
         }
         communicator = ApplicationCommunicator(ASGIHandler(), scope)
         for part in parts:
@@ -252,6 +252,24 @@ def test_body_without_a_length_under_asgi(url, status, headers):
     data = draw()
     assert ask(url, data[:20], data[20:], headers=headers) < 500
     assert reason() == (status, "")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("/body/", ("stored", "")),
+        (
+            "/upload/",
+            ("unread", "a form without a length, which Django does not parse"),
+        ),
+    ],
+)
+def test_form_without_a_length_under_asgi(url, expected):
+    """Django's parser takes it for an empty form, but the body has its image."""
+    body, content_type = form()
+    ask(url, body, content_type=content_type.encode())
+    assert reason() == expected
 
 
 @pytest.mark.django_db(transaction=True)

@@ -118,7 +118,10 @@ def test_file_is_kept_whatever_the_parser_returns(parser, method):
     assert log.image.source == "files.photo"
 
 
-@pytest.mark.parametrize("declared", ["multipart/form-data", "image/png"])
+@pytest.mark.parametrize(
+    "declared",
+    ["multipart/form-data", "application/x-www-form-urlencoded", "image/png"],
+)
 @pytest.mark.parametrize("method", ["post", "put"])
 def test_whole_body_is_one_file_whatever_its_type(declared, method):
     """A parser that takes the body for a file ignores the type; so does the capture."""

@@ -80,6 +80,8 @@ class BodyEnd:
         elif not payload.complete:
             payload.view_stopped = True
             payload.missing = self.error
+            if is_parsed(request) and not request.META.get("CONTENT_LENGTH"):
+                payload.missing = "a form without a length, which Django does not parse"
         elif self._tail and not self._is_closed(request, payload):
             payload.is_cut_off = True
             payload.missing = "the form ends without its closing boundary"

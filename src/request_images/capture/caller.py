@@ -109,7 +109,10 @@ def is_called_by_test(request: HttpRequest, handler: object) -> bool:
     meet the test's own transaction on a shared connection.
     """
     # Django's test client has a handler of its own, which always closes.
-    return type(handler).__module__ != "django.test.client" and (
+    is_clients = any(
+        kind.__module__ == "django.test.client" for kind in type(handler).__mro__
+    )
+    return not is_clients and (
         # Its event loop runs in another thread than the test, so ask no further.
         isinstance(request, ASGIRequest)
         or has_test_body(request)

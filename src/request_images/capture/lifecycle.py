@@ -157,10 +157,11 @@ class RequestEnd:
         Some servers notice that only when they have back what they gave: until then
         they promise the client a connection that they will close.
         """
+        if self._is_over or self.is_direct or is_in_tests():
+            return False  # a test may look at the request after its response
         is_unread = _has_unread_body(self._request)
         _let_go_of_input(self._request)
-        is_for_test = self.is_direct or is_in_tests()
-        if self._is_over or not is_unread or is_for_test or _watchdog.is_busy:
+        if not is_unread or _watchdog.is_busy:
             return False
         _watchdog.end_soon(self)
         return True
@@ -212,8 +213,14 @@ class RequestEnd:
             self._task = loop.create_task(sync_to_async(self._call_back)())
             _tasks.add(self._task)
             self._task.add_done_callback(_tasks.discard)
-            # Also if the loop ends before the task has begun.
-            self._task.add_done_callback(lambda _: _in_progress.discard(self))
+            self._task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and not self._is_for_test:
+            # The loop ends, or the caller was cancelled, before a thread has begun.
+            threading.Thread(target=self._call_back).start()
+        else:
+            _in_progress.discard(self)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

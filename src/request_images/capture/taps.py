@@ -305,7 +305,9 @@ class Tap:
     def _parse(self, request: HttpRequest, body: bytes) -> None:
         try:
             handlers = [TapUploadHandler(self)]
-            parser = MultiPartParser(request.META, BytesIO(body), handlers)
+            # It parses nothing without a length, as of a chunked body.
+            meta = {**request.META, "CONTENT_LENGTH": len(body)}
+            parser = MultiPartParser(meta, BytesIO(body), handlers)
             fields = parser.parse()[0]
         except (MultiPartParserError, SuspiciousOperation) as error:
             self.payload.problem = _message_of(error)
