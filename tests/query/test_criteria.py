@@ -34,6 +34,7 @@ from tests.factories import (
     analysed,
     make_content,
     make_image,
+    make_images,
     make_log,
     make_superuser,
     make_user,
@@ -88,16 +89,19 @@ def asked(**texts: str) -> Criteria:
 @pytest.fixture
 def pair():
     """Two images: the second matches all of `RIGHT`, the first nothing."""
-    usual = make_image(draw(size=(24, 32)), days_old=20)
-    special = make_image(
-        draw("GIF"),
-        kept=False,
-        endpoint="upload",
-        status_code=422,
-        error_type="no_barcode",
-        release="2.4.1",
-        duration_ms=300,
-        image={
+    usual = {
+        "data": draw(size=(24, 32)),
+        "created_at": datetime.datetime(2025, 6, 1, tzinfo=datetime.timezone.utc),
+    }
+    special = {
+        "data": draw("GIF"),
+        "kept": False,
+        "endpoint": "upload",
+        "status_code": 422,
+        "error_type": "no_barcode",
+        "release": "2.4.1",
+        "duration_ms": 300,
+        "image": {
             "width": 2000,
             "height": 1500,
             "file_size": 2_000_000,
@@ -109,16 +113,11 @@ def pair():
             "is_repeated": True,
             "content": make_content(draw("GIF")),
         },
-    )
+    }
+    usual, special = make_images([usual, special])
     analysed(usual, layout="0" * 55 + "1" + "f" * 8)
     values = {"brightness": 40.4, "contrast": 99, "entropy": 3, "sharpness": 0.5}
     analysed(special, **values, layout="0" * 58 + "f" * 6)
-    RequestLog.objects.filter(pk=usual.log_id).update(
-        created_at=datetime.datetime(2025, 6, 1, tzinfo=datetime.timezone.utc)
-    )
-    RequestImage.objects.filter(pk=usual.pk).update(
-        created_at=datetime.datetime(2025, 6, 1, tzinfo=datetime.timezone.utc)
-    )
     return usual, special
 
 
