@@ -64,11 +64,18 @@ FORMS = {
 ALL = [(JSON, name) for name in BODIES] + [(FORM, name) for name in FORMS]
 
 
-@pytest.fixture(params=ALL, ids=lambda param: param[1])
-def job(request):
+@pytest.fixture(params=ALL, ids=lambda param: param[1], scope="module")
+def hostile(request):
+    """A content type and a body; pytest runs all tests of one before the next."""
     content_type, name = request.param
     body = (BODIES if content_type == JSON else FORMS)[name]()
     assert len(body) <= LIMIT
+    return content_type, body
+
+
+@pytest.fixture
+def job(hostile):
+    content_type, body = hostile
     return CapturedRequest(
         RequestLog(), payload=Payload(content_type, body=body, size=len(body))
     )
