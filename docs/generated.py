@@ -70,6 +70,11 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     "request_images.W007": {"MEDIA_ROOT": "/srv/media", f"{PREFIX}STORAGE": "default"},
     "request_images.W008": {f"{PREFIX}DECODER": "process"},
     "request_images.W009": {f"{PREFIX}TENANT": "os.getcwd"},
+    "request_images.W010": {
+        "MEDIA_ROOT": "/srv/media",
+        f"{PREFIX}SPOOL_DIR": "/srv/media/spool",
+    },
+    "request_images.W011": {f"{PREFIX}STORAGE": "default"},
 }
 
 

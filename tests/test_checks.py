@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.core.checks import run_checks
 
@@ -130,7 +132,7 @@ def test_E021_E022_path_without_a_usable_function(found, name, id_, path, says):
     assert says in message.msg
 
 
-def test_E023_unknown_alias(found):
+def test_E023_unknown_alias(found, settings):
     """A missing storage is reported before the first image comes."""
     [message] = found(STORAGE="bucket").values()
     assert message.id == "request_images.E023"
@@ -138,7 +140,9 @@ def test_E023_unknown_alias(found):
     said = "REQUEST_IMAGES_STORAGE names 'bucket', which is not in STORAGES."
     assert message.msg == said
     assert "'default', 'staticfiles'" in message.hint
-    assert found(STORAGE="default") == {}
+    backend = "django.core.files.storage.InMemoryStorage"
+    settings.STORAGES = {**settings.STORAGES, "bucket": {"BACKEND": backend}}
+    assert found(STORAGE="bucket") == {}
 
 
 def test_E023_unusable_storage(found, settings):
@@ -184,6 +188,84 @@ def test_storage_without_location_is_not_public(found, settings, tmp_path):
     backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.STORAGES = {**settings.STORAGES, "static": {"BACKEND": backend}}
     assert found(STORAGE="static") == {}
+
+
+@pytest.mark.parametrize("root", ["static", ("prefix", "static")])
+def test_W007_storage_whose_files_are_collected(found, settings, tmp_path, root):
+    """`collectstatic` copies them to where the web server serves them."""
+    path = str(tmp_path / "static")
+    settings.STATICFILES_DIRS = [path if isinstance(root, str) else ("prefix", path)]
+    settings.STORAGES = {**settings.STORAGES, "images": files_in(tmp_path / "static")}
+    [message] = found(STORAGE="images").values()
+    assert (message.id, "in STATICFILES_DIRS" in message.msg) == (
+        "request_images.W007",
+        True,
+    )
+
+
+def test_W007_storage_behind_a_link(found, settings, tmp_path):
+    """A link into a public folder is public."""
+    (tmp_path / "media").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "media")
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    settings.STORAGES = {**settings.STORAGES, "images": files_in(tmp_path / "link")}
+    assert list(found(STORAGE="images")) == ["request_images.W007"]
+
+
+def files_in(location):
+    return {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(location)},
+    }
+
+
+class TestWorkingDirectory:
+    """Kind: images must not land where a process happens to be started."""
+
+    def test_W011_default_storage_of_a_new_project(self, found, settings):
+        """`MEDIA_ROOT` is empty: the files land beside manage.py."""
+        settings.MEDIA_ROOT = ""
+        [message] = found(STORAGE="default").values()
+        assert message.id == "request_images.W011"
+        assert str(Path.cwd()) in message.msg
+
+    @pytest.mark.parametrize("location", ["media", "./a/../b", "/", "."])
+    def test_W011_folder_that_depends_on_it(self, found, settings, location):
+        settings.STORAGES = {**settings.STORAGES, "images": files_in(location)}
+        assert list(found(STORAGE="images")) == ["request_images.W011"]
+
+    def test_folder_within_the_project(self, found, settings):
+        """An absolute folder is no accident."""
+        images = files_in(Path.cwd() / "private")
+        settings.STORAGES = {**settings.STORAGES, "images": images}
+        assert found(STORAGE="images") == {}
+
+
+class TestSpoolFolder:
+    """Kind: what only the server may read is in no folder of everybody's."""
+
+    @pytest.mark.parametrize(
+        ("mode", "is_open"),
+        [(0o700, False), (0o770, False), (0o755, True), (0o701, True), (0o777, True)],
+    )
+    def test_W010_open_to_other_users(self, found, tmp_path, mode, is_open):
+        folder = tmp_path / "spool"
+        folder.mkdir()
+        folder.chmod(mode)
+        messages = found(SPOOL_DIR=folder)
+        assert list(messages) == ["request_images.W010"] * is_open
+
+    @pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
+    def test_W010_in_a_public_folder(self, found, settings, tmp_path, root):
+        setattr(settings, root, str(tmp_path))
+        [message] = found(SPOOL_DIR=str(tmp_path / "spool")).values()
+        assert f"is in {root}" in message.msg
+
+    @pytest.mark.parametrize("folder", ["none/there", 5])
+    def test_folder_that_is_not_there_yet(self, found, tmp_path, folder):
+        """It is created with the first entry, for its owner alone."""
+        path = tmp_path / folder if folder == "none/there" else folder
+        assert "request_images.W010" not in found(SPOOL_DIR=path)
 
 
 @pytest.mark.parametrize("images", [31, None])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_small_budget(),
         *_tasks_without_worker(),
         *_public_storage(),
+        *_storage_among_the_code(),
+        *_open_spool(),
         *_unavailable_encodings(),
         *_half_a_tenant(),
     ]
@@ -230,20 +234,53 @@ def _unlimited_decoder() -> Iterator[CheckMessage]:
         )
 
 
+def _mode_of(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode) if os.name == "posix" else 0
+    except OSError:  # it is created with the first entry, or is another user's
+        return 0
+
+
+def unset_location(storage: Storage) -> str:
+    """Return the folder of a storage that depends on where the process runs.
+
+    Returns:
+        The folder: the current one, around that, or relative to it; empty for a
+        storage whose folder is absolute, or that keeps no local files.
+    """
+    if not isinstance(storage, FileSystemStorage) or not storage.location:
+        return ""
+    is_absolute = Path(storage.base_location).is_absolute()
+    if is_absolute and not Path.cwd().is_relative_to(storage.location):
+        return ""
+    return str(storage.location)
+
+
 def public_root(storage: Storage) -> str:
     """Return the setting of the public folder that a storage's files are in.
 
     Returns:
-        ``MEDIA_ROOT`` or ``STATIC_ROOT``; empty for no public folder, and for a storage
-        that keeps no local files.
+        ``MEDIA_ROOT``, ``STATIC_ROOT`` or ``STATICFILES_DIRS``; empty for no public
+        folder, and for a storage that keeps no local files.
     """
     # Django's storage of static files has no location if STATIC_ROOT is not set.
     if not isinstance(storage, FileSystemStorage) or not storage.location:
         return ""
-    for name in ("MEDIA_ROOT", "STATIC_ROOT"):
-        # Made absolute as Django does it: a setting may have `..` in it.
-        if (root := getattr(settings, name)) and Path(storage.location).is_relative_to(
-            FileSystemStorage(root).location
+    return _public_setting(str(storage.location))
+
+
+def _public_setting(folder: str) -> str:
+    roots = [(name, getattr(settings, name)) for name in ("MEDIA_ROOT", "STATIC_ROOT")]
+    for root in getattr(settings, "STATICFILES_DIRS", ()):
+        # With a prefix it is a pair; collectstatic copies what is in there.
+        path = root[1] if isinstance(root, list | tuple) else root
+        roots.append(("STATICFILES_DIRS", path))
+    for name, root in roots:
+        # Absolute as Django makes it, as a setting may have `..` in it; and where links
+        # lead to.
+        if root and any(
+            Path(at(folder)).is_relative_to(at(FileSystemStorage(root).location))
+            for at in (os.path.abspath, os.path.realpath)
         ):
             return name
     return ""
@@ -270,4 +307,36 @@ def _half_a_tenant() -> Iterator[CheckMessage]:
             "the tenant of a request, the other makes it current for the write.",
             hint="Set both, or none.",
             id="request_images.W009",
+        )
+
+
+def _open_spool() -> Iterator[CheckMessage]:
+    for folder in _valid(Conf.SPOOL_DIR):
+        if folder is None:
+            return
+        path = Path(folder)
+        if root := _public_setting(os.fsdecode(path)):
+            problem = f"is in {root}, whose files the web server serves to everybody"
+        elif (mode := _mode_of(path)) & 0o007:
+            problem = f"is open to all users of this machine (mode {mode:04o})"
+        else:
+            return
+        yield CheckWarning(
+            f"{PREFIX}SPOOL_DIR names {str(path)!r}, which {problem}.",
+            hint="Name a folder elsewhere, which only the server's user may open "
+            "(mode 0700).",
+            id="request_images.W010",
+        )
+
+
+def _storage_among_the_code() -> Iterator[CheckMessage]:
+    alias = Conf.STORAGE.given()
+    if Conf.STORAGE.problem(alias) or alias is None or any(_unusable_storage()):
+        return
+    if folder := unset_location(storages[alias]):
+        yield CheckWarning(
+            f"{PREFIX}STORAGE names {alias!r}, which keeps its files in {folder}, "
+            "where the process happens to run: the images would lie among the code.",
+            hint="Name a storage with an absolute `location`, or set MEDIA_ROOT.",
+            id="request_images.W011",
         )

@@ -120,6 +120,20 @@ class TestCommand:
             run(to="broken", dry_run=dry_run)
         assert not PendingDeletion.objects.exists()
 
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_folder_beside_manage_py_needs_confirmation(
+        self, bucket, settings, tmp_path, monkeypatch, dry_run
+    ):
+        """Kind: images must not land where a process happens to be started."""
+        monkeypatch.chdir(tmp_path)
+        settings.MEDIA_ROOT = ""
+        settings.REQUEST_IMAGES_STORAGE = None
+        keep(1)
+        with pytest.raises(CommandError, match=r"among the code.*--public"):
+            run(to="default", dry_run=dry_run)
+        assert list(tmp_path.iterdir()) == []
+        assert "1 images" in run(to="default", dry_run=dry_run, public=True)
+
     @pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
     @pytest.mark.parametrize("dry_run", [True, False])
     def test_public_folder_needs_confirmation(

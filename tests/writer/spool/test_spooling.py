@@ -311,7 +311,7 @@ class TestFolder:
         (foreign,) = names(tmp_path)
         tested.put({"a": 2}, b"")
         module, name = {
-            "open": (writer_spool_folder.Path, "open"),
+            "open": (writer_spool_entry, "open_file"),
             "read": (writer_spool_folder, "unpack"),
         }[when]
         original = getattr(module, name)

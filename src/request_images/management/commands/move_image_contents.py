@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.files.storage import storages
 from django.core.management.base import CommandError, CommandParser
 
-from request_images.checks import public_root
+from request_images.checks import public_root, unset_location
 from request_images.contents.move import Moved, move, preview
 from request_images.management.base import ImagesCommand, add_arguments, size_text
 from request_images.models.job_locks import lease
@@ -45,7 +45,8 @@ class Command(ImagesCommand):
             action="store_true",
             help=(
                 "Allow a folder below MEDIA_ROOT or STATIC_ROOT, which the web server "
-                "usually serves to everybody."
+                "usually serves to everybody, and one that depends on the folder in "
+                "which a process is started."
             ),
         )
 
@@ -82,6 +83,12 @@ class Command(ImagesCommand):
 
 
 def _refuse_public(alias: str) -> None:
+    if folder := unset_location(storages[alias]):
+        raise CommandError(
+            f"The files of {alias!r} are in {folder}, where this process happens to "
+            "run: the images would lie among the code. Use a storage with an absolute "
+            "`location`, or add --public if that is meant."
+        )
     if root := public_root(storages[alias]):
         raise CommandError(
             f"The files of {alias!r} are below {root}: a web server that serves this "

@@ -18,6 +18,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from request_images.health import report
 
+from .files import open_file
+
 _START = struct.Struct(">QQI")  # length of the document, of the bytes; checksum
 
 
@@ -86,11 +88,11 @@ def _now() -> str:
 def open_locked(path: Path) -> Iterator[IO[bytes] | None]:
     """Open and lock a file; yield None if that fails, or another process has it."""
     try:
-        file = path.open("rb")
+        file = open(path, "rb", opener=open_file)  # noqa: SIM115  # closed below
     except FileNotFoundError:
         yield None
         return
-    except OSError as error:  # another user's, say
+    except OSError as error:  # another user's, or no plain file
         report("spool", error)
         yield None
         return

@@ -30,7 +30,8 @@ from .entry import (
     requeued_name,
     unpack,
 )
-from .quota import Account, create, open_account, read_account
+from .files import open_file, require_folder
+from .quota import Account, open_account, read_account
 
 SUFFIX = ".spooled"
 _NEW = ".new"
@@ -136,7 +137,8 @@ class Spool:
                 account.refused += 1
                 account.refused_at = time.time()
                 return None
-            file = os.fdopen(create(new, os.O_WRONLY | os.O_EXCL), "wb")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            file = os.fdopen(open_file(new, flags), "wb")
             account.size += size
             file.truncate(size)
             return file
@@ -155,6 +157,7 @@ class Spool:
 
     def _names(self, *suffixes: str) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
+            require_folder(self.folder)
             names = os.listdir(self.folder)  # noqa: PTH208  # a Path each is slow
             return [name for name in names if name.endswith(suffixes)]
         return []
@@ -268,7 +271,7 @@ def _size(path: Path) -> int:
 
 def _age_and_size(path: Path) -> tuple[float, int]:
     try:
-        status = path.stat()
+        status = path.lstat()
     except FileNotFoundError:
         return 0.0, 0
     return time.time() - status.st_mtime, status.st_size

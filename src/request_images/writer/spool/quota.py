@@ -18,9 +18,13 @@ from pathlib import Path
 
 from django.core.files import locks
 
+from .files import open_file
+
 LOCK_SECONDS = 5.0
 """How long to wait for the lock, which is held for the time of a count at most."""
 _POLL_SECONDS = 0.002
+_MAX_BYTES = 4096
+_MOST = 2**63
 
 
 @dataclass
@@ -49,11 +53,11 @@ def open_account(path: Path) -> Iterator[Account]:
     Raises:
         OSError: It cannot be read or written, or another process holds it too long.
     """
-    descriptor = create(path, os.O_RDWR)
+    descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         _wait_for_lock(descriptor)
         try:
-            account = _parse(file.read())
+            account = _parse(file.read(_MAX_BYTES))
             yield account
             file.seek(0)
             file.truncate()
@@ -70,23 +74,11 @@ def read_account(path: Path) -> Account:
         OSError: It cannot be read.
     """
     try:
-        return _parse(path.read_bytes())
+        descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return Account()
-
-
-def create(path: Path, flags: int) -> int:
-    """Open or create a file that only the folder's owner may read.
-
-    The flags are those of `os.open`, which also returns the descriptor.
-    """
-    descriptor = os.open(path, flags | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    owner = path.parent.stat()
-    if hasattr(os, "fchown") and os.fstat(descriptor).st_uid != owner.st_uid:
-        # The web processes could not open what root's cron has created.
-        with contextlib.suppress(OSError):
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    return descriptor
+    with os.fdopen(descriptor, "rb") as file:
+        return _parse(file.read(_MAX_BYTES))
 
 
 def _wait_for_lock(descriptor: int) -> None:
@@ -101,8 +93,8 @@ def _wait_for_lock(descriptor: int) -> None:
 def _parse(content: bytes) -> Account:
     try:
         account = Account(**json.loads(content))
-        # The sum fails here if one is no number.
-        _ = account.size + account.counted_at + account.refused + account.refused_at
-    except (ValueError, TypeError):
-        return Account()  # new, or torn: it will be counted
-    return account
+        # Fails here if one is no number. Below 0 there would be room without end.
+        is_right = all(0 <= value < _MOST for value in asdict(account).values())
+    except (ValueError, TypeError, RecursionError):
+        is_right = False
+    return account if is_right else Account()  # new, or torn: it will be counted

@@ -1,0 +1,84 @@
+"""Open files in a folder that another user may own, who may have put links there.
+
+Root's cron writes the spool of the processes that serve. Whoever owns the folder can
+put a link to any file into it, a second name of a file, or a pipe that blocks whoever
+opens it. Only a plain file with one name, of the folder's owner, of root or of our own
+user, is opened; whatever else is there is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+_ROOT = 0
+# A link is refused, and a pipe does not block. Some systems have neither flag.
+_CAREFUL = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+def open_file(path: str | Path, flags: int) -> int:
+    """Open a file of the folder, and return its descriptor.
+
+    The flags are those of `os.open`. With ``O_CREAT``, only the folder's owner may read
+    the new file.
+
+    Raises:
+        PermissionError: Somebody has put something else there.
+        OSError: It cannot be opened.
+    """
+    owner = _owner_of(Path(path).parent)
+    descriptor = os.open(path, flags | _CAREFUL, 0o600)
+    try:
+        _require_plain_file(path, os.fstat(descriptor), owner)
+        if flags & os.O_CREAT:
+            _hand_over(descriptor, owner)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a folder that is a link of neither root nor ourselves.
+
+    Raises:
+        PermissionError: It is one.
+        OSError: There is no such folder.
+    """
+    _owner_of(folder)
+
+
+def _owner_of(folder: Path) -> os.stat_result:
+    link = folder.lstat()
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (_ROOT, _own_user()):
+        raise PermissionError(f"{folder} is a link of another user")
+    return folder.stat()
+
+
+def _require_plain_file(
+    path: str | Path, found: os.stat_result, owner: os.stat_result
+) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise PermissionError(f"{path} is no plain file")
+    if found.st_nlink > 1:
+        raise PermissionError(f"{path} has another name elsewhere")
+    if found.st_uid not in (owner.st_uid, _ROOT, _own_user()):
+        raise PermissionError(f"{path} belongs to neither the folder's owner nor us")
+
+
+def _hand_over(descriptor: int, owner: os.stat_result) -> None:
+    # The web processes could not open what root's cron has created.
+    if hasattr(os, "fchown") and os.fstat(descriptor).st_uid != owner.st_uid:
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _own_user() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else _ROOT
