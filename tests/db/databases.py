@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from unittest.mock import patch
 
 from django.apps import apps
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 from django.test import RequestFactory
 
+from request_images.capture import lifecycle
 from request_images.models import RequestLog
 from tests.image_files import draw
 
@@ -79,17 +82,16 @@ def second_database(path) -> Iterator[None]:
 
 
 def post(alias, data=None, url="/body/"):
-    """Post an image as a server does; a test client is never put off."""
-    environ = (
-        RequestFactory()
-        .post(url, draw() if data is None else data, "image/png", HTTP_X_TENANT=alias)
-        .environ
-    )
-    response = WSGIHandler()(environ, lambda status, headers: None)
-    try:
-        return b"".join(response)
-    finally:
-        response.close()
+    """Post an image as a server does, which a test never is."""
+    data = draw() if data is None else data
+    request = RequestFactory().post(url, data, "image/png", HTTP_X_TENANT=alias)
+    environ = {**request.environ, "wsgi.input": io.BytesIO(data)}
+    with patch.object(lifecycle, "is_in_tests", lambda: False):
+        response = WSGIHandler()(environ, lambda status, headers: None)
+        try:
+            return b"".join(response)
+        finally:
+            response.close()
 
 
 def empty(alias):

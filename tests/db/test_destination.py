@@ -10,10 +10,14 @@ from __future__ import annotations
 import io
 import re
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
-from unittest.mock import Mock, patch
+from types import SimpleNamespace
+from unittest.mock import MagicMock, Mock, patch
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 from django.http import HttpResponse
@@ -24,7 +28,14 @@ from django.utils import timezone
 from request_images import erasure, health, signals, tasks
 from request_images.capture import lifecycle
 from request_images.capture.recording import recording_of
-from request_images.db.destination import Destination
+from request_images.db import destination
+from request_images.db.destination import (
+    Destination,
+    chosen_database,
+    destination_of,
+    entered,
+    require,
+)
 from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.models.pending_deletions import PendingDeletion
@@ -444,3 +455,175 @@ def test_names_of_destinations():
     assert len({where.key for where in made}) == len(made)
     assert len({where.folder for where in made}) == len(made)
     assert all(re.fullmatch(r"(at-[a-z0-9-]{1,60})?", w.folder) for w in made)
+
+
+class WithSchemas:
+    """What django-tenants adds to a connection."""
+
+    def __init__(self, monkeypatch):
+        self.connection = connections[OTHER]
+        monkeypatch.setattr(self.connection, "set_schema", self.set, raising=False)
+        monkeypatch.setattr(self.connection, "set_tenant", self.back, raising=False)
+        monkeypatch.setattr(self.connection, "tenant", None, raising=False)
+        monkeypatch.setattr(self.connection, "schema_name", "public", raising=False)
+
+    def set(self, schema):
+        self.back(SimpleNamespace(schema_name=schema))
+
+    def back(self, tenant):
+        self.connection.tenant = tenant
+        self.connection.schema_name = tenant.schema_name
+
+
+class TestSchemas:
+    """A connection with schemas; the package itself is in tests/foreign/tenants."""
+
+    @pytest.fixture
+    def tenants(self, monkeypatch):
+        return WithSchemas(monkeypatch)
+
+    def test_schema_of_the_connection(self, tenants):
+        tenants.set("red")
+        with within(OTHER):
+            assert destination_of(RequestLog) == Destination(OTHER, "red")
+
+    def test_event_loop_asks_the_request(self, tenants):
+        """No middleware has told the connection of its thread."""
+        request = SimpleNamespace(tenant=SimpleNamespace(schema_name="blue"))
+
+        async def settle(request):
+            return destination_of(RequestLog, request)
+
+        with (
+            within(OTHER),
+            patch.object(destination, "connections", MagicMock()) as known,
+        ):
+            known.settings = connections.settings
+            known.__getitem__.return_value = tenants.connection
+            assert async_to_sync(settle)(request).tenant == "blue"
+            assert async_to_sync(settle)(None).tenant == "public"
+
+    def test_entered_and_left_again(self, tenants):
+        tenants.set("red")
+        with entered(Destination(OTHER, "blue")):
+            assert tenants.connection.schema_name == "blue"
+            assert destination_of(RequestLog) == Destination(OTHER, "blue")
+        assert tenants.connection.schema_name == "red"
+        before = tenants.connection.tenant
+        with entered(Destination(OTHER, "red")):
+            assert tenants.connection.tenant is before
+
+    def test_no_tenant_given(self, tenants):
+        """Whichever was current would get the rows."""
+        with pytest.raises(ImproperlyConfigured, match="has schemas, and no tenant"):
+            entered(Destination(OTHER)).__enter__()
+
+    def test_schema_that_is_gone(self, tenants, monkeypatch):
+        """PostgreSQL goes on to the next schema of its path."""
+        cursor = MagicMock()
+        cursor.__enter__.return_value.fetchone.side_effect = [(1,), None]
+        monkeypatch.setattr(tenants.connection, "vendor", "postgresql")
+        monkeypatch.setattr(tenants.connection, "cursor", lambda: cursor)
+        require(Destination(OTHER, "red"))
+        with pytest.raises(LookupError, match="there is no schema 'red'"):
+            require(Destination(OTHER, "red"))
+
+    def test_command_in_the_schema_of_now(self, tenants):
+        tenants.set("red")
+        with chosen_database(OTHER):
+            assert destination_of(RequestLog) == Destination(OTHER, "red")
+
+
+current = ContextVar("current", default="")
+
+
+def name_of(request):
+    """Return the name of a tenant of the project's own kind."""
+    return request.headers.get("X-Customer", "")
+
+
+@contextmanager
+def customer(name):
+    """Make a tenant current."""
+    token = current.set(name)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+class TestOwnKind:
+    """Two functions of the project: one tells the tenant, the other enters it."""
+
+    @pytest.fixture(autouse=True)
+    def _functions(self, settings):
+        settings.DATABASE_ROUTERS = []
+        settings.REQUEST_IMAGES_TENANT = name_of
+        settings.REQUEST_IMAGES_TENANT_CONTEXT = f"{__name__}.customer"
+
+    def post(self, **headers):
+        factory = RequestFactory(headers=headers)
+        request = factory.post("/", draw(), content_type="image/png")
+        request.resolver_match = resolve("/body/")
+        capture_images(lambda r: HttpResponse(r.body))(request)
+        request.close()
+        flush()
+
+    def test_signals_are_sent_within_the_context(self, mode):
+        seen = []
+
+        def receiver(log, **kwargs):
+            seen.append((log.capture_status, current.get()))
+
+        signals.image_saved.connect(receiver)
+        try:
+            self.post(x_customer="acme")
+            self.post()
+        finally:
+            signals.image_saved.disconnect(receiver)
+        assert seen == [("stored", "acme"), ("duplicate", "")]
+
+    @pytest.mark.parametrize("answer", [7, None, "x" * 201])
+    def test_wrong_answer(self, settings, answer):
+        """No other place is known to be right."""
+        settings.REQUEST_IMAGES_TENANT = lambda request: answer
+        self.post()
+        assert health.counts() == {"lost": 1}
+        assert health.faults() == {"destination:ValueError": 2}
+        health.reset()
+
+    def test_context_that_cannot_be_entered(self, settings, spool):
+        """The request waits in the folder."""
+
+        def broken(name):
+            raise LookupError(name)
+
+        settings.REQUEST_IMAGES_TENANT_CONTEXT = broken
+        self.post(x_customer="acme")
+        assert health.counts() == {"spooled": 1}
+        settings.REQUEST_IMAGES_TENANT_CONTEXT = customer
+        assert spooling.write_spooled().written == 1
+        assert rows_of("default") == ["stored"]
+        health.reset()
+
+    def test_context_that_fails_at_its_end(self, settings):
+        """The row is written by then."""
+
+        @contextmanager
+        def leaving(name):
+            yield
+            raise RuntimeError(name)
+
+        settings.REQUEST_IMAGES_TENANT_CONTEXT = leaving
+        self.post(x_customer="acme")
+        assert health.counts() == {"stored": 1}
+        assert health.faults() == {"tenant:RuntimeError": 1}
+        health.reset()
+
+    def test_command(self):
+        """The option names what the function would tell."""
+        self.post(x_customer="acme")
+        call_command("make_thumbnails", tenant="acme", verbosity=0)
+        assert ImageContent.objects.get().thumbnail is not None
+        with chosen_database("default"):
+            assert destination_of(RequestLog) == Destination()

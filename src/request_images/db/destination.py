@@ -132,6 +132,22 @@ def entered(where: Destination) -> Iterator[None]:
             report("tenant", error)
 
 
+def require(where: Destination) -> None:
+    """Raise an error if a schema does not exist: PostgreSQL would take `public`.
+
+    Raises:
+        LookupError: It does not exist.
+        django.db.Error: The database does not tell.
+    """
+    connection = connections[where.alias]
+    if not _has_schemas(connection) or connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [where.tenant])
+        if cursor.fetchone() is None:
+            raise LookupError(f"there is no schema {where.tenant!r}")
+
+
 def chosen_database(alias: str | None) -> AbstractContextManager[None]:
     """Enter a database that somebody names, with the tenant of now; None for none."""
     if not alias:

@@ -22,7 +22,7 @@ from django.db import models
 from request_images import signals
 from request_images.conf import conf
 from request_images.db.columns import clean_json
-from request_images.db.destination import Destination, entered
+from request_images.db.destination import Destination, entered, require
 from request_images.health import count, report
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import UNUSABLE, CaptureStatus
@@ -189,6 +189,7 @@ class _Places(ExitStack):
 
     def __enter__(self) -> Self:
         self._aliases: set[str] = set()
+        self._known: set[Destination] = set()
         return super().__enter__()
 
     @contextmanager
@@ -199,6 +200,9 @@ class _Places(ExitStack):
             self.enter_context(
                 usable_connection(where.alias, is_handled=False, is_last_use=True)
             )
+        if where not in self._known:
+            require(where)
+            self._known.add(where)
         with entered(where):
             yield
 

@@ -1,0 +1,1 @@
+"""A project of django-tenants: a schema of PostgreSQL for each customer."""

@@ -1,0 +1,1 @@
+"""The customers, in the public schema."""
