@@ -530,6 +530,47 @@ def test_drawings_are_seen_whole(browse, busy, has_scripts):
     assert browse(steps, java_script_enabled=has_scripts) == []
 
 
+def test_lists_show_their_last_column(browse, busy):
+    """No column of a list is cut off beside the menu and the filters."""
+
+    def steps(page: Any) -> list[tuple[str, int]]:  # pragma: no cover  # as above
+        page.set_viewport_size({"width": 1440, "height": 900})
+        cut_off = []
+        for url in (PAGES["images"], f"{LISTS}/requestlog/"):
+            page.goto(url)
+            page.evaluate(MENU, True)
+            if (wide := page.evaluate(BEYOND)) > 0:
+                cut_off.append((url, wide))
+        return cut_off
+
+    assert browse(steps) == []
+
+
+BEYOND = """() => {
+  const results = document.querySelector("#changelist .results");
+  return results.scrollWidth - results.clientWidth;
+}"""
+
+
+def test_charts_on_a_phone_begin_with_today(browse, busy):
+    """Where a chart over time does not fit, its newest end is seen first."""
+
+    def steps(page: Any) -> list[float]:  # pragma: no cover  # as above
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.goto(DASHBOARD)
+        return page.evaluate(HIDDEN)
+
+    hidden = browse(steps)
+    assert hidden
+    assert max(hidden) <= 1
+
+
+HIDDEN = """() => [...document.querySelectorAll(".ri-over-time")].map(
+  drawing => drawing.getBoundingClientRect().right
+    - drawing.parentElement.getBoundingClientRect().right
+)"""
+
+
 MENU = """is_open => {
   document.getElementById("main").classList.toggle("shifted", is_open);
   document.getElementById("nav-sidebar").style.display = is_open ? "" : "none";

@@ -96,7 +96,7 @@ class TestPictures:
         for part in ("422 no_barcode", "640 × 480", "solve", "ri-failed"):  # noqa: RUF001
             assert part in text
         assert "data:image" not in text
-        assert ">1 picture<" in text
+        assert ">1 request with an image<" in text
 
     def test_missing_pictures_have_a_text(self, show):
         """A picture that was not stored, or has expired, is replaced by a text."""
@@ -185,13 +185,21 @@ class TestOrder:
         assert f"{name}: not one of " in html(page)
 
     def test_count_has_a_limit(self, show, monkeypatch):
-        """Pictures beyond a limit are not counted."""
+        """Requests beyond a limit are not counted."""
         monkeypatch.setattr(paging, "MANY", 2)
         monkeypatch.setattr("request_images.admin.gallery.MANY", 2)
         make(2)
-        assert "2 pictures" in html(show())
+        assert "2 requests with an image" in html(show())
         make_image(draw(seed=9))
-        assert "more than 2 pictures" in html(show())
+        assert "more than 2 requests with an image" in html(show())
+
+    def test_count_does_not_call_a_missing_picture_one(self, show):
+        """A request whose image was not stored is counted as a request."""
+        make_image()
+        make_image(draw(seed=9), kept=False)
+        page = html(show())
+        assert "2 requests with an image" in page
+        assert page.count("no picture") == 1
 
 
 class TestGroups:
@@ -406,7 +414,7 @@ class TestEmpty:
         make(1)
         text = html(show())
         assert "New requests are not recorded" in text
-        assert "1 picture" in text
+        assert "1 request with an image" in text
 
 
 class TestCost:

@@ -233,8 +233,13 @@ def _back(gallery: Gallery, image: RequestImage) -> str:
 
 def _counted(count: int) -> str:
     if count > MANY:
-        return gettext("more than %s pictures") % number_format(MANY, use_l10n=True)
-    return ngettext("%(count)d picture", "%(count)d pictures", count) % {"count": count}
+        text = gettext("more than %s requests with an image")
+        return text % number_format(MANY, use_l10n=True)
+    # Not pictures: the bytes of some were not stored, or were deleted.
+    text = ngettext(
+        "%(count)d request with an image", "%(count)d requests with an image", count
+    )
+    return text % {"count": count}
 
 
 def _facts(image: RequestImage) -> list[str]:

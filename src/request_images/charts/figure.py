@@ -164,7 +164,8 @@ class TimePlot(Plot):
         ]
         axes = y_axis(self), _horizontal_axis(self, ticks, "")
         height = self.bottom + 26
-        return drawing(heading, height, *axes, *parts, summary=summary)
+        css = "ri-svg ri-over-time"
+        return drawing(heading, height, *axes, *parts, summary=summary, css=css)
 
 
 def time_plot(  # noqa: PLR0913  # each by its name
@@ -203,13 +204,16 @@ def empty(heading: Heading, notation: Notation) -> Chart:
     return Chart(heading, note=heading.empty or gettext("No requests in this period."))
 
 
-def drawing(heading: Heading, height: float, *parts: Svg, summary: str) -> Svg:
+def drawing(
+    heading: Heading, height: float, *parts: Svg, summary: str, css: str = "ri-svg"
+) -> Svg:
     """Return the SVG element of a chart, named by its title.
 
     Args:
         heading: The texts of the chart.
         height: In the units of the drawing, which is `WIDTH` wide.
         parts: What is drawn, the lowest layer first.
+        css: The classes of the element.
         summary: One sentence for readers who do not see the drawing.
     """
     title, description = f"{heading.name}-title", f"{heading.name}-summary"
@@ -223,7 +227,7 @@ def drawing(heading: Heading, height: float, *parts: Svg, summary: str) -> Svg:
         role="graphics-document",
         aria_labelledby=title,
         aria_describedby=description,
-        class_="ri-svg",
+        class_=css,
     )
 
 
