@@ -18,8 +18,9 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django.http import HttpResponse
 from django.test import (
     AsyncClient,
@@ -97,14 +98,27 @@ def _closes_leftovers():
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mode", ["after_response", "background"])
-@pytest.mark.parametrize("transactional", [False, True])
+@pytest.mark.parametrize(
+    "_kind",
+    [
+        pytest.param("TestCase", marks=pytest.mark.django_db),
+        pytest.param("Transaction", marks=pytest.mark.django_db(transaction=True)),
+    ],
+)
 class TestDirectCalls:
     """Any call of the handler in a test leaves its row to this test."""
 
     @pytest.fixture(autouse=True)
-    def _database(self, transactional, mode, request, settings):
+    def _settings(self, _kind, mode, settings):
         settings.REQUEST_IMAGES_WRITE_MODE = mode
-        request.getfixturevalue("transactional_db" if transactional else "db")
+        # A request closes the connection of its thread, also that of a test: whoever
+        # calls the handler in a ``TestCase`` prevents it, as REST framework does.
+        signals = (request_started, request_finished)
+        for signal in signals:
+            signal.disconnect(close_old_connections)
+        yield
+        for signal in signals:
+            signal.connect(close_old_connections)
 
     def test_row_is_there_when_the_call_returns(self, way):
         """Nobody has to wait, to close or to flush."""
