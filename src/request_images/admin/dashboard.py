@@ -26,7 +26,7 @@ from request_images.exceptions import TooManyRequests
 from request_images.models import RequestImage, RequestLog
 from request_images.query.criteria import DEFAULT_DAYS, Criteria, summaries
 from request_images.query.fields import PERIOD
-from request_images.query.links import Links, _has_period, _texts_of_links
+from request_images.query.links import Links
 
 from .base import IMAGES, ReadOnlyAdmin
 
@@ -109,7 +109,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         return PanelInput(
             criteria,
             period,
-            Links(self.url_of(page), _texts_of_links(criteria, period)),
+            Links.of(self.url_of(page), criteria, period),
             reader_notation(),
             picture_url,
             thumbnail,
@@ -132,7 +132,7 @@ class DashboardAdmin(ReadOnlyAdmin):
                     % {"days": days},
                     "query": rest.query(days=days),
                     "is_current": criteria.values.get("days", None) == days
-                    or (days == DEFAULT_DAYS and not _has_period(criteria)),
+                    or (days == DEFAULT_DAYS and not criteria.has_period),
                 }
                 for days in _PERIODS
             ],

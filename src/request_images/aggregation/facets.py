@@ -190,11 +190,11 @@ class Choice(Property):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Flag(Property):
-    """Something that is so or not.
+    """A property that is true or false.
 
     Attributes:
-        so: The words for images of which it is so, where they stand alone.
-        not_so: The words for the others.
+        so: The words for images with the property, where they stand alone.
+        not_so: The words for images without it.
     """
 
     so: Text
@@ -222,25 +222,25 @@ class Flag(Property):
         return str(self.options()[value]) if value else super().words(value)
 
     def described(self, value: str) -> str:
-        """Return the words for images of which it is so, or not."""
+        """Return the words for images with the property, or without it."""
         texts = {YES: self.so, NO: self.not_so}
         return str(texts[value]) if value else super().described(value)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Agreement(Property):
-    """Whether two texts are the same; unknown if one of them is empty.
+    """Whether two columns have the same text; unknown if one of them is empty.
 
     Attributes:
-        same: The words for those that are the same.
-        other: The words for the others.
+        same: The words for images whose texts are the same.
+        other: The words for images whose texts differ.
     """
 
     same: Text
     other: Text
 
     def options(self) -> Mapping[str, Text]:
-        """Return the two answers."""
+        """Return the words for the same text and for another."""
         return {AS_DECLARED: self.same, OTHER: self.other}
 
     def value(self, *columns: str) -> str:
@@ -250,11 +250,11 @@ class Agreement(Property):
         return AS_DECLARED if columns[0] == columns[1] else OTHER
 
     def words(self, value: str) -> str:
-        """Return the answer."""
+        """Return the words of a value."""
         return str(self.options()[value]) if value else super().words(value)
 
     def described(self, value: str) -> str:
-        """Return the answer, which is understood without the label."""
+        """Return the words of a value, which need no label."""
         return self.words(value) if value else super().described(value)
 
 

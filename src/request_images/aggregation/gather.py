@@ -140,7 +140,10 @@ def _key_of(names: Sequence[str]) -> _Key:
 
 
 def _by_columns(properties: Sequence[Property]) -> tuple[_Key, _Values]:
-    """Divide by columns of which many images have the same."""
+    """Divide by columns in which many images have equal values.
+
+    The facets of such a division are computed once for all these images.
+    """
     names = list(dict.fromkeys(name for each in properties for name in each.columns))
     places = [[names.index(name) for name in each.columns] for each in properties]
 
@@ -154,7 +157,7 @@ def _by_columns(properties: Sequence[Property]) -> tuple[_Key, _Values]:
 
 
 def _by_values(properties: Sequence[Property]) -> tuple[_Key, _Values]:
-    """Divide by values, since nearly every image has another file size."""
+    """Divide by the facets' values, since nearly every image has its own file size."""
     values = [(each.value, _key_of(each.columns)) for each in properties]
 
     def key(row: tuple[Any, ...]) -> tuple[Any, ...]:

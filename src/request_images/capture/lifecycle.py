@@ -1,14 +1,12 @@
 """The end of a request: a callback exactly once, after the response was sent.
 
-Django's handler appends ``request.close`` to the closers of the *final* response. A
-``close`` that is shadowed on the request instance is therefore called after the
-response, outside the request's transaction, for exceptions too, even if a middleware
-replaces the response, and with no entry in ``MIDDLEWARE``.
+Django's handler closes a request after it has sent the final response, outside the
+request's transaction, also after an exception. This module replaces ``close`` on the
+one request, so it needs no middleware, and a middleware that replaces the response
+changes nothing.
 
-Nobody closes some requests: under ASGI if the client leaves during the view or a stream
-raises, on some servers always. The watchdog ends them after a grace period.
-
-This module knows nothing of images.
+Some requests are never closed: under ASGI if the client disconnects during the view or
+a stream raises, and on some servers all of them. The watchdog ends these.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The search for candidates at a source, in the bytes seen of one request."""
+"""The search for images at a source, in the bytes that were read of one request."""
 
 from __future__ import annotations
 

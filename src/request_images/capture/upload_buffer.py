@@ -1,7 +1,7 @@
-"""The buffer of a form's files: the bytes of the best ones, within limits.
+"""The buffer of a form's files: the bytes of the best-ranked ones, within limits.
 
-A rank says which files are better; it may change while a file arrives. A worse file
-then makes room for a better one; of the worst, the last goes first.
+A file's rank may change while it arrives. If there is no room for a file, files of a
+lower rank are dropped, the lowest first, and of equal ones the last.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ class Field:
 
     Attributes:
         name: The parameter's name.
-        label: What it is about.
-        value: What it says now.
-        options: Values and their words; a choice of them, or suggestions.
-        is_choice: Whether only those can be chosen.
+        label: The name for people.
+        value: The current value; empty for none.
+        options: The values to choose from, or suggestions, each with its words.
+        is_choice: Whether no other value can be chosen.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Field:
 
 
 def fields_of(gallery: Gallery, page: Page) -> list[Field]:
-    """Return the fields of the form, as the gallery is narrowed now.
+    """Return the fields of the form with their current values.
 
     Args:
-        gallery: What is asked for.
-        page: What is shown: its endpoints and error types are suggested.
+        gallery: The gallery.
+        page: The page, whose endpoints and error types are suggested.
     """
     logs = [image.log for section in page.sections for image in section.images]
     suggestions = {

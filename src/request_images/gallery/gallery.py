@@ -1,4 +1,4 @@
-"""What the gallery shows: pages of pictures, and pictures in groups."""
+"""The gallery: pages of pictures, and pictures in groups."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .similar import COMMAND, Alike, Likeness, likeness_of
 
 PAGE_SIZE = 48
 COLUMN_SIZE = 12
-"""How many pictures each outcome has beside the other."""
+"""The largest number of pictures of each outcome, side by side."""
 GROUPS = 8
 GROUP_SIZE = 6
 
@@ -56,7 +56,7 @@ PRESETS: Mapping[str, tuple[str | Promise, Mapping[str, str]]] = {
 _DEFAULT_SORT = "newest"
 _PK = re.compile(r"[0-9]{1,18}")
 LATEST = Coalesce(Max("pk", filter=Q(content__isnull=False)), Max("pk"))
-"""Of some images that are the same: the latest that has bytes, or else the latest."""
+"""The latest of some images; if any has its bytes, the latest of these."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Section:
 
     Attributes:
         images: The pictures.
-        criteria: What all of them match; previous and next stay within.
+        criteria: The criteria of all of them; "previous" and "next" stay within.
         title: The heading; empty for none.
-        notes: A line for each picture, or none.
-        more: Whether there are more of them than are shown.
+        notes: A line for each picture; empty for no lines.
+        more: Whether more pictures match than are shown.
     """
 
     images: Sequence[RequestImage]
@@ -80,14 +80,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What is shown at once.
+    """A page of the gallery.
 
     Attributes:
-        sections: The pictures, in groups or in one.
-        before: The picture that the page before this one ends with the one before.
-        behind: The picture that the next page begins with.
-        since: When those begin that were looked at; None for all that match.
-        told: What else is to be known of them, in sentences.
+        sections: The pictures, in one section or in several.
+        before: The first picture of this page; None if this is the first page.
+        behind: The first picture of the next page; None if this is the last page.
+        since: The time of the oldest picture that was searched; None if all were.
+        told: Sentences about the search.
     """
 
     sections: Sequence[Section]
@@ -98,17 +98,17 @@ class Page:
 
 
 class Gallery:
-    """What a query string asks the gallery for.
+    """The gallery that a query string selects.
 
     Args:
-        parameters: The query string's; blank ones count as not given, since a form
-            sends each of its fields.
+        parameters: The parameters; blank ones count as not given, since a form sends
+            each of its fields.
 
     Attributes:
-        criteria: Which pictures.
-        sort: In which order: a name of `SORTS`.
-        group: A name of `GROUPINGS`; empty for none.
-        problems: What is wrong with the parameters; the others are applied.
+        criteria: The criteria of the pictures.
+        sort: The order, a name of `SORTS`.
+        group: The grouping, a name of `GROUPINGS`; empty for none.
+        problems: The invalid parameters, with the reasons; the others are applied.
     """
 
     def __init__(self, parameters: QueryDict) -> None:
@@ -143,29 +143,29 @@ class Gallery:
 
     @property
     def own_sort(self) -> str:
-        """The order; empty for the usual one."""
+        """The order; empty for the default."""
         return "" if self.sort == _DEFAULT_SORT else self.sort
 
     def query(self, criteria: Criteria | None = None, **others: object) -> str:
         """Return the query string of this gallery, with its question mark.
 
         Args:
-            criteria: Others than its own.
-            others: Further parameters; what is None or empty is left out.
+            criteria: Criteria that replace its own; None for its own.
+            others: Further parameters; None and empty values are left out.
         """
         own = {"sort": self.own_sort, "group": self.group} | others
         return (criteria or self.criteria).query(**own)
 
     @cached_property
     def walk(self) -> Walk:
-        """The pictures that match, in their order."""
+        """The matching pictures, in order."""
         return self._walk(self.criteria, self.sort)
 
     def page(self) -> Page:
-        """Return what is to be shown.
+        """Return the page.
 
         Raises:
-            TooManyRequests: To find it takes too long.
+            TooManyRequests: A query exceeds the time limit.
         """
         grouped = {
             "outcome": self._by_outcome,
@@ -209,9 +209,9 @@ class Gallery:
         return Page(sections)
 
     def _by_error_type(self) -> Page:
-        # What is grouped is read whole, so it is bounded; and in one go, not counted
-        # first and then looked up: to walk through very many rows is what takes time.
-        # Statistics know how many requests failed, but not of which there is a picture.
+        # All rows of the groups are read, so their number is bounded. One query reads
+        # them: counting them first would walk through very many rows twice. Statistics
+        # know how many requests failed, but not which of them have a picture.
         if self.criteria.values.get("outcome") == "succeeded":
             return Page([])
         criteria = self.criteria.having(outcome="failed")
@@ -242,7 +242,7 @@ class Gallery:
         return Page(sections, since=rows[-1][-1] if walk.is_long else None)
 
     def _newest(self) -> tuple[QuerySet[Any], datetime | None]:
-        # What is grouped is read whole, so it is bounded.
+        # All rows of the groups are read, so their number is bounded.
         since = self._walk(self.criteria, _DEFAULT_SORT).since()
         rows = images().order_by()
         if since is None:
@@ -291,7 +291,7 @@ class Gallery:
 
 
 def _some(alike: Alike) -> list[int]:
-    """Return half a group of failed pictures beside half a one of others, or more."""
+    """Return a group's pictures: half of them failed ones, more if others are few."""
     half = GROUP_SIZE // 2
     bad = alike.failed[: max(half, GROUP_SIZE - len(alike.succeeded))]
     return [*bad, *alike.succeeded[: GROUP_SIZE - len(bad)]]
@@ -313,13 +313,13 @@ def _told(found: Likeness) -> Iterator[str]:
 
 
 def images() -> QuerySet[Any]:
-    """Return the images with what a list shows of their requests, and no bytes."""
+    """Return the images with the columns of their logs that lists show."""
     rows = RequestImage.objects.select_related("log")
     return rows.defer("log__metadata", "log__error_message")
 
 
 def times_seen(counts: Mapping[str, Any]) -> str:
-    """Return in words how often an image was ``seen``, and how often it ``failed``."""
+    """Return in words how many requests had an image, and how many of them failed."""
     text = ngettext(
         "seen once, failed %(failed)d",
         "seen %(seen)d times, failed %(failed)d",

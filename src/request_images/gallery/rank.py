@@ -1,4 +1,4 @@
-"""The percentile rank of a request among similar requests: is it slow for its size?"""
+"""The percentile rank of a request's duration among similar requests."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from request_images.models import RequestImage, RequestLog
 from request_images.query.conditions import Columns, in_bin
 
 AMONG = 20_000
-"""Among how many requests of its endpoint, the newest, it is looked for its like."""
+"""The number of the newest requests of an endpoint that are compared."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What share of requests like it were faster than one request.
+    """The percentile rank of one request among similar ones.
 
     Attributes:
-        size: Their images' class of megapixels; None when its own is unknown, and they
-            are of any.
-        count: How many there are.
-        faster: What share of them took less time, from 0 to 1.
-        since: When they begin; None when they are all there are.
+        size: The bin of megapixels of all these images; None if the request's own is
+            unknown, and images of any size were compared.
+        count: The number of other requests that were compared.
+        faster: The share of them that took less time, from 0 to 1.
+        since: The time of the oldest request that was compared; None if all were.
     """
 
     size: Bin | None
@@ -36,13 +36,12 @@ class Standing:
 
 
 def standing_of(image: RequestImage) -> Standing | None:
-    """Compare a request with others of its endpoint whose images are of its size.
+    """Compare a request with others of its endpoint and of its bin of megapixels.
 
-    Two durations that differ by less than 2 % count as the same: the stored buckets
-    are compared.
+    The stored buckets are compared, so durations within 2 % count as equal.
 
     Returns:
-        None when there is no other.
+        The rank; None if there is no other request.
     """
     log = image.log
     logs = RequestLog.objects.filter(same_text("endpoint", log.endpoint))
@@ -54,7 +53,7 @@ def standing_of(image: RequestImage) -> Standing | None:
     if size is not None:
         logs = logs.filter(in_bin(MEGAPIXELS, size, Columns(RequestLog)))
         if since is not None:
-            # The same of the images, or PostgreSQL would read all of them.
+            # Without this condition PostgreSQL would read all images.
             logs = logs.filter(image__created_at__gt=since)
     others = logs.exclude(pk=log.pk).order_by()
     faster = Count("pk", filter=Q(duration_bucket__lt=log.duration_bucket))
@@ -65,5 +64,5 @@ def standing_of(image: RequestImage) -> Standing | None:
 
 
 def size_of(image: RequestImage) -> Bin | None:
-    """Return the class of megapixels that an image is of; None when unknown."""
+    """Return the bin of megapixels of an image; None if it is unknown."""
     return MEGAPIXELS.bin(image.width, image.height)

@@ -1,4 +1,4 @@
-"""Which pictures look alike: groups of those that have the same layout."""
+"""Groups of pictures that look alike: their perceptual hashes are similar."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from request_images.images.measures import VERSION
 from request_images.models.querysets import failed
 
 COMMAND = "manage.py analyze_image_contents"
-"""What analyses those that are not yet."""
+"""The command that analyses new pictures."""
 NEWEST = 2000
-"""So many pictures are grouped, at the most: it takes half a second."""
+"""The largest number of pictures that are grouped; this takes half a second."""
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Pictures of the same layout.
+    """A group of pictures that look alike.
 
     Attributes:
-        layout: The difference hash that all of theirs are near.
-        failed: The primary keys of those whose request failed, the newest first.
-        succeeded: Those of the others.
+        layout: A difference hash; those of all pictures of the group are near it.
+        failed: The primary keys of the pictures of failed requests, the newest first.
+        succeeded: The primary keys of the others, likewise.
     """
 
     layout: str
@@ -34,19 +34,19 @@ class Alike:
     succeeded: Sequence[int]
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of pictures."""
         return len(self.failed) + len(self.succeeded)
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """What there is to group, and the groups.
+    """The groups, and the numbers of pictures they were made from.
 
     Attributes:
-        groups: Those of two pictures or more, the largest first.
-        grouped: How many pictures were looked at.
-        analysed: Of how many.
-        waiting: How many could be analysed, and are not yet, or by an older version.
+        groups: The groups of two pictures or more, the largest first.
+        grouped: The number of pictures that were compared.
+        analysed: The number of analysed pictures.
+        waiting: The number of pictures without an analysis of the current version.
     """
 
     groups: Sequence[Alike]
@@ -56,10 +56,10 @@ class Likeness:
 
 
 def likeness_of(rows: QuerySet[Any]) -> Likeness:
-    """Group the newest of some request images by their layout.
+    """Group the newest of some request images by their perceptual hash.
 
     Args:
-        rows: Some thousands of them at the most: all of them are counted.
+        rows: The request images, some thousands at most, since all are counted.
     """
     # The index of all layouts would lead to those of other pictures.
     rows = rows.alias(its_layout=Unindexed(F("content__layout")))

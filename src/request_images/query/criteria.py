@@ -139,6 +139,11 @@ class Criteria:
         # Statistics begin here.
         return Period.of(max(since, midnight(date(1970, 1, 2))), until)
 
+    @property
+    def has_period(self) -> bool:
+        """Whether a parameter gives the period."""
+        return any(name in self.texts for name in PERIOD)
+
     def within(self, period: Period) -> Criteria:
         """Return these criteria with another period."""
         times = {"since": period.since.isoformat(), "until": period.until.isoformat()}

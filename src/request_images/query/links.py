@@ -26,6 +26,22 @@ class Links:
     url: str
     texts: Mapping[str, str]
 
+    @classmethod
+    def of(cls, url: str, criteria: Criteria, period: Period) -> Links:
+        """Return links that select the counted requests on every page.
+
+        Args:
+            url: As for the class.
+            criteria: The criteria of the page with the links.
+            period: The counted period in whole hours, to which other pages do not
+                round, and which they do not assume.
+        """
+        if not criteria.has_period:
+            return cls(url, {**criteria.texts, "days": str(DEFAULT_DAYS)})
+        if "days" in criteria.texts:
+            return cls(url, criteria.texts)
+        return cls(url, criteria.within(period).texts)
+
     def to(self, **texts: str) -> str:
         """Return the URL with further parameters, which replace those of their name."""
         query = urlencode({**self.texts, **texts})
@@ -41,17 +57,3 @@ class Links:
         """Return the URL for a value of a facet; empty if no parameter finds it."""
         found = facet.parameters(value)
         return self.to(**{**found, **texts}) if found else ""
-
-
-def _texts_of_links(criteria: Criteria, period: Period) -> Mapping[str, str]:
-    """Return parameters that select the counted requests on every page."""
-    # Other pages round no moment to whole hours, and take no time for all of it.
-    if not _has_period(criteria):
-        return {**criteria.texts, "days": str(DEFAULT_DAYS)}
-    if "days" in criteria.texts:
-        return criteria.texts
-    return criteria.within(period).texts
-
-
-def _has_period(criteria: Criteria) -> bool:
-    return any(name in criteria.texts for name in PERIOD)

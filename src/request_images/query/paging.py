@@ -1,15 +1,13 @@
-"""Pages of rows by key: every page costs the same, the first and the last.
+"""Pages of rows by key: the last page costs no more than the first.
 
-No page is counted off from the first one (``OFFSET``): it begins at a row, and is read
-from the index that has the rows in order. Two plans are good, each for another case.
-When many rows match, walking through that index meets enough of them soon. When few
-match, they are found by what they have to match, and sorted. How many match is counted
-up to `MANY` to choose. PostgreSQL and MariaDB know it by their own statistics; SQLite
-has to be told.
+A page begins at a row, not at a number of rows (``OFFSET``). There are two ways to read
+it. If many rows match, the index of the order is walked until the page is full. If few
+rows match, other indexes find them, and they are sorted. The matching rows are counted
+up to `MANY` to choose the way; SQLite has no statistics of its own to choose by.
 
-Many may match and be far from the beginning of the order all the same, such as fast
-requests among the slowest. So the walk is given up soon where time is limited, and all
-that match are sorted; and that is given up too, if it takes too long.
+Many rows may match, but far from the start of the order, such as fast requests among
+the slowest. So with a time limit the walk ends after `WALK_SHARE` of it, and all
+matching rows are sorted; this ends after the time limit.
 """
 
 from __future__ import annotations
