@@ -24,7 +24,7 @@ _ALPHA_NAMES = (b"y:alpha", b"auxid:1")
 "urn:mpeg:hevc:2015:auxid:1"."""
 
 
-class _Box(NamedTuple):
+class Box(NamedTuple):
     """A box: its kind, and the offsets of its content, in bytes."""
 
     kind: bytes
@@ -32,13 +32,13 @@ class _Box(NamedTuple):
     end: int
 
 
-class _Container:
+class Container:
     """A file of boxes, and the number of steps that are left for reading it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._steps_left = MAX_STEPS
-        self.whole = _Box(b"", 0, len(data))
+        self.whole = Box(b"", 0, len(data))
 
     def step(self) -> None:
         """Count one step.
@@ -58,7 +58,7 @@ class _Container:
         """Return the bytes between two offsets."""
         return self._data[start:end]
 
-    def boxes(self, parent: _Box, skip: int = 0) -> Iterator[_Box]:
+    def boxes(self, parent: Box, skip: int = 0) -> Iterator[Box]:
         """Walk the boxes in a box, after the first ``skip`` bytes of its content.
 
         Raises:
@@ -74,10 +74,10 @@ class _Container:
             stop = start + length if length else end  # 0 stands for all that is left
             if not body <= stop <= end:
                 raise ValueError("holds a box of a wrong length")
-            yield _Box(self._data[start + 4 : start + 8], body, stop)
+            yield Box(self._data[start + 4 : start + 8], body, stop)
             start = stop
 
-    def find(self, kind: bytes, parent: _Box, skip: int = 0) -> _Box | None:
+    def find(self, kind: bytes, parent: Box, skip: int = 0) -> Box | None:
         """Return the first box of a kind in a box, or None."""
         return next((b for b in self.boxes(parent, skip) if b.kind == kind), None)
 
@@ -91,7 +91,7 @@ def read_heif(data: bytes, header: HeaderInfo, *, is_shown: bool) -> None:
         is_shown: Whether the size is that after cropping and rotation. Pillow's HEIF
             plugin gives that size, and for an AVIF the size before.
     """
-    file = _Container(data)
+    file = Container(data)
     meta = file.find(b"meta", file.whole)
     is_sequence = not SEQUENCE_BRANDS.isdisjoint(brands_of(data))
     if meta is None and (mini := file.find(b"mini", file.whole)):
@@ -132,7 +132,7 @@ def _read_minimized(bits: int, header: HeaderInfo, *, is_shown: bool) -> None:
     header.describe("RGBA" if has_alpha else mode, has_orientation=orientation != 1)
 
 
-def _item_properties(file: _Container, meta: _Box) -> tuple[dict[bytes, int], bool]:
+def _item_properties(file: Container, meta: Box) -> tuple[dict[bytes, int], bool]:
     """Read the properties of the primary item.
 
     Returns:
@@ -157,7 +157,7 @@ def _item_properties(file: _Container, meta: _Box) -> tuple[dict[bytes, int], bo
     return own, has_alpha
 
 
-def _property_indices(file: _Container, properties: _Box, item: int) -> set[int]:
+def _property_indices(file: Container, properties: Box, item: int) -> set[int]:
     """Return the indices of an item's properties, counted from 1."""
     for box in file.boxes(properties):
         if box.kind != b"ipma":
@@ -177,7 +177,7 @@ def _property_indices(file: _Container, properties: _Box, item: int) -> set[int]
     return set()
 
 
-def _shown_size(file: _Container, size: Size, crop: int | None, quarters: int) -> Size:
+def _shown_size(file: Container, size: Size, crop: int | None, quarters: int) -> Size:
     """Crop a size (``clap``, a fraction for each side), and rotate it (``irot``)."""
     width, height = size
     if crop:
@@ -186,7 +186,7 @@ def _shown_size(file: _Container, size: Size, crop: int | None, quarters: int) -
     return (height, width) if quarters & 1 else (width, height)
 
 
-def _track_size(file: _Container, movie: _Box) -> Size | None:
+def _track_size(file: Container, movie: Box) -> Size | None:
     """Read the first track header with a size; that of sound has none."""
     for track in file.boxes(movie):
         if track.kind == b"trak" and (head := file.find(b"tkhd", track)):
@@ -200,7 +200,7 @@ def _track_size(file: _Container, movie: _Box) -> Size | None:
 
 def read_jpeg2000(data: bytes, header: HeaderInfo) -> None:
     """Read a JPEG 2000 file, or a bare codestream (its SIZ segment)."""
-    file = _Container(data)
+    file = Container(data)
     if data.startswith(b"\xff\x4f\xff\x51"):
         right, bottom, left, top = unpack(">4I", data, 8)
         header.size = right - left, bottom - top
@@ -224,6 +224,18 @@ def read_jpeg2000(data: bytes, header: HeaderInfo) -> None:
         # An enumerated colour space; the 12th is CMYK.
         mode = "CMYK" if file.number(colours + 3, 4) == 12 else mode
     header.describe(mode)
+
+
+def codestream(data: bytes) -> int:
+    """Return the offset of a JPEG 2000's codestream; the file's length without one."""
+    if data.startswith(b"\xff\x4f\xff\x51"):
+        return 0
+    file = Container(data)
+    try:
+        box = file.find(b"jp2c", file.whole)
+    except ValueError:
+        box = None
+    return len(data) if box is None else box.start
 
 
 def _sample_mode(channels: int, depth: int) -> str:

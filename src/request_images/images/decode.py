@@ -17,7 +17,7 @@ from PIL import IcoImagePlugin, Image, ImageOps
 
 from request_images.exceptions import InspectionError, PictureRefused
 
-from .footprint import BYTES_PER_PIXEL, footprint
+from .footprint import BYTES_PER_PIXEL, footprint, footprint_of_opening
 from .formats import HEAD_SIZE, sniff
 from .headers import read_header
 
@@ -47,6 +47,7 @@ def opened(
     # Some of Pillow's readers reserve memory for the whole picture when they open it.
     try:
         _refuse_large(read_header(data, image_format.name).size, most)
+        _refuse_memory(footprint_of_opening(data, image_format.name), max_bytes)
     except InspectionError as error:
         raise PictureRefused(str(error)) from error
     opener = find_opener(image_format.name)
@@ -55,9 +56,7 @@ def opened(
     try:
         with opener(BudgetedReader(data, seconds=MAX_SECONDS), "") as image:
             _refuse_large(image.size, most)
-            needed = footprint(image, data, image_format.name)
-            if needed > max_bytes:
-                raise PictureRefused(f"decoding it takes {needed:.0f} bytes of memory")
+            _refuse_memory(footprint(image, data, image_format.name), max_bytes)
             yield image
     except PictureRefused:
         raise
@@ -72,6 +71,11 @@ def opened(
 def _refuse_large(size: tuple[int, int] | None, most: float) -> None:
     if size and size[0] * size[1] > most:
         raise PictureRefused(f"{size[0]} x {size[1]} pixels")
+
+
+def _refuse_memory(needed: float, max_bytes: float) -> None:
+    if needed > max_bytes:
+        raise PictureRefused(f"decoding it takes {needed:.0f} bytes of memory")
 
 
 def rotated(image: Image.Image) -> Image.Image:

@@ -86,6 +86,15 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     raise ValueError("takes too long to read")
 
 
+def components_of_first_scan(data: bytes) -> int:
+    """Return the number of colours that the first scan of a JPEG has; 0 without one."""
+    end = 2
+    for _marker, place in jpeg_segments(data):
+        end = place + max(unpack(">H", data, place)[0], 2)
+    scan = data.find(b"\xff\xda", end)
+    return data[scan + 4] if 0 <= scan < len(data) - 4 else 0
+
+
 def chunks(
     data: bytes, offset: int, *, is_riff: bool = False
 ) -> Iterator[tuple[bytes, int]]:
@@ -234,6 +243,12 @@ class TiffDirectory:
     def _unpack(self, form: str, offset: int) -> int:
         number: int = unpack(self._order + form, self._data, offset)[0]
         return number
+
+    def count(self, tag: int) -> int:
+        """Return how many numbers a tag has; 0 when it is missing."""
+        if tag not in self._entries:
+            return 0
+        return self._unpack(self._address, self._entries[tag][1] + 4)
 
     def number(self, tag: int, default: int | None = None) -> int:
         """Return the first number of a tag, or the default when it is missing.
