@@ -1,4 +1,4 @@
-"""Hostile texts: no body of 10 MB or less costs judging much time or memory.
+"""Hostile texts: no body of up to 10 MB costs much time or memory.
 
 Base64 in pieces, escapes, numbers, thousands of strings: taken apart the usual way
 they take up to a second and 200 MB.
@@ -89,7 +89,7 @@ def judge_again(job):
 
 
 def test_work_is_bounded(job, monkeypatch):
-    """No text takes many steps, and none of it is decoded again and again.
+    """No text takes many steps, and no part of it is decoded repeatedly.
 
     The promise is 50 ms of CPU. What is counted is the same on every machine: calls,
     and the bytes that the decoders written in C are given: half more than there are
@@ -109,12 +109,12 @@ def test_work_is_bounded(job, monkeypatch):
 
 
 def test_numbers_are_not_read():
-    """To make a number of thousands of digits takes time that grows with the square."""
+    """Numbers are not parsed: the time grows with the square of their digits."""
     assert body_text.load_json(b"[%s, 1.%s]" % (b"1" * 4000, b"1" * 10)) == [4000, 12]
 
 
 def test_memory_is_bounded(job):
-    """A text, what Python makes of it, and no third copy."""
+    """The search holds the text and its parsed form, and no third copy."""
     tracemalloc.start()
     try:
         judge_again(job)
@@ -125,7 +125,7 @@ def test_memory_is_bounded(job):
 
 
 def test_refused_texts_have_a_reason(job):
-    """Either the image, or why there is none; or the text does not look like one."""
+    """A text gives an image, or a reason, or does not look like an image."""
     judge_again(job)
     status, detail = job.log.capture_status, job.log.capture_detail
     assert (status, bool(detail)) in {
@@ -136,7 +136,7 @@ def test_refused_texts_have_a_reason(job):
 
 
 def test_longest_strings_are_decoded():
-    """Of very many strings those that are likely to be an image."""
+    """Of very many strings only the likely images are decoded."""
     others = ["x" * 40] * (body_text.MAX_TEXTS + 500)
     body = json.dumps([*others, BASE64.decode(), *others]).encode()
     job = CapturedRequest(
@@ -147,7 +147,7 @@ def test_longest_strings_are_decoded():
 
 
 def test_both_orders_yield_the_same_strings():
-    """What is beyond the bounds is so for a view that keeps all images, too."""
+    """A view that keeps all images has the same limits on strings."""
     inner = [
         {"a": "x" * 32, "b": {"c": ["y" * 40]}} for _ in range(body_text.MAX_NODES)
     ]

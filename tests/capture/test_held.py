@@ -1,4 +1,4 @@
-"""What the views that run at the same time hold together, in one process."""
+"""The total memory that all running views of a process hold."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class TestLingering:
         gate.may_pass.set()
 
     def test_items_wait_for_each_other(self, gate):
-        """What comes in a moment is written at once, and soon if somebody waits."""
+        """Requests of one moment are written together, and soon if somebody waits."""
         backlog = make(gate)
         for letter in "abc":
             assert backlog.put(letter, 1, **ROOM)
@@ -164,7 +164,7 @@ def test_exit_writes_all_items(gate):
 
 
 def test_exit_gives_up_items_after_its_timeout(gate):
-    """What nobody can wait for is handed over, not forgotten."""
+    """Requests that the exit has no time for are handed over, not lost."""
     left = []
     backlog = make(gate, give_up=left.extend)
     backlog.put("held", 1, **ROOM)

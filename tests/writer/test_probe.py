@@ -1,4 +1,4 @@
-"""Whose fault it is that a row cannot be written."""
+"""The probe tells a refused row from a database that refuses all rows."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class TestTryWrite:
 
     @pytest.mark.django_db
     def test_probe_within_a_transaction(self):
-        """What else the transaction does stays."""
+        """The probe leaves the rest of the transaction as it is."""
         content = ImageContent.objects.create(image_hash="0", stored_size=0)
         assert try_write() is None
         assert ImageContent.objects.get() == content
 
     @pytest.mark.django_db(transaction=True)
     def test_read_only_database_is_reported(self):
-        """That it can be read proves nothing."""
+        """A database that can only be read is reported."""
         with read_only():
             assert RequestLog.objects.count() == 0
             assert isinstance(try_write(), DatabaseError)
@@ -76,7 +76,7 @@ class TestTryWrite:
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.skipif(connection.vendor == "sqlite", reason="nothing to lose there")
     def test_lost_connection(self):
-        """That the last one is lost says nothing of the next."""
+        """A lost connection does not mean that the next one fails."""
         connection.ensure_connection()
         connection.connection.close()
         assert try_write() is None

@@ -102,7 +102,7 @@ class TestFolder:
         assert [entry.document["number"] for entry in tested.take()] == [1, 2]
 
     def test_is_bounded(self, tmp_path):
-        """What does not fit is refused, and what is there stays."""
+        """A request beyond the limit is refused, and the entries in the folder stay."""
         tested = Spool(tmp_path, 200)
         before = time.time()
         assert tested.put({}, bytes(100))
@@ -152,7 +152,7 @@ class TestFolder:
         assert done.stdout == "False False True True True\n"
 
     def test_removed_entries_make_room(self, tmp_path):
-        """What goes makes room, and files that somebody deleted do, in a while."""
+        """Removed entries make room at once, files deleted by others after a while."""
         tested = Spool(tmp_path, 200)
         assert tested.put({}, bytes(100))
         [entry] = tested.take()
@@ -166,7 +166,7 @@ class TestFolder:
         assert tested.put({}, bytes(100))
 
     def test_put_does_not_list_the_folder(self, tmp_path, monkeypatch):
-        """To put a file among fifty thousand costs what it costs in an empty folder."""
+        """An entry costs as much in a folder of fifty thousand as in an empty one."""
         tested = Spool(tmp_path, 10_000)
         tested.put({}, b"")
         for name in ("listdir", "scandir"):
@@ -242,7 +242,7 @@ class TestFolder:
         assert tested.contents().oldest == oldest
 
     def test_locked_entry_is_skipped(self, tmp_path):
-        """Who holds an entry's lock is alone with it."""
+        """Only the process that holds an entry's lock writes it."""
         tested = Spool(tmp_path, 1000)
         tested.put({"a": 1}, b"")
         first = tested.take()
@@ -345,7 +345,7 @@ class TestFolder:
         assert before <= Spool(tmp_path, 1000).contents().oldest <= time.time()
 
     def test_undeletable_file_is_reported(self, tmp_path, monkeypatch):
-        """That is reported; it will be found there again."""
+        """An entry that cannot be deleted is reported, and will be found again."""
         tested = Spool(tmp_path, 1000)
         tested.put({"a": 1}, b"")
         [entry] = tested.take()
@@ -357,7 +357,7 @@ class TestFolder:
         health.reset()
 
     def test_full_disk_leaves_no_file(self, tmp_path, monkeypatch):
-        """Nothing half-written is left."""
+        """A write that fails leaves no part of a file."""
 
         def fsync(number):
             raise OSError("disk full")
@@ -369,7 +369,7 @@ class TestFolder:
         assert Spool(tmp_path, 1000).contents().size == 0
 
     def test_sweep(self, tmp_path):
-        """What a killed process left is deleted, what one is writing is not."""
+        """The sweep deletes files of killed processes, not those being written."""
         old, new = tmp_path / "1.new", tmp_path / "2.new"
         for path in (old, new):
             path.write_bytes(b"")
@@ -455,7 +455,7 @@ class TestRequests:
         assert (RequestLog.objects.count(), folder.contents().entries) == (1, 0)
 
     def test_entries_stay_while_the_database_is_away(self, folder, database_away):
-        """What cannot be written stays, in its order."""
+        """Entries that cannot be written stay in the folder, in order."""
         post()
         post()
         result = spooling.write_spooled()
@@ -493,7 +493,7 @@ class TestRequests:
         assert health.faults() == {"store:OperationalError": 5}
 
     def test_metadata_with_odd_keys_is_restored(self, folder, database_away):
-        """What JSON does not know is written as text, and what is gone is left out."""
+        """Values unknown to JSON become text; rows that are gone are left out."""
         log = RequestLog(created_at=None, user_id=uuid.UUID(int=5))
         values = spooling._dump(log)
         assert values["user_id"] == str(uuid.UUID(int=5))
@@ -502,7 +502,7 @@ class TestRequests:
 
 @pytest.fixture
 def told():
-    """What the receivers of our signals are told, in order."""
+    """The signals that receivers get, in order."""
     heard = []
     names = ("image_saved", "image_skipped", "capture_failed")
 
@@ -571,7 +571,7 @@ class TestRefused:
         ]
 
     def test_refused_bytes_are_left_out(self, folder, refusing, told):
-        """What is known of the image is kept, and the words are as they were."""
+        """The facts about the image and the texts of the log are kept."""
         refusing(lambda record: record.data is not None)
         aside(metadata={"a": 1}, path="/\N{GRINNING FACE}")
         assert spooling.write_spooled().written == 1
@@ -640,7 +640,7 @@ class TestRefused:
         health.reset()
 
     def test_locked_row_is_postponed(self, folder, refusing, told):
-        """What passes is waited for, behind all others, and nothing is left out."""
+        """A locked row is tried again after all others, and written whole."""
         error = OperationalError("database is locked")
         refusing(lambda record: record.log.endpoint == "locked", error)
         aside(endpoint="locked", metadata={"a": 1})
@@ -728,7 +728,7 @@ class TestRefused:
 
 @pytest.mark.django_db(transaction=True)
 class TestWriteSpooledIfDue:
-    """What a healthy process does beside its own requests."""
+    """A healthy process writes spooled requests beside its own."""
 
     def test_unfinished_folder_is_continued_soon(self, folder, monkeypatch):
         """It holds the thread only so long, and comes back half a second later."""
@@ -763,7 +763,7 @@ class TestWriteSpooledIfDue:
         assert folder.contents().entries == 0
 
     def test_changed_folder(self, folder, monkeypatch, settings, tmp_path):
-        """What was half read is none of its entries."""
+        """Entries half read from the old folder are not counted in the new one."""
         for seed in range(2):
             aside(seed=seed)
         monkeypatch.setattr(spooling, "SECONDS_AT_ONCE", 0)
@@ -781,7 +781,7 @@ class TestWriteSpooledIfDue:
         assert folder.contents().entries == 1
 
     def test_never_raises(self, folder, settings, monkeypatch):
-        """Whatever it is, it is no fault of the request that was written."""
+        """No error of the spool reaches the request that was written."""
         monkeypatch.setattr(Spool, "take", _raise(ZeroDivisionError))
         assert post().status_code == 200
         assert (health.counts()["stored"], health.counts().get("lost")) == (1, None)
