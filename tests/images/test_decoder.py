@@ -337,6 +337,3 @@ class TestAvailability:
     def test_system_without_limits_is_told(self, monkeypatch, tmp_path):
         monkeypatch.setattr(decoder_child, "STATM", tmp_path / "statm")
         assert "cannot limit the memory" in module.why_unlimited()
-        monkeypatch.undo()
-        monkeypatch.setattr(decoder_child, "resource", None)
-        assert "cannot limit the memory" in module.why_unlimited()

@@ -144,7 +144,7 @@ def why_unavailable() -> str:
 
 def why_unlimited() -> str:
     """Return why a decoder has no limits of memory and time; empty if it has."""
-    if decoder_child.resource is None or not decoder_child.STATM.exists():
+    if not decoder_child.STATM.exists():
         return "this system cannot limit the memory of a process"
     return why_unavailable()
 

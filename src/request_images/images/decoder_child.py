@@ -25,17 +25,12 @@ from request_images.exceptions import PictureRefused
 from .measures import measure
 from .thumbnail import make_thumbnail
 
-try:
-    import resource
-except ImportError:  # pragma: no cover  # Windows
-    resource = None  # type: ignore[assignment]
-
 IDLE_SECONDS = 60.0
 """The time without work after which the process ends, in seconds."""
 MARGIN = 64 * 1024 * 1024
 """Bytes for the file, the thumbnail and Python, beside those for decoding."""
 STATM = Path("/proc/self/statm")
-"""Linux's file of the memory that a process has, in pages."""
+"""Linux's file of the memory that a process has, in pages. Elsewhere is no limit."""
 HEAD = struct.Struct(">II")
 """The sizes of the JSON and of the bytes that follow it, in each direction."""
 
@@ -113,8 +108,10 @@ def load(plugins: Mapping[str, tuple[str, str, str]]) -> None:
 
 def limit_memory(max_bytes: int) -> None:  # pragma: no cover  # in the child
     """Let the system refuse more memory than the process has now, and `max_bytes`."""
-    if resource is None or not STATM.exists():
+    if not STATM.exists():
         return
+    import resource  # noqa: PLC0415  # it is not on every system
+
     pages = int(STATM.read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + max_bytes + MARGIN
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -126,8 +123,10 @@ def limit_memory(max_bytes: int) -> None:  # pragma: no cover  # in the child
 
 def limit_seconds(seconds: int) -> None:  # pragma: no cover  # in the child
     """Let the system end the process after some seconds of CPU time from now on."""
-    if resource is None:
+    if not STATM.exists():
         return
+    import resource  # noqa: PLC0415  # it is not on every system
+
     usage = resource.getrusage(resource.RUSAGE_SELF)
     most = math.ceil(usage.ru_utime + usage.ru_stime) + seconds
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
