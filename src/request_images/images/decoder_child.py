@@ -110,7 +110,7 @@ def limit_memory(max_bytes: int) -> None:  # pragma: no cover  # in the child
     """Let the system refuse more memory than the process has now, and `max_bytes`."""
     if not STATM.exists():
         return
-    import resource  # noqa: PLC0415  # it is not on every system
+    import resource  # it is not on every system
 
     pages = int(STATM.read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + max_bytes + MARGIN
@@ -125,7 +125,7 @@ def limit_seconds(seconds: int) -> None:  # pragma: no cover  # in the child
     """Let the system end the process after some seconds of CPU time from now on."""
     if not STATM.exists():
         return
-    import resource  # noqa: PLC0415  # it is not on every system
+    import resource  # it is not on every system
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
     most = math.ceil(usage.ru_utime + usage.ru_stime) + seconds
