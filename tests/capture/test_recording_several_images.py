@@ -235,7 +235,7 @@ class TestUploads:
 
         def watched(buffer, *args):
             consider(buffer, *args)
-            most.append(sum(kept.size for kept in buffer._kept))
+            most.append(sum(kept.chunks.size for kept in buffer._kept))
 
         monkeypatch.setattr(upload_buffer.UploadBuffer, "offer", watched)
         files = [photo() for _ in range(10_000)]

@@ -32,7 +32,7 @@ class BodyEnd:
         self.has_ended = False
         self.broken = ""
         self.error = ""
-        self._tail = b""
+        self._tail = bytearray()
 
     def begin(self, request: HttpRequest, payload: Payload) -> None:
         """Write onto the payload which body was announced, or is there already."""
@@ -58,7 +58,9 @@ class BodyEnd:
         """Note bytes that the view has read."""
         self.size += len(data)
         self.has_ended = self.has_ended or is_end
-        self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
+        self._tail += data[-_TAIL:]
+        if len(self._tail) > 2 * _TAIL:  # seldom, as a line may be short
+            del self._tail[:-_TAIL]
 
     def describe(self, request: HttpRequest, payload: Payload) -> None:
         """Write onto the payload how much of the body was seen, and why not all of it.
@@ -70,7 +72,7 @@ class BodyEnd:
         body = read_body(request)
         if body is not None:
             self.has_ended = payload.was_read = True
-            self.size, self._tail = len(body), body[-_TAIL:]
+            self.size, self._tail = len(body), bytearray(body[-_TAIL:])
         payload.size, expected = self.size, payload.expected_size
         payload.complete = self.has_ended if expected is None else self.size >= expected
         if not payload.complete and self.has_ended:

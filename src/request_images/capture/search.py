@@ -38,7 +38,7 @@ class Source:
         return ".".join((self.kind, *self.path))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """Data found at a source, an image or not.
 
@@ -132,8 +132,8 @@ class Search:
             # Files that were complete before the error are still good.
             whole = [_uploaded(u, n) for n, u, is_one in named if is_one and u.complete]
             return [*whole, *self._malformed("files")], count
-        found = [_uploaded(upload, number) for number, upload, _ in named]
-        return found or self._malformed("files"), count
+        found = (_uploaded(upload, number) for number, upload, _ in named)
+        return found if named else self._malformed("files"), count
 
     def _body(self, path: tuple[str, ...]) -> _Candidates:
         payload = self._payload

@@ -29,6 +29,7 @@ from request_images.images.formats import HEAD_SIZE
 
 from . import parsed_form
 from .body_end import BodyEnd, in_words
+from .chunks import Chunks
 from .content_encoding import decompressed, is_text
 from .form_parts import FormParts, boundary_of
 from .held import Held
@@ -51,7 +52,7 @@ class Tap:
         self._held = Held(limits.running_size)
         self._buffer = UploadBuffer(rank, limits, self._held)
         self._is_multipart = content_type == "multipart/form-data"
-        self._chunks: list[bytes] = []  # of the raw body
+        self._chunks = Chunks()  # of the raw body
         self._end = BodyEnd()
         self._has_handler = False  # whether our upload handler gets the files
         boundary = str((request.content_params or {}).get("boundary", ""))
@@ -129,7 +130,7 @@ class Tap:
         return limits.text_size if is_text(head) else limits.size
 
     def _drop_chunks(self) -> None:
-        self._held.give_back(sum(map(len, self._chunks)))
+        self._held.give_back(self._chunks.size)
         self._chunks.clear()
 
     def expect_files(self) -> None:
@@ -197,8 +198,8 @@ class Tap:
             payload.fields = parsed_form.texts(request)
         with self._note_fault():
             body = read_body(request)
-            if body is None and self._chunks:
-                body = b"".join(self._chunks)
+            if body is None and self._chunks.size:
+                body = self._chunks.join()
             payload.head = payload.head or (body or b"")[:HEAD_SIZE]
             self._end.describe(request, payload)
             size = payload.size or 0
@@ -242,7 +243,7 @@ class Tap:
 
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
-        self.payload, self._chunks, self._end = Payload(), [], BodyEnd()
+        self.payload, self._chunks, self._end = Payload(), Chunks(), BodyEnd()
         self._parts = FormParts(b"", self._receive_part)
         self._buffer.clear()
         self._held.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from .chunks import Chunks
 from .held import Held
 from .payload import Upload
 
@@ -49,8 +50,7 @@ class Limits:
 class _Buffered:
     upload: Upload
     rank: tuple[int, ...]
-    chunks: list[bytes] = field(default_factory=list)
-    size: int = 0
+    chunks: Chunks = field(default_factory=Chunks)
 
 
 class UploadBuffer:
@@ -96,10 +96,9 @@ class UploadBuffer:
             self._drop(kept)
             return
         kept.chunks.append(data)
-        kept.size += len(data)
         self._size += len(data)
         while self._size > self._limits.total_size:
-            worst = self._worst([each for each in self._kept if each.size])
+            worst = self._worst([each for each in self._kept if each.chunks.size])
             worst.upload.over_budget = self._limits.too_many
             self._drop(worst)
 
@@ -115,9 +114,9 @@ class UploadBuffer:
     def take(self, upload: Upload) -> bytes | None:
         """Return the bytes of a file and drop them; None if none were kept."""
         kept = self._find(upload)
-        if kept is None or not kept.chunks:
+        if kept is None or not kept.chunks.size:
             return None
-        data = b"".join(kept.chunks)
+        data = kept.chunks.join()
         self._drop(kept)
         return data
 
@@ -136,7 +135,6 @@ class UploadBuffer:
         return next(each for each in reversed(among) if each.rank == lowest)
 
     def _drop(self, kept: _Buffered) -> None:
-        self._size -= kept.size
-        self._held.give_back(kept.size)
-        kept.size = 0
+        self._size -= kept.chunks.size
+        self._held.give_back(kept.chunks.size)
         kept.chunks.clear()
