@@ -39,6 +39,7 @@ RIGHT = {
     "COMPRESSION": ["by_command", "task"],
     "ANALYSIS": ["by_command", "task"],
     "WRITE_MODE": ["after_response", "background"],
+    "DECODER": ["process", "inline"],
     "BACKLOG_MAX_MB": [0.5, 64, 10**6],
     "RUNNING_MAX_MB": [0.5, 256, 10**6],
     "BACKLOG_MAX_REQUESTS": [1, 10**6],
