@@ -97,6 +97,12 @@ def checks() -> str:
         for setting in Conf.declarations()
     ]
     rows += [(f"`{name}`", _provoked(name)) for name in PROVOCATIONS]
+    rows.append(
+        (
+            "`request_images.W012`",
+            "A view is decorated with `capture_images` more than once.",
+        )
+    )
     return _table(("Id", "Message"), rows)
 
 

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
+from django.http import HttpResponse
+from django.utils.decorators import method_decorator
+from django.views import View
 
+from request_images.capture.before_view import nested_views
 from request_images.conf import PREFIX
+from request_images.decorators import capture_images
+from request_images.mixins import CaptureImagesMixin
 from request_images.storage import encodings
 from tests.storage.test_encodings import needs_lepton
 
@@ -241,6 +247,41 @@ class TestWorkingDirectory:
         assert found(STORAGE="images") == {}
 
 
+class TestMisspeltPrefix:
+    """Kind: a setting that does nothing is told, with the name that was meant."""
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("REQUEST_IMAGE_ENABLED", "ENABLED"),
+            ("REQUESTS_IMAGES_ENABLED", "ENABLED"),
+            ("REQUESTIMAGES_WRITE_MODE", "WRITE_MODE"),
+            ("REQUEST_IMAGE_ENABLE", "ENABLED"),
+            ("DJANGO_REQUEST_IMAGES_ENABLED", "ENABLED"),
+            ("REQEST_IMAGES_RETENTION_DAYS", "RETENTION_DAYS"),
+            ("REQUEST_IMGAES_STORAGE", "STORAGE"),
+            ("REQUEST_IMAGE_MAX_SIZE_MB", "MAX_SIZE_MB"),
+        ],
+    )
+    def test_W002(self, found, settings, name, meant):
+        setattr(settings, name, True)
+        [message] = found().values()
+        assert message.id == "request_images.W002"
+        assert message.msg.startswith(f"{name} is not a setting")
+        assert message.hint == f"Did you mean {PREFIX}{meant}?"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("REQUEST_ENABLED", "IMAGES_ENABLED", "IMAGE_STORAGE", "REQUEST_IMAGES"),
+            *("REQUEST_LOG_ENABLED", "SAVE_REQUEST_IMAGES", "REQUEST_TIMEOUT"),
+        ],
+    )
+    def test_setting_of_others(self, found, settings, name):
+        setattr(settings, name, True)
+        assert found() == {}
+
+
 class TestSpoolFolder:
     """Kind: what only the server may read is in no folder of everybody's."""
 
@@ -274,7 +315,7 @@ def test_W001_log_retention_shorter_than_image_retention(found, images):
     [message] = found(RETENTION_DAYS=images, LOG_RETENTION_DAYS=30).values()
     assert message.id == "request_images.W001"
     assert not message.is_serious()
-    assert f"({images})" in message.msg
+    assert f"({images or 'for ever'})" in message.msg
     assert "LOG_RETENTION_DAYS" in message.hint
 
 
@@ -401,3 +442,50 @@ def test_W009_half_a_tenant(found, given, missing):
 
 def test_W009_both_or_none(found):
     assert found(TENANT=decide, TENANT_CONTEXT=decide) == {}
+
+
+class TestNestedDecorators:
+    """Kind: options that are ignored are told."""
+
+    @pytest.fixture(autouse=True)
+    def _forget(self):
+        nested_views.clear()
+        yield
+        nested_views.clear()
+
+    @pytest.mark.parametrize(
+        ("inner", "outer", "is_told"),
+        [
+            ({"source": "body"}, {"source": "files.a"}, True),
+            ({"source": "body"}, {}, True),
+            ({"images": "all"}, {"source": "body"}, True),
+            ({"endpoint": "a"}, {"endpoint": "b"}, True),
+            ({}, {"source": "body"}, False),
+            ({"source": "body"}, {"source": "body"}, False),
+            ({}, {}, False),
+        ],
+    )
+    def test_W012(self, found, inner, outer, is_told):
+        def view(request):
+            """Do nothing."""
+
+        capture_images(**outer)(capture_images(**inner)(view))
+        messages = found()
+        assert list(messages) == ["request_images.W012"] * is_told
+        if is_told:
+            assert (
+                "The view TestNestedDecorators." in messages["request_images.W012"].msg
+            )
+
+    def test_warning_where_only_a_request_shows_it(self, caplog, rf):
+        """A mixin around a decorated method; once, however many requests come."""
+
+        class Solve(CaptureImagesMixin, View):
+            @method_decorator(capture_images(source="json.image"))
+            def post(self, request):
+                return HttpResponse(request.body)
+
+        for _ in range(2):
+            Solve.as_view()(rf.post("/", b"{}", content_type="application/json"))
+        [record] = caplog.records
+        assert "TestNestedDecorators" in record.getMessage()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
 
+from request_images.capture.before_view import nested_views
 from request_images.contents.task_backend import why_no_worker
 from request_images.images.formats import FORMATS
 from request_images.storage.encodings import ENCODINGS
@@ -42,6 +43,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_public_storage(),
         *_storage_among_the_code(),
         *_open_spool(),
+        *_nested_views(),
         *_unavailable_encodings(),
         *_half_a_tenant(),
     ]
@@ -131,9 +133,10 @@ def _short_log_retention() -> Iterator[CheckMessage]:
             continue
         # None means forever for RETENTION_DAYS, and "as RETENTION_DAYS" for the others.
         if setting is Conf.RETENTION_DAYS if days is None else days > logs:
+            images = "for ever" if days is None else days
             yield CheckWarning(
                 f"{PREFIX}LOG_RETENTION_DAYS ({logs}) is shorter than "
-                f"{setting.full_name} ({days}): an image is deleted with its log.",
+                f"{setting.full_name} ({images}): an image is deleted with its log.",
                 hint=f"Raise {PREFIX}LOG_RETENTION_DAYS, or set it to None.",
                 id="request_images.W001",
             )
@@ -143,14 +146,32 @@ def _unknown_names() -> Iterator[CheckMessage]:
     known = [setting.name for setting in Conf.declarations()]
     for name in dir(settings):
         short = name.removeprefix(PREFIX)
-        if short != name and short not in known:
+        if short == name:
+            close = _meant_by(name, known)
+        elif short not in known:
             # Without the prefix, which makes every two names look alike.
             close = difflib.get_close_matches(short, known, n=1)
+        else:
+            continue
+        if close or short != name:
             yield CheckWarning(
                 f"{name} is not a setting of django-request-images.",
                 hint=f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it.",
                 id="request_images.W002",
             )
+
+
+def _meant_by(name: str, known: Sequence[str]) -> list[str]:
+    """Return our setting whose name has a misspelt prefix, if it is one."""
+    if "REQUEST" not in name and "IMAGE" not in name:
+        return []  # quickly: most settings are Django's
+    ours, words = PREFIX.replace("_", ""), name.split("_")
+    for number in range(1, len(words)):
+        prefix, end = "".join(words[:number]), "_".join(words[number:])
+        close = difflib.get_close_matches(end, known, n=1, cutoff=0.8)
+        if close and difflib.SequenceMatcher(None, prefix, ours).ratio() > 0.8:
+            return close
+    return []
 
 
 def _small_queue() -> Iterator[CheckMessage]:
@@ -339,4 +360,14 @@ def _storage_among_the_code() -> Iterator[CheckMessage]:
             "where the process happens to run: the images would lie among the code.",
             hint="Name a storage with an absolute `location`, or set MEDIA_ROOT.",
             id="request_images.W011",
+        )
+
+
+def _nested_views() -> Iterator[CheckMessage]:
+    for name in sorted(nested_views):
+        yield CheckWarning(
+            f"The view {name} is decorated with capture_images more than once, with "
+            "different options: those of the outermost count, the others are ignored.",
+            hint="Decorate it once.",
+            id="request_images.W012",
         )

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction
 
-from request_images.capture.before_view import Images, Options
+from request_images.capture.before_view import Images, Options, nested_views
 from request_images.capture.recording import OPTIONS, Recording, begin
 from request_images.capture.sources import SourceSpec
 
@@ -75,6 +75,9 @@ def _decorate(view: Callable[..., Any], *, options: Options) -> Callable[..., An
         )
     name = getattr(view, "__qualname__", type(view).__name__)
     options = replace(options, view_name=name)
+    inner = getattr(view, OPTIONS, None)
+    if isinstance(inner, Options) and inner.ignored_in(options):
+        nested_views.add(name)
 
     if iscoroutinefunction(view):
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
+from django.http import HttpResponse
 from django.urls import reverse
 
 from request_images import health
+from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestImage, RequestLog
-from request_images.models.access import OriginalAccess
+from request_images.models.access import OriginalAccess, record_access
 from tests.factories import PICTURE, make_image, make_superuser, make_user
 from tests.image_files import draw
 
@@ -35,6 +39,37 @@ class Apart:
     def allow_relation(self, one, other, **hints):
         """Refuse what would be a relation between two databases."""
         return one._meta.app_label == other._meta.app_label
+
+
+class Person:
+    """A user of a project whose model is none of Django's kind."""
+
+    is_authenticated, pk = True, 7
+
+    def __str__(self):
+        return "anna"
+
+
+@pytest.mark.parametrize("user", [Person(), SimpleNamespace(pk=7), None, "anna", 5])
+def test_user_without_get_username(rf, user):
+    """Kind: a user need not be one of Django's; the row has what there is."""
+
+    def view(request):
+        request.user = user
+        return HttpResponse(request.body)
+
+    request = rf.post("/", draw(), content_type="image/png")
+    assert capture_images(view)(request).status_code == 200
+    log = RequestLog.objects.get()
+    assert log.username == ("anna" if isinstance(user, Person) else "")
+    assert (log.user_id, log.capture_status) == (None, "stored")
+
+
+def test_access_of_a_user_without_get_username():
+    """The original is shown all the same."""
+    record_access(make_image(), Person(), OriginalAccess.Action.VIEWED)
+    entry = OriginalAccess.objects.get()
+    assert (entry.username, entry.user_id) == ("anna", 7)
 
 
 class TestEntry:

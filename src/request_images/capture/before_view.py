@@ -28,6 +28,8 @@ DEFAULT_LIMIT = 20
 """How many images of a request to keep with ``images="all"`` and no limit."""
 MAX_LIMIT = 1000
 """The highest limit that a view may set."""
+nested_views: set[str] = set()
+"""The names of views whose own options are ignored, as another decorator is around."""
 EARLY = "_request_images_early"
 """The attribute of a request that the middleware started before its view."""
 
@@ -49,6 +51,12 @@ class Options:
     endpoint: str = ""
     view_name: str = ""
     limit: int | None = None
+
+    def ignored_in(self, outer: Options) -> bool:
+        """Tell whether they say something that an outer decorator's override."""
+        own = (self.sources, self.endpoint, self.limit)
+        others = (outer.sources, outer.endpoint, outer.limit)
+        return own not in (others, ((), "", None))
 
     @classmethod
     def of(

@@ -23,14 +23,15 @@ from request_images.aggregation.percentiles import bucket_of
 from request_images.conf import conf
 from request_images.db.columns import clean_json, clean_text
 from request_images.db.destination import Destination, destination_of
-from request_images.health import count, report
+from request_images.health import count, logger, report
 from request_images.models import RequestLog
+from request_images.models.access import username_of
 from request_images.outcome import CaptureStatus, Decision, attach_outcome, http_request
 from request_images.writer.degrade import store_failed
 from request_images.writer.jobs import write
 
 from . import policy
-from .before_view import Options, start_capture
+from .before_view import Options, nested_views, start_capture
 from .body_end import in_words
 from .examine import CapturedRequest
 from .lifecycle import RequestEnd, is_last_in_thread
@@ -72,6 +73,20 @@ class Recording:
         if self._start.tap is not None:
             # The upload before the view is subtracted again with the whole upload.
             self._started -= self._start.tap.payload.upload_seconds
+
+    def compare(self, options: Options) -> None:
+        """Warn once of a nested view whose own options are ignored."""
+        name, outer = options.view_name, self._options
+        if options is outer or name in nested_views:
+            return
+        if options.ignored_in(outer):
+            nested_views.add(name)
+            logger.warning(
+                "The options of capture_images for %s are ignored: %s, which calls it, "
+                "is decorated with others.",
+                name,
+                outer.view_name,
+            )
 
     def enter(self) -> None:
         """Note that a decorated view begins."""
@@ -270,11 +285,11 @@ class Recording:
         if isinstance(user, LazyObject) and user._wrapped is empty:
             loaded = ("_cached_user", "_acached_user")
             user = next(filter(None, map(known.get, loaded)), None)
-        if user is None or not user.is_authenticated:
+        if not getattr(user, "is_authenticated", False):
             return
-        log.username = clean_text(user.get_username(), 254)
         if isinstance(user, get_user_model()):
             log.user_id = user.pk
+        log.username = clean_text(username_of(user), 254)
 
     def _add_endpoint(self, log: RequestLog) -> None:
         match = self._request.resolver_match
@@ -306,6 +321,7 @@ def begin(
         if request is None or request.method not in conf.METHODS:
             return None
         recording = recording_of(request) or Recording(request, options)
+        recording.compare(options)
         recording.enter()
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         count("lost")

@@ -40,6 +40,17 @@ _CODES: dict[object, Fault] = {
 }
 
 
+# Undefined table, column or schema of PostgreSQL; table or column of MySQL.
+_NOT_MIGRATED = frozenset({"42P01", "42703", "3F000", 1146, 1054})
+_NOT_MIGRATED_WORDS = ("no such table", "no such column", "has no column named")
+
+
+def is_not_migrated(error: Error) -> bool:
+    """Tell whether a table or a column is missing that a migration creates."""
+    is_known = _code(error) in _NOT_MIGRATED
+    return is_known or any(words in str(error) for words in _NOT_MIGRATED_WORDS)
+
+
 def fault_of(error: BaseException) -> Fault:
     """Classify an exception that a write has raised."""
     if isinstance(error, StorageError):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import (
     BaseCommand,
@@ -15,7 +16,7 @@ from django.core.management.base import (
     CommandParser,
     OutputWrapper,
 )
-from django.db import connections
+from django.db import Error, InterfaceError, OperationalError, connections
 from django.template.defaultfilters import filesizeformat
 
 from request_images.contents.derive import (
@@ -30,6 +31,7 @@ from request_images.db.destination import (
     database_of,
     entered,
 )
+from request_images.db.errors import is_not_migrated
 from request_images.exceptions import LeaseLost, RetentionError, StorageError, WorkTaken
 from request_images.models import ImageContent, RequestLog
 
@@ -175,6 +177,10 @@ class ImagesCommand(BaseCommand):
             raise CommandError(str(error)) from error
         except StorageError as error:
             raise CommandError(f"Stopped: {error}") from error
+        except Error as error:
+            if text := _in_words(error):
+                raise CommandError(text) from error
+            raise
 
     def work(self, **options: Any) -> None:
         """Do the work, with a lease if it changes anything.
@@ -198,6 +204,26 @@ class ImagesCommand(BaseCommand):
             yield bar
         finally:
             bar.end()
+
+
+def require_storage(alias: str) -> None:
+    """Raise a `CommandError` if STORAGES has no such alias."""
+    if alias not in settings.STORAGES:
+        known = ", ".join(sorted(settings.STORAGES))
+        raise CommandError(f"STORAGES has no alias {alias!r}. It has: {known}.")
+
+
+def _in_words(error: Error) -> str:
+    """Return what to do about an error of the database; empty for one of ours."""
+    text = " ".join(str(error).split())
+    if is_not_migrated(error):
+        return (
+            "The tables of request_images do not exist in this database, or are those "
+            f"of another version ({text}). Run `python manage.py migrate`."
+        )
+    if isinstance(error, OperationalError | InterfaceError):
+        return f"The database cannot be used: {type(error).__name__}: {text}"
+    return ""
 
 
 def _destination(alias: str | None, tenant: str | None) -> AbstractContextManager[None]:

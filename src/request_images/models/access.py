@@ -67,8 +67,13 @@ def record_access(image: Any, user: Any, action: OriginalAccess.Action) -> None:
     with transaction.atomic(using=database_of(OriginalAccess)):
         OriginalAccess.objects.create(
             user_id=user.pk,  # not the user, who may live in another database
-            username=user.get_username()[:254],
+            username=username_of(user)[:254],
             action=action,
             image_hash=image.image_hash,
             request_id=image.first.log.request_id,
         )
+
+
+def username_of(user: Any) -> str:
+    """Return the name of a user, who need not be one of Django's."""
+    return str(getattr(user, "get_username", user.__str__)())

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.core.files.storage import storages
 from django.core.management.base import CommandError, CommandParser
 
 from request_images.checks import public_root, unset_location
 from request_images.contents.move import Moved, move, preview
-from request_images.management.base import ImagesCommand, add_arguments, size_text
+from request_images.management.base import (
+    ImagesCommand,
+    add_arguments,
+    require_storage,
+    size_text,
+)
 from request_images.models.job_locks import lease
 from request_images.storage.stores import DATABASE
 
@@ -53,9 +57,8 @@ class Command(ImagesCommand):
     def work(self, **options: Any) -> None:
         """Move, or report what would be moved."""
         to: str = options["to"]
-        if to != _DATABASE_NAME and to not in settings.STORAGES:
-            known = ", ".join(sorted(settings.STORAGES))
-            raise CommandError(f"STORAGES has no alias {to!r}. It has: {known}.")
+        if to != _DATABASE_NAME:
+            require_storage(to)
         alias = DATABASE if to == _DATABASE_NAME else to
         would = preview(alias)
         if alias and not options["public"]:

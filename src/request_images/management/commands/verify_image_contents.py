@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from request_images.contents.verify import Discrepancy, Problem, Verified, verify
 from request_images.exceptions import StorageError
-from request_images.management.base import ImagesCommand
+from request_images.management.base import ImagesCommand, require_storage
 from request_images.models.job_locks import lease
 from request_images.storage.stores import store_of
 
@@ -64,6 +64,7 @@ class Command(ImagesCommand):
         if options["force"] and not options["repair"]:
             raise CommandError("--force needs --repair.")
         for alias in options["storage"]:
+            require_storage(alias)
             try:
                 store_of(alias).check()
             except StorageError as error:

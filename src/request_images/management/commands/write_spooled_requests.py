@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import router
 
 from request_images.conf import conf
 from request_images.management.base import ImagesCommand
+from request_images.models import RequestLog
 from request_images.writer.spool.spooling import spool_contents, write_spooled
 
 
@@ -26,6 +28,9 @@ class Command(ImagesCommand):
         """Write everything that waits."""
         if conf.SPOOL_DIR is None:
             raise CommandError("The setting REQUEST_IMAGES_SPOOL_DIR is not set.")
+        if not router.routers:
+            # Each request would fail by itself, with a traceback in the log.
+            RequestLog.objects.filter(pk=0).exists()
         try:
             result, contents = write_spooled(), spool_contents()
         except OSError as error:
