@@ -125,3 +125,55 @@ def test_list_takes_every_link_of_its_own(client, page):
         assert response.status_code == 200
         assert "no filter of this list" not in response.content.decode()
     assert queries
+
+
+@pytest.fixture
+def error_types(client, monkeypatch):
+    """Return a function that returns the error types that a list offers, in order."""
+    monkeypatch.setattr("request_images.admin.filters.MOST_CHOICES", 3)
+    for name, count in {"Rare": 1, "B": 2, "A": 3, "": 4, "Other": 1}.items():
+        for _ in range(count):
+            make_image(error_type=name)
+    client.force_login(make_superuser())
+
+    def offered(page, **query):
+        response = client.get(f"/admin/request_images/{page}/", query)
+        [found] = [
+            each
+            for each in response.context["cl"].filter_specs
+            if each.title == "error type"
+        ]
+        return [
+            str(choice["display"]) for choice in found.choices(response.context["cl"])
+        ]
+
+    return offered
+
+
+MORE = "and others: search for one"
+
+
+@pytest.mark.parametrize("page", LISTS[:2])
+def test_filter_offers_the_most_frequent_values(error_types, page):
+    """Kind: a page is bounded, however many values its clients have chosen."""
+    assert error_types(page) == ["All", "none", "A", "B", MORE]
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("requestlog", "error_type"), ("requestimage", "log__error_type")],
+)
+def test_filter_offers_the_chosen_value_too(error_types, page, name):
+    chosen = error_types(page, **{name: "Rare"})
+    assert chosen == ["All", "none", "A", "B", "Rare", MORE]
+
+
+@pytest.mark.parametrize("page", LISTS[:2])
+@pytest.mark.parametrize(("term", "count"), [("Rare", 1), ("rare", 0), ("here", 3)])
+def test_search_finds_what_no_filter_offers(client, page, term, count):
+    make_image(error_type="Rare", endpoint="solve")
+    for _ in range(3):
+        make_image(endpoint="here")
+    client.force_login(make_superuser())
+    response = client.get(f"/admin/request_images/{page}/?q={term}")
+    assert response.context["cl"].result_count == count

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from request_images.aggregation.facets import UNTOLD
+from request_images.db.expressions import same_text
 from request_images.models.querysets import failed, succeeded
 from request_images.query.conditions import Columns
 from request_images.query.criteria import Criteria
@@ -20,6 +21,9 @@ from request_images.query.fields import CRITERIA, OF_GALLERY, OUTCOMES
 from request_images.query.paging import SORTS
 
 from .base import ReadOnlyAdmin
+
+MOST_CHOICES = 50
+"""The most values that a filter of a list offers."""
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -47,16 +51,47 @@ class OutcomeFilter(admin.SimpleListFilter):
 
 
 class ValuesFilter(admin.AllValuesFieldListFilter):
-    """Filters rows by the values of a text field, with a name for the empty value."""
+    """Filters rows by the values of a text field, with a name for the empty value.
+
+    It offers the most frequent values: clients may choose what an error is called, and
+    a page with each of 100,000 values would have megabytes.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  # Django's own signature
+        self,
+        field: Any,
+        request: HttpRequest,
+        params: dict[str, Any],
+        model: Any,
+        model_admin: Any,
+        field_path: str,
+    ) -> None:
+        super().__init__(field, request, params, model, model_admin, field_path)
+        is_own = model is field.model  # as Django chooses the rows
+        of = (
+            model_admin.get_queryset(request)
+            if is_own
+            else field.model._default_manager
+        )
+        counted = of.order_by().values_list(field.name).annotate(count=Count("pk"))
+        ranked = counted.order_by("-count", field.name)
+        values = [value for value, _count in ranked[: MOST_CHOICES + 1]]
+        self._has_more = len(values) > MOST_CHOICES
+        chosen = [value for value in self.lookup_val or () if value not in values]
+        self.lookup_choices = sorted({*values[:MOST_CHOICES], *chosen})
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Yield the values, each with its link."""
+        """Yield the values, each with its link, and a note if there are more."""
         for choice in super().choices(changelist):
             text = str(choice["display"])
             # Django may append the number of rows.
             is_blank = not text or text.startswith(" (")
             choice["display"] = gettext("none") + text if is_blank else text
             yield choice
+        if self._has_more:
+            text = gettext("and others: search for one")
+            query = changelist.get_query_string(remove=self.expected_parameters())
+            yield {"selected": False, "query_string": query, "display": text}
 
 
 class ErrorTypeFilter(ValuesFilter):
@@ -131,7 +166,9 @@ class CriteriaFilter(admin.ListFilter):
 
 
 def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QuerySet[Any]:
-    """Find rows by the first characters of a request id or of the hash of any image.
+    """Find rows by the beginning of a request id, or of the hash of any image.
+
+    Or by an error type or an endpoint, complete: the filters may have too many.
 
     Args:
         rows: Request logs or images.
@@ -149,7 +186,11 @@ def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QueryS
     by_hash = keys.filter(**{f"{to_image}image_hash__startswith": term.lower()})
     further = f"{to_image}further__image_hash__startswith"
     by_further = keys.filter(**{further: term.lower()})
-    return rows.filter(pk__in=by_id.union(by_hash, by_further))
+    by_text = (
+        keys.filter(same_text(f"{to_log}{name}", term))
+        for name in ("error_type", "endpoint")
+    )
+    return rows.filter(pk__in=by_id.union(by_hash, by_further, *by_text))
 
 
 class OrderedLists(ReadOnlyAdmin):

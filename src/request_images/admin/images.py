@@ -85,7 +85,9 @@ class RequestImageAdmin(PinActions, OrderedLists, PicturePage, PictureFiles):
     )
     # Only shows the search box; `get_search_results` searches.
     search_fields = ("image_hash__startswith", "log__request_id__startswith")
-    search_help_text = _("Request id or SHA-256, or the beginning of either")
+    search_help_text = _(
+        "Request id or SHA-256, or the beginning of either; error type; endpoint"
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RequestImage]:
         """Return the rows without the fields that no list shows."""

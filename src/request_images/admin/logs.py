@@ -63,7 +63,9 @@ class RequestLogAdmin(PinActions, OrderedLists):
         CriteriaFilter,
     )
     search_fields = ("request_id__startswith", "image__image_hash__startswith")
-    search_help_text = _("Request id or SHA-256, or the beginning of either")
+    search_help_text = _(
+        "Request id or SHA-256, or the beginning of either; error type; endpoint"
+    )
     fields = (
         "picture",
         "request_id",

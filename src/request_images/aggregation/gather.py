@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -40,6 +40,12 @@ FIELDS = (*LOG_FIELDS, "image__pk", *(f"image__{name}" for name in COLUMNS))
 """The values that `gather` needs of a request log, in this order."""
 _CHUNK = 10_000
 """The number of requests in memory at once."""
+MOST_COUNTED = 1000
+"""The most values of a facet that are counted one by one; the others share a tally.
+
+Clients choose dimensions and error types. Each tally takes memory until an hour is
+added up, and statistics keep fewer of them.
+"""
 _IMAGE = FIELDS.index("image__pk")
 _SIZE = FIELDS.index("image__file_size")
 
@@ -54,6 +60,39 @@ class Place(NamedTuple):
 
 
 Parts = dict[Place, Tally]
+
+
+class PartsSum:
+    """Tallies added up, of at most `MOST_COUNTED` values of each facet.
+
+    A value that comes when so many are counted never gets a tally of its own, so the
+    others are complete.
+
+    Args:
+        parts: What to add to; tallies are added to it in place.
+    """
+
+    def __init__(self, parts: Parts | None = None) -> None:
+        self.parts: Parts = {} if parts is None else parts
+        self._values = Counter(place[:3] for place in self.parts)
+
+    def add_all(self, parts: Parts) -> None:
+        """Add several tallies."""
+        for place, tally in parts.items():
+            self.add(place, tally)
+
+    def add(self, place: Place, tally: Tally) -> None:
+        """Add a tally to that of its place, or to that of all other values."""
+        own = self.parts.get(place)
+        if own is None:
+            group = place[:3]
+            if self._values[group] >= MOST_COUNTED:
+                place = place._replace(value=None)
+            self._values[group] += 1
+            own = self.parts.setdefault(place, Tally())
+        own.add(tally)
+
+
 _Values = Callable[..., dict[Facet, str]]
 _Counted = tuple[int, int, int, bool]
 """A request's microseconds, duration bucket, bytes, and whether it failed."""
@@ -72,18 +111,20 @@ def gather(
         of_log: Whether to count by the facets of the log, too, or of the image only.
         start_of: Returns the hour of a moment, or a shorter time that it is part of.
     """
-    parts: defaultdict[Place, Tally] = defaultdict(Tally)
+    sums = PartsSum()
     remaining = iter(rows)
     while chunk := list(islice(remaining, _CHUNK)):
         for (hour, endpoint), divisions in _divided(chunk, start_of).items():
             for (_, values_of), division in zip(_DIVISIONS, divisions, strict=True):
                 if values_of is _log_values and not of_log:
                     continue
-                for known, counted in division.items():
+                # The most frequent first, lest they find no place.
+                ranked = sorted(division.items(), key=lambda item: -len(item[1]))
+                for known, counted in ranked:
                     tally = _tally_of(counted)
                     for facet, value in values_of(*known).items():
-                        parts[Place(hour, endpoint, facet, value)].add(tally)
-    return dict(parts)
+                        sums.add(Place(hour, endpoint, facet, value), tally)
+    return sums.parts
 
 
 def _divided(

@@ -211,7 +211,8 @@ def _parsed(name: str, texts: Sequence[str]) -> Any:
 
 def _contradictions(values: Mapping[str, Any]) -> list[WrongParameter]:
     if "days" in values and ("since" in values or "until" in values):
-        return [WrongParameter("days", gettext("not together with since or until"))]
+        text = gettext("cannot be combined with since or until")
+        return [WrongParameter("days", text)]
     if "since" in values and "until" in values and values["since"] >= values["until"]:
         return [WrongParameter("since", gettext("not before until"))]
     if "since" in values and values["since"] >= timezone.now():

@@ -6,16 +6,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import chain
 
 from django.db import DatabaseError
 from django.db.models import Q
 
 from request_images.aggregation.facets import Facet
-from request_images.aggregation.gather import FIELDS, Parts, gather
+from request_images.aggregation.gather import FIELDS, Parts, PartsSum, gather
 from request_images.aggregation.periods import HOUR, Period, floor, quarter
 from request_images.aggregation.properties import ALL, ENDPOINT
-from request_images.aggregation.tallies import Cells, Tally, add_to
+from request_images.aggregation.tallies import Cells, add_to
 from request_images.db.errors import Fault, fault_of
 from request_images.db.expressions import same_text
 from request_images.db.transactions import bounded_reading
@@ -103,16 +102,15 @@ def live_parts(slots: Sequence[Slot], endpoint: str | None) -> tuple[Parts, int]
         hours_left = sum(
             max(0, (min(first, until) - since) // HOUR) for since, until in slots
         )
-    sums = gather(found, start_of=quarter)
-    others: list[Parts] = []
+    sums = PartsSum(gather(found, start_of=quarter))
     for since, until in slots:
-        others += [gone for _, gone in gone_between(since, until)]
+        for _, gone in gone_between(since, until):
+            for place, tally in gone.items():
+                if endpoint in (None, place.endpoint):
+                    sums.add(place, tally)
         if endpoint is None:
-            others.append(contents_between(since, until))
-    for place, tally in chain.from_iterable(each.items() for each in others):
-        if endpoint is None or place.endpoint == endpoint:
-            sums.setdefault(place, Tally()).add(tally)
-    return sums, hours_left
+            sums.add_all(contents_between(since, until))
+    return sums.parts, hours_left
 
 
 def edges_of(slots: Sequence[Slot], until: datetime) -> list[Slot]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from django.db.models import Count, Q, Subquery, Sum
 from django.db.models.functions import TruncHour
 
 from request_images.aggregation.facets import Facet
-from request_images.aggregation.gather import Parts, Place, of_hour
+from request_images.aggregation.gather import Parts, PartsSum, Place, of_hour
 from request_images.aggregation.periods import (
     HOUR,
     UTC,
@@ -41,6 +41,8 @@ from request_images.models.statistics import (
 
 STATE = 1
 """The primary key of the single row of `StatisticsState`."""
+_ROWS_AT_ONCE = 20
+"""The number of rows of `GoneRequests` in memory at once."""
 _RUN = 4
 """The largest number of consecutive pieces that are queried one by one."""
 
@@ -110,11 +112,28 @@ def rows_between(since: datetime, until: datetime) -> models.QuerySet[Any]:
     return logs().filter(created_at__gte=since, created_at__lt=until)
 
 
-def gone_between(since: datetime, until: datetime) -> list[tuple[int, Parts]]:
-    """Return the tallies of requests that cleanup deleted, with their primary keys."""
-    rows = rows_of(GoneRequests).filter(hour__gte=since, hour__lt=until)
+def gone_between(since: datetime, until: datetime) -> Iterator[tuple[int, Parts]]:
+    """Yield the tallies of requests that cleanup deleted, with their primary keys.
+
+    One row after the other: an hour can have one for each batch of a cleanup.
+    """
+    rows = rows_of(GoneRequests).filter(hour__gte=since, hour__lt=until).order_by("pk")
     found = rows.values_list("pk", "hour", "tallies")
-    return [(pk, of_hour(floor(hour), unpack(data))) for pk, hour, data in found]
+    for pk, hour, data in found.iterator(chunk_size=_ROWS_AT_ONCE):
+        yield pk, of_hour(floor(hour), unpack(data))
+
+
+def gone_summed(
+    since: datetime, until: datetime
+) -> tuple[Parts, dict[datetime, list[int]]]:
+    """Return the sum of `gone_between`, and the primary keys of each hour."""
+    sums = PartsSum()
+    pks: defaultdict[datetime, list[int]] = defaultdict(list)
+    for pk, parts in gone_between(since, until):
+        sums.add_all(parts)
+        for hour in {place.hour for place in parts}:
+            pks[hour].append(pk)
+    return sums.parts, pks
 
 
 def contents_between(since: datetime, until: datetime) -> Parts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -53,7 +53,7 @@ from .reader import (
     contents_between,
     database,
     delete,
-    gone_between,
+    gone_summed,
     kept_since,
     left,
     outlived,
@@ -109,6 +109,7 @@ def update(
     since: datetime | None = None,
     *,
     seconds: float | None = None,
+    most_rows: int | None = None,
     beat: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Roll up closed hours that are missing or stale, the newest first.
@@ -116,6 +117,7 @@ def update(
     Args:
         since: The first hour; None for that of the first request.
         seconds: The approximate time limit; None for no limit.
+        most_rows: Stop before hours with more logs than this; None for no limit.
         beat: Called with the progress after each transaction.
 
     Raises:
@@ -128,6 +130,9 @@ def update(
         found = _begin()
         work, rest = next_work(found.built, since), left(found.built, since)
         if work is None or (ends is not None and time.monotonic() > ends):
+            return Progress(hours, rest)
+        logs = rows_between(work.since, work.until)
+        if most_rows is not None and logs[most_rows:].exists():
             return Progress(hours, rest)
         if _do(work, found.version):
             hours += (work.until - work.since) // HOUR
@@ -203,10 +208,12 @@ def _do(work: Work, version: int) -> bool:
     marks = rows_of(StaleHour).filter(hour__gte=work.since, hour__lt=work.until)
     mark_pks = list(marks.values_list("pk", flat=True))
     rows = rows_between(work.since, work.until).order_by().values_list(*FIELDS)
-    contents = contents_between(work.since, work.until)
-    parts = [gather(rows.iterator(chunk_size=_AT_ONCE)), contents]
-    gone = gone_between(work.since, work.until)
-    hourly = _documents([*parts, *(part for _, part in gone)])
+    parts = [
+        gather(rows.iterator(chunk_size=_AT_ONCE)),
+        contents_between(work.since, work.until),
+    ]
+    gone, gone_pks = gone_summed(work.since, work.until)
+    hourly = _documents([*parts, gone])
     documents = {**hourly, **_longer(work, hourly)}
     try:
         with bounded_transaction(database()):
@@ -216,7 +223,7 @@ def _do(work: Work, version: int) -> bool:
             if not state.update(version=version + 1, **then):
                 return False
             _replace(work, documents)
-            _compact(gone)
+            _compact(gone, gone_pks)
             _delete_all(StaleHour, mark_pks)
     except DatabaseError as error:
         if fault_of(error) in (Fault.CONFLICT, Fault.BUSY):
@@ -289,23 +296,19 @@ def _replace(work: Work, documents: dict[Key, Cells]) -> None:
     rows_of(StatisticsRollup).bulk_create(rows, batch_size=200)
 
 
-def _compact(gone: Sequence[tuple[int, Parts]]) -> None:
+def _compact(gone: Parts, pks: Mapping[datetime, Sequence[int]]) -> None:
     """Merge the rows of requests that cleanup has deleted, to one row an hour."""
-    rows: defaultdict[datetime, list[int]] = defaultdict(list)
+    several = {hour: each for hour, each in pks.items() if len(each) > 1}
     cells: defaultdict[tuple[datetime, str, Facet], Cells] = defaultdict(dict)
-    for pk, parts in gone:
-        for hour in {place.hour for place in parts}:
-            rows[hour].append(pk)
-        for (hour, endpoint, facet, value), tally in parts.items():
-            add_to(cells[hour, endpoint, facet], {value: tally})
-    several = {hour: pks for hour, pks in rows.items() if len(pks) > 1}
+    for (hour, endpoint, facet, value), tally in gone.items():
+        if hour in several:
+            cells[hour, endpoint, facet][value] = tally
     left_over = {
-        Place(hour, endpoint, facet, value): tally
-        for (hour, endpoint, facet), each in cells.items()
-        if hour in several
+        Place(*place, value): tally
+        for place, each in cells.items()
         for value, tally in capped(each).items()
     }
-    _delete_all(GoneRequests, [pk for pks in several.values() for pk in pks])
+    _delete_all(GoneRequests, [pk for each in several.values() for pk in each])
     new = [GoneRequests(hour=h, tallies=pack(c)) for h, c in by_hour(left_over).items()]
     rows_of(GoneRequests).bulk_create(new, batch_size=200)
 

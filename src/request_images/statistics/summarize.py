@@ -25,7 +25,15 @@ from request_images.models.querysets import RequestLogQuerySet
 from request_images.models.statistics import StatisticsRollup
 
 from . import reader, rollups
-from .live import Slot, edges_of, hour_from, live_parts, parts_of, sorted_into
+from .live import (
+    MOST_ROWS,
+    Slot,
+    edges_of,
+    hour_from,
+    live_parts,
+    parts_of,
+    sorted_into,
+)
 from .reader import State
 from .summary import Summary
 
@@ -107,8 +115,9 @@ def summarize(period: Period, endpoint: str | None = None) -> Summary:
     """Summarize all requests of a period, or those of one endpoint.
 
     Missing rollups are made now, for `BUILD_SECONDS`, the newest hours first;
-    `Summary.missing_hours` counts the rest. An endpoint has no figures of stored
-    contents.
+    `Summary.missing_hours` counts the rest. An hour with more than `MOST_ROWS` requests
+    is left to the command `update_image_statistics` and to cleanup. An endpoint has no
+    figures of stored contents.
 
     Args:
         period: The whole hours to summarize.
@@ -126,7 +135,7 @@ def summarize_all(
     state, since = reader.state(), max(first, reader.kept_since())
     if state is None or reader.left(state.built, since):
         try:
-            rollups.update(since, seconds=BUILD_SECONDS)
+            rollups.update(since, seconds=BUILD_SECONDS, most_rows=MOST_ROWS)
         except DatabaseError as error:
             # The database may be a replica, for instance, which takes no rows.
             if fault_of(error) not in (Fault.BUSY, Fault.CONFLICT):
