@@ -5,6 +5,7 @@ A wrong setting raises Django's own ``ImproperlyConfigured`` instead, so that no
 """
 
 __all__ = (
+    "DecoderKilled",
     "DecoderUnavailable",
     "DecodingFailed",
     "EncodingRefused",
@@ -44,6 +45,10 @@ class PictureRefused(RequestImagesError, ValueError):
 
 class DecoderUnavailable(RequestImagesError, RuntimeError):
     """The process that decodes pictures cannot be started or was killed."""
+
+
+class DecoderKilled(DecoderUnavailable):
+    """The process that decodes pictures was killed, perhaps because of the picture."""
 
 
 class NotYet(RequestImagesError, RuntimeError):

@@ -13,9 +13,14 @@ from PIL import Image
 
 from request_images import health
 from request_images.contents import decoding
+from request_images.contents.attempts import GAVE_UP, MAX_TRIES
 from request_images.contents.derive import Fate, try_to_derive
 from request_images.contents.thumbnails import THUMBNAIL
-from request_images.exceptions import DecoderUnavailable, PictureRefused
+from request_images.exceptions import (
+    DecoderKilled,
+    DecoderUnavailable,
+    PictureRefused,
+)
 from request_images.images import decoder
 from request_images.images.measures import measure
 from request_images.models import ImageContent
@@ -85,6 +90,28 @@ def test_process_that_does_not_work_says_nothing_of_the_image(monkeypatch):
     content.refresh_from_db()
     assert (content.thumbnail_tries, content.thumbnail_error) == (0, "")
     assert try_to_derive(THUMBNAIL, content.pk) is Fate.MADE
+
+
+@pytest.mark.django_db
+def test_picture_that_has_its_process_killed_is_given_up(monkeypatch):
+    """By a system that lacks memory: it may be the picture, so it is not for ever."""
+    content = make_content()
+
+    def run(*arguments, **options):
+        raise DecoderKilled("the process that decodes was killed")
+
+    monkeypatch.setattr(decoder.decoder, "run", run)
+    for tries in range(1, MAX_TRIES + 1):
+        assert try_to_derive(THUMBNAIL, content.pk) is Fate.SKIPPED
+        assert try_to_derive(THUMBNAIL, content.pk) is Fate.SKIPPED  # claimed
+        content.refresh_from_db()
+        assert (content.thumbnail_tries, content.thumbnail_error) == (tries, "")
+        ImageContent.objects.update(thumbnail_tried_at=None)
+    assert health.faults() == {"thumbnail:DecoderKilled": MAX_TRIES}
+    health.reset()
+    assert try_to_derive(THUMBNAIL, content.pk) is Fate.IMPOSSIBLE
+    content.refresh_from_db()
+    assert content.thumbnail_error == GAVE_UP
 
 
 @pytest.mark.django_db

@@ -108,6 +108,42 @@ def test_is_started_again_if_it_has_ended(decoder, change):
     assert thumbnail(decoder) == make_thumbnail(PICTURE, **THUMBNAIL)
 
 
+def test_leaves_no_zombie(decoder, change):
+    """It is gone when it has ended for want of work, though nobody asks for it."""
+    change("decoder_child.IDLE_SECONDS = 0.05")
+    thumbnail(decoder)
+    wait_until_gone(pid_of(decoder))
+
+
+def wait_until_gone(pid):
+    """Wait until a process has ended and its parent has been told."""
+    status, deadline = Path(f"/proc/{pid}"), time.monotonic() + 60
+    while status.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not status.exists()
+
+
+def test_returns_the_memory_of_each_picture(decoder):
+    """What a large picture took does not count for the next one."""
+    data = draw("WEBP", (2000, 2000), lossless=True)
+    thumbnail(decoder)
+    before = size_of(pid_of(decoder))
+    thumbnail(decoder, data)
+    assert size_of(pid_of(decoder)) < before + 8 * MB
+
+
+def size_of(pid):
+    pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_is_ended_before_other_processes(decoder):
+    """By a system that lacks memory."""
+    thumbnail(decoder)
+    score = Path(f"/proc/{pid_of(decoder)}/oom_score_adj")
+    assert score.read_text(encoding="ascii") == "1000\n"
+
+
 def test_memory_is_limited_whatever_the_header_says(decoder, change):
     """Kind: a header that lies about what is allocated ends nothing but its decoding.
 
@@ -237,9 +273,7 @@ def test_forgotten_process_is_not_waited_for(decoder):
     decoder.forget()  # a second time changes nothing
     assert decoder._process is None
     assert (process.stdin.closed, process.stdout.closed) == (True, True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not os.waitpid(process.pid, os.WNOHANG)[0]:
-        time.sleep(0.01)  # its input is closed, so it ends
+    wait_until_gone(process.pid)  # its input is closed, so it ends
 
 
 class TestPlugins:

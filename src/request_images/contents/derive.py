@@ -21,6 +21,7 @@ from django.utils import timezone
 from request_images.db.errors import Fault, fault_of
 from request_images.db.walk import chunks
 from request_images.exceptions import (
+    DecoderKilled,
     DecoderUnavailable,
     NotYet,
     PictureRefused,
@@ -190,7 +191,9 @@ def _answer(what: Derivation, pk: int) -> Mapping[str, Any]:
         answer = what.refusal(error)
     except DecoderUnavailable as error:
         report(what.name, error)
-        _unclaim(what, pk)
+        # For lack of memory, say: the picture may be the reason, so it was an attempt.
+        if not isinstance(error, DecoderKilled):
+            _unclaim(what, pk)
         raise NotYet(str(error)) from error
     except KeyboardInterrupt:
         # Not an attempt: stopping a command says nothing about the image.

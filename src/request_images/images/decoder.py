@@ -21,7 +21,11 @@ from typing import IO, Any, cast
 
 from PIL import Image
 
-from request_images.exceptions import DecoderUnavailable, PictureRefused
+from request_images.exceptions import (
+    DecoderKilled,
+    DecoderUnavailable,
+    PictureRefused,
+)
 
 from . import decoder_child
 from .decode import find_opener
@@ -95,7 +99,7 @@ class Decoder:
         if is_late or code == -getattr(signal, "SIGXCPU", 0):
             raise PictureRefused(f"decoding it takes more than {SECONDS} seconds")
         if code == -signal.SIGKILL:
-            raise DecoderUnavailable("the process that decodes was killed")
+            raise DecoderKilled("the process that decodes was killed")
         if code:
             raise PictureRefused(f"decoding it ends the decoder ({_ending(code)})")
         return None
@@ -177,9 +181,11 @@ def _start(settings: str) -> subprocess.Popen[bytes]:
         "PYTHONPATH": path,
         # Each arena would take 64 megabytes of the limit, whether used or not.
         "MALLOC_ARENA_MAX": "1",
+        # By default what was freed is kept, and would count for the next picture.
+        "MALLOC_MMAP_THRESHOLD_": "131072",
     }
     try:
-        return subprocess.Popen(  # noqa: S603  # our own module
+        process = subprocess.Popen(  # noqa: S603  # our own module
             [sys.executable, "-m", _MODULE, settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -191,6 +197,9 @@ def _start(settings: str) -> subprocess.Popen[bytes]:
     except OSError as error:
         text = f"the process that decodes cannot be started: {error}"
         raise DecoderUnavailable(text) from error
+    # One that ends without work would stay a zombie until somebody asks for it.
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process
 
 
 @contextlib.contextmanager

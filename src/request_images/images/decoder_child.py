@@ -6,6 +6,7 @@ enforces, and prints nothing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import math
@@ -31,6 +32,8 @@ MARGIN = 64 * 1024 * 1024
 """Bytes for the file, the thumbnail and Python, beside those for decoding."""
 STATM = Path("/proc/self/statm")
 """Linux's file of the memory that a process has, in pages. Elsewhere is no limit."""
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+"""Linux's file of how readily it ends a process for lack of memory."""
 HEAD = struct.Struct(">II")
 """The sizes of the JSON and of the bytes that follow it, in each direction."""
 
@@ -119,6 +122,9 @@ def limit_memory(max_bytes: int) -> None:  # pragma: no cover  # in the child
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        # If the machine has too little memory, this process ends before any other.
+        OOM_SCORE.write_text("1000", encoding="ascii")
 
 
 def limit_seconds(seconds: int) -> None:  # pragma: no cover  # in the child
