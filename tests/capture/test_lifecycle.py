@@ -329,9 +329,8 @@ def test_connection_of_a_direct_caller_stays_open(settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_open_transaction_of_a_view_does_not_take_our_row(monkeypatch):
+def test_open_transaction_of_a_view_does_not_take_our_row():
     """What the view did not commit is rolled back; our row is not part of it."""
-    monkeypatch.setattr(lifecycle, "is_in_tests", lambda: False)  # as on a server
     if connection.vendor == "sqlite":
         pytest.skip("an in-memory database is gone with its connection")
 

@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.base import BaseHandler
 from django.db import connections
 from django.http import HttpRequest
 
@@ -112,7 +113,9 @@ def is_called_by_test(request: HttpRequest, handler: object) -> bool:
     is_clients = any(
         kind.__module__ == "django.test.client" for kind in type(handler).__mro__
     )
-    return not is_clients and (
+    # Nobody else's code takes ``request.close`` to call it later.
+    is_handler = isinstance(handler, BaseHandler) and not is_clients
+    return is_handler and (
         # Its event loop runs in another thread than the test, so ask no further.
         isinstance(request, ASGIRequest)
         or has_test_body(request)
