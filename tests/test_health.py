@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
+from django.db import connection
 
 from request_images import health
+from tests.image_files import draw
 from tests.images.test_inspection_hostile import calls_of
 
 
@@ -150,3 +153,32 @@ def test_reset_clears_counts_and_log_times(logged, clock):
     assert health.faults() == {}
     health.report("store", OSError())
     assert len(logged()) == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_async", [False, True])
+def test_traceback_of_a_fault_has_no_unrelated_error(
+    caplog, client, async_client_post, is_async
+):
+    """Kind: what a log line shows before the fault is what led to it, or nothing."""
+
+    def broken(*arguments):
+        raise RuntimeError("broken database")
+
+    with connection.execute_wrapper(broken):
+        if is_async:
+            async_client_post("/body/")
+        else:
+            client.post("/body/", draw(), content_type="image/png")
+    [error] = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert str(error) == "broken database"
+    chain = "".join(traceback.format_exception(error))
+    assert chain.count("Traceback") == 1
+    health.reset()
+
+
+def test_text_of_an_exception_stays_on_its_line(logged):
+    """Kind: text that a client chose makes no line of a log of its own."""
+    health.report("store", ValueError("a\n2026-01-01 ERROR forged\r\x1b[2Jb"))
+    [line] = logged()
+    assert "ValueError: a\\n2026-01-01 ERROR forged\\r\\x1b[2Jb (1 since" in line

@@ -82,11 +82,16 @@ def report(kind: str, exception: BaseException) -> None:
             "The request was not affected.",
             kind,
             type(exception).__name__,
-            exception,
+            _on_one_line(str(exception)),
             count - logged_count,
             count,
             exc_info=exception,
         )
+
+
+def _on_one_line(text: str) -> str:
+    """Escape what would begin a line of the log, or what a terminal obeys."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def faults() -> dict[str, int]:

@@ -293,7 +293,7 @@ class TestSentences:
         make_image(kept=False)
         found = sentences(show())
         assert found[0] == ("image/gif: 100 % of 40 requests failed, 0 % of the others")
-        assert "1 image was not stored: Too large" in found
+        assert "1 image was not stored: “Too large”" in found
         assert "At the current rate, the storage limit is reached in 0 days" in found
 
     def test_no_finding_without_growth(self, show, settings):
@@ -392,7 +392,7 @@ class TestTrouble:
         with monkeypatch.context() as patch:
             patch.setattr("request_images.statistics.summarize.BUILD_SECONDS", -1)
             page = show()
-        assert sentences(page) == ["1 image was not stored: Too large"]
+        assert sentences(page) == ["1 image was not stored: “Too large”"]
         assert "so nothing is compared" in page
         assert "before:" not in page
         assert (

@@ -169,6 +169,10 @@ class TestPercentileRank:
         found = re.search(r'class="ri-standing">(.*?)</p>', html)
         return found[1] if found else ""
 
+    @pytest.fixture(autouse=True)
+    def _few(self, monkeypatch):
+        monkeypatch.setattr(rank, "FEWEST", 1)
+
     def test_rank_within_the_size(self, look):
         """The other requests have the endpoint and the size."""
         for duration in (10, 20, 30, 40):
@@ -184,6 +188,14 @@ class TestPercentileRank:
         image = make_image(image={"width": None, "height": None})
         expected = "Slower than 100 % of the 1 “solve” request."
         assert self.text(look(image)) == expected
+
+    def test_rank_needs_enough_requests(self, look, monkeypatch):
+        """A share of one request is no rank."""
+        monkeypatch.setattr(rank, "FEWEST", 3)
+        first = make(3)[0]
+        assert self.text(look(first)) == ""
+        make(1)
+        assert "of the 3 “solve” requests" in self.text(look(first))
 
     def test_single_request_has_no_rank(self, look):
         assert self.text(look(make_image())) == ""

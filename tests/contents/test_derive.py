@@ -406,10 +406,10 @@ class TestCommand:
         done = make_content(picture(seed=9))
         ImageContent.objects.filter(pk=done.pk).update(thumbnail=b"before")
         tried(contents[0], 1, ago=1)
-        assert run() == ("Made 2 thumbnails; 1 cannot be made; 1 were skipped.\n")
+        assert run() == ("Thumbnails: 2 made, 1 cannot be made, 1 skipped.\n")
         answers = dict(ImageContent.objects.values_list("pk", "thumbnail_error"))
         assert answers[broken.pk] == "not an image"
-        assert run() == "Made 0 thumbnails; 0 cannot be made; 1 were skipped.\n"
+        assert run() == "Thumbnails: 0 made, 0 cannot be made, 1 skipped.\n"
         done.refresh_from_db()
         assert bytes(done.thumbnail) == b"before"
 
@@ -449,7 +449,7 @@ class TestCommand:
         ImageContent.objects.update(thumbnail=b"theirs")
         keys = [[(content.pk,), (0,)]]
         monkeypatch.setattr(derive, "chunks", lambda *a, **k: keys)
-        assert run() == "Made 0 thumbnails; 0 cannot be made; 2 were skipped.\n"
+        assert run() == "Thumbnails: 0 made, 0 cannot be made, 2 skipped.\n"
 
     @pytest.mark.parametrize(
         "arguments",

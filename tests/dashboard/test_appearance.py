@@ -71,7 +71,8 @@ class TestPanel:
         """The panel names the command that analyses pictures."""
         make_image()
         page = show()
-        assert "compared: 0 of 0 of failed requests" in page
+        assert "No picture is analysed yet. To analyse them, run" in page
+        assert "0 of 0" not in page
         assert "manage.py analyze_image_contents" in page
 
     def test_many_pictures_are_sampled(self, show, monkeypatch):

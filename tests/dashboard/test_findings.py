@@ -110,8 +110,8 @@ def test_images_that_were_not_stored_are_counted_by_reason():
     statuses = {"stored": tally(9), "too_large": tally(23), "truncated": tally(1)}
     found = list(WRITER.of_dropped(statuses))
     assert texts(found) == [
-        "23 images were not stored: Too large",
-        "1 image was not stored: Truncated",
+        "23 images were not stored: “Too large”",
+        "1 image was not stored: “Truncated”",
     ]
     assert found[0].href == "/pictures/?days=30&capture_status=too_large"
 

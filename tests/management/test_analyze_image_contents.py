@@ -71,14 +71,14 @@ class TestCommand:
         """Once: the next run finds nothing to do."""
         contents = [make_content(draw(seed=seed)) for seed in range(2)]
         broken = make_content(b"no image")
-        said = "Analysed 2 images; 1 cannot be analysed; 0 were skipped.\n"
+        said = "Images: 2 analysed, 1 cannot be analysed, 0 skipped.\n"
         assert run() == said
         assert known(contents[0]) == asdict(measure(draw(), max_pixels=10**6))
         assert known(broken) == BLANK
         assert error(broken) == "not an image"
         versions = ImageContent.objects.values_list("analysis_version", flat=True)
         assert set(versions) == {VERSION}
-        assert run() == "Analysed 0 images; 0 cannot be analysed; 0 were skipped.\n"
+        assert run() == "Images: 0 analysed, 0 cannot be analysed, 0 skipped.\n"
 
     def test_can_be_silent(self):
         """For cron."""
@@ -136,10 +136,10 @@ class TestVersion:
         image = analysed(make_image(), brightness=1)
         newest = make_content(draw(seed=1))
         assert count_missing(ANALYSIS) == 1
-        assert run("--limit=1").startswith("Analysed 1 images")
+        assert run("--limit=1").startswith("Images: 1 analysed,")
         assert known(newest) != BLANK
         assert known(image.content)["brightness"] == 1
-        assert run().startswith("Analysed 1 images")
+        assert run().startswith("Images: 1 analysed,")
         assert known(image.content)["brightness"] > 1
 
     def test_a_newer_one_tries_again_what_was_refused(self, next_version):
@@ -147,7 +147,7 @@ class TestVersion:
         content = make_content()
         ImageContent.objects.update(analysis_tries=2, analysis_error="too odd")
         ImageContent.objects.update(analysis_version=VERSION)
-        assert run().startswith("Analysed 1 images")
+        assert run().startswith("Images: 1 analysed,")
         content.refresh_from_db()
         assert (content.analysis_error, content.analysis_tries) == ("", 0)
 
@@ -196,7 +196,7 @@ class TestTries:
         content = make_content()
         with monkeypatch.context() as patched:
             patched.setattr(DatabaseStore, "read", read)
-            assert run().endswith("1 were skipped.\n")
+            assert run().endswith(" 1 skipped.\n")
         assert health.faults() == {"analysis:OSError": 1}
         health.reset()
         content.refresh_from_db()
@@ -212,7 +212,7 @@ class TestTries:
             for _ in range(4):
                 with pytest.raises(KeyboardInterrupt):
                     run()
-        assert run().startswith("Analysed 1 images")
+        assert run().startswith("Images: 1 analysed,")
         assert known(content) != BLANK
 
     def test_writes_neither_bytes_nor_thumbnail(self):

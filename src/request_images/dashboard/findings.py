@@ -280,8 +280,8 @@ def _of_cleanup(writer: FindingWriter, health_url: str) -> Iterator[Finding]:
 
 def _not_stored(count: int) -> str:
     return ngettext(
-        "%(count)s image was not stored: %(reason)s",
-        "%(count)s images were not stored: %(reason)s",
+        "%(count)s image was not stored: “%(reason)s”",
+        "%(count)s images were not stored: “%(reason)s”",
         count,
     )
 
@@ -289,7 +289,7 @@ def _not_stored(count: int) -> str:
 def _unusable(count: int) -> str:
     """Return the text for files that are no readable image; some may be kept."""
     return ngettext(
-        "%(count)s file was no readable image: %(reason)s",
-        "%(count)s files were no readable images: %(reason)s",
+        "%(count)s file was no readable image: “%(reason)s”",
+        "%(count)s files were no readable images: “%(reason)s”",
         count,
     )

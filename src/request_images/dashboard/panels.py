@@ -237,6 +237,8 @@ def looks(panel: PanelInput) -> Mapping[str, Any]:
         "The newest analysed pictures were compared: %(bad)s of failed requests, and "
         "%(good)s of others. To analyse the rest, run %(command)s."
     )
+    if not found.failed[1] + found.succeeded[1]:
+        text = gettext("No picture is analysed yet. To analyse them, run %(command)s.")
     bad, good = (
         _sampled(*each, panel.notation) for each in (found.failed, found.succeeded)
     )

@@ -15,6 +15,8 @@ from request_images.query.conditions import Columns, in_bin
 
 AMONG = 20_000
 """The number of the newest requests of an endpoint that are compared."""
+FEWEST = 10
+"""The fewest other requests that a rank is told of: a share of fewer says little."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def standing_of(image: RequestImage) -> Standing | None:
     The stored buckets are compared, so durations within 2 % count as equal.
 
     Returns:
-        The rank; None if there is no other request.
+        The rank; None if there are fewer than `FEWEST` other requests.
     """
     log = image.log
     logs = RequestLog.objects.filter(same_text("endpoint", log.endpoint))
@@ -58,7 +60,7 @@ def standing_of(image: RequestImage) -> Standing | None:
     others = logs.exclude(pk=log.pk).order_by()
     faster = Count("pk", filter=Q(duration_bucket__lt=log.duration_bucket))
     counts = others.aggregate(count=Count("pk"), faster=faster)
-    if not counts["count"]:
+    if counts["count"] < FEWEST:
         return None
     return Standing(size, counts["count"], counts["faster"] / counts["count"], since)
 

@@ -17,6 +17,5 @@ class Command(DerivingCommand):
     )
     what = ANALYSIS
     summary = (
-        "Analysed {made} images; {impossible} cannot be analysed; {skipped} were "
-        "skipped."
+        "Images: {made} analysed, {impossible} cannot be analysed, {skipped} skipped."
     )

@@ -15,6 +15,4 @@ class Command(DerivingCommand):
         "For cron, use --verbosity 0."
     )
     what = THUMBNAIL
-    summary = (
-        "Made {made} thumbnails; {impossible} cannot be made; {skipped} were skipped."
-    )
+    summary = "Thumbnails: {made} made, {impossible} cannot be made, {skipped} skipped."
