@@ -26,6 +26,7 @@ from request_images.db.destination import Destination, destination_of
 from request_images.health import count, logger, report
 from request_images.models import RequestLog
 from request_images.models.access import username_of
+from request_images.models.project import has_users
 from request_images.outcome import CaptureStatus, Decision, attach_outcome, http_request
 from request_images.writer.degrade import store_failed
 from request_images.writer.jobs import write
@@ -287,7 +288,7 @@ class Recording:
             user = next(filter(None, map(known.get, loaded)), None)
         if not getattr(user, "is_authenticated", False):
             return
-        if isinstance(user, get_user_model()):
+        if has_users() and isinstance(user, get_user_model()):
             log.user_id = user.pk
         log.username = clean_text(username_of(user), 254)
 

@@ -4,6 +4,8 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+from request_images.models.project import has_users, user_model
+
 
 def keep_bytes_as_they_are(apps, schema_editor):
     """Tell PostgreSQL not to compress images: it costs four times and saves nothing."""
@@ -18,9 +20,12 @@ def keep_bytes_as_they_are(apps, schema_editor):
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = [
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-    ]
+    # Without users in the project there is nothing to depend on.
+    dependencies = (
+        [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+        if has_users()
+        else []
+    )
 
     operations = [
         migrations.CreateModel(
@@ -327,7 +332,7 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="+",
-                        to=settings.AUTH_USER_MODEL,
+                        to=user_model(),
                         verbose_name="user",
                     ),
                 ),
@@ -551,7 +556,7 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="+",
-                        to=settings.AUTH_USER_MODEL,
+                        to=user_model(),
                         verbose_name="user",
                     ),
                 ),

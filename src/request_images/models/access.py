@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from request_images.db.destination import database_of
 
 from .fields import Text, Time
+from .project import user_model
 
 
 class OriginalAccess(models.Model):
@@ -30,7 +30,7 @@ class OriginalAccess(models.Model):
         _("time"), default=timezone.now, db_index=True
     )
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
+        user_model(),
         verbose_name=_("user"),
         on_delete=models.DO_NOTHING,
         null=True,

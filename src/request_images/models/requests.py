@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -25,6 +24,7 @@ from .fields import (
     Text,
     Time,
 )
+from .project import user_model
 from .querysets import RequestImageQuerySet, RequestLogQuerySet
 from .statistics import Counted
 
@@ -67,7 +67,7 @@ class RequestLog(Counted):
     # No constraint and no cascade: deleting a user neither fails nor waits for our
     # tables, also when users live in another database. The name is stored beside it.
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
+        user_model(),
         verbose_name=_("user"),
         on_delete=models.DO_NOTHING,
         null=True,

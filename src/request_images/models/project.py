@@ -1,0 +1,37 @@
+"""What the project has in INSTALLED_APPS: this app, and perhaps users."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+def require_installed() -> None:
+    """Raise an exception if this app is not installed, before its models do.
+
+    Raises:
+        ImproperlyConfigured: It is not; with the line to add.
+    """
+    if apps.apps_ready and not apps.is_installed("request_images"):
+        raise ImproperlyConfigured(
+            "request_images is imported, and not in INSTALLED_APPS. Add it: "
+            'INSTALLED_APPS += ["request_images"]'
+        )
+
+
+def has_users() -> bool:
+    """Tell whether the app of AUTH_USER_MODEL is installed."""
+    label, _, _ = settings.AUTH_USER_MODEL.partition(".")
+    return label in apps.app_configs
+
+
+def user_model() -> str:
+    """Return the model that the columns of users refer to, without a constraint.
+
+    Without users these columns stay empty, and refer to our first table.
+    """
+    return settings.AUTH_USER_MODEL if has_users() else "request_images.GoneRequests"
+
+
+require_installed()
