@@ -112,9 +112,10 @@ def test_text_of_a_stranger_is_no_instruction_to_a_terminal(place, text):
             command("files.photo", **{place: f"a{text}b"})
 
 
-def test_json_escapes_what_a_terminal_obeys(run):
-    _, stdin = run(command("json.\x15touch x\x0f"))
-    assert json.loads(stdin) == {"\x15touch x\x0f": TEXT}
+@pytest.mark.parametrize("name", ["\x15touch x\x0f", "\x7f\x7f; touch x", "\u202ea"])
+def test_json_escapes_what_a_terminal_obeys(run, name):
+    _, stdin = run(command(f"json.{name}"))
+    assert json.loads(stdin) == {name: TEXT}
 
 
 def test_raw_body(run):

@@ -43,19 +43,24 @@ def curl_command(
         NoCommand: A text from the request has characters that a terminal obeys when
             they are pasted, or curl has no syntax for the name of the field.
     """
+    # curl would resolve dots in a path by itself.
+    head = ("curl", "--path-as-is", "-X", method, url)
+    command = _command(head, source, mime_type or "application/octet-stream", file_name)
     # Quotes are for the shell. A line editor reads control characters before it does.
-    names = () if source.kind == "json" else source.path  # JSON escapes them
-    if not all(map(_is_visible, (method, url, mime_type, *names))):
+    if any(unicodedata.category(char) in _INVISIBLE for char in command):
         raise NoCommand(
             gettext(
                 "There is no command to send it again: the request has control or "
                 "invisible characters in its path, its method or the name of the field."
             )
         )
-    # curl would resolve dots in a path by itself.
-    head = ("curl", "--path-as-is", "-X", method, url)
+    return command
+
+
+def _command(
+    head: Sequence[str], source: Source, mime_type: str, file_name: str
+) -> str:
     name = source.path[0] if source.path else "image"
-    mime_type = mime_type or "application/octet-stream"
     data: tuple[str, ...]
     if source.kind == "json":
         before, after = _json_around(source.path or ("image",))
@@ -77,10 +82,6 @@ def curl_command(
         data = ("--data-urlencode", f"{name}@-")
         return f"{_base64(file_name)} | {shlex.join((*head, *data))}"
     return shlex.join((*head, "-F", f"{name}=@{file_name};type={mime_type}"))
-
-
-def _is_visible(text: str) -> bool:
-    return not any(unicodedata.category(char) in _INVISIBLE for char in text)
 
 
 def _base64(file_name: str) -> str:

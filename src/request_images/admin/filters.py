@@ -78,7 +78,9 @@ class ValuesFilter(admin.AllValuesFieldListFilter):
         values = [value for value, _count in ranked[: MOST_CHOICES + 1]]
         self._has_more = len(values) > MOST_CHOICES
         chosen = [value for value in self.lookup_val or () if value not in values]
-        self.lookup_choices = sorted({*values[:MOST_CHOICES], *chosen})
+        shown = sorted({*values[:MOST_CHOICES], *chosen})
+        # mypy: Django only iterates over it.
+        self.lookup_choices = shown  # type: ignore[assignment]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Yield the values, each with its link, and a note if there are more."""
