@@ -57,6 +57,13 @@ BODIES = {
     "data URI in white space": (b" \r\n" + URI + b"\n", "body"),
     "data URI after a byte order mark": (b"\xef\xbb\xbf" + URI, "body"),
     "escaped data URI": (b"data:image/png," + quote(IMAGE).encode(), "body"),
+    "base64 that is escaped": (quote(BASE64, safe="").encode(), "body"),
+    "data URI all of which is escaped": (quote(URI, safe="").encode(), "body"),
+    "JSON in UTF-16": (IN_JSON.decode().encode("utf-16"), "json.a.0.image"),
+    "JSON in UTF-16 without a mark": (
+        IN_JSON.decode().encode("utf-16-be"),
+        "json.a.0.image",
+    ),
     "JSON": (IN_JSON, "json.a.0.image"),
     "JSON after white space": (b"\r\n" * 99 + IN_JSON, "json.a.0.image"),
     "a list in JSON": (json.dumps([BASE64.decode()]).encode(), "json.0"),

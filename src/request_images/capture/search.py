@@ -20,7 +20,9 @@ IsImage = Callable[[bytes], bool]
 """Tells from the first bytes whether they are an image."""
 
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
-_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{\"]")
+# Also in UTF-16 and UTF-32, which JSON tells by itself.
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|(?:\0\0)?\xfe\xff)?[\s\0]*[\[{\"]")
+_DATA_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*data:", re.IGNORECASE)
 _FORM_START = re.compile(rb"\s*[^\s=&<]{1,200}=")
 
 
@@ -142,7 +144,9 @@ class Search:
         if payload.body is None and payload.problem:
             return self._malformed("body"), 0
         if payload.body is not None and payload.complete:
-            text = Text(payload.body)
+            # A tool may escape a text as it does the value of a form.
+            is_escaped = _DATA_START.match(payload.body) is None
+            text = Text(payload.body, is_escaped=is_escaped)
             if not self._is_image(payload.head) and self._is(text):
                 return map(_decoded, ["body"], [text]), 1
         candidate = Candidate(

@@ -109,13 +109,16 @@ class Tap:
         request.parse_file_upload = watched  # type: ignore[method-assign]
 
     def _feed(self, data: bytes) -> None:
-        self.payload.head = _extended(self.payload.head, data)
+        if len(self.payload.head) < HEAD_SIZE:
+            self.payload.head = _extended(self.payload.head, data)
         uploads = self.payload.uploads
         if self._has_handler and (uploads or self.payload.shows_form):
             if not (uploads and uploads[0].is_body):
                 self._parts.feed(data)
             return
-        if self._end.size > self._body_limit or self.payload.over_budget:
+        # A view may read in lines, so a line must cost little.
+        is_large = self._end.size > self._limits.size
+        if (is_large and self._end.size > self._body_limit) or self.payload.over_budget:
             self._drop_chunks()
         elif self._held.take(len(data)):
             self._chunks.append(data)
