@@ -80,6 +80,23 @@ def test_part_in_base64_is_found(url):
 
 
 @pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("size", [65_536, 300_000])
+def test_long_part_is_found(url, size):
+    """A part may come in several pieces, and end anywhere in one."""
+    data = PNG + b"\r\n--" * (size // 4)
+    Client().generic("POST", url, NOTE + part(named(), data) + END, TYPE)
+    assert logged() == ("stored", ("files.photo", data))
+
+
+def test_broken_base64_is_one_image():
+    """What cannot be decoded does not make more of it."""
+    headers = named() + "\r\nContent-Transfer-Encoding: base64"
+    data = base64.b64encode(PNG) + b"\r\n" + b"!" * 200_000
+    Client().generic("POST", "/stream/", part(headers, data) + END, TYPE)
+    assert RequestLog.objects.get().image_count == 1
+
+
+@pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("cut", [10, 90])
 def test_part_that_ends_early_is_truncated(url, cut):
     body = part(named(), PNG)[: -cut - 2]

@@ -105,8 +105,8 @@ class FormParts:
         stop = end
         if end < 0:
             stop = max(at, len(data) - (0 if is_end else len(self._delimiter) + 1))
-        piece = self._decoded(data[at:stop])
-        self._receive(upload, piece)
+        if piece := self._decoded(data[at:stop]):
+            self._receive(upload, piece)
         if end < 0:
             return stop, True
         upload.complete = True
