@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar, cast, overload
@@ -130,8 +130,12 @@ def call_recorded(recording: Recording, view: Callable[[], R]) -> R:
 
 async def _recorded(recording: Recording, response: Awaitable[R]) -> R:
     try:
+        await recording.settle_in_thread()
         awaited = await response
+        await recording.settle_in_thread()
     except BaseException as exception:
+        if isinstance(response, Coroutine):
+            response.close()  # the client may have left before it began
         recording.note_exception(exception)
         recording.leave()
         await recording.wait_until_written()

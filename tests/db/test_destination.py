@@ -7,8 +7,10 @@ the view was running, whoever writes it, and whenever.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
+import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -16,18 +18,18 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock, Mock, patch
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 from django.http import HttpResponse
-from django.test import Client, RequestFactory
+from django.test import AsyncRequestFactory, Client, RequestFactory
 from django.urls import resolve
 from django.utils import timezone
 
 from request_images import erasure, health, signals, tasks
-from request_images.capture import lifecycle
-from request_images.capture.recording import recording_of
+from request_images.capture import lifecycle, recording
+from request_images.capture.recording import Recording, recording_of
 from request_images.db import destination
 from request_images.db.destination import (
     Destination,
@@ -528,10 +530,117 @@ class TestSchemas:
         with pytest.raises(LookupError, match="there is no schema 'red'"):
             require(Destination(OTHER, "red"))
 
+    def test_command_for_a_schema_that_is_not_there(self, tenants, monkeypatch):
+        """Cleanup would delete what is in the schema of everybody."""
+        tenants.set("red")
+        cursor = MagicMock()
+        cursor.__enter__.return_value.fetchone.return_value = None
+        monkeypatch.setattr(tenants.connection, "vendor", "postgresql")
+        monkeypatch.setattr(tenants.connection, "cursor", lambda: cursor)
+        with pytest.raises(CommandError, match="--tenant: there is no schema 'acme'"):
+            call_command("cleanup_old_images", database=OTHER, tenant="acme")
+
     def test_command_in_the_schema_of_now(self, tenants):
         tenants.set("red")
         with chosen_database(OTHER):
             assert destination_of(RequestLog) == Destination(OTHER, "red")
+
+
+of_thread = threading.local()
+
+
+class ByThread:
+    """A router that asks for what a sync middleware has told its thread."""
+
+    def db_for_write(self, model, **hints):
+        return getattr(of_thread, "alias", "default")
+
+    db_for_read = db_for_write
+
+
+class TestEventLoop:
+    """The ORM of an async view runs in another thread, which knows the tenant."""
+
+    @pytest.fixture(autouse=True)
+    def _router(self, settings):
+        settings.DATABASE_ROUTERS = [ByThread()]
+
+    async def handle(self, view):
+        await sync_to_async(setattr)(of_thread, "alias", OTHER)
+        request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
+        request.scope["client"] = ("192.0.2.1", 5000)
+        request.resolver_match = resolve("/body/")
+        try:
+            return await capture_images(view)(request)
+        finally:
+            await sync_to_async(setattr)(of_thread, "alias", "default")
+            await sync_to_async(request.close)()
+
+    def test_thread_of_the_orm_is_asked(self, mode):
+        async def view(request):
+            return HttpResponse(request.body)
+
+        assert async_to_sync(self.handle)(view).content == draw()
+        flush()
+        assert (rows_of("default"), rows_of(OTHER)) == ([], ["stored"])
+
+    def test_view_that_raises(self, mode):
+        async def view(request):
+            raise ZeroDivisionError(len(request.body))
+
+        with pytest.raises(ZeroDivisionError):
+            async_to_sync(self.handle)(view)
+        flush()
+        assert (rows_of("default"), rows_of(OTHER)) == ([], ["stored"])
+
+    def test_thread_that_is_busy(self, monkeypatch):
+        """The client waits for it for a moment only; nobody knows the tenant then."""
+        monkeypatch.setattr(recording, "_SETTLE_SECONDS", 0.01)
+        monkeypatch.setattr(
+            Recording, "_settle", lambda self: threading.Event().wait(0.2)
+        )
+
+        async def view(request):
+            return HttpResponse(request.body)
+
+        assert async_to_sync(self.handle)(view).content == draw()
+        flush()
+        assert (rows_of("default"), rows_of(OTHER)) == ([], [])
+        assert health.counts() == {"lost": 1}
+        assert set(health.faults()) >= {"destination:TimeoutError"}
+        health.reset()
+
+    def test_client_that_leaves_before_the_view_begins(self, monkeypatch):
+        """The view is not left as a coroutine that nobody awaits."""
+
+        async def leave(self):
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(Recording, "settle_in_thread", leave)
+
+        async def view(request):
+            raise AssertionError("it must not run")
+
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(self.handle(view))
+        flush()
+        health.reset()
+
+    def test_sync_view_that_is_called_in_a_loop(self):
+        """It is asked in the thread that writes."""
+
+        async def call():
+            request = RequestFactory().post("/", draw(), content_type="image/png")
+            capture_images(lambda r: HttpResponse(r.body))(request)
+            await recording_tasks()
+
+        async def recording_tasks():
+            while lifecycle._tasks:
+                await asyncio.sleep(0.01)
+
+        async_to_sync(call)()
+        flush()
+        assert rows_of("default") == ["stored"]
 
 
 current = ContextVar("current", default="")

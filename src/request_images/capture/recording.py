@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db.models import Model
@@ -22,7 +23,11 @@ from django.utils.functional import LazyObject, empty
 from request_images.aggregation.percentiles import bucket_of
 from request_images.conf import conf
 from request_images.db.columns import clean_json, clean_text
-from request_images.db.destination import Destination, destination_of
+from request_images.db.destination import (
+    Destination,
+    destination_of,
+    is_of_another_thread,
+)
 from request_images.health import count, logger, report
 from request_images.models import RequestLog
 from request_images.models.access import username_of
@@ -44,6 +49,8 @@ CLIENT_CLOSED_REQUEST = 499
 
 _ATTRIBUTE = "_request_images_recording"
 _MB = 1024 * 1024
+_SETTLE_SECONDS = 1.0
+"""How long an async view waits for the thread of its ORM, which may be busy."""
 
 
 class Recording:
@@ -106,8 +113,21 @@ class Recording:
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("leave", exception)
 
+    async def settle_in_thread(self) -> None:
+        """Note where the rows of an async view go, in the thread of its ORM."""
+        if not is_of_another_thread():
+            return
+        try:
+            asking = sync_to_async(self._settle)()
+            await asyncio.wait_for(asking, _SETTLE_SECONDS)
+        except asyncio.TimeoutError as exception:  # the builtin one since Python 3.11
+            report("destination", exception)
+            self._destination_failure = exception
+
     def _settle(self) -> None:
         """Note where the view's rows go now: nobody can tell after the middleware."""
+        if is_of_another_thread():
+            return
         try:
             now = destination_of(RequestLog, self._request)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
@@ -203,6 +223,9 @@ class Recording:
             skipped,
             self._destination,
         )
+        if self._destination is None and self._destination_failure is None:
+            self._settle()  # a sync view that was called in an event loop
+            captured.destination = self._destination
         if self._destination is None:
             captured.failure = self._destination_failure
             return captured

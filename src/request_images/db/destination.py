@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
+from django.db.utils import load_backend
 
 from request_images.conf import conf, load_function
 from request_images.health import report
@@ -102,6 +103,19 @@ def _schema(alias: str, request: object = None) -> str:
         # The connection is one of another thread, which the middleware does not know.
         connection = getattr(request, "tenant", connection)
     return str(getattr(connection, "schema_name", None) or "")
+
+
+def is_of_another_thread() -> bool:
+    """Tell whether the ORM of the running view may know another destination.
+
+    In an event loop it runs in a thread, where sync middleware has run, too. A router
+    may ask for what that thread has, and a connection belongs to it.
+    """
+    may_differ = bool(router.routers) or any(
+        hasattr(load_backend(given["ENGINE"]).DatabaseWrapper, "set_schema")
+        for given in connections.settings.values()
+    )
+    return may_differ and _is_in_event_loop()
 
 
 def _is_in_event_loop() -> bool:

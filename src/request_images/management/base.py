@@ -30,6 +30,7 @@ from request_images.db.destination import (
     chosen_database,
     database_of,
     entered,
+    require,
 )
 from request_images.db.errors import is_not_migrated
 from request_images.exceptions import LeaseLost, RetentionError, StorageError, WorkTaken
@@ -226,6 +227,16 @@ def _in_words(error: Error) -> str:
     return ""
 
 
+@contextmanager
+def _tenant(where: Destination) -> Iterator[None]:
+    with entered(where):
+        try:
+            require(where)
+        except LookupError as error:  # else it would work on the schema of everybody
+            raise CommandError(f"--tenant: {error}") from error
+        yield
+
+
 def _destination(alias: str | None, tenant: str | None) -> AbstractContextManager[None]:
     """Enter the database and tenant that are named, or else leave it to the routers."""
     if alias is not None and alias not in connections:
@@ -238,7 +249,7 @@ def _destination(alias: str | None, tenant: str | None) -> AbstractContextManage
         raise CommandError(f"{text} Name a database with --database.") from error
     if tenant is None:
         return chosen_database(alias)
-    return entered(Destination(routed, tenant))
+    return _tenant(Destination(routed, tenant))
 
 
 class DerivingCommand(ImagesCommand):
