@@ -84,12 +84,6 @@ def by_werkzeug(path, data):
 WAYS = [call, by_requests, by_werkzeug]
 
 
-@pytest.fixture
-def _no_watchdog(monkeypatch):
-    """Let no request wait for the watchdog: what it wrote would be another test's."""
-    monkeypatch.setattr(lifecycle.watchdog, "GRACE_SECONDS", 600)
-
-
 @pytest.fixture(autouse=True)
 def _closes_leftovers():
     yield
@@ -241,13 +235,9 @@ def closed_in(executor_or_none, *, is_sensitive):
 @pytest.mark.parametrize("runner", [async_to_sync, None])
 def test_hop_never_waits_for_the_thread_it_stands_in(monkeypatch, runner, is_sensitive):
     """The thread where the ORM runs has nobody else to wait for."""
-
-    def never(*args):
-        raise AssertionError("a hop that waits for itself ends only by its timeout")
-
     threads, run = closed_in(None, is_sensitive=is_sensitive)
     if is_sensitive:
-        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", never)
+        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", None)
     where = runner(run)() if runner else asyncio.run(run())
     assert threads == [where]
 

@@ -30,6 +30,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from request_images import health, signals
 from request_images.capture import lifecycle, watchdog
+from request_images.capture.lifecycle import RequestEnd
 from request_images.decorators import capture_images
 from request_images.models import RequestLog
 from request_images.testing import flush
@@ -815,6 +816,19 @@ def test_cancelled_caller_of_an_async_view_has_its_row():
     asyncio.run(call())
     flush()
     assert RequestLog.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_unread_body_under_asgi_is_the_servers(monkeypatch):
+    """There the server has received the body, and the row is written at the close."""
+    monkeypatch.setattr(lifecycle, "is_in_tests", lambda: False)
+    monkeypatch.setattr(RequestEnd, "is_direct", False)
+    ended = []
+    request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
+    request.resolver_match = resolve("/nothing/")
+    RequestEnd(request, lambda: ended.append(1)).view_ended()
+    request.close()
+    assert (ended, request.body) == ([1], draw())
 
 
 class Input(io.BytesIO):

@@ -157,8 +157,11 @@ class RequestEnd:
         """
         if self._is_over or self.is_direct or is_in_tests():
             return False  # a test may look at the request after its response
-        is_unread = _has_unread_body(self._request)
-        _let_go_of_input(self._request)
+        request = self._request
+        if not isinstance(request, WSGIRequest):
+            return False  # under ASGI the server has received all of it
+        is_unread = _has_unread_body(request)
+        _let_go_of_input(request)
         if not is_unread or _watchdog.is_busy:
             return False
         _watchdog.end_soon(self)
@@ -227,9 +230,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
     return None
 
 
-def _has_unread_body(request: HttpRequest) -> bool:
-    if not isinstance(request, WSGIRequest):
-        return False  # the server has received it
+def _has_unread_body(request: WSGIRequest) -> bool:
     if not request.META.get("CONTENT_LENGTH"):
         # Django reads none of unknown length.
         return "HTTP_TRANSFER_ENCODING" in request.META
@@ -241,11 +242,10 @@ def _position(stream: LimitedStream) -> int:
     return getattr(stream, "_pos", 0)
 
 
-def _let_go_of_input(request: HttpRequest) -> None:
+def _let_go_of_input(request: WSGIRequest) -> None:
     # The server's stream of the body. The view has read it, or never will.
-    if isinstance(request, WSGIRequest):
-        request._stream = BytesIO()
-        request.environ["wsgi.input"] = BytesIO()  # it is the server's own dict
+    request._stream = BytesIO()
+    request.environ["wsgi.input"] = BytesIO()  # it is the server's own dict
 
 
 def wait_until_idle(timeout: float) -> bool:
