@@ -99,6 +99,8 @@ LISTS = ["requestlog", "requestimage", "originalaccess"]
         "image__log__path__regex",
         "content__data__regex",
         "endpoint__exact__regex",
+        "id",
+        "pk",
         "__regex",
     ],
 )
@@ -111,6 +113,19 @@ def test_list_drops_a_look_up_that_none_of_its_filters_has(client, page, lookup)
     assert response.status_code == 200
     texts = [str(message) for message in response.context["messages"]]
     assert texts == [f"{lookup}: no filter of this list"]
+
+
+@pytest.mark.parametrize("page", LISTS)
+@pytest.mark.parametrize("value", ["9" * 30, "0", "10000", "-1", "x", ""])
+def test_list_drops_a_date_that_is_none(client, page, value):
+    """Kind: what a URL says is a wrong value at worst, and never an error."""
+    make_image()
+    client.force_login(make_superuser())
+    url = f"/admin/request_images/{page}/"
+    response = client.get(url, {"created_at__year": value})
+    assert response.status_code == 200
+    texts = [str(message) for message in response.context["messages"]]
+    assert texts == ["created_at__year: not a whole number from 1 to 9999"]
 
 
 @pytest.mark.parametrize("page", LISTS)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from request_images.models.access import OriginalAccess
 
 from .base import ReadOnlyAdmin
+from .filters import ValuesFilter
 
 
 class OriginalAccessAdmin(ReadOnlyAdmin):
@@ -21,7 +22,7 @@ class OriginalAccessAdmin(ReadOnlyAdmin):
 
     list_display = ("created_at", "username", "action", "image", "request_id")
     list_display_links = None
-    list_filter = ("action", "username")
+    list_filter = ("action", ("username", ValuesFilter))
     search_fields = (
         "username__exact",
         "image_hash__startswith",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from request_images.models import ReceivedImage
+from request_images.query.fields import CRITERIA
 
 from . import formatting
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 else:  # Django 6.1's ModelAdmin cannot be subscripted at run time
     AnyAdmin = admin.ModelAdmin
 
+_YEAR = re.compile(r"0*[1-9][0-9]{0,3}")
 ORIGINALS = "request_images.view_image_content"
 IMAGES = "request_images.view_requestimage"
 LOGS = "request_images.view_requestlog"
@@ -88,7 +91,11 @@ class ReadOnlyAdmin(AnyAdmin):
         Django allows each look-up on a field of the model: with ``__regex`` one URL
         would keep the database busy for hours.
         """
-        return LOOKUP_SEP not in lookup or lookup in self._lookups(request)
+        if lookup in self._lookups(request) or lookup in CRITERIA:
+            return True
+        columns = {field.name for field in self.opts.get_fields()}
+        columns |= {field.attname for field in self.opts.concrete_fields}
+        return LOOKUP_SEP not in lookup and lookup not in {"pk", *columns}
 
     def _lookups(self, request: HttpRequest | None) -> set[str]:
         """Return the look-ups that are in the links of this list."""
@@ -121,6 +128,10 @@ class ReadOnlyAdmin(AnyAdmin):
             return gettext("there is a NUL character in it")
         if not self.lookup_allowed(name, "", request):
             return gettext("no filter of this list")
+        is_date = name.startswith(f"{self.date_hierarchy}__")
+        if is_date and not all(_YEAR.fullmatch(value) for value in values):
+            limits = {"low": 1, "high": 9999}
+            return gettext("not a whole number from %(low)d to %(high)d") % limits
         return ""
 
     def page_context(self, request: HttpRequest, title: str) -> dict[str, Any]:
