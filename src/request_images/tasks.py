@@ -13,7 +13,7 @@ from request_images.contents.analysis import ANALYSIS
 from request_images.contents.derive import Derivation, Fate, try_to_derive
 from request_images.contents.task_backend import is_enqueuing, tasks_api
 from request_images.contents.thumbnails import THUMBNAIL
-from request_images.db.destination import Destination, entered
+from request_images.db.destination import Destination, entered, require
 
 from .conf import conf
 from .contents import compress
@@ -70,6 +70,7 @@ def compress_content(content_pk: int, database: str = "", tenant: str = "") -> s
 
     Raises:
         ImproperlyConfigured: A package that an encoding needs is not installed.
+        LookupError: The schema of its tenant does not exist.
         StorageError: Its storage failed.
         django.db.Error: The database failed.
     """
@@ -87,5 +88,9 @@ def _derive(what: Derivation, content_pk: int, database: str, tenant: str) -> st
 
 
 def _entered(database: str, tenant: str) -> AbstractContextManager[None]:
-    # The worker knows neither the request nor its tenant.
-    return entered(Destination(database, tenant)) if database else nullcontext()
+    # The worker knows neither the request nor its tenant, which may be gone by now.
+    if not database:
+        return nullcontext()
+    where = Destination(database, tenant)
+    require(where)
+    return entered(where)

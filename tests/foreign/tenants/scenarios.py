@@ -17,7 +17,7 @@ import pytest
 from django.apps import apps
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, close_old_connections, connection
 from django.test import RequestFactory
 from django.utils import timezone
@@ -300,6 +300,12 @@ def test_cleanup_of_one_customer(way):
     left = {schema: count(schema, ImageContent) for schema in SCHEMAS}
     is_one = way != "all_tenants_command"
     assert left == {"red": 0, "blue": int(is_one)}
+
+
+def test_command_in_a_schema_that_does_not_exist():
+    """A misspelt name is told: the command would work in `public`."""
+    with pytest.raises(CommandError, match="there is no schema 'rde'"):
+        call_command("cleanup_old_images", tenant="rde", days=30)
 
 
 def test_shared_bucket(settings):

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 import zlib
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -569,6 +570,14 @@ class TestRefused:
             ("image_saved", first.pk, "NoneType"),
             ("image_saved", second.pk, "NoneType"),
         ]
+
+    def test_fault_of_ours_costs_one_request(self, folder, monkeypatch, refusing, told):
+        """It is set aside for a person, and those behind it are written."""
+        monkeypatch.setattr(spooling, "smaller_copies", Mock(side_effect=KeyError))
+        aside()
+        result = spooling.write_spooled()
+        assert (result.written, result.failed, result.bad) == (0, 0, 1)
+        assert told == [("capture_failed", None, "KeyError")]
 
     def test_refused_bytes_are_left_out(self, folder, refusing, told):
         """The facts about the image and the texts of the log are kept."""
