@@ -417,7 +417,7 @@ def test_the_command_is_copied(browse, images):
         page.get_by_role("button", name="Copy").click()
         return page.evaluate("window.getSelection().toString()")
 
-    assert browse(steps).startswith("curl -X POST ")
+    assert browse(steps).startswith("curl --path-as-is -X POST ")
 
 
 def test_without_javascript(browse, images):

@@ -134,7 +134,7 @@ def giving_up(request, how):
                 "reset": StopUpload(connection_reset=True),
             }[how]
 
-    request.upload_handlers.insert(1, GivingUp(request))
+    request.upload_handlers.insert(0, GivingUp(request))
     return HttpResponse(str(len(request.FILES)))
 
 

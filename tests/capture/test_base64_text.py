@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import random
+import time
+from contextlib import suppress
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pytest
@@ -99,3 +101,34 @@ def test_escapes_split_between_pieces_are_resolved(size):
     escaped = quote_from_bytes(bytes(range(256))).encode() + b"%4"
     pieces = [escaped[at : at + size] for at in range(0, len(escaped), size)]
     assert b"".join(base64_text._unescaped(pieces)) == bytes(range(256)) + b"%4"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "data:image/png" + " " * 8100,
+        "data:image/png" + "; " * 4050,
+        "data:image/png;base64" + " " * 8100,
+        "data:image/png" + ";base64" * 1100,
+        "data:image/png;base64;" + "w" * 8000,
+        "image/" + "w" * 8100,
+    ],
+)
+def test_hostile_head_costs_as_much_as_any(head):
+    """Kind: what is one call is bounded by its length, too.
+
+    A head of spaces took 0.1 s, a thousand times as much as one of letters.
+    """
+
+    def seconds(text):
+        found = []
+        for _ in range(3):
+            begin = time.thread_time()
+            for _ in range(20):
+                with suppress(ValueError):
+                    Text(text).start()
+            found.append(time.thread_time() - begin)
+        return min(found)
+
+    letters = "data:" + "x" * len(head)
+    assert seconds(head + "y" * 90) < 50 * seconds(letters + "y" * 90) + 0.01

@@ -181,3 +181,67 @@ def test_part_that_the_view_does_not_read_is_unread():
 def test_empty_first_request_has_no_image():
     """The request that creates an upload has no bytes of it yet."""
     assert send(b"", "POST", UPLOAD_LENGTH="100").capture_status == "no_image"
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({"chunk-index": "0", "total-chunk": "3"}, "chunk-index 0 of 3"),
+        ({"chunkMetadata": '{"Index": 0, "TotalCount": 3}'}, "Index 0 of 3"),
+        ({"metadata": '{"chunkIndex": 1, "totalChunks": 3}'}, "chunkIndex 1 of 3"),
+    ],
+)
+def test_part_that_a_field_tells_is_partial(fields, detail):
+    """The fields of Syncfusion, and the JSON of DevExtreme and Kendo."""
+    image = SimpleUploadedFile("a.jpg", JPEG, "image/jpeg")
+    Client().post("/upload/", {"image": image, **fields})
+    log = RequestLog.objects.get()
+    assert log.capture_status == "partial"
+    assert log.capture_detail.endswith(detail)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"chunkIndex": 0}',
+        "[1]",
+        '{"chunkIndex": 0, "totalChunks": 1}',
+        '{"chunkIndex": "x", "totalChunks": 3}',
+        '{"a": ' + "[" * 4000,
+        "{" + " " * 5000,
+    ],
+)
+def test_field_that_tells_no_part_is_none(text):
+    image = SimpleUploadedFile("a.jpg", JPEG, "image/jpeg")
+    Client().post("/upload/", {"image": image, "metadata": text})
+    assert RequestLog.objects.get().capture_status == "stored"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("partNumber=2&uploadId=abc", "partial"),
+        ("uploadId=abc", "stored"),
+        ("partNumber=2", "stored"),
+        ("partNumber=x&uploadId=abc", "stored"),
+    ],
+)
+def test_part_of_an_upload_to_s3_is_partial(query, status):
+    Client().put(f"/body/?{query}", JPEG, "image/jpeg")
+    assert RequestLog.objects.get().capture_status == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"CONTENT_RANGE": "bytes 0-99/" + "9" * 4400}, "partial"),
+        ({"CONTENT_RANGE": "bytes 0-" + "9" * 4400 + "/" + "9" * 4400}, "partial"),
+        ({"UPLOAD_OFFSET": "9" * 4400}, "stored"),
+        ({"UPLOAD_OFFSET": "abc"}, "stored"),
+        ({"UPLOAD_LENGTH": "-1"}, "stored"),
+    ],
+)
+def test_number_of_any_length_is_no_fault(headers, status):
+    """A stranger's header is no exception of ours."""
+    assert send(JPEG, "POST", "image/jpeg", **headers).capture_status == status

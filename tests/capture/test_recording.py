@@ -655,3 +655,32 @@ class TestReasons:
         data = draw("JPEG", (300, 300))
         client.post("/body/", data[: len(data) // 2], content_type="image/jpeg")
         assert only_log().capture_status == "stored"
+
+
+class Guarded:
+    """A view's class that answers no question about itself."""
+
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+    @capture_images
+    def post(self, request):
+        return HttpResponse(str(len(request.FILES)))
+
+
+class NotYet:
+    @property
+    def _request(self):
+        raise RuntimeError("not yet")
+
+    @capture_images
+    def post(self, request):
+        return HttpResponse(str(len(request.FILES)))
+
+
+@pytest.mark.parametrize("view", [Guarded, NotYet])
+def test_argument_that_raises_hides_no_request(view):
+    """Kind: a fault at one part of what we are given costs that part."""
+    request = RequestFactory().post("/", {"image": as_file(draw())})
+    assert view().post(request).content == b"1"
+    assert RequestLog.objects.get().capture_status == "stored"

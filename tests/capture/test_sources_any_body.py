@@ -201,8 +201,18 @@ def twice(data):
     return gzip.compress(zlib.compress(data))
 
 
+def in_members(data):
+    return gzip.compress(data[:50]) + gzip.compress(data[50:])
+
+
+def padded(data):
+    return gzip.compress(data) + bytes(20_000)
+
+
 CODINGS = {
     "gzip": ("gzip", gzip.compress),
+    "gzip of several members": ("gzip", in_members),
+    "gzip with padding": ("gzip", padded),
     "x-gzip": ("X-GZIP", gzip.compress),
     "deflate": ("deflate", zlib.compress),
     "deflate, fast": ("deflate", partial(zlib.compress, level=1)),
@@ -246,8 +256,8 @@ def test_body_that_the_view_decompresses_is_found(coding, url):
         ("br", b"\x0b\x02\x80\x00\x01", "br, which is not decompressed"),
         ("zstd", b"\x28\xb5\x2f\xfd\x00", "zstd, which is not decompressed"),
         ("gzip", gzip.compress(IN_JSON)[:-9], "gzip: it ends early"),
-        ("gzip", gzip.compress(b"x") * 2, "gzip: more bytes follow its end"),
-        ("gzip", gzip.compress(b"x") + bytes(20_000), "gzip: more bytes follow"),
+        ("gzip", gzip.compress(b"x") + b"more", "gzip: more bytes follow its end"),
+        ("deflate", zlib.compress(b"x") + bytes(20_000), "deflate: more bytes follow"),
         ("gzip", gzip.compress(bytes(30_000_000)), "gzip: more than 20971520 bytes"),
         ("gzip", b"\x1f\x8b\x08" + bytes(99), "gzip: Error -3"),
         ("deflate", b"\x78\x9c" + b"\xff\0" * 99, "deflate: Error -3"),

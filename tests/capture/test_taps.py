@@ -11,6 +11,7 @@ from django.core.files.uploadedfile import (
     TemporaryUploadedFile,
     UploadedFile,
 )
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.middleware.csrf import get_token
 from django.test import Client, RequestFactory
@@ -479,10 +480,68 @@ def test_unknown_length_of_a_body(async_client_post):
     assert RequestLog.objects.latest().capture_status == "unread"
 
 
-def test_upload_handlers_see_their_chunk_size(client, settings):
-    """The size of chunks is what it is without us."""
-    bounds = Limits(1, 2, count=1, total_size=1, running_size=9)
-    handler = taps.TapUploadHandler(
-        taps.Tap(HttpRequest(), bounds, lambda upload: (0,))
-    )
-    assert not handler.chunk_size
+def replace_first(request):
+    request.upload_handlers.pop(0)  # the file is always on the disk
+    return request.FILES["image"].temporary_file_path()[:1]
+
+
+def cut_first(request):
+    request.upload_handlers = request.upload_handlers[1:]
+    return type(request.FILES["image"]).__name__
+
+
+def delete_first(request):
+    del request.upload_handlers[0]
+    return type(request.FILES["image"]).__name__
+
+
+def look_at_them(request):
+    chunks = min(handler.chunk_size for handler in request.upload_handlers)
+    before = [type(handler).__name__ for handler in request.upload_handlers]
+    assert request.FILES["image"].size
+    after = [type(handler).__name__ for handler in request.upload_handlers]
+    return chunks, before, after
+
+
+def put_one_first(request):
+    class Counting(TemporaryFileUploadHandler):
+        def receive_data_chunk(self, raw_data, start):
+            self.seen = getattr(self, "seen", 0) + len(raw_data)
+            return super().receive_data_chunk(raw_data, start)
+
+    request.upload_handlers.insert(0, Counting(request))
+    counting = request.upload_handlers[0]
+    name = type(request.FILES["image"]).__name__
+    return name, counting.seen
+
+
+def reverse(request):
+    request.upload_handlers.reverse()
+    return type(request.FILES["image"]).__name__
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "use",
+    [replace_first, cut_first, delete_first, look_at_them, put_one_first, reverse],
+)
+def test_list_of_upload_handlers_is_the_views(use):
+    """Kind: what the view sees of its request is what it sees without us.
+
+    Views remove the first handler, which is Django's for small files, or look at all.
+    """
+    data = draw()
+
+    def view(request):
+        return HttpResponse(repr(use(request)))
+
+    def answer(view):
+        image = SimpleUploadedFile("a.png", data, "image/png")
+        request = RequestFactory().post("/", {"image": image})
+        content = view(request).content
+        request.close()
+        return content
+
+    assert answer(capture_images(view)) == answer(view)
+    assert only_log().capture_status == "stored"
+    assert only_log().image.image_data == data

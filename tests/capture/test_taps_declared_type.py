@@ -15,6 +15,7 @@ from django.utils.datastructures import MultiValueDict
 from request_images import health
 from request_images.capture import examine, taps
 from request_images.capture.upload_buffer import Limits
+from request_images.capture.upload_handlers import TapUploadHandler
 from request_images.images.formats import FORMATS, declared_type
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.writer.rows import save_many
@@ -103,7 +104,7 @@ class TestDeclaredType:
         """As one of somebody else's may; the file is kept all the same."""
         request = HttpRequest()
         tap = taps.Tap(request, BOUNDS, lambda up: (1,))
-        handler = taps.TapUploadHandler(tap)
+        handler = TapUploadHandler(tap)
         handler.new_file("photo", *args)
         assert handler.receive_data_chunk(b"abc", 0) == b"abc"
         handler.file_complete(3)

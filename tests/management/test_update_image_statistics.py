@@ -104,6 +104,8 @@ class TestCommand:
         ("arguments", "text"),
         [
             (["--since=yesterday"], "is not a day or time"),
+            (["--since=0001-01-01"], "is not within the years 1970 to 8999"),
+            (["--since=9999-12-31"], "is not within the years 1970 to 8999"),
             (["--until=2026-06-10"], "needs --rebuild"),
             (["--rebuild", "--since=2026-06-10", "--until=2026-06-10"], "before"),
         ],

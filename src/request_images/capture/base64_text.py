@@ -24,7 +24,7 @@ _DATA = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:data:|(?=[a-z]+/[\w.+-]+\s*;))", re.IGNORECASE
 )
 # In a name that is not escaped there may be a comma, and in no picture.
-_BASE64 = re.compile(rb"\s*;[\s+]*base64\s*(?:;[\w.=-]*\s*)?,", re.IGNORECASE)
+_BASE64 = re.compile(rb";[\s+]*base64\s*(?:;[\w.=-]*\s*)?,", re.IGNORECASE)
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _URLSAFE_SPACED = bytes.maketrans(b"-_ ", b"+/+")
 _QUOPRI = bytes.maketrans(b"%", b"=")
@@ -128,7 +128,7 @@ def _without_head(first: bytes) -> tuple[bytes, bool, bytes]:
     base64 = _BASE64.search(first, end, end + _MAX_HEAD)
     comma = first.find(b",", end, end + _MAX_HEAD)
     if base64 is not None and not _holds_another(first[end : base64.start()]):
-        return first[end : base64.start()], True, first[base64.end() :]
+        return first[end : base64.start()].rstrip(), True, first[base64.end() :]
     if comma < 0:
         raise ValueError("a data URI without a comma")
     return first[end:comma], False, first[comma + 1 :]

@@ -9,6 +9,7 @@ from io import BytesIO
 from request_images.images.formats import sniff
 
 _MAX_CODINGS = 3
+_MAX_MEMBERS = 1000
 _SLICE = 1 << 14
 _PIECE = 1 << 18
 _GZIP = b"\x1f\x8b\x08"
@@ -51,20 +52,33 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
 
 def _inflated(body: bytes, limit: int) -> bytes:
     # "deflate" has a zlib header, and with some clients none.
-    has_header = body[:3] == _GZIP or (
+    is_gzip = body[:3] == _GZIP
+    has_header = is_gzip or (
         body[:1] == b"\x78" and int.from_bytes(body[:2], "big") % 31 == 0
     )
-    decoder = zlib.decompressobj(47 if has_header else -15)
     out = BytesIO()
-    for begin in range(0, len(body), _SLICE):
-        data = body[begin : begin + _SLICE]
+    rest = _inflate_one(body, 0, 47 if has_header else -15, out, limit)
+    # gzip may have several members, and zeros behind them (RFC 1952, 2.2).
+    for _ in range(_MAX_MEMBERS):
+        if not is_gzip or body[rest : rest + 3] != _GZIP:
+            break
+        rest = _inflate_one(body, rest, 47, out, limit)
+    if body[rest:].strip(b"\0" if is_gzip else b""):
+        raise ValueError("more bytes follow its end")
+    return out.getvalue()
+
+
+def _inflate_one(body: bytes, begin: int, window: int, out: BytesIO, limit: int) -> int:
+    """Decompress one stream of a body; return where it ends."""
+    decoder = zlib.decompressobj(window)
+    for at in range(begin, len(body), _SLICE):
+        data = body[at : at + _SLICE]
+        end = at + len(data)
         while data and not decoder.eof:
             out.write(decoder.decompress(data, _PIECE))
             data = decoder.unconsumed_tail
             if out.tell() > limit:
                 raise ValueError(f"more than {limit} bytes when decompressed")
         if decoder.eof:
-            if begin + _SLICE < len(body) or decoder.unused_data:
-                raise ValueError("more bytes follow its end")
-            return out.getvalue()
+            return end - len(decoder.unused_data)
     raise ValueError("it ends early")

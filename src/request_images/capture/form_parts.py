@@ -138,7 +138,9 @@ class FormParts:
             return None
         field, declared = _NAME.search(name), _TYPE.search(headers)
         return Upload(
-            _text(field)[:_MAX_NAME] or "file", content_type=_text(declared)[:_MAX_NAME]
+            _text(field)[:_MAX_NAME] or "file",
+            content_type=_text(declared)[:_MAX_NAME],
+            is_text=not _has_file_name(name),
         )
 
 

@@ -6,6 +6,8 @@ unless it says that it is the only one.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +17,7 @@ _RANGE = re.compile(
     r"(?:bytes)?[ =]*(?P<first>\d+) *- *(?P<last>\d+)(?: */ *(?P<total>\d+|\*))?",
     re.IGNORECASE,
 )
+_DIGITS = 20  # of a number of bytes
 _OFFSET_TYPES = ("application/offset+octet-stream", "application/partial-upload")
 
 # The fields of Dropzone, Resumable.js, flow.js, Fine Uploader, Plupload and others.
@@ -26,7 +29,14 @@ _COUNTS = (
     ("chunk", "chunks"),
     ("chunkNumber", "totalChunks"),
     ("chunkIndex", "totalChunks"),
+    ("chunk-index", "total-chunk"),
 )
+# The fields of DevExtreme and Kendo, which hold JSON.
+_COUNTS_IN_JSON = (
+    ("chunkMetadata", "Index", "TotalCount"),
+    ("metadata", "chunkIndex", "totalChunks"),
+)
+_MAX_JSON = 4096  # characters
 
 
 def part_of_upload(
@@ -44,10 +54,35 @@ def part_of_upload(
         or _offset(request, size)
         or _command(request)
         or _count(fields)
+        or _count_in_json(fields)
+        or _number_at_s3(request)
         # Parsing the URL may raise, so only where there is something to find.
         or ("hunk" in request.META.get("QUERY_STRING", "") and _count(_query(request)))
         or ""
     )
+
+
+def _count_in_json(fields: Mapping[str, Sequence[str]]) -> str:
+    for field, index_name, count_name in _COUNTS_IN_JSON:
+        text = (fields.get(field) or [""])[0]
+        if not (text.startswith("{") and len(text) <= _MAX_JSON):
+            continue
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(text, parse_int=str)
+            names = (index_name, count_name)
+            pair = {name: [str(found.get(name, ""))] for name in names}
+            if told := _count(pair, [names]):
+                return f"{field}.{told}"
+    return ""
+
+
+def _number_at_s3(request: HttpRequest) -> str:
+    """Look at the parameters of the parts of S3's multipart uploads."""
+    text = request.META.get("QUERY_STRING", "")
+    if "partNumber" not in text or "uploadId" not in text:
+        return ""
+    number = (_query(request).get("partNumber") or [""])[0]
+    return f"partNumber {number[:10]}" if number.isdecimal() else ""
 
 
 def _query(request: HttpRequest) -> Mapping[str, Sequence[str]]:
@@ -60,19 +95,28 @@ def _range(request: HttpRequest) -> str:
         found = _RANGE.fullmatch(value.strip())
         if found is None:
             continue
-        is_whole = found["first"] == "0" and (
-            (found["total"] or "").isdecimal()
-            and int(found["last"]) + 1 >= int(found["total"])
+        total = found["total"] or ""
+        is_whole = (
+            found["first"] == "0"
+            and total.isdecimal()
+            # A number may be longer than Python converts.
+            and max(len(total), len(found["last"])) < _DIGITS
+            and int(found["last"]) + 1 >= int(total)
         )
         if not is_whole:
-            return f"Content-Range: {value.strip()}"
+            return f"Content-Range: {value.strip()[:100]}"
     return ""
 
 
 def _offset(request: HttpRequest, size: int) -> str:
     """Look at the headers of tus, and of the draft of the IETF that grew from it."""
     meta = request.META
-    offset, total = meta.get("HTTP_UPLOAD_OFFSET"), meta.get("HTTP_UPLOAD_LENGTH")
+    offset, total = (
+        value if value.isdecimal() and len(value) < _DIGITS else ""
+        for value in (
+            meta.get(f"HTTP_UPLOAD_{name}", "").strip() for name in ("OFFSET", "LENGTH")
+        )
+    )
     end = meta.get("HTTP_UPLOAD_COMPLETE", meta.get("HTTP_UPLOAD_INCOMPLETE", ""))
     is_last = end == ("?1" if "HTTP_UPLOAD_COMPLETE" in meta else "?0")
     is_resumable = request.content_type in _OFFSET_TYPES
@@ -92,8 +136,11 @@ def _command(request: HttpRequest) -> str:
     return "" if "upload" not in command or is_whole else f"{command} from {offset}"
 
 
-def _count(fields: Mapping[str, Sequence[str]]) -> str:
-    for index_name, count_name in _COUNTS:
+def _count(
+    fields: Mapping[str, Sequence[str]],
+    names: Sequence[tuple[str, str]] = _COUNTS,
+) -> str:
+    for index_name, count_name in names:
         index, count = (
             (fields.get(name) or [""])[0] for name in (index_name, count_name)
         )

@@ -22,6 +22,7 @@ class Upload:
         over_budget: Why they were dropped, if there was no room for them.
         content_type: The media type that the client declared; empty for none.
         is_body: Whether a parser took the whole body for this file.
+        is_text: Whether it has no file name, so that Django takes it for a text.
     """
 
     field: str
@@ -35,6 +36,7 @@ class Upload:
     over_budget: str = ""
     content_type: str = ""
     is_body: bool = False
+    is_text: bool = False
 
 
 @dataclass

@@ -212,7 +212,9 @@ class Search:
     def _form(self, path: tuple[str, ...]) -> _Candidates:
         fields, instead = self._fields
         numbered = [(name, text, at) for at, (name, text) in enumerate(fields)]
-        images = [each for each in numbered if self._is(each[1])]
+        # Some parsers leave what is an upload here among the texts as well.
+        known = {upload.field for upload in self._payload.uploads if upload.is_text}
+        images = [e for e in numbered if e[0] not in known and self._is(e[1])]
         chosen = [each for each in numbered if each[0] == path[0]] if path else images
         decoded = (_decoded(f"form.{name}", text, at) for name, text, at in chosen)
         return instead or decoded, len(images)

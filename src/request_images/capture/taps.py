@@ -2,7 +2,7 @@
 
 Three ways, whichever fits the request:
 
-* an upload handler in front of the request's own, which passes every chunk on;
+* the methods of the upload handlers, shadowed on their instances;
 * ``read`` and ``readline``, shadowed on the request instance;
 * a copy of the files that were parsed before the view (by the CSRF check, say); their
   position is restored.
@@ -20,7 +20,6 @@ from time import perf_counter
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
-from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
@@ -37,6 +36,7 @@ from .parsed_form import first_bytes, is_parsed, read_body
 from .partial import part_of_upload
 from .payload import Payload, Upload
 from .upload_buffer import Limits, Rank, UploadBuffer
+from .upload_handlers import TapUploadHandler, WatchedHandlers, report_faults
 
 
 class Tap:
@@ -54,16 +54,17 @@ class Tap:
         self._is_multipart = content_type == "multipart/form-data"
         self._chunks = Chunks()  # of the raw body
         self._end = BodyEnd()
-        self._has_handler = False  # whether our upload handler gets the files
+        self._has_handler = False  # whether upload handlers get the files
+        self._handlers = WatchedHandlers(self)
         boundary = str((request.content_params or {}).get("boundary", ""))
         self._parts = FormParts(boundary.encode(), self._receive_part)
-        with _report_faults():
+        with report_faults():
             self._end.begin(request, self.payload)
         if is_parsed(request):
-            with _report_faults():
+            with report_faults():
                 self._copy_parsed_files(request)
         elif self._is_multipart:
-            request.upload_handlers.insert(0, TapUploadHandler(self))
+            self._handlers.watch(request.upload_handlers)
         self._shadow(request, "read")
         self._shadow(request, "readline")
         if self._is_multipart:
@@ -81,7 +82,7 @@ class Tap:
                 self._end.has_ended = True  # no more bytes
                 self._end.broken = in_words(error)
                 raise
-            with _report_faults():
+            with report_faults():
                 self.payload.upload_seconds += perf_counter() - started
                 # Only a short read is a sign of the end; a line may always be short.
                 size = -1 if not args or args[0] is None else args[0]
@@ -96,6 +97,8 @@ class Tap:
         original = request.parse_file_upload
 
         def watched(*args: Any, **kwargs: Any) -> Any:
+            with report_faults():  # the view may have set others
+                self._handlers.watch(request.upload_handlers)
             try:
                 return original(*args, **kwargs)
             except (MultiPartParserError, SuspiciousOperation) as error:
@@ -141,6 +144,10 @@ class Tap:
         self._has_handler = True
         self._drop_chunks()
 
+    def begin_file(self, upload: Upload) -> None:
+        """Take another file."""
+        self.payload.uploads.append(upload)
+
     def receive(self, upload: Upload, data: bytes) -> None:
         """Take one chunk of an uploaded file."""
         before = upload.head
@@ -163,13 +170,13 @@ class Tap:
             upload = Upload(field, size=None, complete=True)
             self.payload.uploads.append(upload)
             files[id(upload)] = file
-            with _report_faults():
+            with report_faults():
                 upload.size = getattr(file, "size", None)
                 upload.head = first_bytes(file, HEAD_SIZE)
                 self._buffer.offer(upload)
                 upload.content_type = _text(getattr(file, "content_type", ""))
         for upload in self._buffer.best_first():
-            with _report_faults():
+            with report_faults():
                 self._copy(upload, files[id(upload)])
 
     def _copy(self, upload: Upload, file: Any) -> None:
@@ -232,10 +239,6 @@ class Tap:
     def remove(self, request: HttpRequest) -> None:
         """Remove the tap and drop what it has seen."""
         _unshadow(request)
-        # Not by the property, which would make handlers that refer to the request.
-        handlers = request.__dict__.get("_upload_handlers")
-        if isinstance(handlers, list):  # gone once the body is parsed
-            handlers[:] = [h for h in handlers if getattr(h, "_tap", None) is not self]
         self._forget()
 
     @property
@@ -246,6 +249,7 @@ class Tap:
 
     def _forget(self) -> None:
         # The request and its upload handlers may live on; the bytes should not.
+        self._handlers.unwatch()
         self.payload, self._chunks, self._end = Payload(), Chunks(), BodyEnd()
         self._parts = FormParts(b"", self._receive_part)
         self._buffer.clear()
@@ -339,45 +343,6 @@ class Tap:
         return replace(upload, data=data)
 
 
-class TapUploadHandler(FileUploadHandler):
-    """Passes every chunk on, with a copy to the tap."""
-
-    # None: Django ignores it in its search for the smallest chunk size.
-    chunk_size = None  # type: ignore[assignment]
-
-    def __init__(self, tap: Tap) -> None:
-        super().__init__()
-        self._tap = tap
-        self._upload = Upload("")
-
-    def handle_raw_input(self, *args: Any, **kwargs: Any) -> None:
-        """Note that a parser hands over the files, so that no raw body is needed."""
-        self._tap.expect_files()
-
-    def new_file(self, field_name: str | None, *args: Any, **kwargs: Any) -> None:
-        """Begin the next file."""
-        # After the file's name; parsers other than Django's may leave it out.
-        declared = args[1] if len(args) > 1 else kwargs.get("content_type")
-        # REST framework's parser for one file as the whole body has no field, and
-        # calls the file so.
-        self._upload = Upload(
-            field_name or "file",
-            content_type=_text(declared),
-            is_body=field_name is None,
-        )
-        self._tap.payload.uploads.append(self._upload)
-
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
-        """Pass the chunk on unchanged."""
-        with _report_faults():
-            self._tap.receive(self._upload, raw_data)
-        return raw_data
-
-    def file_complete(self, file_size: int) -> None:
-        """Note that the file is complete; the handlers after this one make the file."""
-        self._upload.complete = True
-
-
 def _unshadow(request: HttpRequest) -> None:
     for name in ("read", "readline", "parse_file_upload"):
         # As with ``close``: a remaining shadow keeps the body in memory.
@@ -394,11 +359,3 @@ def _text(value: object) -> str:
 
 def _extended(head: bytes, data: bytes) -> bytes:
     return head + data[: max(0, HEAD_SIZE - len(head))]
-
-
-@contextlib.contextmanager
-def _report_faults() -> Iterator[None]:
-    try:
-        yield
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        report("tap", exception)

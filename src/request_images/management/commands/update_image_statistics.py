@@ -13,6 +13,8 @@ from django.utils import timezone
 from request_images.management.base import ImagesCommand
 from request_images.statistics.rollups import Progress, mark_all, update
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 8999
+
 
 class Command(ImagesCommand):
     """Updates the statistics; the work is in `statistics.rollups`."""
@@ -77,6 +79,10 @@ def _moment(text: str) -> datetime:
         raise ArgumentTypeError(
             f"{text!r} is not a day or time such as 2026-11-22 or 2026-11-22T13:00"
         ) from None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ArgumentTypeError(
+            f"{text!r} is not within the years {_FIRST_YEAR} to {_LAST_YEAR}"
+        )
     if settings.USE_TZ:
         return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
     return timezone.make_naive(moment) if timezone.is_aware(moment) else moment
