@@ -159,15 +159,23 @@ def _note_fault(payload: Payload) -> Iterator[None]:
     try:
         yield
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        report("search", exception)
-        payload.failure = exception
+        _report_fault(payload, exception)
+
+
+def _report_fault(payload: Payload, exception: Exception) -> None:
+    report("search", exception)
+    payload.failure = exception
 
 
 def _until_fault(
     candidates: Iterable[Candidate], payload: Payload
 ) -> Iterator[Candidate]:
-    with _note_fault(payload):
+    # Not within a context manager: it would meet the end of a generator that is left
+    # early, and on Python 3.10 keep the view's exception, and with it the request.
+    try:
         yield from candidates
+    except Exception as exception:  # noqa: BLE001  # as above
+        _report_fault(payload, exception)
 
 
 def _once(candidates: Iterable[Candidate], problem: str) -> Iterator[Candidate]:
