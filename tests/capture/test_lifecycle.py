@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import threading
+import time
 import tracemalloc
 import weakref
 from concurrent import futures
@@ -382,6 +383,9 @@ class TestWatchdog:
         yield
         signals.image_saved.disconnect(receiver)
         signals.image_skipped.disconnect(receiver)
+        deadline = time.monotonic() + 60
+        while lifecycle._in_progress and time.monotonic() < deadline:
+            time.sleep(0.01)  # a row that comes now would be the next test's
 
     def _log(self):
         assert self.written.wait(60)
