@@ -684,3 +684,24 @@ def test_argument_that_raises_hides_no_request(view):
     request = RequestFactory().post("/", {"image": as_file(draw())})
     assert view().post(request).content == b"1"
     assert RequestLog.objects.get().capture_status == "stored"
+
+
+class Answer:
+    """Something that can be awaited, and is no coroutine."""
+
+    def __await__(self):
+        raise ValueError("it went")
+        yield  # pragma: no cover
+
+
+@pytest.mark.django_db(transaction=True)
+def test_view_may_return_anything_that_can_be_awaited():
+    """A sync view hands it on; what it raises reaches the caller."""
+    request = RequestFactory().post("/", draw(), content_type="image/png")
+
+    async def call():
+        return await capture_images(lambda request: Answer())(request)
+
+    with pytest.raises(ValueError, match="it went"):
+        async_to_sync(call)()
+    assert RequestLog.objects.get().error_type == "ValueError"

@@ -545,3 +545,18 @@ def test_list_of_upload_handlers_is_the_views(use):
     assert answer(capture_images(view)) == answer(view)
     assert only_log().capture_status == "stored"
     assert only_log().image.image_data == data
+
+
+@pytest.mark.django_db
+def test_tap_that_raises_at_the_end_costs_the_image(monkeypatch):
+    """The row says so, and the answer is the view's."""
+
+    def collect(*arguments):
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(taps.Tap, "collect", collect)
+    request = RequestFactory().post("/", draw(), content_type="image/png")
+    assert capture_images(views.body)(request).status_code == 200
+    assert only_log().capture_status == "store_failed"
+    assert health.faults() == {"tap:RuntimeError": 1}
+    health.reset()

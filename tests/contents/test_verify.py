@@ -669,3 +669,11 @@ def test_force_without_repair_is_refused():
     """It would change nothing, and whoever gives it expects a change."""
     with pytest.raises(CommandError, match="--force needs --repair"):
         call_command("verify_image_contents", force=True)
+
+
+@pytest.mark.django_db
+def test_storage_that_cannot_be_made_is_a_sentence(settings):
+    broken = {"BACKEND": "nowhere.Storage"}
+    settings.STORAGES = {**settings.STORAGES, "broken": broken}
+    with pytest.raises(CommandError, match=r"^--storage: .*nowhere"):
+        call_command("verify_image_contents", storage=["broken"])

@@ -619,7 +619,7 @@ class TestEventLoop:
         monkeypatch.setattr(Recording, "settle_in_thread", leave)
 
         async def view(request):
-            raise AssertionError("it must not run")
+            raise AssertionError("it must not run")  # pragma: no cover
 
         with pytest.raises(asyncio.CancelledError):
             asyncio.run(self.handle(view))
