@@ -362,7 +362,7 @@ class TestCommands:
             call_command("make_thumbnails")
 
     def test_unknown_database(self):
-        with pytest.raises(CommandError, match=r"no alias 'x'\. It has: default, other"):
+        with pytest.raises(CommandError, match="has: default, other"):
             call_command("make_thumbnails", database="x")
 
     def test_tenant_without_schemas(self):
