@@ -59,10 +59,10 @@ def _inflated(body: bytes, limit: int) -> bytes:
     out = BytesIO()
     rest = _inflate_one(body, 0, 47 if has_header else -15, out, limit)
     # gzip may have several members, and zeros behind them (RFC 1952, 2.2).
-    for _ in range(_MAX_MEMBERS):
-        if not is_gzip or body[rest : rest + 3] != _GZIP:
-            break
+    members = 1
+    while is_gzip and members < _MAX_MEMBERS and body[rest : rest + 3] == _GZIP:
         rest = _inflate_one(body, rest, 47, out, limit)
+        members += 1
     if body[rest:].strip(b"\0" if is_gzip else b""):
         raise ValueError("more bytes follow its end")
     return out.getvalue()
