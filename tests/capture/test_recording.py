@@ -16,6 +16,8 @@ from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
+from request_images import health
+from request_images.capture import search
 from request_images.decorators import capture_images
 from request_images.mixins import CaptureImagesMixin
 from request_images.models import ImageContent, RequestImage, RequestLog
@@ -705,3 +707,18 @@ def test_view_may_return_anything_that_can_be_awaited():
     with pytest.raises(ValueError, match="it went"):
         async_to_sync(call)()
     assert RequestLog.objects.get().error_type == "ValueError"
+
+
+def test_fault_while_a_text_is_decoded_costs_the_image(monkeypatch):
+    """Texts are decoded one by one, after the sources have been looked at."""
+
+    def decoded(*arguments):
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(search, "_decoded", decoded)
+    text = json.dumps({"image": base64.b64encode(draw()).decode()})
+    request = RequestFactory().post("/", text, content_type="application/json")
+    assert capture_images(views.body)(request).status_code == 200
+    assert RequestLog.objects.get().capture_status == "store_failed"
+    assert set(health.faults()) == {"search:RuntimeError"}
+    health.reset()
