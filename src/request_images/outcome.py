@@ -73,7 +73,7 @@ def http_request(request: object) -> HttpRequest | None:
         # that is asked may raise anything.
         try:
             request = getattr(request, "_request", None)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001  # of the view, whatever it is
             return None
     return request if isinstance(request, HttpRequest) else None
 
