@@ -149,6 +149,13 @@ def _no_faults():
 
 
 @pytest.fixture(autouse=True)
+def _own_connection():
+    """Fail a test that leaves its connection shared: others would be written as in it."""
+    yield
+    assert not connection.allow_thread_sharing
+
+
+@pytest.fixture(autouse=True)
 def _patient_statistics(monkeypatch):
     """Let a reader sum up all hours, however busy this machine is."""
     monkeypatch.setattr("request_images.statistics.summarize.BUILD_SECONDS", 60)

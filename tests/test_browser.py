@@ -101,12 +101,17 @@ def images(settings):
 @pytest.fixture
 def server_url(images) -> Iterator[str]:
     """A live server of this test alone: it reads its middleware when it starts."""
-    # Not until the server stops: a thread of it whose connection the browser keeps open
-    # ends when it likes, and closes the database then.
-    connection.inc_thread_sharing()
     server = LiveServer("localhost")
+    # Its own sharing ends when it stops. A thread of it whose connection the browser
+    # keeps open ends later, and closes the database then.
+    connection.inc_thread_sharing()
     yield server.url
     server.stop()
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    connection.dec_thread_sharing()
 
 
 @pytest.fixture(scope="module")
