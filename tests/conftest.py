@@ -150,7 +150,7 @@ def _no_faults():
 
 @pytest.fixture(autouse=True)
 def _own_connection():
-    """Fail a test that leaves its connection shared: others would be written as in it."""
+    """Fail a test that leaves its connection shared, which changes later tests."""
     yield
     assert not connection.allow_thread_sharing
 
