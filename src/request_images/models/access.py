@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from request_images.db.destination import database_of
 
 from .fields import Text, Time
-from .project import user_model
+from .project import user_reference
 
 
 class OriginalAccess(models.Model):
@@ -29,15 +29,7 @@ class OriginalAccess(models.Model):
     created_at: Time = models.DateTimeField(
         _("time"), default=timezone.now, db_index=True
     )
-    user: models.ForeignKey[Any, Any] = models.ForeignKey(
-        user_model(),
-        verbose_name=_("user"),
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        db_constraint=False,
-        related_name="+",
-    )
+    user: models.ForeignKey[Any, Any] = user_reference()
     username: Text = models.CharField(
         _("username"), max_length=254, blank=True, db_index=True
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 def require_installed() -> None:
@@ -18,6 +22,21 @@ def require_installed() -> None:
             "request_images is imported, and not in INSTALLED_APPS. Add it: "
             'INSTALLED_APPS += ["request_images"]'
         )
+
+
+def user_reference() -> models.ForeignKey[Any, Any]:
+    """Return a column for the user of a row; the user's name is stored beside it."""
+    # No constraint and no cascade: deleting a user neither fails nor waits for our
+    # tables, also when users live in another database.
+    return models.ForeignKey(
+        user_model(),
+        verbose_name=_("user"),
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="+",
+    )
 
 
 def has_users() -> bool:

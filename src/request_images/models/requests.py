@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.apps import apps
 from django.core.serializers.json import DjangoJSONEncoder
@@ -24,7 +24,7 @@ from .fields import (
     Text,
     Time,
 )
-from .project import user_model
+from .project import user_reference
 from .querysets import RequestImageQuerySet, RequestLogQuerySet
 from .statistics import Counted
 
@@ -64,17 +64,7 @@ class RequestLog(Counted):
         blank=True,
         help_text=_("The release of the project that handled the request."),
     )
-    # No constraint and no cascade: deleting a user neither fails nor waits for our
-    # tables, also when users live in another database. The name is stored beside it.
-    user: models.ForeignKey[Any, Any] = models.ForeignKey(
-        user_model(),
-        verbose_name=_("user"),
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        db_constraint=False,
-        related_name="+",
-    )
+    user: models.ForeignKey[Any, Any] = user_reference()
     username: Text = models.CharField(_("username"), max_length=254, blank=True)
     metadata: models.JSONField[Any, Any] = models.JSONField(
         _("metadata"), default=dict, blank=True, encoder=DjangoJSONEncoder
@@ -242,21 +232,26 @@ class ReceivedImage(models.Model):
         return None if found is None else found.read()
 
 
+_Content: TypeAlias = "models.ForeignKey[ImageContent | None, ImageContent | None]"
+
+
+def _content_reference(related_name: str) -> _Content:
+    # DO_NOTHING: the constraint in the database guards it. Anything else would load
+    # whole contents with their bytes to delete them.
+    return models.ForeignKey(
+        ImageContent,
+        verbose_name=_("content"),
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name=related_name,
+    )
+
+
 class RequestImage(ReceivedImage, Counted):
     """The image of a request; the first one if there are several."""
 
-    # DO_NOTHING: the constraint in the database guards it. Anything else would load
-    # whole contents with their bytes to delete them.
-    content: models.ForeignKey[ImageContent | None, ImageContent | None] = (
-        models.ForeignKey(
-            ImageContent,
-            verbose_name=_("content"),
-            on_delete=models.DO_NOTHING,
-            null=True,
-            blank=True,
-            related_name="images",
-        )
-    )
+    content: _Content = _content_reference("images")
     log: models.OneToOneField[RequestLog, RequestLog] = models.OneToOneField(
         RequestLog,
         verbose_name=_("request log"),
@@ -293,16 +288,7 @@ class FurtherImage(ReceivedImage):
     capture status is its own.
     """
 
-    content: models.ForeignKey[ImageContent | None, ImageContent | None] = (
-        models.ForeignKey(
-            ImageContent,
-            verbose_name=_("content"),
-            on_delete=models.DO_NOTHING,
-            null=True,
-            blank=True,
-            related_name="further_images",
-        )
-    )
+    content: _Content = _content_reference("further_images")
     request_image: models.ForeignKey[RequestImage, RequestImage] = models.ForeignKey(
         RequestImage,
         verbose_name=_("request image"),
