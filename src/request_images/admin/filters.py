@@ -57,6 +57,9 @@ class ValuesFilter(admin.AllValuesFieldListFilter):
     a page with each of 100,000 values would have megabytes.
     """
 
+    word_for_empty: str | None = None
+    """The value of the parameter that selects the empty value, if it is not ``""``."""
+
     def __init__(  # noqa: PLR0913, PLR0917  # Django's own signature
         self,
         field: Any,
@@ -66,6 +69,8 @@ class ValuesFilter(admin.AllValuesFieldListFilter):
         model_admin: Any,
         field_path: str,
     ) -> None:
+        if params.get(field_path) == [self.word_for_empty]:
+            params[field_path] = [""]
         super().__init__(field, request, params, model, model_admin, field_path)
         is_own = model is field.model  # as Django chooses the rows
         of = (
@@ -99,18 +104,7 @@ class ValuesFilter(admin.AllValuesFieldListFilter):
 class ErrorTypeFilter(ValuesFilter):
     """Filters requests by error type; ``-`` means none, as on all other pages."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # Django's own signature
-        self,
-        field: Any,
-        request: HttpRequest,
-        params: dict[str, Any],
-        model: Any,
-        model_admin: Any,
-        field_path: str,
-    ) -> None:
-        if params.get(field_path) == [UNTOLD]:
-            params[field_path] = [""]
-        super().__init__(field, request, params, model, model_admin, field_path)
+    word_for_empty = UNTOLD
 
 
 class ImageOutcomeFilter(OutcomeFilter):
