@@ -40,8 +40,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_unlimited_decoder(),
         *_small_budget(),
         *_tasks_without_worker(),
-        *_public_storage(),
-        *_storage_among_the_code(),
+        *_misplaced_storage(),
         *_open_spool(),
         *_nested_views(),
         *_unavailable_encodings(),
@@ -226,7 +225,7 @@ def _tasks_without_worker() -> Iterator[CheckMessage]:
         )
 
 
-def _public_storage() -> Iterator[CheckMessage]:
+def _misplaced_storage() -> Iterator[CheckMessage]:
     alias = Conf.STORAGE.given()
     if Conf.STORAGE.problem(alias) or alias is None or any(_unusable_storage()):
         return
@@ -236,6 +235,13 @@ def _public_storage() -> Iterator[CheckMessage]:
             "server that serves that folder serves the images to everybody.",
             hint="Name a storage with a `location` of its own.",
             id="request_images.W007",
+        )
+    if folder := unset_location(storages[alias]):
+        yield CheckWarning(
+            f"{PREFIX}STORAGE names {alias!r}, which keeps its files in {folder}, "
+            "where the process happens to run: the images would lie among the code.",
+            hint="Name a storage with an absolute `location`, or set MEDIA_ROOT.",
+            id="request_images.W011",
         )
 
 
@@ -347,19 +353,6 @@ def _open_spool() -> Iterator[CheckMessage]:
             hint="Name a folder elsewhere, which only the server's user may open "
             "(mode 0700).",
             id="request_images.W010",
-        )
-
-
-def _storage_among_the_code() -> Iterator[CheckMessage]:
-    alias = Conf.STORAGE.given()
-    if Conf.STORAGE.problem(alias) or alias is None or any(_unusable_storage()):
-        return
-    if folder := unset_location(storages[alias]):
-        yield CheckWarning(
-            f"{PREFIX}STORAGE names {alias!r}, which keeps its files in {folder}, "
-            "where the process happens to run: the images would lie among the code.",
-            hint="Name a storage with an absolute `location`, or set MEDIA_ROOT.",
-            id="request_images.W011",
         )
 
 
