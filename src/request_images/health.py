@@ -12,7 +12,8 @@ import os
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -87,6 +88,15 @@ def report(kind: str, exception: BaseException) -> None:
             count,
             exc_info=exception,
         )
+
+
+@contextmanager
+def report_faults(kind: str) -> Iterator[None]:
+    """Report an exception of the context instead of raising it."""
+    try:
+        yield
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
+        report(kind, exception)
 
 
 def _on_one_line(text: str) -> str:

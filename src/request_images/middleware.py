@@ -7,8 +7,7 @@ the view, nor, under ASGI, that the client leaves while a sync view runs.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -19,7 +18,7 @@ from request_images.capture.before_view import Options, cancel_early, start_earl
 from request_images.capture.recording import OPTIONS, recording_of
 
 from .conf import conf
-from .health import report
+from .health import report_faults
 
 __all__ = ("RequestImagesMiddleware",)
 
@@ -90,15 +89,7 @@ class RequestImagesMiddleware:
         _set_early_tap(request, view)
 
 
-@contextlib.contextmanager
-def _no_harm() -> Iterator[None]:
-    try:
-        yield
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        report("middleware", exception)
-
-
-@_no_harm()
+@report_faults("middleware")
 def _set_early_tap(request: HttpRequest, view: Callable[..., Any]) -> None:
     if not conf.ENABLED or request.method not in conf.METHODS:
         return
@@ -119,19 +110,19 @@ def _options_of(view: Callable[..., Any], method: str) -> Options | None:
     return next((options for options in found if isinstance(options, Options)), None)
 
 
-@_no_harm()
+@report_faults("middleware")
 def _remove_early_tap(request: HttpRequest) -> None:
     cancel_early(request)
 
 
-@_no_harm()
+@report_faults("middleware")
 def _note_response(request: HttpRequest, response: object) -> None:
     recording = recording_of(request)
     if recording is not None:
         recording.note_response(response)
 
 
-@_no_harm()
+@report_faults("middleware")
 def _note_client_gone(request: HttpRequest) -> None:
     recording = recording_of(request)
     if recording is not None:

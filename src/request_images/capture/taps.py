@@ -23,7 +23,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
-from request_images.health import report
+from request_images.health import report, report_faults
 from request_images.images.formats import HEAD_SIZE
 
 from . import parsed_form
@@ -36,7 +36,7 @@ from .parsed_form import first_bytes, is_parsed, read_body
 from .partial import part_of_upload
 from .payload import Payload, Upload
 from .upload_buffer import Limits, Rank, UploadBuffer
-from .upload_handlers import TapUploadHandler, WatchedHandlers, report_faults
+from .upload_handlers import TapUploadHandler, WatchedHandlers
 
 
 class Tap:
@@ -58,10 +58,10 @@ class Tap:
         self._handlers = WatchedHandlers(self)
         boundary = str((request.content_params or {}).get("boundary", ""))
         self._parts = FormParts(boundary.encode(), self._receive_part)
-        with report_faults():
+        with report_faults("tap"):
             self._end.begin(request, self.payload)
         if is_parsed(request):
-            with report_faults():
+            with report_faults("tap"):
                 self._copy_parsed_files(request)
         elif self._is_multipart:
             self._handlers.watch(request.upload_handlers)
@@ -82,7 +82,7 @@ class Tap:
                 self._end.has_ended = True  # no more bytes
                 self._end.broken = in_words(error)
                 raise
-            with report_faults():
+            with report_faults("tap"):
                 self.payload.upload_seconds += perf_counter() - started
                 # Only a short read is a sign of the end; a line may always be short.
                 size = -1 if not args or args[0] is None else args[0]
@@ -97,7 +97,7 @@ class Tap:
         original = request.parse_file_upload
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            with report_faults():  # the view may have set others
+            with report_faults("tap"):  # the view may have set others
                 self._handlers.watch(request.upload_handlers)
             try:
                 return original(*args, **kwargs)
@@ -170,13 +170,13 @@ class Tap:
             upload = Upload(field, size=None, complete=True)
             self.payload.uploads.append(upload)
             files[id(upload)] = file
-            with report_faults():
+            with report_faults("tap"):
                 upload.size = getattr(file, "size", None)
                 upload.head = first_bytes(file, HEAD_SIZE)
                 self._buffer.offer(upload)
                 upload.content_type = _text(getattr(file, "content_type", ""))
         for upload in self._buffer.best_first():
-            with report_faults():
+            with report_faults("tap"):
                 self._copy(upload, files[id(upload)])
 
     def _copy(self, upload: Upload, file: Any) -> None:

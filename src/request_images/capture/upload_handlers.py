@@ -6,13 +6,12 @@ remove, replace or reorder them.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from django.core.files.uploadhandler import FileUploadHandler
 
-from request_images.health import report
+from request_images.health import report_faults
 
 from .payload import Upload
 
@@ -62,7 +61,7 @@ class TapUploadHandler(FileUploadHandler):
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         """Pass the chunk on unchanged."""
-        with report_faults():
+        with report_faults("tap"):
             self._receiver.receive(self._upload, raw_data)
         return raw_data
 
@@ -101,19 +100,10 @@ class WatchedHandlers:
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             # Each gets what the one before has left of a chunk; the first gets it all.
-            with report_faults():
+            with report_faults("tap"):
                 self._first = self._first or handler
                 if self._first is handler:
                     copy(*args, **kwargs)
             return original(*args, **kwargs)
 
         setattr(handler, name, watched)
-
-
-@contextlib.contextmanager
-def report_faults() -> Iterator[None]:
-    """Report an exception within the context; it is ours, never the request's."""
-    try:
-        yield
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        report("tap", exception)
