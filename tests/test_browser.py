@@ -169,7 +169,10 @@ def _watched(  # pragma: no cover  # as above
     faults: list[str] = []
     told: list[Any] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: told.append(message))  # noqa: PLW0108
+    page.on(
+        "console",
+        lambda message: told.append(message),  # noqa: PLW0108  # it gets attributes
+    )
     yield page
     faults += [
         f"{message.location['url']}: {message.text}"

@@ -165,7 +165,7 @@ def test_E023_unusable_storage(found, settings):
     ("location", "is_warned"),
     [("media", True), ("media/images", True), ("media2", False), ("", False)],
 )
-def test_W007_storage_in_a_public_folder(  # noqa: PLR0917
+def test_W007_storage_in_a_public_folder(
     found, settings, tmp_path, location, is_warned, root
 ):
     """The web server would serve the images without any permission."""

@@ -41,7 +41,7 @@ def parse(path: Path) -> list[dict[str, str]]:
             if line.startswith("#"):
                 continue
             if not line.startswith('"'):
-                keyword, line = line.split(" ", 1)  # noqa: PLW2901
+                keyword, line = line.split(" ", 1)  # noqa: PLW2901  # the rest
             entry[keyword] = entry.get(keyword, "") + ast.literal_eval(line)
         entries.append(entry)
     return entries

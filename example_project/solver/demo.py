@@ -63,7 +63,7 @@ class CannotServe(OSError):
 class _QuietHandler(WSGIRequestHandler):
     """A handler that prints no line for each request."""
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - Django's
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # Django's
         """Print nothing."""
 
 

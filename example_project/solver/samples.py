@@ -40,7 +40,7 @@ def draw_samples(seed: int, kept_limit: int | None = None) -> Iterator[Sample]:
         seed: Seed of the random texts and pixels.
         kept_limit: Size in bytes that one sample must exceed; None for no such sample.
     """
-    chance = random.Random(seed)  # noqa: S311 - must be repeatable
+    chance = random.Random(seed)  # noqa: S311  # must be repeatable
     legible = list(_legible(chance))
     yield from legible
     yield from (

@@ -119,7 +119,7 @@ def reset() -> None:
     """Reset all counters, as a new process does (and a test)."""
     # The lock is new too: in the child of a fork, a thread may hold it that does not
     # exist there.
-    global _lock, _since, _counts, _faults, _last_logged  # noqa: PLW0603
+    global _lock, _since, _counts, _faults, _last_logged  # noqa: PLW0603  # all
     _lock = threading.Lock()
     _since = datetime.now(timezone.utc)
     _counts = Counter()

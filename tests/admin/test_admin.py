@@ -116,7 +116,7 @@ class TestLists:
             image={"file_size": 1_500_000},
         )
         text = text_of(boss.get(url_of("requestimage_changelist")))
-        for part in ("640 × 480", "1.4 MB", "image/png", "solve", "422 no_barcode"):  # noqa: RUF001
+        for part in ("640 × 480", "1.4 MB", "image/png", "solve", "422 no_barcode"):
             assert part in text
         assert "1234 ms" in text or "1235 ms" in text
         assert " Stored " in text
@@ -331,9 +331,9 @@ class TestDetail:
         page = boss.get(url_of("requestimage_change", image.pk))
         html, text = page.content.decode(), text_of(page)
         assert f'src="{url_of("requestimage_thumbnail", image.pk)}"' in html
-        assert 'alt="32 × 24 image/png"' in html  # noqa: RUF001
+        assert 'alt="32 × 24 image/png"' in html
         assert f'href="{url_of("requestlog_change", image.log_id)}">trace-7' in html
-        for part in (image.image_hash, "files.image", "5.00 ms", "200", "32 × 24"):  # noqa: RUF001
+        for part in (image.image_hash, "files.image", "5.00 ms", "200", "32 × 24"):
             assert part in text
 
     def test_loads_no_bytes(self, boss):

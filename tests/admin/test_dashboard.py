@@ -188,7 +188,7 @@ class TestThePage:
             re.search(rf'<figure[^>]*id="{name}".*?</figure>', page, re.DOTALL)[0]
             for name in ("separating", "slow")
         )
-        for part in ("colour mode CMYK", "needs rotation", "100 % (91.2 %–100 %)"):  # noqa: RUF001
+        for part in ("colour mode CMYK", "needs rotation", "100 % (91.2 %–100 %)"):
             assert part in failing
         assert "200 %" in failing
         assert "orientation=yes&outcome=failed" in failing

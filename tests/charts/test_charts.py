@@ -225,7 +225,7 @@ class TestEveryChart:
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
     def test_accepts_naive_moments(self):
-        begin = datetime(2026, 3, 1)  # noqa: DTZ001
+        begin = datetime(2026, 3, 1)
         slot = Slot(begin, begin + HOUR, (1,))
         berlin = Notation(zone=ZoneInfo("Europe/Berlin"))
         chart = line_chart(HEADING, ["p50"], [slot], notation=berlin)
@@ -668,7 +668,7 @@ class TestTime:
         assert ",".join(found).startswith(texts)
 
     def test_too_long_a_period_has_no_ticks(self):
-        begin, end = datetime(1, 1, 1), datetime(400, 1, 1)  # noqa: DTZ001
+        begin, end = datetime(1, 1, 1), datetime(400, 1, 1)
         assert ticks(begin, end, 2, self.BERLIN) == []
 
     def test_days_begin_in_the_readers_time_zone(self):
@@ -679,7 +679,7 @@ class TestTime:
 
     @settings(deadline=None)
     @given(
-        st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)),  # noqa: DTZ001
+        st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)),
         st.integers(60, 10**10),
         st.integers(2, 12),
     )

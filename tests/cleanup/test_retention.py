@@ -259,7 +259,7 @@ def check_that_nothing_dangles() -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(ROWS, DAYS, DAYS, DAYS, DAYS, BUDGET, st.integers(1, 5), st.integers(1, 4))
-def test_cleanup_does_what_its_dry_run_says(  # noqa: PLR0917
+def test_cleanup_does_what_its_dry_run_says(
     monkeypatch, pauses, rows, images, logs, failed_, bytes_, share, batch, at_once
 ):
     """The dry run is right for any rows, and the rest stays whole."""

@@ -448,7 +448,7 @@ class TestCrash:
         "name", ["place", "_compare", "_switch", "take_over", "schedule_deletions"]
     )
     @pytest.mark.parametrize("to", [ALIAS, "database", "other"])
-    def test_crash_between_any_two_steps(  # noqa: PLR0917
+    def test_crash_between_any_two_steps(
         self, bucket, settings, tmp_path, name, when, to
     ):
         """Each content is in one store, and no object is unknown."""

@@ -134,4 +134,4 @@ class TestClasses:
 
     def test_in_words(self):
         words = [range_in_words(size) for size in MEASURES["contrast"].bins]
-        assert words == ["< 20", "20–40", "40–60", "60–80", "≥ 80"]  # noqa: RUF001
+        assert words == ["< 20", "20–40", "40–60", "60–80", "≥ 80"]

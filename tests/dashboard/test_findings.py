@@ -56,7 +56,7 @@ def test_slow_groups_are_named_with_the_limit_in_the_link():
     [found] = WRITER.of_slow(
         [Comparison("megapixels", "2", Share(5, 40), Share(1, 90))], 1250
     )
-    text = "2–5 megapixels: 12.5 % of 40 requests are among the slowest"  # noqa: RUF001
+    text = "2–5 megapixels: 12.5 % of 40 requests are among the slowest"
     assert text in texts([found])[0]
     assert found.href == (
         "/pictures/?days=30&megapixels=2-5&duration=1250.000000-&sort=slowest"

@@ -539,7 +539,7 @@ class TestPage:
     def test_without_time_zones(self, boss, settings):
         """A project with USE_TZ = False has naive times."""
         settings.USE_TZ = False
-        make_log(created_at=datetime.datetime.now())  # noqa: DTZ005
+        make_log(created_at=datetime.datetime.now())
         assert "never" not in self.text(boss.get(PAGE))
 
     def test_page_in_german(self, boss, settings):

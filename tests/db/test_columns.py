@@ -65,7 +65,7 @@ class TestJson:
 
     def test_other_values_become_text(self):
         """Dates, decimals, sets, objects, infinities: readable, never an error."""
-        naive = datetime.datetime(2026, 11, 22, 1, 2, 3)  # noqa: DTZ001
+        naive = datetime.datetime(2026, 11, 22, 1, 2, 3)
         aware_time = datetime.time(1, 2, tzinfo=datetime.timezone.utc)
         value = {
             "when": naive,

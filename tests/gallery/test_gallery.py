@@ -93,7 +93,7 @@ class TestPictures:
         )
         assert f'src="{thumbnail}"' in text
         assert 'width="160" height="120" loading="lazy"' in text
-        for part in ("422 no_barcode", "640 × 480", "solve", "ri-failed"):  # noqa: RUF001
+        for part in ("422 no_barcode", "640 × 480", "solve", "ri-failed"):
             assert part in text
         assert "data:image" not in text
         assert ">1 request with an image<" in text

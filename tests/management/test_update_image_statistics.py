@@ -97,7 +97,7 @@ class TestCommand:
         """A moment with one is turned into the wall clock's."""
         settings.USE_TZ = False
         moment = update_image_statistics._moment("2026-06-09T00:00+02:00")
-        assert moment == datetime.datetime(2026, 6, 9)  # noqa: DTZ001
+        assert moment == datetime.datetime(2026, 6, 9)
         assert update_image_statistics._moment("2026-06-09") == moment
 
     @pytest.mark.parametrize(

@@ -370,20 +370,20 @@ class TestBins:
     def test_bins_in_words(self):
         words = list(MEGAPIXELS.options().values())
         assert (words[0], words[-1]) == ("< 0.5 megapixels", "≥ 20 megapixels")
-        assert words[3] == "2–5 megapixels"  # noqa: RUF001
+        assert words[3] == "2–5 megapixels"
         words = list(FILE_SIZE.options().values())
         assert (words[0], words[-1]) == ("< 100 KB", "≥ 10 MB")
-        assert words[2] == "500 KB–1 MB"  # noqa: RUF001
+        assert words[2] == "500 KB–1 MB"
         words = list(ASPECT.options().values())
         assert words == [
             "very tall (< 1:2)",
-            "tall (1:2–4:5)",  # noqa: RUF001
-            "nearly square (4:5–5:4)",  # noqa: RUF001
-            "wide (5:4–2:1)",  # noqa: RUF001
+            "tall (1:2–4:5)",
+            "nearly square (4:5–5:4)",
+            "wide (5:4–2:1)",
             "very wide (≥ 2:1)",
         ]
         words = list(BITS_PER_PIXEL.options().values())
-        assert words[:2] == ["< 0.25 bits per pixel", "0.25–0.5 bits per pixel"]  # noqa: RUF001
+        assert words[:2] == ["< 0.25 bits per pixel", "0.25–0.5 bits per pixel"]
 
 
 class TestWrongParameters:
@@ -468,7 +468,7 @@ class TestLists:
         address = reverse(page)
         response = client.get(address, {"width": "2000", "height": "1500", "p": "0"})
         html = response.content.decode()
-        assert "Width (px): 2000 ×" in html  # noqa: RUF001
+        assert "Width (px): 2000 ×" in html
         assert 'href="?height=1500"' in html
 
     @pytest.mark.parametrize("page", [IMAGES, LOGS])

@@ -256,7 +256,7 @@ class TestByDay:
     def test_without_time_zones(self, settings, monkeypatch):
         """A project with ``USE_TZ = False`` has days too."""
         settings.USE_TZ = False
-        now = datetime.datetime(2026, 6, 10, 12)  # noqa: DTZ001  # naive is the point
+        now = datetime.datetime(2026, 6, 10, 12)  # naive is the point
         monkeypatch.setattr(timezone, "now", lambda: now)
         make_log(created_at=now.replace(hour=0))
         make_log(created_at=now.replace(day=9, hour=23))

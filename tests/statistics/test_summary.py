@@ -394,7 +394,7 @@ class TestDays:
     def test_without_time_zones(self, settings, monkeypatch):
         """Hours and days of the clock on the wall."""
         settings.USE_TZ = False
-        now = datetime.datetime(2026, 6, 10, 12, 30)  # noqa: DTZ001  # the point
+        now = datetime.datetime(2026, 6, 10, 12, 30)  # the point
         monkeypatch.setattr(timezone, "now", lambda: now)
         for hours in range(0, 60, 7):
             make_image(created_at=now - hours * HOUR)

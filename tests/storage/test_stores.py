@@ -830,7 +830,7 @@ class TestForeignErrors:
         ],
         ids=repr,
     )
-    def test_storage_without_listing_loses_nothing(  # noqa: PLR0917
+    def test_storage_without_listing_loses_nothing(
         self, bucket, lost, missing, error, said, passes
     ):
         """Without a listing nothing counts as lost."""

@@ -437,7 +437,7 @@ def test_image_of_another_database():
     image = RequestImage.objects.get()
     image._state.db = "elsewhere"
     with pytest.raises(ConnectionDoesNotExist):
-        image.image_data  # noqa: B018
+        image.image_data  # noqa: B018  # it must raise
 
 
 class TestExit:

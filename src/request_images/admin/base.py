@@ -101,6 +101,7 @@ class ReadOnlyAdmin(AnyAdmin):
         """Return the look-ups that are in the links of this list."""
         date = self.date_hierarchy
         found = {f"{date}__{part}" for part in ("year", "month", "day")}
+        # mypy: Django's own method takes None, too.
         filters: Iterable[Any] = self.get_list_filter(request)  # type: ignore[arg-type]
         for each in filters:
             if not isinstance(each, type):

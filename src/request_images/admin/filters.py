@@ -153,7 +153,7 @@ class CriteriaFilter(admin.ListFilter):
             yield {
                 "selected": True,
                 "query_string": changelist.get_query_string(remove=[name]),
-                "display": f"{capfirst(chip.label)}: {chip.text} ×",  # noqa: RUF001  # a multiplication sign
+                "display": f"{capfirst(chip.label)}: {chip.text} ×",
             }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -44,7 +44,7 @@ def dimensions(image: ReceivedImage) -> str:
     """Return width and height in pixels; empty when they are unknown."""
     if image.width is None or image.height is None:
         return ""
-    return f"{image.width} × {image.height}"  # noqa: RUF001  # the sign is meant
+    return f"{image.width} × {image.height}"
 
 
 def alternative(image: ReceivedImage) -> str:

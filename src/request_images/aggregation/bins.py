@@ -55,7 +55,7 @@ def range_in_words(each: Bin, write: Callable[[float], str] = str) -> str:
         return f"≥ {write(each.low)}"
     if not each.low:
         return f"< {write(each.high)}"
-    return f"{write(each.low)}–{write(each.high)}"  # noqa: RUF001  # an en dash
+    return f"{write(each.low)}–{write(each.high)}"
 
 
 def write_number(value: float) -> str:

@@ -195,4 +195,4 @@ def _written(bar: Bar, number: int, quantity: Quantity, notation: Notation) -> s
     if interval is None or bar.values[number] is None:
         return text
     low, high = (notation.write(bound, quantity) for bound in interval)
-    return f"{text} ({low}–{high})"  # noqa: RUF001  # it is meant
+    return f"{text} ({low}–{high})"

@@ -102,7 +102,7 @@ class Notation:
     def write(self, value: float | None, quantity: Quantity) -> str:
         """Write a number with its unit, as "1.9 s" or "340 ms"; None is a dash."""
         if value is None:
-            return "–"  # noqa: RUF001  # the dash is meant
+            return "–"
         symbol, factor = _unit(value, quantity)
         amount = value / factor
         decimals = 0 if quantity is Quantity.COUNT else _decimals(amount)
@@ -125,7 +125,7 @@ class Notation:
         lower, upper = self.write(low, quantity), self.write(high, quantity)
         unit = upper.rpartition(_SPACE)[2]
         lower = lower.removesuffix(f"{_SPACE}{unit}")
-        return f"{lower}–{upper}"  # noqa: RUF001  # the dash is meant
+        return f"{lower}–{upper}"
 
     def failed_of(self, failed: int, count: int) -> str:
         """Write the number of failed requests among some."""

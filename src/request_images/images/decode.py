@@ -82,8 +82,7 @@ def rotated(image: Image.Image) -> Image.Image:
     """Return a picture rotated as its Exif orientation says."""
     try:
         return ImageOps.exif_transpose(image)
-    # The metadata are damaged, but the pixels are not.
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001  # the metadata are damaged, the pixels are not
         return image
 
 

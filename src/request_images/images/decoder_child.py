@@ -105,7 +105,9 @@ def load(plugins: Mapping[str, tuple[str, str, str]]) -> None:
         accepts = getattr(module, accept) if accept else None
         Image.register_open(name, getattr(module, factory), accepts)
     avif = sys.modules.get("PIL.AvifImagePlugin")
-    if avif is not None:  # one thread's stack takes eight megabytes of the limit
+    if avif is not None:
+        # The stack of each thread takes eight megabytes of the limit.
+        # mypy: a module found by its name has no known attributes.
         avif.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]
 
 

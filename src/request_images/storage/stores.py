@@ -202,7 +202,7 @@ class StorageStore:
             return False
         try:  # not every library raises FileNotFoundError
             return not self.storage.exists(name)
-        except Exception as another:  # noqa: BLE001
+        except Exception as another:  # noqa: BLE001  # a library may raise anything
             if is_passing(another):  # the storage has become unreachable
                 raise self._wrapped(another) from error
             return False
