@@ -161,7 +161,7 @@ def _unknown_names() -> Iterator[CheckMessage]:
 
 
 def _meant_by(name: str, known: Sequence[str]) -> list[str]:
-    """Return our setting whose name has a misspelt prefix, if it is one."""
+    """Return the setting that a name with a misspelt prefix means; empty for none."""
     if "REQUEST" not in name and "IMAGE" not in name:
         return []  # quickly: most settings are Django's
     ours, words = PREFIX.replace("_", ""), name.split("_")

@@ -220,15 +220,15 @@ class Conf:
         _BOOLEAN,
         "E037",
         "Whether a file that begins like an image is kept if its header is broken. Its "
-        "capture status is `unreadable` all the same. It is never shown, but can be "
+        "capture status is `unreadable` in any case. It is never shown, but can be "
         "downloaded.",
     )
     KEEP_OTHER_FILES = Setting(
         False,
         _BOOLEAN,
         "E038",
-        "Whether a file that is no image at all is kept if its request failed. Its "
-        "capture status is `unsupported` all the same. It is never shown, but can be "
+        "Whether a file that is not an image is kept if its request failed. Its "
+        "capture status is `unsupported` in any case. It is never shown, but can be "
         "downloaded.",
     )
     METHODS = Setting[Collection[str]](
@@ -282,9 +282,10 @@ class Conf:
         "process",
         _choice("process", "inline"),
         "E036",
-        "Where pictures are decoded for thumbnails and measures: in a process of its "
-        "own, whose memory and time the system limits, or within the process that "
-        "wants them, by what the headers say of their size.",
+        "Where pictures are decoded for thumbnails and measures. With `process`, a "
+        "separate process decodes them, and the system limits its memory and time. "
+        "With `inline`, the process that needs them decodes them, and only what their "
+        "headers say limits the memory.",
     )
 
     WRITE_MODE = Setting(
@@ -397,8 +398,8 @@ class Conf:
         _FUNCTION,
         "E039",
         "A function that is called with the request while its view runs, and returns "
-        "the name of its tenant as text. With None it is the schema of the connection, "
-        "if the database backend has schemas as django-tenants has them.",
+        "the name of its tenant as text. With None the tenant is the schema of the "
+        "connection, if the database backend has schemas like django-tenants.",
     )
     TENANT_CONTEXT = Setting[Callable[..., Any] | str | None](
         None,
@@ -503,8 +504,8 @@ conf: Conf = Conf()
 
 
 def load_function(value: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
-    """Return the function that a setting names, or is; None for none."""
-    # By its path each time: a look into `sys.modules`, and never out of date.
+    """Return the function that a setting names or holds; None if it is not set."""
+    # Each time anew: that is one look-up in `sys.modules`, and never out of date.
     return import_string(value) if isinstance(value, str) else value
 
 

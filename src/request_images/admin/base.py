@@ -86,10 +86,10 @@ class ReadOnlyAdmin(AnyAdmin):
     def lookup_allowed(
         self, lookup: str, value: str, request: HttpRequest | None = None
     ) -> bool:
-        """Return whether a filter of this list, or its date hierarchy, has a look-up.
+        """Return whether a look-up is one of this list's filters or date hierarchy.
 
-        Django allows each look-up on a field of the model: with ``__regex`` one URL
-        would keep the database busy for hours.
+        Django allows every look-up on a field of the model. With ``__regex``, one URL
+        could keep the database busy for hours.
         """
         if lookup in self._lookups(request) or lookup in CRITERIA:
             return True

@@ -23,7 +23,7 @@ from request_images.query.paging import SORTS
 from .base import ReadOnlyAdmin
 
 MOST_CHOICES = 50
-"""The most values that a filter of a list offers."""
+"""The maximum number of values that a filter of a list offers."""
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -164,7 +164,7 @@ class CriteriaFilter(admin.ListFilter):
 def search(rows: QuerySet[Any], term: str, to_log: str, to_image: str) -> QuerySet[Any]:
     """Find rows by the beginning of a request id, or of the hash of any image.
 
-    Or by an error type or an endpoint, complete: the filters may have too many.
+    Complete error types and endpoints are found, too: the filters do not offer all.
 
     Args:
         rows: Request logs or images.

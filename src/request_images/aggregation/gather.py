@@ -41,7 +41,7 @@ FIELDS = (*LOG_FIELDS, "image__pk", *(f"image__{name}" for name in COLUMNS))
 _CHUNK = 10_000
 """The number of requests in memory at once."""
 MOST_COUNTED = 1000
-"""The most values of a facet that are counted one by one; the others share a tally.
+"""The maximum number of values of a facet with a tally each; the others share one.
 
 Clients choose dimensions and error types. Each tally takes memory until an hour is
 added up, and statistics keep fewer of them.
@@ -63,10 +63,10 @@ Parts = dict[Place, Tally]
 
 
 class PartsSum:
-    """Tallies added up, of at most `MOST_COUNTED` values of each facet.
+    """A sum of tallies, with at most `MOST_COUNTED` values of each facet.
 
-    A value that comes when so many are counted never gets a tally of its own, so the
-    others are complete.
+    All further values of a facet share one tally. A value that shares it never gets a
+    tally of its own, so the tally of each other value is complete.
 
     Args:
         parts: What to add to; tallies are added to it in place.
@@ -118,7 +118,7 @@ def gather(
             for (_, values_of), division in zip(_DIVISIONS, divisions, strict=True):
                 if values_of is _log_values and not of_log:
                     continue
-                # The most frequent first, lest they find no place.
+                # The most frequent first, so that they get tallies of their own.
                 ranked = sorted(division.items(), key=lambda item: -len(item[1]))
                 for known, counted in ranked:
                     tally = _tally_of(counted)

@@ -151,7 +151,7 @@ class Built:
         return self.since <= start and end <= self.until and is_fresh
 
     def missing(self, since: datetime, until: datetime) -> int:
-        """Return the number of hours between two moments to be built, up to the end."""
+        """Return how many hours between two moments are still to be built."""
         until = min(until, self.until)
         older = max(min(until, self.since) - since, timedelta(0)) // HOUR
         return older + sum(since <= hour < until for hour in self.stale)

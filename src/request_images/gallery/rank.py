@@ -16,7 +16,7 @@ from request_images.query.conditions import Columns, in_bin
 AMONG = 20_000
 """The number of the newest requests of an endpoint that are compared."""
 FEWEST = 10
-"""The fewest other requests that a rank is told of: a share of fewer says little."""
+"""The minimum number of other requests for a rank; a share of fewer says little."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The size that the pictures of an AVIF are coded with, which its boxes may hide.
+"""The coded sizes of the pictures in an AVIF, which may exceed those in its boxes.
 
 A decoder reserves memory by the sequence header of AV1 (AV1 Bitstream & Decoding
-Process Specification, 5.5), which each picture of the file has in its own data.
+Process Specification, 5.5). Each picture of the file has one in its data.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _SEQUENCE_HEADER = 1
 
 
 def coded_pixels(data: bytes) -> int:
-    """Return the number of pixels that the pictures of an AVIF have together.
+    """Return the total number of pixels of the pictures in an AVIF.
 
     These are the picture, its opacity, its thumbnail and the tiles of a grid; or, if
-    they are more, the first pictures of all tracks, of which an animation consists. A
-    picture without a sequence header counts as nothing.
+    they are more, the first pictures of all tracks, which make up an animation. A
+    picture without a sequence header has none.
     """
     file = Container(data)
     try:
@@ -85,7 +85,7 @@ class _Numbers:
         self._file, self._offset = file, offset
 
     def next(self, length: int) -> int:
-        """Return the next number, of some bytes."""
+        """Return the next number, which is `length` bytes long."""
         self._file.step()
         self._offset += length
         return self._file.number(self._offset - length, length)
@@ -130,7 +130,7 @@ class _Bits:
         self._bits, self._left = int.from_bytes(data, "big"), len(data) * 8
 
     def next(self, count: int) -> int:
-        """Return the number that the next bits are."""
+        """Return the next bits as a number."""
         self._left -= count
         shifted = self._bits >> self._left if self._left >= 0 else 0
         return shifted & ((1 << count) - 1)

@@ -1,7 +1,7 @@
-"""Decoding in a process of its own, which a hostile picture may exhaust or crash.
+"""Decoding in a separate process, which a hostile picture may exhaust or crash.
 
-Bounds that are reckoned from a header hold for the pictures that somebody has thought
-of. The limits of a process hold for all.
+Limits that are computed from a header fail for a file that nobody has foreseen. The
+limits of a process hold for every file.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?", re.IGNORECASE)
 class Decoder:
     """One process that decodes one picture at a time.
 
-    It is started with the first picture, ends when none comes for a minute, and is
-    started again with the next one, also after a picture has ended it.
+    The first picture starts the process. It ends after a minute without work, or when a
+    picture exhausts or crashes it. The next picture then starts another one.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Decoder:
             return
         if kill:
             process.kill()
-        # Closes its input, at whose end it ends; what it did not read is not sent.
+        # This closes its input, and it ends. What it has not read yet is dropped.
         with contextlib.suppress(OSError), process:
             pass
 
@@ -181,7 +181,7 @@ def _start(settings: str) -> subprocess.Popen[bytes]:
         "PYTHONPATH": path,
         # Each arena would take 64 megabytes of the limit, whether used or not.
         "MALLOC_ARENA_MAX": "1",
-        # By default what was freed is kept, and would count for the next picture.
+        # By default freed memory is kept, and would count for the next picture.
         "MALLOC_MMAP_THRESHOLD_": "131072",
     }
     try:
@@ -197,7 +197,7 @@ def _start(settings: str) -> subprocess.Popen[bytes]:
     except OSError as error:
         text = f"the process that decodes cannot be started: {error}"
         raise DecoderUnavailable(text) from error
-    # One that ends without work would stay a zombie until somebody asks for it.
+    # Without a waiting thread, a process that has ended would stay a zombie.
     threading.Thread(target=process.wait, daemon=True).start()
     return process
 

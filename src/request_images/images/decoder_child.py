@@ -31,7 +31,7 @@ IDLE_SECONDS = 60.0
 MARGIN = 64 * 1024 * 1024
 """Bytes for the file, the thumbnail and Python, beside those for decoding."""
 STATM = Path("/proc/self/statm")
-"""Linux's file of the memory that a process has, in pages. Elsewhere is no limit."""
+"""Linux's file of a process's memory, in pages. Other systems get no limits."""
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 """Linux's file of how readily it ends a process for lack of memory."""
 HEAD = struct.Struct(">II")
@@ -112,7 +112,7 @@ def load(plugins: Mapping[str, tuple[str, str, str]]) -> None:
 
 
 def limit_memory(max_bytes: int) -> None:  # pragma: no cover  # in the child
-    """Let the system refuse more memory than the process has now, and `max_bytes`."""
+    """Let the system limit the memory that is taken from now on to `max_bytes`."""
     if not STATM.exists():
         return
     import resource  # it is not on every system

@@ -1,4 +1,4 @@
-"""The memory that decoding a picture takes, reckoned from what its header says."""
+"""The memory that decoding a picture takes, estimated from its header."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES_PER_PIXEL = {
     "GIF": 9,
     "HEIF": 9,
     "ICO": 13,
-    # It is decoded small, or in grey alone.
+    # It is decoded at an eighth of its size, or in grey only.
     "JPEG": 6,
     "JPEG2000": 25,
     "PNG": 13,
@@ -28,7 +28,7 @@ BYTES_PER_PIXEL = {
     "TIFF": 13,
     "WEBP": 17,
 }
-"""The bytes of memory that Pillow needs for a pixel, in each format's dearest mode."""
+"""The bytes that Pillow needs for a pixel, in each format's most expensive mode."""
 
 _CMYK = 9
 """The bytes for a pixel of a JPEG of four colours, beside its coefficients."""
@@ -80,7 +80,7 @@ def _avif(image: Image.Image, data: bytes, needed: float) -> float:
 
 
 def _jpeg(image: Image.Image, data: bytes, needed: float) -> float:
-    """Add the coefficients of a picture in several scans: they are in memory whole."""
+    """Add the coefficients of a picture in several scans: all are in memory."""
     layers = cast("list[tuple[int, int, int, int]]", getattr(image, "layer", []))
     pixels = image.width * image.height
     if len(layers) > 3:

@@ -81,7 +81,8 @@ def _read(data: bytes, image_format: ImageFormat | None) -> HeaderInfo:
     """Read the header of an image.
 
     Raises:
-        InspectionError: There is none, it is broken, or its size cannot be.
+        InspectionError: The bytes are not an image, or the header is broken or has an
+            impossible size.
     """
     if image_format is None:
         raise InspectionError("not an image")

@@ -138,7 +138,7 @@ class ImagesCommand(BaseCommand):
     has_destination = True
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """Declare the arguments of all commands after those of this one."""
+        """Add the options that all commands have, after those of this command."""
         parser = super().create_parser(*args, **kwargs)
         if self.has_destination:
             parser.add_argument(
@@ -215,7 +215,7 @@ def require_storage(alias: str) -> None:
 
 
 def _in_words(error: Error) -> str:
-    """Return what to do about an error of the database; empty for one of ours."""
+    """Return a message about an error of the database; empty if the app caused it."""
     text = " ".join(str(error).split())
     if is_not_migrated(error):
         return (
@@ -232,13 +232,13 @@ def _tenant(where: Destination) -> Iterator[None]:
     with entered(where):
         try:
             require(where)
-        except LookupError as error:  # else it would work on the schema of everybody
+        except LookupError as error:  # PostgreSQL would use `public` instead
             raise CommandError(f"--tenant: {error}") from error
         yield
 
 
 def _destination(alias: str | None, tenant: str | None) -> AbstractContextManager[None]:
-    """Enter the database and tenant that are named, or else leave it to the routers."""
+    """Enter the given database and tenant; without them, the routers decide."""
     if alias is not None and alias not in connections:
         known = ", ".join(sorted(connections))
         raise CommandError(f"DATABASES has no alias {alias!r}. It has: {known}.")

@@ -12,10 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 def require_installed() -> None:
-    """Raise an exception if this app is not installed, before its models do.
+    """Raise a clear exception if this app is not installed, before its models do.
 
     Raises:
-        ImproperlyConfigured: It is not; with the line to add.
+        ImproperlyConfigured: It is not installed; the text has the line to add.
     """
     if apps.apps_ready and not apps.is_installed("request_images"):
         raise ImproperlyConfigured(

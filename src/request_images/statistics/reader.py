@@ -115,7 +115,7 @@ def rows_between(since: datetime, until: datetime) -> models.QuerySet[Any]:
 def gone_between(since: datetime, until: datetime) -> Iterator[tuple[int, Parts]]:
     """Yield the tallies of requests that cleanup deleted, with their primary keys.
 
-    One row after the other: an hour can have one for each batch of a cleanup.
+    The rows are read one by one: an hour can have one for each batch of a cleanup.
     """
     rows = rows_of(GoneRequests).filter(hour__gte=since, hour__lt=until).order_by("pk")
     found = rows.values_list("pk", "hour", "tallies")

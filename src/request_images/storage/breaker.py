@@ -53,14 +53,14 @@ class Breaker:
 
 
 class Breakers:
-    """A circuit breaker for each of many services; the sound ones take no memory."""
+    """A circuit breaker for each of many services; healthy ones take no memory."""
 
     def __init__(self) -> None:
         self.reset()
         os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
-        """Close all, as in a new process: the parent's locks may be held by nobody."""
+        """Close all, as in a new process: the parent's locks may stay locked there."""
         self._failing: dict[Hashable, Breaker] = {}
 
     def allows(self, service: Hashable) -> bool:

@@ -39,7 +39,7 @@ def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
         is_last_use: Whether this thread will not use its database connection again.
     """
     if job.destination is None:
-        # Another place than the view's would show it to another tenant.
+        # In any other place than the view's, another tenant might see it.
         count("lost")
         send(signals.capture_failed, log=None, exception=job.failure)
     elif not (is_handled and conf.WRITE_MODE == "background" and _enqueue(job)):

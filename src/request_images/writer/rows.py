@@ -262,8 +262,8 @@ def usable_connection(
     """
     connection = connections[using]
     if connection.allow_thread_sharing:
-        # Of a live server's tests, on a database in memory: a transaction that is open
-        # may be another thread's, and two of ours would be one within the other.
+        # Tests with a live server share it, on a database in memory. Another thread may
+        # have an open transaction, and two of ours must not be nested.
         with _shared_connection:
             yield
         return
