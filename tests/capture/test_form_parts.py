@@ -146,6 +146,43 @@ def test_parts_of_other_multiparts_need_no_name():
     assert logged() == ("stored", ("files.file", PNG))
 
 
+PREAMBLE = b"This is a multipart message.\n--boundaries follow\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["multipart/related; type=a/b; boundary=b", 'multipart/mixed; boundary="b"', TYPE],
+)
+@pytest.mark.parametrize("preamble", [PREAMBLE, b"Some text.\r\n" * 80, b""])
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("url", [*URLS, "/lines/", "/drf/raw/"])
+def test_preamble_and_line_ends_hide_nothing(url, line_end, preamble, declared):
+    """Kind: multipart as mail has it, which Django does not parse or only in part."""
+    picture = PNG + b"\r"  # which is no part of a line's end
+    body = preamble + NOTE + part("Content-Type: image/png", b"PICTURE") + NOTE + END
+    body = body.replace(b"\r\n", line_end).replace(b"PICTURE", picture)
+    Client().generic("POST", url, body, declared)
+    if declared == TYPE or "upload" not in url:  # which reads no other body
+        assert logged() == ("stored", ("files.file", picture))
+
+
+@pytest.mark.parametrize("size", [300, 200_000])
+@pytest.mark.parametrize("url", URLS)
+def test_form_with_a_preamble_is_found_and_truncated_like_others(url, size):
+    """Django skips the preamble; files and other parts behind it are all there."""
+    file = part(named('; filename="a.txt"'), b"x" * size)
+    body = PREAMBLE + part(named(), PNG) + file
+    Client().generic("POST", url, body + END, TYPE)
+    assert logged() == ("stored", ("files.photo", PNG))
+    Client().generic("POST", url, body, TYPE)
+    assert logged() == ("stored", ("files.photo", PNG))
+    for kind in (TYPE, TYPE.replace("form-data", "related")):
+        body = PREAMBLE + part(named('; filename="a"'), PNG)
+        Client().generic("POST", url, body, kind)
+        if kind == TYPE or "upload" not in url:  # which reads no other body
+            assert logged()[0] == "truncated"
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000])
 @pytest.mark.parametrize("closing", [END, b""])
 def test_pieces_of_any_size(size, closing):
@@ -157,7 +194,7 @@ def test_pieces_of_any_size(size, closing):
         seen = found.setdefault(id(upload), [upload, b""])
         seen[1] += data
 
-    parts = FormParts(boundary_of(body), receive)
+    parts = FormParts(boundary_of(body, b""), receive)
     for at in range(0, len(body), size):
         parts.feed(body[at : at + size])
     parts.feed(b"", is_end=True)
@@ -179,6 +216,7 @@ HOSTILE = {
     "broken base64": part(IN_BASE64, base64.b64encode(PNG[:66]) + b"\r\n!!!A"),
     "other text in base64": part(IN_BASE64, b"!" * 99),
     "line feeds": b"\r\n\r\n",
+    "lines as in mail": b"--b\n\n\x89PNG\r\n\x1a\n\n",
 }
 
 

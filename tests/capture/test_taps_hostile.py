@@ -89,8 +89,10 @@ PARTS = [
     part(b'name="%b"; filename="b.png"' % (b"n" * 900), PNG),
     part(b'name="a"\r\nContent-Transfer-Encoding: base64', IMAGE),
     part(b'name="a"' + b"\r\nX-Header: value" * 60, PNG),
+    part(b'name="a"', PNG).replace(b"\r\n", b"\n"),
     b"--b\r\n\r\n\r\n",
     b"\r\n--b",
+    b"\n\n",
     b"\r\n",
 ]
 RAW_PIECES = [b"\n", b"a\n", PNG, IMAGE, b"\x00", b"data:", b" ", b"--b\r\n", b"%41"]
@@ -98,6 +100,7 @@ RAW_PIECES = [b"\n", b"a\n", PNG, IMAGE, b"\x00", b"data:", b" ", b"--b\r\n", b"
 
 JOINTS = {JSON: b",", FORM: b"&"}
 KINDS = {JSON: JSON_PIECES, FORM: FORM_PIECES, MULTIPART: PARTS}
+OTHERS = ["image/png", "text/plain", "", "multipart/related; boundary=b"]
 ALL = [*RAW_PIECES, *JSON_PIECES, *FORM_PIECES, *PARTS]
 
 
@@ -126,7 +129,7 @@ def some(pieces):
 SHAPES = st.one_of(
     *(st.tuples(st.just(kind), some(KINDS[kind])) for kind in KINDS),
     st.tuples(st.just(JSON), st.integers(1, 500)),
-    st.tuples(st.sampled_from([*KINDS, "image/png", "text/plain", ""]), some(ALL)),
+    st.tuples(st.sampled_from([*KINDS, *OTHERS]), some(ALL)),
 )
 
 

@@ -14,6 +14,8 @@ from request_images.db.columns import clean_text
 from .parsed_form import is_parsed, read_body
 from .payload import Payload
 
+UNCLOSED = "the form ends without its closing boundary"
+
 _TAIL = 4096  # bytes in which a form's closing boundary is looked for
 
 
@@ -86,7 +88,7 @@ class BodyEnd:
                 payload.missing = "a form without a length, which Django does not parse"
         elif self._tail and not self._is_closed(request, payload):
             payload.is_cut_off = True
-            payload.missing = "the form ends without its closing boundary"
+            payload.missing = UNCLOSED
         if payload.is_chunked and not self.size:
             payload.was_read = False
             payload.missing = "a chunked body, which Django does not read under WSGI"

@@ -21,7 +21,8 @@ _MAX_HEADERS = 8192  # bytes of the headers of a part
 _START = 128  # bytes of a part, enough to recognise any format, in base64 as well
 _WHITE = b" \t\r\n"
 _MAX_NAME = 200
-_FIRST_LINE = re.compile(rb"\s{0,64}--([^\r\n]{1,200})\r\n")
+_FIRST_LINE = re.compile(rb"\s{0,64}--([^\r\n]{1,200})\r?\n")
+_BLANK_LINE = re.compile(rb"(\r?\n)\r?\n")
 _DISPOSITION = re.compile(rb"^content-disposition:.*$", re.IGNORECASE | re.MULTILINE)
 _FILE_NAME = re.compile(rb'filename[*\d]*\s*=\s*(?:"([^"]*)|([^\s;"]+))', re.IGNORECASE)
 _NAME = re.compile(rb'[;\s]name\s*=\s*(?:"([^"]*)|([^\s;"]+))', re.IGNORECASE)
@@ -31,8 +32,14 @@ _IS_BASE64 = re.compile(
 )
 
 
-def boundary_of(body: bytes) -> bytes:
-    """Return the boundary that a multipart body begins with; empty for no such body."""
+def boundary_of(body: bytes, declared: bytes) -> bytes:
+    """Return the boundary of a multipart body; empty for no such body.
+
+    It is the one that the client declared, if it is there: text may stand before it.
+    Else it is the one that the body begins with.
+    """
+    if declared and b"\n--" + declared in body:
+        return declared
     line = _FIRST_LINE.match(body)
     return b"" if line is None else line[1].rstrip()
 
@@ -54,6 +61,7 @@ class FormParts:
         takes_files: bool = False,
     ) -> None:
         self._delimiter = b"--" + boundary
+        self._line_end = b"\r\n"  # of the part, as its headers end
         self._receive = receive
         self._takes_files = takes_files
         self._rest = b""
@@ -86,22 +94,26 @@ class FormParts:
         begin = data.find(self._delimiter, at)
         if begin < 0:
             return max(at, len(data) - len(self._delimiter)), True
-        end = data.find(b"\r\n\r\n", begin, begin + _MAX_HEADERS)
-        content = end + 4
-        is_short = len(data) < (begin + _MAX_HEADERS if end < 0 else content + _START)
-        if is_short and not is_end:
+        blank = _BLANK_LINE.search(data, begin, begin + _MAX_HEADERS)
+        need = begin + _MAX_HEADERS if blank is None else blank.end() + _START
+        if len(data) < need and not is_end:
             return begin, True
         self._count += 1
-        if end < 0:
+        if blank is None:
             return begin + len(self._delimiter), False
-        start = data[content : content + _START].partition(b"\r\n" + self._delimiter)[0]
-        self._upload = self._image(data[begin:end], start)
+        content, self._line_end = blank.end(), blank[1]
+        start = data[content : content + _START].partition(self._end_of_part)[0]
+        self._upload = self._image(data[begin : blank.start()], start)
         return content, False
+
+    @property
+    def _end_of_part(self) -> bytes:
+        return self._line_end + self._delimiter
 
     def _take_image(
         self, upload: Upload, data: bytes, at: int, is_end: bool
     ) -> tuple[int, bool]:
-        end = data.find(b"\r\n" + self._delimiter, at)
+        end = data.find(self._end_of_part, at)
         stop = end
         if end < 0:
             stop = max(at, len(data) - (0 if is_end else len(self._delimiter) + 1))

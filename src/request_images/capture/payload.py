@@ -96,5 +96,5 @@ class Payload:
 
     @property
     def shows_form(self) -> bool:
-        """Whether the first bytes are those of a multipart form."""
-        return self.head.lstrip().startswith(b"--")
+        """Whether it is a multipart form, as its files or its first bytes show."""
+        return bool(self.uploads) or self.head.lstrip().startswith(b"--")

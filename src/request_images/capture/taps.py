@@ -27,7 +27,7 @@ from request_images.health import report, report_faults
 from request_images.images.formats import HEAD_SIZE
 
 from . import parsed_form
-from .body_end import BodyEnd, in_words
+from .body_end import UNCLOSED, BodyEnd, in_words
 from .chunks import Chunks
 from .content_encoding import decompressed, is_text
 from .form_parts import FormParts, boundary_of
@@ -57,7 +57,8 @@ class Tap:
         self._has_handler = False  # whether upload handlers get the files
         self._handlers = WatchedHandlers(self)
         boundary = str((request.content_params or {}).get("boundary", ""))
-        self._parts = FormParts(boundary.encode(), self._receive_part)
+        self._boundary = boundary.encode()
+        self._parts = FormParts(self._boundary, self._receive_part)
         with report_faults("tap"):
             self._end.begin(request, self.payload)
         if is_parsed(request):
@@ -115,8 +116,11 @@ class Tap:
         if len(self.payload.head) < HEAD_SIZE:
             self.payload.head = _extended(self.payload.head, data)
         uploads = self.payload.uploads
-        if self._has_handler and (uploads or self.payload.shows_form):
+        if self._has_handler and self.payload.shows_form:
             if not (uploads and uploads[0].is_body):
+                # What came before its first file, if it does not begin as a form.
+                self._parts.feed(self._chunks.join())
+                self._drop_chunks()
                 self._parts.feed(data)
             return
         # A view may read in lines, so a line must cost little.
@@ -213,10 +217,13 @@ class Tap:
             payload.head = payload.head or (body or b"")[:HEAD_SIZE]
             self._end.describe(request, payload)
             size = payload.size or 0
-            body = self._decompressed(request, body)
+            body, found_before = self._decompressed(request, body), len(payload.uploads)
             if self._is_multipart:
                 self._collect_files(request, body)
             self._collect_parts(body or b"")
+            found_now = payload.uploads[found_before:]
+            if payload.complete and not all(upload.complete for upload in found_now):
+                payload.is_cut_off, payload.missing = True, UNCLOSED
             for upload in payload.uploads:
                 self._note_missing(upload)
             is_form = self._is_multipart and (payload.uploads or payload.fields)
@@ -291,7 +298,7 @@ class Tap:
             self._copy_parsed_files(request)
 
     def _collect_parts(self, body: bytes) -> None:
-        boundary = boundary_of(body)
+        boundary = boundary_of(body, self._boundary)
         if boundary and not self._parts.has_begun:
             # The view has read it itself, under whatever type.
             has_no_file = not self.payload.uploads
