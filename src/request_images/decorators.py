@@ -130,9 +130,9 @@ def call_recorded(recording: Recording, view: Callable[[], R]) -> R:
 
 async def _recorded(recording: Recording, response: Awaitable[R]) -> R:
     try:
-        await recording.settle_in_thread()
+        await recording.note_destination_in_thread()
         awaited = await response
-        await recording.settle_in_thread()
+        await recording.note_destination_in_thread()
     except BaseException as exception:
         if isinstance(response, Coroutine):
             response.close()  # the client may have left before it began

@@ -597,7 +597,7 @@ class TestEventLoop:
         """The client waits for it for a moment only; nobody knows the tenant then."""
         monkeypatch.setattr(recording, "_SETTLE_SECONDS", 0.01)
         monkeypatch.setattr(
-            Recording, "_settle", lambda self: threading.Event().wait(0.2)
+            Recording, "_note_destination", lambda self: threading.Event().wait(0.2)
         )
 
         async def view(request):
@@ -616,7 +616,7 @@ class TestEventLoop:
         async def leave(self):
             raise asyncio.CancelledError
 
-        monkeypatch.setattr(Recording, "settle_in_thread", leave)
+        monkeypatch.setattr(Recording, "note_destination_in_thread", leave)
 
         async def view(request):
             raise AssertionError("it must not run")  # pragma: no cover

@@ -15,7 +15,7 @@ from itertools import chain
 
 _PIECE = 1 << 16
 _START = 512
-_MAX_HEAD = 8192  # of a data URI: a file name of any language, escaped twice
+_MAX_HEAD = 8192  # bytes before a data URI's content; its file name is the longest
 _START_DIGITS = 88  # 66 bytes, enough to recognise any format
 _WHITE = b" \t\r\n\f\v"
 _BOM = b"\xef\xbb\xbf"
@@ -23,7 +23,7 @@ _BOM = b"\xef\xbb\xbf"
 _DATA = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:data:|(?=[a-z]+/[\w.+-]+\s*;))", re.IGNORECASE
 )
-# In a name that is not escaped there may be a comma, and in no picture.
+# A comma alone does not end the head: an unescaped file name may have one.
 _BASE64 = re.compile(rb";[\s+]*base64\s*(?:;[\w.=-]*\s*)?,", re.IGNORECASE)
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _URLSAFE_SPACED = bytes.maketrans(b"-_ ", b"+/+")

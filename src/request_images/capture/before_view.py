@@ -29,7 +29,7 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
 """The highest limit that a view may set."""
 nested_views: set[str] = set()
-"""The names of views whose own options are ignored, as another decorator is around."""
+"""The names of views whose options are ignored, as an outer view is decorated, too."""
 EARLY = "_request_images_early"
 """The attribute of a request that the middleware started before its view."""
 
@@ -53,7 +53,7 @@ class Options:
     limit: int | None = None
 
     def ignored_in(self, outer: Options) -> bool:
-        """Tell whether they say something that an outer decorator's override."""
+        """Return whether an outer decorator has other options, which are used then."""
         own = (self.sources, self.endpoint, self.limit)
         others = (outer.sources, outer.endpoint, outer.limit)
         return own not in (others, ((), "", None))
@@ -144,7 +144,7 @@ def _start(request: HttpRequest, options: Options) -> CaptureStart:
     if start.skipped is None:
         try:
             start.tap = _new_tap(request, options)
-        except Exception as exception:  # noqa: BLE001  # it costs the image alone
+        except Exception as exception:  # noqa: BLE001  # only the image is lost
             report("tap", exception)
             start.skipped = store_failed(exception)
     return start
@@ -155,7 +155,7 @@ def _given_id(request: HttpRequest) -> str:
     try:
         given = request.headers.get(header, "") if header else ""
         return given if _REQUEST_ID.fullmatch(given) else ""
-    except Exception as exception:  # noqa: BLE001  # of a middleware's own headers
+    except Exception as exception:  # noqa: BLE001  # a middleware's own headers
         report("request id", exception)
         return ""
 

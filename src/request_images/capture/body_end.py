@@ -1,4 +1,4 @@
-"""How much of a body was read, and what ended it: client, server or view."""
+"""How much of a body was read, and who ended it: client, server or view."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class BodyEnd:
         self._tail = bytearray()
 
     def begin(self, request: HttpRequest, payload: Payload) -> None:
-        """Write onto the payload which body was announced, or is there already."""
+        """Record in the payload the announced size, or what was read before."""
         if getattr(request, "_read_started", False):
-            # By a middleware, before the tap; Django parses a form to its end.
+            # A middleware has read it. Django parses a form to its end.
             payload.was_read, self.has_ended = True, is_parsed(request)
             self.size = getattr(request._stream, "_pos", 0)
         with contextlib.suppress(TypeError, ValueError):
@@ -65,7 +65,7 @@ class BodyEnd:
             del self._tail[:-_TAIL]
 
     def describe(self, request: HttpRequest, payload: Payload) -> None:
-        """Write onto the payload how much of the body was seen, and why not all of it.
+        """Record in the payload how much of the body was seen, and why not all of it.
 
         Args:
             request: The request, when its view has ended.
@@ -100,5 +100,5 @@ class BodyEnd:
 
 
 def in_words(error: BaseException) -> str:
-    """Return an exception in words; it may be any, and raise itself."""
+    """Return the class and the text of an exception, whose text may raise another."""
     return f"{type(error).__name__}: {clean_text(error, 200)}"

@@ -29,8 +29,8 @@ _MARKS = b',"[{'
 
 
 Place: TypeAlias = "tuple[str | int, Place | None, int]"
-"""The place of a value in a JSON document, without a copy of its path: the key or the
-number in what it lies in, the place of that (None for the document), and the depth."""
+"""The place of a value in a JSON document: its key or index in its container, the place
+of the container (None for the document), and the depth. It has no copy of the path."""
 
 
 def path_to(place: Place) -> tuple[str, ...]:

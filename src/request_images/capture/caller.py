@@ -18,7 +18,7 @@ _CALLBACK = "_request_images_answered"
 
 
 def has_no_handler(request: HttpRequest) -> bool:
-    """Tell whether no server's handler has this request, so that none closes it."""
+    """Tell whether plain code has called the view, so that no handler closes it."""
     # Ninja's test client sets a ``resolver_match``, but there is nothing to read.
     is_empty = not isinstance(request, ASGIRequest) and "wsgi.input" not in request.META
     return request.resolver_match is None or is_empty
@@ -27,7 +27,7 @@ def has_no_handler(request: HttpRequest) -> bool:
 def is_from_test_client(request: HttpRequest) -> bool:
     """Tell whether Django's test client sent this request; it always closes it.
 
-    To be asked before the view, which may replace the body.
+    Ask before the view runs: it may replace the body.
     """
     # The client sets this attribute, but so do projects that switch the CSRF check off.
     if not hasattr(request, "_dont_enforce_csrf_checks"):
@@ -59,7 +59,7 @@ def is_in_test_transaction() -> bool:
 
 
 def shares_connections() -> bool:
-    """Tell whether this thread has a connection of another: a live server's."""
+    """Tell whether threads share a connection, as in tests with a live server."""
     return any(
         connection.allow_thread_sharing
         for connection in connections.all(initialized_only=True)
@@ -78,21 +78,21 @@ def call_when_answered(
 ) -> None:
     """Call back when Django's handler has the final response, before it is sent.
 
-    Then the handler takes ``request.close``, for a list of what to call at the end. For
-    tests: some never call it, and some share a connection with the server's thread.
+    At that moment the handler reads ``request.close``, to call it at the end. This is
+    for tests: some never close a request, some share a connection with the server.
 
     Args:
         request: The request; its view has ended.
         callback: Called with the handler.
     """
     setattr(request, _CALLBACK, callback)
-    # It is looked up on the class first, and only there can a look-up be noticed.
+    # Only a property of the class notices that an attribute is read.
     kind: Any = type(request)
-    request.__class__ = _noticing(kind)
+    request.__class__ = _watched_class(kind)
 
 
 @cache
-def _noticing(kind: type[HttpRequest]) -> type[HttpRequest]:
+def _watched_class(kind: type[HttpRequest]) -> type[HttpRequest]:
     def close(self: Any) -> Any:
         self.__class__ = kind
         handler = sys._getframe(1).f_locals.get("self")
@@ -104,19 +104,19 @@ def _noticing(kind: type[HttpRequest]) -> type[HttpRequest]:
 
 
 def is_called_by_test(request: HttpRequest, handler: object) -> bool:
-    """Tell whether this thread's test called a handler that may never close.
+    """Tell whether a request must be written before its answer.
 
-    Or whether the answer should wait for the row, as a later write in this thread would
-    meet the test's own transaction on a shared connection.
+    This is so if a test called the handler and may never close the request, or if the
+    row would be written to a connection on which a test has begun a transaction.
     """
     # Django's test client has a handler of its own, which always closes.
     is_clients = any(
         kind.__module__ == "django.test.client" for kind in type(handler).__mro__
     )
-    # Nobody else's code takes ``request.close`` to call it later.
+    # A view, for instance, may read ``request.close`` as well, and calls it at once.
     is_handler = isinstance(handler, BaseHandler) and not is_clients
     return is_handler and (
-        # Its event loop runs in another thread than the test, so ask no further.
+        # The event loop has a thread of its own, of which the rest says nothing.
         isinstance(request, ASGIRequest)
         or has_test_body(request)
         or is_in_test_transaction()

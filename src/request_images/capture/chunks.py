@@ -1,4 +1,4 @@
-"""Bytes that come in chunks, kept at the cost of their size, however small they are."""
+"""A buffer for bytes in chunks, which takes as much memory as they have bytes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from io import BytesIO
 
 
 class Chunks:
-    """Bytes in chunks: one is kept without a copy, more of them in one buffer.
+    """Bytes in chunks: a single one is kept as it is, several are copied to a buffer.
 
-    An object for each of them would take twenty times the size of a body that a view
+    One object for each chunk would take twenty times the size of a body that a view
     reads in lines of two bytes.
     """
 
@@ -35,5 +35,5 @@ class Chunks:
 
     def join(self) -> bytes:
         """Return all of it."""
-        # It is the buffer's own object, no copy.
+        # `getvalue` returns the buffer's own object, without a copy.
         return self._first if self._buffer is None else self._buffer.getvalue()

@@ -23,7 +23,7 @@ def is_text(head: bytes) -> bool:
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return a body as it was before its Content-Encoding; as it is if it has none.
+    """Decompress a body; return it unchanged if it is not compressed.
 
     Args:
         body: The whole body.
@@ -36,9 +36,9 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     codings = [coding.strip().lower() for coding in encoding.split(",")]
     codings = [coding for coding in codings if coding not in ("", "identity")]
     if not codings and body.startswith(_GZIP):
-        codings = ["gzip"]  # the view knows, whatever the header says
+        codings = ["gzip"]  # without a header, which the view does not need
     for number, coding in enumerate(reversed(codings)):
-        # Something in front of the view may have done it, and left the header.
+        # A proxy or a middleware may have decompressed it, and left the header.
         if is_text(body[:64]) or sniff(body[:64]) is not None:
             break
         if coding not in _CODINGS or number >= _MAX_CODINGS:

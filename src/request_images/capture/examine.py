@@ -41,7 +41,7 @@ class CapturedRequest:
         sources: Places to look for its image; empty for "wherever it fits".
         limit: How many of its images to keep at most; None for the first alone.
         decision: Why no image is looked for; None to look for one.
-        destination: Where its rows go; None if that could not be told.
+        destination: Where its rows go; None if that is unknown.
         payload: The bytes seen of the request's body.
         failure: Our own fault because of which an image is not kept, if any.
         record: The record to write, once the images are examined.
@@ -79,7 +79,7 @@ class CapturedRequest:
                 found = find(self.payload, self.sources, is_image, self.limit)
                 self.log.image_count = found.count
                 decision = self._add_images(found, self.record)
-                decision = self._what_hid_it(decision) or decision
+                decision = self._decide_unread_part(decision) or decision
                 decision = self._name_places(decision, found)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("inspection", exception)
@@ -89,7 +89,7 @@ class CapturedRequest:
         return self.record
 
     def _new_record(self) -> Record:
-        # The writer writes none whose destination is unknown.
+        # The writer does not write a record whose destination is unknown.
         return Record(self.log, self.destination or Destination())
 
     def drop_images(self) -> None:
@@ -123,8 +123,8 @@ class CapturedRequest:
         detail = "; ".join(filter(None, (left_out, decision.detail)))
         return replace(decision, detail=detail)
 
-    def _what_hid_it(self, decision: Decision) -> Decision | None:
-        """Return why an image may be in a part of the request that was not seen."""
+    def _decide_unread_part(self, decision: Decision) -> Decision | None:
+        """Return why a part of the request was not seen, in which an image may be."""
         payload = self.payload
         if decision.status not in _NOTHING_FOUND:
             return None
@@ -136,7 +136,7 @@ class CapturedRequest:
         return None
 
     def _name_places(self, decision: Decision, found: Found) -> Decision:
-        """Name the places where nothing was, and those where something is."""
+        """Add the sources that had nothing, and the places that have something."""
         if not self.sources or decision.keeps:
             return decision
         parts = [decision.detail]
@@ -180,7 +180,7 @@ def _examine(
         # Half an image has no hash that another could share.
         return early or Decision(CaptureStatus.UNREAD), None
     info = inspect(found.data)
-    if not part:  # another's part may have the same bytes
+    if not part:  # its hash is not that of the image
         image.image_hash = info.image_hash
     if info.format is not None:
         image.mime_type = info.format.mime_type
@@ -193,6 +193,6 @@ def _examine(
     if decision.keeps:
         decision = sample()
         return decision, found.data if decision.keeps else None
-    # The bytes that broke the view are worth a look; the status tells what they are.
+    # Bytes that make a view fail are worth keeping; the status says what they are.
     is_kept = early is None and policy.keeps_unusable(info, log) and sample().keeps
     return decision, found.data if is_kept else None

@@ -1,6 +1,6 @@
-"""Images in the parts of a multipart body that no parser takes for a file.
+"""Images in the parts of a multipart body that no parser treats as a file.
 
-A part without a file name is a text to Django, which replaces what is not UTF-8 in it.
+Django decodes a part without a file name as text, and replaces what is not UTF-8 in it.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ _sizes: dict[int, int] = {}
 class Held:
     """The bytes that one running request holds.
 
-    Views may run for minutes and in thousands. What they hold together is bounded, so
-    that the newest image is given up, not the process.
+    Thousands of views may run for minutes. A budget limits what they hold together:
+    beyond it the newest image is dropped, before the process runs out of memory.
 
     Args:
         budget: Bytes that all requests of the process may hold together.
@@ -34,10 +34,10 @@ class Held:
         _sizes[id(self)] = _sizes.get(id(self), 0) - size
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Give everything back."""
         _sizes.pop(id(self), None)
 
-    # A request that nobody ends must not take its part of the budget for ever.
+    # A request that is never ended must not hold its part of the budget for ever.
     __del__ = clear
 
 

@@ -64,7 +64,7 @@ class RequestEnd:
         self._is_view_over = False
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
-        # Known now: the view may replace the body, and its end lets go of it.
+        # Asked now: the view may replace the body, and its end releases it.
         self._has_no_handler = has_no_handler(request)
         self._is_from_test_client = is_from_test_client(request)
         self._close = request.close
@@ -149,11 +149,10 @@ class RequestEnd:
             self._close()
 
     def _end_elsewhere(self) -> bool:
-        """End the request in the watchdog's thread, where no server waits; or False.
+        """End the request in the watchdog's thread if its body is unread; else False.
 
-        A body that the view left unread is of no use to the connection's next request.
-        Some servers notice that only when they have back what they gave: until then
-        they promise the client a connection that they will close.
+        A server closes a connection with an unread body. Some servers tell the client
+        so only if Django has released the stream of the body before.
         """
         if self._is_over or self.is_direct or is_in_tests():
             return False  # a test may look at the request after its response
@@ -161,7 +160,7 @@ class RequestEnd:
         if not isinstance(request, WSGIRequest):
             return False  # under ASGI the server has received all of it
         is_unread = _has_unread_body(request)
-        _let_go_of_input(request)
+        _release_input(request)
         if not is_unread or _watchdog.is_busy:
             return False
         _watchdog.end_soon(self)
@@ -242,7 +241,7 @@ def _position(stream: LimitedStream) -> int:
     return getattr(stream, "_pos", 0)
 
 
-def _let_go_of_input(request: WSGIRequest) -> None:
+def _release_input(request: WSGIRequest) -> None:
     # The server's stream of the body. The view has read it, or never will.
     request._stream = BytesIO()
     request.environ["wsgi.input"] = BytesIO()  # it is the server's own dict

@@ -1,7 +1,7 @@
 """The parsed form on a request: its texts and files, whichever parser made it.
 
-Django's parser leaves two ``MultiValueDict``; a parser of REST framework may leave any
-object instead: dicts, lists, one in the other, and files among the texts.
+Django's parser leaves two ``MultiValueDict``. A parser of REST framework may leave any
+object instead: nested dicts and lists, with files among the texts.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class Upload:
         too_large: Whether the bytes were dropped because the file is too large.
         over_budget: Why they were dropped, if there was no room for them.
         content_type: The media type that the client declared; empty for none.
-        is_body: Whether a parser took the whole body for this file.
-        is_text: Whether it has no file name, so that Django takes it for a text.
+        is_body: Whether a parser treated the whole body as this file.
+        is_text: Whether it has no file name, so that Django decodes it as text.
     """
 
     field: str
@@ -52,15 +52,15 @@ class Payload:
         size: Bytes read of the body; None if unknown.
         expected_size: The size that the client announced, or that the server has
             received, in bytes; None if unknown.
-        is_chunked: Whether the client announced a body that Django does not read, as a
-            WSGI server hands it on without a length.
+        is_chunked: Whether the body is chunked and has no length under WSGI, so that
+            Django does not read it.
         was_read: Whether the view read the body, as far as a tap can see that.
         complete: Whether all of the body was seen.
         view_stopped: Whether the view stopped reading before the end.
         is_cut_off: Whether the client sent less than it announced, or a form without
             its end.
-        missing: Why part of the body is missing; empty if nothing is, or if that is not
-            known.
+        missing: Why a part of the body is missing; empty if no part is, or if the
+            reason is unknown.
         part: Which part of an upload this is, in words; empty if it is the whole.
         problem: Why a form could not be parsed; empty if there was no error.
         too_large: Whether the raw body was dropped because it is too large.
@@ -91,7 +91,7 @@ class Payload:
 
     @property
     def is_form(self) -> bool:
-        """Whether the body went by as a form's files and fields."""
+        """Whether a parser has read the body as the files and fields of a form."""
         return self.body is None and bool(self.uploads or self.fields)
 
     @property

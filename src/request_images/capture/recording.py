@@ -49,7 +49,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 _ATTRIBUTE = "_request_images_recording"
 _MB = 1024 * 1024
-_SETTLE_SECONDS = 1.0
+_DESTINATION_SECONDS = 1.0
 """How long an async view waits for the thread of its ORM, which may be busy."""
 
 
@@ -99,7 +99,7 @@ class Recording:
     def enter(self) -> None:
         """Note that a decorated view begins."""
         self._depth += 1
-        self._settle()
+        self._note_destination()
 
     def note_exception(self, exception: BaseException) -> None:
         """Note that the view raised, whether or not somebody handles it further out."""
@@ -107,25 +107,25 @@ class Recording:
 
     def leave(self, response: object = None) -> None:
         """Note that a decorated view has ended, with its response if there is one."""
-        self._settle()
+        self._note_destination()
         try:
             self._leave(response)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("leave", exception)
 
-    async def settle_in_thread(self) -> None:
+    async def note_destination_in_thread(self) -> None:
         """Note where the rows of an async view go, in the thread of its ORM."""
         if not is_of_another_thread():
             return
         try:
-            asking = sync_to_async(self._settle)()
-            await asyncio.wait_for(asking, _SETTLE_SECONDS)
+            asking = sync_to_async(self._note_destination)()
+            await asyncio.wait_for(asking, _DESTINATION_SECONDS)
         except asyncio.TimeoutError as exception:  # the builtin one since Python 3.11
             report("destination", exception)
             self._destination_failure = exception
 
-    def _settle(self) -> None:
-        """Note where the view's rows go now: nobody can tell after the middleware."""
+    def _note_destination(self) -> None:
+        """Note where the view's rows go now: after the middleware this is unknown."""
         if is_of_another_thread():
             return
         try:
@@ -224,7 +224,7 @@ class Recording:
             self._destination,
         )
         if self._destination is None and self._destination_failure is None:
-            self._settle()  # a sync view that was called in an event loop
+            self._note_destination()  # a sync view that was called in an event loop
             captured.destination = self._destination
         if self._destination is None:
             captured.failure = self._destination_failure

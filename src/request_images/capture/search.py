@@ -55,8 +55,8 @@ class Candidate:
         too_large: Whether the bytes were dropped because it is too large.
         over_budget: Why they were dropped, if there was no room for them.
         problem: Why the data cannot be read; empty for no problem.
-        number: Tells those with the same source apart: the number of a file or field,
-            or the identity of a text in JSON.
+        number: Distinguishes candidates with the same source: the number of a file or
+            field, or the identity of a text in JSON.
         declared: The media type that the client declared, as written; empty for none.
     """
 
@@ -167,7 +167,7 @@ class Search:
         document, instead = self._document
         images = self._images_in_json
         if not path:
-            # A path is joined for a text that is asked for, and for no other.
+            # A path is joined only for a text that is used.
             found = (_decoded_json(path_to(place), text) for place, text in images)
             return instead or found, len(images)
         value = body_text.at(document, path)
@@ -212,7 +212,7 @@ class Search:
     def _form(self, path: tuple[str, ...]) -> _Candidates:
         fields, instead = self._fields
         numbered = [(name, text, at) for at, (name, text) in enumerate(fields)]
-        # Some parsers leave what is an upload here among the texts as well.
+        # Some parsers add the text of a part that is an upload here.
         known = {upload.field for upload in self._payload.uploads if upload.is_text}
         images = [e for e in numbered if e[0] not in known and self._is(e[1])]
         chosen = [each for each in numbered if each[0] == path[0]] if path else images

@@ -51,8 +51,8 @@ class Found:
             an image, else the first candidate), then the others in order.
         count: Number of images in the request.
         left_out: Number of candidates over the limit.
-        elsewhere: Sources at which there is something else, if there is no image at
-            those that were given.
+        elsewhere: Other sources that have something, if those that were given have no
+            image.
     """
 
     candidates: Sequence[Candidate] = ()
@@ -116,7 +116,7 @@ def find(
 def _first_with_images(
     search: Search, payload: Payload, is_image: IsImage, limit: int | None
 ) -> Found:
-    """Look where it fits; if there is no image at all, return what is at the first."""
+    """Return what the first fitting sources with an image have, or else the first."""
     first = None
     for sources in fitting(payload, is_image):
         found = _find(search, sources, payload, is_image, limit)

@@ -135,7 +135,7 @@ class Tap:
 
     @property
     def _body_limit(self) -> int:
-        # By what it is: clients declare wrong types.
+        # By its bytes: clients declare wrong types.
         limits, head = self._limits, self.payload.head
         return limits.text_size if is_text(head) else limits.size
 
@@ -308,7 +308,7 @@ class Tap:
         self._parts.feed(b"", is_end=True)
 
     def _take_form(self, upload: Upload) -> bytes | None:
-        # A parser may take the whole body for one file, the form's boundaries included.
+        # A parser may treat a whole body as one file, with the form's boundaries in it.
         if not (upload.is_body and upload.complete and upload.head.startswith(b"--")):
             return None
         form = self._buffer.take(upload)
@@ -320,7 +320,7 @@ class Tap:
     def _parse(self, request: HttpRequest, body: bytes) -> None:
         try:
             handlers = [TapUploadHandler(self)]
-            # It parses nothing without a length, as of a chunked body.
+            # Without a length, as with a chunked body, it parses nothing.
             meta = {**request.META, "CONTENT_LENGTH": len(body)}
             parser = MultiPartParser(meta, BytesIO(body), handlers)
             fields = parser.parse()[0]

@@ -19,7 +19,7 @@ _METHODS = ("handle_raw_input", "new_file", "receive_data_chunk", "file_complete
 
 
 class Receiver(Protocol):
-    """What gets the files."""
+    """Takes the copies of the files."""
 
     def expect_files(self) -> None:
         """Keep files from now on, and no raw body."""
@@ -50,8 +50,8 @@ class TapUploadHandler(FileUploadHandler):
         """Begin the next file."""
         # After the file's name; parsers other than Django's may leave it out.
         declared = args[1] if len(args) > 1 else kwargs.get("content_type")
-        # REST framework's parser for one file as the whole body has no field, and
-        # calls the file so.
+        # REST framework's parser of a body that is one file gives no field, and names
+        # it so.
         self._upload = Upload(
             field_name or "file",
             content_type=declared if isinstance(declared, str) else "",
@@ -71,7 +71,7 @@ class TapUploadHandler(FileUploadHandler):
 
 
 class WatchedHandlers:
-    """Upload handlers whose first one in use hands on a copy of what it gets."""
+    """Upload handlers, the first of which passes on a copy of what it gets."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._copy = TapUploadHandler(receiver)
@@ -99,7 +99,7 @@ class WatchedHandlers:
         copy: Callable[..., object] = getattr(self._copy, name)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            # Each gets what the one before has left of a chunk; the first gets it all.
+            # A handler may pass on less of a chunk to the next; the first gets all.
             with report_faults("tap"):
                 self._first = self._first or handler
                 if self._first is handler:

@@ -12,7 +12,7 @@ GRACE_SECONDS = 5.0
 """How long after its view a request that nobody closes counts as over."""
 
 MAX_WAITING = 200
-"""How many requests may wait while others are ended for their servers."""
+"""How many requests may wait until others with an unread body end in their threads."""
 
 _IDLE_SECONDS = 60.0
 
@@ -45,7 +45,7 @@ class Watchdog:
 
     @property
     def is_busy(self) -> bool:
-        """Whether so many requests wait that one that is over should not join them."""
+        """Whether too many requests wait for this thread to end another one."""
         return len(self._deadlines) > MAX_WAITING
 
     def waiting(self) -> list[Watched]:
