@@ -595,7 +595,7 @@ class TestEventLoop:
 
     def test_thread_that_is_busy(self, monkeypatch):
         """The client waits for it for a moment only; nobody knows the tenant then."""
-        monkeypatch.setattr(recording, "_SETTLE_SECONDS", 0.01)
+        monkeypatch.setattr(recording, "_DESTINATION_SECONDS", 0.01)
         monkeypatch.setattr(
             Recording, "_note_destination", lambda self: threading.Event().wait(0.2)
         )
