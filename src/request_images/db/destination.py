@@ -1,8 +1,8 @@
-"""Where the rows of a request go: a database and a tenant, settled while its view runs.
+"""The destination of a request's rows: a database and a tenant.
 
 A router may decide by the running request, and a tenant's schema is an attribute of one
-thread's connection. Both are unknown later: behind the middleware, in another thread,
-in a command. So the answers are kept with the request, and used for its rows.
+thread's connection. Both are unknown later: after the middleware, in another thread, or
+in a command. So a request keeps the answers from the time when its view ran.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Destination(NamedTuple):
     def is_shared(self) -> bool:
         """Whether it is the default database, without a tenant or in the public schema.
 
-        This is also the answer of who does not know the tenant yet, or any more.
+        This is also the answer before a tenant is known, and after it was reset.
         """
         public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
         return self.alias == DEFAULT_DB_ALIAS and self.tenant in ("", public)
 
     @property
     def folder(self) -> str:
-        """The folder of its objects in a storage, which other tenants may use, too.
+        """The folder of its objects in a storage that tenants may share.
 
         It is empty for the default database without tenants.
         """
@@ -95,21 +95,21 @@ def destination_of(model: type[models.Model], request: object = None) -> Destina
 def _schema(alias: str, request: object = None) -> str:
     """Return the schema of a connection as django-tenants has it; empty for none."""
     if alias not in connections.settings:
-        return ""  # the write says so, and keeps the request
+        return ""  # the write reports that, and the request is spooled
     connection = connections[alias]
     if not _has_schemas(connection):
         return ""
     if _is_in_event_loop():
-        # The connection is one of another thread, which the middleware does not know.
+        # Middleware has set the schema of another thread's connection.
         connection = getattr(request, "tenant", connection)
     return str(getattr(connection, "schema_name", None) or "")
 
 
 def is_of_another_thread() -> bool:
-    """Tell whether the ORM of the running view may know another destination.
+    """Tell whether the thread of the running view's ORM must be asked.
 
-    In an event loop it runs in a thread, where sync middleware has run, too. A router
-    may ask for what that thread has, and a connection belongs to it.
+    From an event loop, the ORM is called in a thread, as sync middleware is. A router
+    may read variables of that thread, and the connection belongs to it.
     """
     may_differ = bool(router.routers) or any(
         hasattr(load_backend(given["ENGINE"]).DatabaseWrapper, "set_schema")
@@ -128,7 +128,7 @@ def _is_in_event_loop() -> bool:
 
 @contextmanager
 def entered(where: Destination) -> Iterator[None]:
-    """Write and read the rows of our models there, in this thread or task.
+    """Make a destination current for the rows of our models, in this thread or task.
 
     Raises:
         Exception: There is no such database, or the tenant cannot be entered.
@@ -147,11 +147,11 @@ def entered(where: Destination) -> Iterator[None]:
 
 
 def require(where: Destination) -> None:
-    """Raise an error if a schema does not exist: PostgreSQL would take `public`.
+    """Raise an error if a schema does not exist: PostgreSQL would use `public`.
 
     Raises:
         LookupError: It does not exist.
-        django.db.Error: The database does not tell.
+        django.db.Error: The database does not answer.
     """
     connection = connections[where.alias]
     if not _has_schemas(connection) or connection.vendor != "postgresql":
@@ -163,10 +163,10 @@ def require(where: Destination) -> None:
 
 
 def chosen_database(alias: str | None) -> AbstractContextManager[None]:
-    """Enter a database that somebody names, with the tenant of now; None for none."""
+    """Enter a database with the current tenant; None leaves the choice to routers."""
     if not alias:
         return nullcontext()
-    # What the function TENANT would say needs a request; its context is entered then.
+    # The function TENANT needs a request; here its context is entered already.
     tenant = "" if conf.TENANT else _schema(alias)
     return entered(Destination(alias, tenant))
 

@@ -1,9 +1,9 @@
-"""Open files in a folder that another user may own, who may have put links there.
+"""Open files in a folder whose owner may have put links to other files there.
 
-Root's cron writes the spool of the processes that serve. Whoever owns the folder can
-put a link to any file into it, a second name of a file, or a pipe that blocks whoever
-opens it. Only a plain file with one name, of the folder's owner, of root or of our own
-user, is opened; whatever else is there is refused.
+Root's cron may write the spool of the web processes. The owner of the folder can put a
+link to any file into it, a second name of a file, or a pipe, which blocks the process
+that opens it. So a file must be a plain one with a single name, and belong to the
+folder's owner, to root or to our own user. All others are refused.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def open_file(path: str | Path, flags: int) -> int:
 
 
 def require_folder(folder: Path) -> None:
-    """Refuse a folder that is a link of neither root nor ourselves.
+    """Refuse a folder that is a link of another user than root and ourselves.
 
     Raises:
-        PermissionError: It is one.
+        PermissionError: It is such a link.
         OSError: There is no such folder.
     """
     _owner_of(folder)

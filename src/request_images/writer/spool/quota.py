@@ -93,7 +93,7 @@ def _wait_for_lock(descriptor: int) -> None:
 def _parse(content: bytes) -> Account:
     try:
         account = Account(**json.loads(content))
-        # Fails here if one is no number. Below 0 there would be room without end.
+        # Raises if one is not a number. With a size below 0 all entries would fit.
         is_right = all(0 <= value < _MOST for value in asdict(account).values())
     except (ValueError, TypeError, RecursionError):
         is_right = False
