@@ -151,14 +151,14 @@ class TestGroups:
     def test_deleted_picture_is_left_out(self, show, monkeypatch):
         """A deletion during the request is no error."""
         gone, *rest = make(ONE, 3)
-        found = similar.likeness_of
+        found = similar.group_similar
 
         def and_one_goes(rows):
             answer = found(rows)
             gallery.RequestImage.objects.filter(pk=gone).delete()
             return answer
 
-        monkeypatch.setattr(gallery, "likeness_of", and_one_goes)
+        monkeypatch.setattr(gallery, "group_similar", and_one_goes)
         assert shown(show("?group=layout")) == rest
 
 

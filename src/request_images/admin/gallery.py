@@ -73,7 +73,7 @@ class GalleryAdmin(ReadOnlyAdmin):
             "many": MANY,
             "count": count,
             "before_url": page.before and gallery.query(before=page.before.pk),
-            "behind_url": page.behind and gallery.query(at=page.behind.pk),
+            "next_url": page.next_start and gallery.query(at=page.next_start.pk),
             "first_url": page.before and gallery.query(),
             "tools": self._gallery_tools(request, gallery),
             "is_empty": is_empty,

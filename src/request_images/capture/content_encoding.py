@@ -58,7 +58,7 @@ def _inflated(body: bytes, limit: int) -> bytes:
     )
     out = BytesIO()
     rest = _inflate_one(body, 0, 47 if has_header else -15, out, limit)
-    # gzip may have several members, and zeros behind them (RFC 1952, 2.2).
+    # gzip may have several members, and zeros after them (RFC 1952, 2.2).
     members = 1
     while is_gzip and members < _MAX_MEMBERS and body[rest : rest + 3] == _GZIP:
         rest = _inflate_one(body, rest, 47, out, limit)

@@ -71,8 +71,8 @@ def _count_in_json(fields: Mapping[str, Sequence[str]]) -> str:
             found = json.loads(text, parse_int=str)
             names = (index_name, count_name)
             pair = {name: [str(found.get(name, ""))] for name in names}
-            if told := _count(pair, [names]):
-                return f"{field}.{told}"
+            if part := _count(pair, [names]):
+                return f"{field}.{part}"
     return ""
 
 

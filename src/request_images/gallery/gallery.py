@@ -29,7 +29,7 @@ from request_images.query.paging import SORTS, Walk
 from request_images.query.parameters import WrongParameter, one_of
 from request_images.statistics.live import SECONDS, limited
 
-from .similar import COMMAND, Alike, Likeness, likeness_of
+from .similar import COMMAND, Alike, SimilarGroups, group_similar
 
 PAGE_SIZE = 48
 COLUMN_SIZE = 12
@@ -85,16 +85,16 @@ class Page:
     Attributes:
         sections: The pictures, in one section or in several.
         before: The first picture of this page; None if this is the first page.
-        behind: The first picture of the next page; None if this is the last page.
+        next_start: The first picture of the next page; None if this is the last page.
         since: The time of the oldest picture that was searched; None if all were.
-        told: Sentences about the search.
+        remarks: Sentences about the search.
     """
 
     sections: Sequence[Section]
     before: RequestImage | None = None
-    behind: RequestImage | None = None
+    next_start: RequestImage | None = None
     since: datetime | None = None
-    told: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
 
 class Gallery:
@@ -185,16 +185,16 @@ class Gallery:
                 return self._one_page(found, self._before)
         at = None if self._before is not None else self._at
         found = self.walk.page(PAGE_SIZE + 1, at=at)
-        behind = found[PAGE_SIZE] if len(found) > PAGE_SIZE else None
+        next_start = found[PAGE_SIZE] if len(found) > PAGE_SIZE else None
         if at is None:
-            return Page([Section(found[:PAGE_SIZE], self.criteria)], None, behind)
-        return self._one_page(found[:PAGE_SIZE], behind)
+            return Page([Section(found[:PAGE_SIZE], self.criteria)], None, next_start)
+        return self._one_page(found[:PAGE_SIZE], next_start)
 
     def _one_page(
-        self, found: Sequence[RequestImage], behind: RequestImage | None
+        self, found: Sequence[RequestImage], next_start: RequestImage | None
     ) -> Page:
         before = found[0] if found and self.walk.before(found[0]) else None
-        return Page([Section(found, self.criteria)], before, behind)
+        return Page([Section(found, self.criteria)], before, next_start)
 
     def _by_outcome(self) -> Page:
         sections = []
@@ -270,7 +270,7 @@ class Gallery:
     def _by_layout(self) -> Page:
         rows, since = self._newest()
         with limited(rows.db):
-            found = likeness_of(rows)
+            found = group_similar(rows)
         shown = [_some(each) for each in found.groups[:GROUPS]]
         pictures = images().in_bulk([pk for pks in shown for pk in pks])
         sections = [
@@ -287,7 +287,7 @@ class Gallery:
             )
             for each, pks in zip(found.groups, shown, strict=False)
         ]
-        return Page(sections, since=since, told=list(_told(found)))
+        return Page(sections, since=since, remarks=list(_remarks(found)))
 
 
 def _some(alike: Alike) -> list[int]:
@@ -297,7 +297,7 @@ def _some(alike: Alike) -> list[int]:
     return [*bad, *alike.succeeded[: GROUP_SIZE - len(bad)]]
 
 
-def _told(found: Likeness) -> Iterator[str]:
+def _remarks(found: SimilarGroups) -> Iterator[str]:
     numbers = {"some": found.grouped, "all": found.analysed}
     if found.analysed:
         text = gettext("Grouped: the newest %(some)d of %(all)d analysed pictures.")

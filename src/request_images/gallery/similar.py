@@ -39,7 +39,7 @@ class Alike:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SimilarGroups:
     """The groups, and the numbers of pictures they were made from.
 
     Attributes:
@@ -55,7 +55,7 @@ class Likeness:
     waiting: int
 
 
-def likeness_of(rows: QuerySet[Any]) -> Likeness:
+def group_similar(rows: QuerySet[Any]) -> SimilarGroups:
     """Group the newest of some request images by their perceptual hash.
 
     Args:
@@ -79,4 +79,4 @@ def likeness_of(rows: QuerySet[Any]) -> Likeness:
         good = [pk for pk, _, is_bad in members if not is_bad]
         groups.append(Alike(members[0][1], bad, good))
     several = [each for each in groups if len(each) > 1]
-    return Likeness(several, len(found), **counts)
+    return SimilarGroups(several, len(found), **counts)

@@ -87,7 +87,7 @@ class Job(Protocol):
     """A request that is over, as the writer sees it.
 
     Attributes:
-        destination: Where its rows go; None if that could not be told.
+        destination: Where its rows go; None if that is unknown.
         failure: Our own fault because of which an image is not kept, if any.
     """
 
