@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import random
-import time
-from contextlib import suppress
+import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pytest
@@ -103,32 +103,31 @@ def test_escapes_split_between_pieces_are_resolved(size):
     assert b"".join(base64_text._unescaped(pieces)) == bytes(range(256)) + b"%4"
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        "data:image/png" + " " * 8100,
-        "data:image/png" + "; " * 4050,
-        "data:image/png;base64" + " " * 8100,
-        "data:image/png" + ";base64" * 1100,
-        "data:image/png;base64;" + "w" * 8000,
-        "image/" + "w" * 8100,
-    ],
-)
-def test_hostile_head_costs_as_much_as_any(head):
-    """Kind: what is one call is bounded by its length, too.
+def repetitions(pattern):
+    """Return what a pattern repeats without end, as matches of patterns of one byte."""
+    return list(re.finditer(rb"(\[[^]]+\]|\\\w|[^)])[*+]", pattern.pattern))
 
-    A head of spaces took 0.1 s, a thousand times as much as one of letters.
+
+def test_search_for_the_end_of_a_head_begins_where_each_repetition_ends():
+    """Kind: a single call is bounded by the length of the text, too.
+
+    A head of spaces took 0.1 s when the search began at each space, and went on to the
+    last one from there.
     """
+    begin = base64_text._BASE64.pattern[:1]
+    assert begin == b";"
+    found = repetitions(base64_text._BASE64)
+    assert len(found) == 4
+    assert [each[1] for each in found if re.match(each[1], begin)] == []
 
-    def seconds(text):
-        found = []
-        for _ in range(3):
-            begin = time.thread_time()
-            for _ in range(20):
-                with suppress(ValueError):
-                    Text(text).start()
-            found.append(time.thread_time() - begin)
-        return min(found)
 
-    letters = "data:" + "x" * len(head)
-    assert seconds(head + "y" * 90) < 50 * seconds(letters + "y" * 90) + 0.01
+@pytest.mark.parametrize("pattern", [base64_text._DATA, base64_text._BASE64])
+def test_each_byte_of_a_head_belongs_to_one_repetition(pattern):
+    """Of two repetitions in a row, each end of one would be tried with each other."""
+    every_byte = [bytes([number]) for number in range(256)]
+    [(one, other)] = [
+        (one[1], other[1])
+        for one, other in itertools.pairwise(repetitions(pattern))
+        if one.end() == other.start()
+    ]
+    assert [b for b in every_byte if re.match(one, b) and re.match(other, b)] == []
