@@ -89,7 +89,7 @@ def text_of(seed):
     return base64.b64encode(draw(seed=seed)).decode()
 
 
-def told():
+def further_images():
     """Return what is known of the further images, in order."""
     rows = FurtherImage.objects.order_by("position")
     return [(row.position, row.source, row.capture_status) for row in rows]
@@ -115,7 +115,7 @@ class TestUploads:
         assert log.image.image_data == draw(seed=1)
         further = list(log.image.further.all())
         assert [row.image_data for row in further] == [draw(seed=2), draw(seed=3)]
-        assert told() == [
+        assert further_images() == [
             (1, "files.photo", "stored"),
             (2, "files.photo", "stored"),
         ]
@@ -131,20 +131,20 @@ class TestUploads:
         """Each is told its own."""
         send({"front": photo(1), "back": photo(2)})
         assert RequestImage.objects.get().source == "files.front"
-        assert told() == [(1, "files.back", "stored")]
+        assert further_images() == [(1, "files.back", "stored")]
 
     def test_only_files_of_the_source_are_kept(self):
         """Other fields are no business of the view's."""
         send({"other": photo(1), "photo": [photo(2), photo(3)]}, source="files.photo")
         assert RequestImage.objects.get().image_data == draw(seed=2)
-        assert told() == [(1, "files.photo", "stored")]
+        assert further_images() == [(1, "files.photo", "stored")]
 
     def test_overlapping_sources_keep_each_file_once(self):
         """No file comes twice."""
         files = {"other": photo(1), "photo": [photo(2), photo(3)]}
         send(files, source=["files.photo", "files"])
         assert RequestImage.objects.get().image_data == draw(seed=2)
-        assert told() == [
+        assert further_images() == [
             (1, "files.photo", "stored"),
             (2, "files.other", "stored"),
         ]
@@ -153,7 +153,7 @@ class TestUploads:
         """One content, and the second one says that it was there."""
         send({"photo": [photo(1), photo(1)]})
         assert RequestLog.objects.get().capture_status == "stored"
-        assert told() == [(1, "files.photo", "duplicate")]
+        assert further_images() == [(1, "files.photo", "duplicate")]
         assert ImageContent.objects.count() == 1
         send({"photo": [photo(1), photo(2)]})
         statuses = RequestLog.objects.order_by("pk").values_list("capture_status")
@@ -176,7 +176,7 @@ class TestUploads:
         log = RequestLog.objects.get()
         assert (log.capture_status, log.image_count) == ("stored", 4)
         assert log.image.image_data == draw(seed=1)
-        statuses = [status for _, _, status in told()]
+        statuses = [status for _, _, status in further_images()]
         assert statuses == [
             "unsupported",
             "too_large",
@@ -191,15 +191,15 @@ class TestUploads:
         large = SimpleUploadedFile("b.png", draw(seed=2) + bytes(2000))
         send({"photo": [large, photo(1)]})
         assert RequestLog.objects.get().capture_status == "too_large"
-        assert told() == [(1, "files.photo", "stored")]
+        assert further_images() == [(1, "files.photo", "stored")]
 
-    def test_the_limit(self):
+    def test_files_over_the_limit_are_counted_only(self):
         """What is above it is counted, and the log says so."""
         send({"photo": [photo(seed) for seed in range(5)]}, limit=3)
         log = RequestLog.objects.get()
         assert (log.image_count, log.capture_status) == (5, "stored")
         assert log.capture_detail == "2 more than the limit of 3"
-        assert [status for *_, status in told()] == ["stored"] * 2
+        assert [status for *_, status in further_images()] == ["stored"] * 2
         assert ImageContent.objects.count() == 3
 
     def test_images_come_before_other_files(self):
@@ -207,7 +207,7 @@ class TestUploads:
         texts = [SimpleUploadedFile(f"{n}.txt", b"no image") for n in range(9)]
         send({"photo": [*texts, photo(1), photo(2)]}, limit=2)
         assert RequestImage.objects.get().image_data == draw(seed=1)
-        assert told() == [(1, "files.photo", "stored")]
+        assert further_images() == [(1, "files.photo", "stored")]
         assert RequestLog.objects.get().capture_detail == "9 more than the limit of 2"
 
     def test_request_without_an_image_has_a_reason(self):
@@ -215,7 +215,7 @@ class TestUploads:
         texts = [SimpleUploadedFile(f"{n}.txt", b"no image") for n in range(2)]
         send({"photo": texts})
         assert RequestLog.objects.get().capture_status == "unsupported"
-        assert told() == [(1, "files.photo", "unsupported")]
+        assert further_images() == [(1, "files.photo", "unsupported")]
 
     def test_images_of_one_request_are_bounded_together(self, settings):
         """The last ones are over the budget of one request."""
@@ -223,7 +223,7 @@ class TestUploads:
         settings.REQUEST_IMAGES_MAX_SIZE_MB = (size + 1) / MB
         settings.REQUEST_IMAGES_MAX_REQUEST_MB = (2 * size + 1) / MB
         send({"photo": [photo(1), photo(2), photo(3)]})
-        assert [status for *_, status in told()] == ["stored", "over_budget"]
+        assert [status for *_, status in further_images()] == ["stored", "over_budget"]
         last = FurtherImage.objects.last()
         assert last.capture_detail == f"more than {2 * size + 1} bytes in one request"
 
@@ -254,7 +254,7 @@ class TestUploads:
         assert len(request.FILES.getlist("photo")) == 3
         view()(request)
         assert RequestImage.objects.get().image_data == draw(seed=1)
-        assert [status for *_, status in told()] == ["stored", "over_budget"]
+        assert [status for *_, status in further_images()] == ["stored", "over_budget"]
         assert [f.tell() for f in request.FILES.getlist("photo")] == [0, 0, 0]
 
     def test_complete_files_of_a_malformed_form_are_kept(self, settings):
@@ -264,7 +264,7 @@ class TestUploads:
         with pytest.raises(TooManyFilesSent):
             view()(request)
         assert RequestImage.objects.get().image_data == draw(seed=1)
-        assert told() == [
+        assert further_images() == [
             (1, "files.photo", "stored"),
             (2, "files", "unreadable"),
         ]
@@ -293,37 +293,37 @@ class TestUploads:
         settings.REQUEST_IMAGES_SHOULD_KEEP = should_keep
         send({"photo": [photo(1), photo(2)]})
         assert len(asked) == 1
-        assert told() == [(1, "files.photo", "sampled_out")]
+        assert further_images() == [(1, "files.photo", "sampled_out")]
         assert not ImageContent.objects.exists()
 
 
 class TestTexts:
-    def test_a_list_in_json(self):
+    def test_each_element_of_a_json_list_is_kept(self):
         """Its elements, by their paths; bad ones too."""
         document = {"images": [text_of(1), "no image!", 7, {"data": text_of(2)}, {}]}
         send_json(document, source="json.images")
         assert RequestImage.objects.get().source == "json.images.0"
-        assert told() == [
+        assert further_images() == [
             (1, "json.images.1", "unreadable"),
             (2, "json.images.2", "unreadable"),
             (3, "json.images.3.data", "stored"),
             (4, "json.images.4", "unreadable"),
         ]
 
-    def test_one_value_in_json(self):
+    def test_a_single_json_value_is_kept(self):
         """Where no list is, there is one."""
         send_json({"image": text_of(1)}, source="json:/image")
         assert RequestImage.objects.get().image_data == draw(seed=1)
-        assert told() == []
+        assert further_images() == []
 
-    def test_anywhere_in_json(self):
+    def test_images_anywhere_in_json_are_kept(self):
         """Base64, and data URIs."""
         uri = f"data:image/png;base64,{text_of(2)}"
         send_json({"a": text_of(1), "pages": [{"scan": uri}], "text": "x" * 50})
-        assert told() == [(1, "json.pages.0.scan", "stored")]
+        assert further_images() == [(1, "json.pages.0.scan", "stored")]
         assert FurtherImage.objects.get().image_data == draw(seed=2)
 
-    def test_order_is_that_of_the_document(self):
+    def test_images_keep_the_order_of_the_json_document(self):
         """However deep; the first one is the request image, the last are left out."""
         document = {
             "pages": [{"image": text_of(1)}, {"image": text_of(2)}],
@@ -332,7 +332,7 @@ class TestTexts:
         }
         send_json(document, limit=3)
         assert RequestImage.objects.get().source == "json.pages.0.image"
-        assert told() == [
+        assert further_images() == [
             (1, "json.pages.1.image", "stored"),
             (2, "json.logo", "stored"),
         ]
@@ -340,17 +340,17 @@ class TestTexts:
         assert log.capture_detail == "1 more than the limit of 3"
         assert log.image_count == 4
 
-    def test_order_within_an_element_is_that_of_the_document(self):
+    def test_images_keep_the_order_within_an_element(self):
         """Of a list whose elements are objects, likewise."""
         pages = [{"front": {"scan": text_of(1)}, "back": text_of(2)}, text_of(3)]
         send_json({"cover": text_of(4), "pages": pages}, source="json.pages")
         assert RequestImage.objects.get().source == "json.pages.0.front.scan"
-        assert [source for _, source, _ in told()] == [
+        assert [source for _, source, _ in further_images()] == [
             "json.pages.0.back",
             "json.pages.1",
         ]
 
-    def test_single_image_is_an_outer_string(self):
+    def test_the_single_image_is_an_outer_json_string(self):
         """As ever, where a view does not ask for all."""
         document = {"pages": [text_of(1)], "logo": text_of(2)}
 
@@ -362,28 +362,28 @@ class TestTexts:
         one(RequestFactory().post("/", body, content_type="application/json"))
         assert RequestImage.objects.get().source == "json.logo"
 
-    def test_in_a_form_files_come_first(self):
+    def test_files_of_a_form_come_before_its_texts(self):
         """Whatever stood first; texts are by their names."""
         parts = {"note": text_of(1), "photo": photo(2), "scan": [text_of(3)]}
         send({**parts, "more": photo(4)})
         assert RequestImage.objects.get().source == "files.photo"
-        assert [source for _, source, _ in told()] == [
+        assert [source for _, source, _ in further_images()] == [
             "files.more",
             "form.note",
             "form.scan",
         ]
 
-    def test_repeated_form_fields(self):
+    def test_texts_of_a_repeated_field_are_kept(self):
         """Of a form without files."""
         answer = send({"photo": [text_of(1), text_of(2)], "name": "x"})
         assert answer == {"files": [], "fields": 2}
-        assert told() == [(1, "form.photo", "stored")]
+        assert further_images() == [(1, "form.photo", "stored")]
 
-    def test_the_limit(self):
+    def test_texts_over_the_limit_are_counted_only(self):
         """Holds for texts as well."""
         send_json({"images": [text_of(n) for n in range(9)]}, limit=2)
         assert RequestLog.objects.get().capture_detail == "7 more than the limit of 2"
-        assert len(told()) == 1
+        assert len(further_images()) == 1
 
     def test_body_may_be_as_large_as_all_images(self, settings):
         """Of several images a body may be longer."""
@@ -391,7 +391,7 @@ class TestTexts:
         settings.REQUEST_IMAGES_MAX_SIZE_MB = (size + 1) / MB
         settings.REQUEST_IMAGES_MAX_REQUEST_MB = 20 * size / MB
         send_json([text_of(n) for n in range(9)])
-        assert [status for *_, status in told()] == ["stored"] * 8
+        assert [status for *_, status in further_images()] == ["stored"] * 8
 
 
 class TestEntryPoints:
@@ -420,7 +420,7 @@ class TestEntryPoints:
         """Django's views, REST framework's, sync and async, through their URLs."""
         files = {"photo": [photo(1), photo(2)]}
         assert Client().post(f"/{url}/", files).json() == {"files": 2}
-        assert told() == [(1, "files.photo", "stored")]
+        assert further_images() == [(1, "files.photo", "stored")]
 
     def test_async_view_keeps_all(self):
         """With Django's async client."""
@@ -430,9 +430,9 @@ class TestEntryPoints:
             return await AsyncClient().post("/all-async/", files)
 
         assert async_to_sync(post)().json() == {"files": 2}
-        assert told() == [(1, "files.photo", "stored")]
+        assert further_images() == [(1, "files.photo", "stored")]
 
-    def test_with_the_middleware_and_csrf(self, settings):
+    def test_files_that_the_csrf_check_has_read_are_kept(self, settings):
         """The form is parsed before the view, and watched."""
         settings.MIDDLEWARE = [
             "request_images.middleware.RequestImagesMiddleware",
@@ -440,7 +440,7 @@ class TestEntryPoints:
         ]
         files = {"photo": [photo(1), photo(2)]}
         assert Client().post("/all-protected/", files).json() == {"files": 2}
-        assert told() == [(1, "files.photo", "stored")]
+        assert further_images() == [(1, "files.photo", "stored")]
 
 
 class TestSignals:
@@ -479,7 +479,7 @@ class TestSignals:
         assert heard == [("skipped", [draw(seed=1)])]
 
     @faulty
-    def test_capture_failed_for_a_further_image(self, heard, monkeypatch):
+    def test_fault_of_a_further_image_sends_capture_failed(self, heard, monkeypatch):
         """The request's own is kept, and the fault is told as well."""
         inspect = examine.inspect
 
@@ -491,7 +491,7 @@ class TestSignals:
         monkeypatch.setattr(examine, "inspect", failing)
         send({"photo": [photo(1), photo(2)]})
         assert heard == [("failed", "a bug of ours"), ("saved", [None])]
-        assert told() == [(1, "files.photo", "store_failed")]
+        assert further_images() == [(1, "files.photo", "store_failed")]
         assert (
             FurtherImage.objects.get().capture_detail == "RuntimeError: a bug of ours"
         )
@@ -503,7 +503,7 @@ class TestStorages:
         """A storage for new images."""
         return use_bucket(settings, tmp_path, request.param)
 
-    def test_storage_keeps_all(self, bucket):
+    def test_storage_has_all_images(self, bucket):
         """Each in an object of its own, but for duplicates."""
         send({"photo": [photo(1), photo(2), photo(1)]})
         assert ImageContent.objects.exclude(storage="").count() == 2
@@ -554,7 +554,7 @@ class TestDatabases:
         answer = send({"photo": [photo(1), photo(2), photo(3)]})
         assert len(answer["files"]) == 3
         assert RequestLog.objects.get().capture_status == "stored"
-        assert [status for *_, status in told()] == ["store_failed", "stored"]
+        assert [status for *_, status in further_images()] == ["store_failed", "stored"]
 
     @faulty
     def test_unavailable_database_spools_all(self, monkeypatch):
@@ -591,7 +591,7 @@ class TestDatabases:
             draw(seed=2),
             draw(seed=1),
         ]
-        assert [status for *_, status in told()] == [
+        assert [status for *_, status in further_images()] == [
             "unsupported",
             "stored",
             "duplicate",
@@ -623,7 +623,7 @@ class TestDatabases:
         stores.forget()
         assert spooling.write_spooled().written == 1
         assert RequestLog.objects.get().capture_status == "stored"
-        assert told() == [(1, "files.photo", "store_failed")]
+        assert further_images() == [(1, "files.photo", "store_failed")]
 
 
 class TestBackground:
@@ -640,7 +640,7 @@ class TestBackground:
         flush()
         jobs.queue.close(10)
         jobs.queue.reset()
-        assert told() == [(1, "files.photo", "stored")]
+        assert further_images() == [(1, "files.photo", "stored")]
 
     def test_full_queue_drops_all_images(self):
         """Where there is no room, each image says so."""
@@ -666,7 +666,7 @@ class TestCleanup:
         assert not ImageContent.objects.unreferenced().exists()
         return told_before.total
 
-    def test_takes_all(self):
+    def test_cleanup_deletes_all_images_of_a_request(self):
         """Rows and bytes; what a young request shares stays."""
         old = make_image(draw(seed=1), days_old=40)
         for seed in (2, 3, 2):
@@ -678,24 +678,24 @@ class TestCleanup:
         assert list(FurtherImage.objects.all()) == list(young.further.all())
         assert young.further.get().image_data == draw(seed=3)
 
-    def test_takes_them_with_the_log(self):
+    def test_cleanup_deletes_further_images_with_the_log(self):
         """Nothing of the request is left."""
         add_further(make_image(days_old=400), draw(seed=1))
         went = self.clean(Retention.of_days(30, 365))
         assert (went.images, went.contents, went.logs) == (2, 2, 1)
         assert not FurtherImage.objects.exists()
 
-    def test_of_bytes_alone(self):
+    def test_cleanup_of_bytes_keeps_the_rows(self):
         """The rows stay, and say so; also where the first one has none."""
         image = make_image(days_old=10, kept=False)
         add_further(image, draw(seed=1))
         add_further(image, draw(seed=2), kept=False)
         went = self.clean(Retention.of_days(30, 365, bytes_days=7))
         assert (went.images, went.contents) == (1, 1)
-        statuses = [status for *_, status in told()]
+        statuses = [status for *_, status in further_images()]
         assert statuses == ["expired", "too_large"]
 
-    def test_of_a_budget(self):
+    def test_cleanup_to_a_budget_takes_all_bytes_of_a_request(self):
         """All bytes of a request go together; pinned ones stay."""
         pinned = make_image(draw(seed=1), days_old=3, is_pinned=True)
         add_further(pinned, draw(seed=2))
@@ -711,7 +711,7 @@ class TestCleanup:
         assert young.image_data == draw(seed=5)
         assert pinned.further.get().image_data == draw(seed=2)
 
-    def test_says_so(self, capsys):
+    def test_cleanup_counts_further_images(self, capsys):
         """By the command: counted with the others."""
         add_further(make_image(days_old=40), draw(seed=1))
         call_command("cleanup_old_images", dry_run=True)
@@ -720,7 +720,7 @@ class TestCleanup:
         assert "Would delete 2 images of successful requests (2 distinct)" in said
         assert "Deleted 2 images of successful requests (2 distinct)" in said
 
-    def test_is_over_before_cleanup(self):
+    def test_expired_further_image_is_not_read(self):
         """Past its retention an image is not read any more, unless it is pinned."""
         for is_pinned in (False, True):
             image = make_image(days_old=40, is_pinned=is_pinned)
@@ -745,7 +745,7 @@ class TestVerify:
         image.log.refresh_from_db()
         assert image.log.capture_status == "stored"
 
-    def test_finds_nothing(self):
+    def test_verify_finds_no_fault_in_sound_images(self):
         """After requests with several images."""
         send({"photo": [photo(1), photo(2), photo(1)]})
         found = []
@@ -753,7 +753,7 @@ class TestVerify:
         assert found == []
 
 
-def test_storage_is_weighed_whole():
+def test_stored_size_counts_each_further_content_once():
     """As received, each time anew; as kept, each distinct image once."""
     image = make_image(draw(seed=1))
     for seed in (1, 2, 2):
@@ -778,7 +778,7 @@ class TestAdmin:
     def url(self, kind, further):
         return reverse(f"admin:request_images_furtherimage_{kind}", args=[further.pk])
 
-    def test_shows_them_in_order(self, boss):
+    def test_page_shows_further_images_in_order(self, boss):
         """With their fields and reasons, linked to their originals."""
         image = make_image(image_count=4)
         kept = add_further(image, draw(seed=1), source="files.back")
@@ -793,14 +793,14 @@ class TestAdmin:
         listed = boss.get(reverse("admin:request_images_requestimage_changelist"))
         assert '<td class="field-images">4</td>' in listed.content.decode()
 
-    def test_shows_none_where_there_is_none(self, boss):
+    def test_page_of_a_single_image_shows_no_others(self, boss):
         """Of most requests."""
         assert (
             "request-images-further"
             not in boss.get(self.page(make_image())).content.decode()
         )
 
-    def test_costs_the_same_for_one_and_for_many(self, boss):
+    def test_page_needs_no_query_for_each_further_image(self, boss):
         """And loads no bytes, also of old ones."""
         image = make_image(days_old=29)
         add_further(image, draw(seed=1))
@@ -814,7 +814,7 @@ class TestAdmin:
         assert len(one) == len(many)
         assert loading_bytes(many) == []
 
-    def test_originals_are_logged(self, boss):
+    def test_view_of_a_further_original_is_logged(self, boss):
         """With their own hash, and the id of the request."""
         image = make_image()
         further = add_further(image, draw(seed=1))
@@ -828,7 +828,7 @@ class TestAdmin:
             "viewed",
         )
 
-    def test_thumbnails(self, boss):
+    def test_further_image_has_its_own_thumbnail(self, boss):
         """Made by their own URL, and gone with the bytes."""
         further = add_further(make_image(), draw(seed=1))
         response = boss.get(self.url("thumbnail", further))
@@ -839,7 +839,7 @@ class TestAdmin:
         further.delete()
         assert boss.get(url).status_code == 404
 
-    def test_permissions(self, client):
+    def test_further_original_needs_its_permission(self, client):
         """Who may not see originals gets thumbnails, without links."""
         image = make_image()
         further = add_further(image, draw(seed=1))
@@ -852,7 +852,7 @@ class TestAdmin:
         client.force_login(make_user("view_requestlog"))
         assert client.get(self.url("thumbnail", further)).status_code == 403
 
-    def test_are_found_and_counted(self, boss):
+    def test_hash_of_a_further_image_finds_its_request(self, boss):
         """By their hashes, as the request images are."""
         image = make_image(draw(seed=1))
         add_further(image, draw(seed=2))

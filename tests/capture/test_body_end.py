@@ -169,7 +169,7 @@ class FullAtTheEnd(MemoryFileUploadHandler):
 @pytest.mark.parametrize("handler", [FullDisk, NoFolder])
 @pytest.mark.parametrize("url", ["/upload/", "/drf/view/", "/drf/above/"])
 @pytest.mark.parametrize("size", [100, 300_000])
-def test_full_disk_is_named(settings, handler, url, size):
+def test_full_disk_is_named_as_the_reason(settings, handler, url, size):
     """The view could not take the upload, and its error says why."""
     settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.{handler.__name__}"]
     photo = SimpleUploadedFile("x.png", draw().ljust(size, b"0"), "image/png")
@@ -177,7 +177,7 @@ def test_full_disk_is_named(settings, handler, url, size):
     assert reason() == ("unread", f"OSError: {FULL}")
 
 
-def test_full_disk_that_the_view_handles_is_named(settings):
+def test_full_disk_that_the_view_handles_is_named_as_the_reason(settings):
     """A view may answer 507; the reason is the same."""
     settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.FullDisk"]
 
@@ -247,7 +247,7 @@ def ask(url, *parts, headers=(), content_type=b"image/png"):
     ("url", "status"), [("/body/", "stored"), ("/nothing/", "unread")]
 )
 @pytest.mark.django_db(transaction=True)
-def test_body_without_a_length_under_asgi(url, status, headers):
+def test_body_without_a_length_under_asgi_is_stored_or_unread(url, status, headers):
     """The server has received it: what the view leaves is known to be there."""
     data = draw()
     assert ask(url, data[:20], data[20:], headers=headers) < 500
@@ -265,7 +265,7 @@ def test_body_without_a_length_under_asgi(url, status, headers):
         ),
     ],
 )
-def test_form_without_a_length_under_asgi(url, expected):
+def test_form_without_a_length_under_asgi_is_found_only_in_its_body(url, expected):
     """Django's parser takes it for an empty form, but the body has its image."""
     body, content_type = form()
     ask(url, body, content_type=content_type.encode())
@@ -273,7 +273,7 @@ def test_form_without_a_length_under_asgi(url, expected):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_large_body_without_a_length_under_asgi(settings):
+def test_large_body_without_a_length_under_asgi_is_too_large(settings):
     """Its size is known as well, and is the reason."""
     settings.REQUEST_IMAGES_MAX_SIZE_MB = 0.00001
     assert ask("/nothing/", draw()) == 401
