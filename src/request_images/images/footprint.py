@@ -125,19 +125,10 @@ def _codestream(data: bytes) -> float:
     """Return the bytes for a codestream, by SIZ and COD (ISO/IEC 15444-1, A.5, A.6)."""
     start = codestream(data)
     try:
-        (
-            right,
-            bottom,
-            left,
-            top,
-            tile_width,
-            tile_height,
-            tile_left,
-            tile_top,
-            count,
-        ) = unpack(">8IH", data, start + 8)
+        right, bottom, left, top, *tile, count = unpack(">8IH", data, start + 8)
     except ValueError:
         return 0
+    tile_width, tile_height, tile_left, tile_top = tile
     across = math.ceil((right - tile_left) / max(tile_width, 1))
     down = math.ceil((bottom - tile_top) / max(tile_height, 1))
     pixels: int = max(right - left, 0) * max(bottom - top, 0)
