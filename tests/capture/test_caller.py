@@ -30,7 +30,7 @@ from django.test import (
 )
 from django.urls import resolve
 from pytest_django.live_server_helper import LiveServer
-from rest_framework.test import RequestsClient
+from rest_framework.test import APIRequestFactory, RequestsClient
 from werkzeug.test import Client as WerkzeugClient
 
 from request_images.capture import caller, lifecycle
@@ -138,6 +138,32 @@ class TestDirectCalls:
         """A stream need not have been read, as nobody may close it."""
         assert way("/streamed/", draw()) == b"ab"
         assert RequestLog.objects.get().status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", ["after_response", "background"])
+@pytest.mark.parametrize("factory", [RequestFactory, APIRequestFactory])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_request_of_a_factory_whose_url_is_resolved(settings, mode, factory, is_async):
+    """Kind: a test that calls a view never leaves its row to a later test.
+
+    Nobody closes its request. REST framework's factory sets the test client's mark, so
+    the row was lost, and that of Django's factory came five seconds later.
+    """
+    settings.REQUEST_IMAGES_WRITE_MODE = mode
+    factory = AsyncRequestFactory if is_async else factory
+    request = factory().post("/body/", draw(), content_type="image/png")
+    request.resolver_match = resolve("/body/")  # what a view may look at
+
+    async def view(request):
+        return HttpResponse(request.body)
+
+    if is_async:
+        async_to_sync(capture_images(view))(request)
+    else:
+        capture_images(lambda request: HttpResponse(request.body))(request)
+    assert RequestLog.objects.get().capture_status == "stored"
+    flush(0)
 
 
 @pytest.mark.django_db

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import threading
 
 import pytest
+from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
@@ -54,11 +56,17 @@ def busy():
     jobs.queue._write = write
 
 
-def serve(seed=0, view=None):
-    """Serve a request as a server does; a test client is never put off."""
-    data = draw(seed=seed)
-    request = RequestFactory().post("/", data, content_type="image/png")
+def received(data=b""):
+    """Return a request as a server makes it; that of a test is never put off."""
+    environ = RequestFactory().post("/", data, content_type="image/png").environ
+    request = WSGIRequest({**environ, "wsgi.input": io.BytesIO(data)})
     request.resolver_match = resolve("/body/")
+    return request
+
+
+def serve(seed=0, view=None):
+    """Serve a request."""
+    request = received(draw(seed=seed))
     response = capture_images(view or (lambda r: HttpResponse(r.body)))(request)
     request.close()
     return response
@@ -162,8 +170,7 @@ def test_closed_queue_drops_nothing(settings):
 
 def serve_body(data, do=lambda request: None):
     """Serve a request with these bytes."""
-    request = RequestFactory().post("/", data, content_type="image/png")
-    request.resolver_match = resolve("/body/")
+    request = received(data)
     capture_images(lambda r: HttpResponse(r.body + str(do(r)).encode()))(request)
     request.close()
 
@@ -236,8 +243,7 @@ def test_flush_has_a_timeout(busy):
 
 def test_flush_waits_for_open_requests():
     """A request whose view is done and that nobody has closed yet is waited for."""
-    request = RequestFactory().post("/")
-    request.resolver_match = resolve("/body/")
+    request = received()
     capture_images(lambda request: HttpResponse("ok"))(request)
     with pytest.raises(TimeoutError):
         flush(0.02)

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from io import BytesIO
+from types import FrameType
 from typing import Any, cast
 
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
 from django.db import connections
 from django.http import HttpRequest
+
+from request_images.db.destination import is_in_event_loop
 
 _CALLBACK = "_request_images_answered"
 
@@ -47,6 +50,23 @@ def has_test_body(request: HttpRequest) -> bool:
         # Within a `LimitedStream`, which has its ``read``.
         body = getattr(getattr(request._stream, "_read", None), "__self__", None)
     return type(body).__module__ == "django.test.client"
+
+
+def is_called_with_test_request(request: HttpRequest) -> bool:
+    """Tell whether a test called the view itself, with a request of its factory.
+
+    Such a test may have resolved the URL, as views and versioning schemes ask for that.
+    """
+    if not has_test_body(request):
+        return False
+    if isinstance(request, ASGIRequest):
+        return not hasattr(request, "_dont_enforce_csrf_checks")  # AsyncClient's
+    if is_in_event_loop():
+        return False  # the handler may wait for the view in another thread
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not BaseHandler.get_response.__code__:
+        frame = frame.f_back
+    return frame is None
 
 
 def is_in_test_transaction() -> bool:

@@ -32,6 +32,7 @@ from .caller import (
     call_when_answered,
     has_no_handler,
     is_called_by_test,
+    is_called_with_test_request,
     is_from_test_client,
     is_in_test_transaction,
     is_in_tests,
@@ -65,7 +66,9 @@ class RequestEnd:
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
         # Asked now: the view may replace the body, and its end releases it.
-        self._has_no_handler = has_no_handler(request)
+        self._has_no_handler = has_no_handler(request) or (
+            is_in_tests() and is_called_with_test_request(request)
+        )
         self._is_from_test_client = is_from_test_client(request)
         self._close = request.close
         # mypy: assigning to a method is the point, it shadows it on the instance.

@@ -99,7 +99,7 @@ def _schema(alias: str, request: object = None) -> str:
     connection = connections[alias]
     if not _has_schemas(connection):
         return ""
-    if _is_in_event_loop():
+    if is_in_event_loop():
         # Middleware has set the schema of another thread's connection.
         connection = getattr(request, "tenant", connection)
     return str(getattr(connection, "schema_name", None) or "")
@@ -115,10 +115,11 @@ def is_of_another_thread() -> bool:
         hasattr(load_backend(given["ENGINE"]).DatabaseWrapper, "set_schema")
         for given in connections.settings.values()
     )
-    return may_differ and _is_in_event_loop()
+    return may_differ and is_in_event_loop()
 
 
-def _is_in_event_loop() -> bool:
+def is_in_event_loop() -> bool:
+    """Tell whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
