@@ -84,7 +84,7 @@ def statuses_of(make, read, count, parse_before=False):
     ],
     ids=["files", "files parsed before", "a form read raw", "a raw body in pieces"],
 )
-def test_newest_image_is_let_go(settings, make, read, parse_before):
+def test_newest_image_beyond_the_budget_is_dropped(settings, make, read, parse_before):
     """Kind: what running views hold is bounded for the process; no view sees it."""
     answers, rows = statuses_of(make, read, 5, parse_before)
     limit = int(settings.REQUEST_IMAGES_RUNNING_MAX_MB * MB)
@@ -95,12 +95,12 @@ def test_newest_image_is_let_go(settings, make, read, parse_before):
 
 
 def test_body_that_django_holds_itself_is_kept():
-    """To let go of it would save nothing as long as the request lives."""
+    """To drop it would save nothing as long as the request lives."""
     _, rows = statuses_of(raw, read_body, 5)
     assert rows == [("stored", "")] * 5
 
 
-def test_requests_after_each_other_need_no_more_than_one():
+def test_requests_in_a_row_hold_no_more_than_one():
     for _ in range(9):
         statuses_of(multipart, read_files, 2)
     assert set(RequestLog.objects.values_list("capture_status", flat=True)) == {

@@ -40,20 +40,20 @@ def here(monkeypatch):
     return found
 
 
-def test_is_in_another_process_by_default(here):
+def test_decoding_has_its_own_process_by_default(here):
     _, thumbnail = decoding.decode("thumbnail", PICTURE, size=64)
     assert thumbnail[8:12] == b"WEBP"
     assert here == []
 
 
-def test_is_in_this_process_if_the_setting_says_so(settings, here):
+def test_decoding_is_inline_if_the_setting_says_so(settings, here):
     settings.REQUEST_IMAGES_DECODER = "inline"
     found, _ = decoding.decode("measures", PICTURE)
     assert found == asdict(measure(PICTURE, max_pixels=10**6))
     assert here
 
 
-def test_is_in_this_process_if_no_other_can_be_started(monkeypatch, here):
+def test_decoding_is_inline_if_no_process_can_be_started(monkeypatch, here):
     monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
     assert decoding.decode("thumbnail", PICTURE, size=64)[1]
     assert here
@@ -75,7 +75,7 @@ def test_limits_are_those_of_the_settings(settings, where, name, limit, text):
 
 
 @pytest.mark.django_db
-def test_process_that_does_not_work_says_nothing_of_the_image(monkeypatch):
+def test_broken_process_does_not_count_as_an_attempt(monkeypatch):
     """It is counted as a fault, and the image is tried again."""
     content = make_content()
 
@@ -93,8 +93,8 @@ def test_process_that_does_not_work_says_nothing_of_the_image(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_picture_that_has_its_process_killed_is_given_up(monkeypatch):
-    """By a system that lacks memory: it may be the picture, so it is not for ever."""
+def test_picture_whose_process_is_killed_is_given_up(monkeypatch):
+    """The system kills it for lack of memory, perhaps because of the picture."""
     content = make_content()
 
     def run(*arguments, **options):
@@ -115,7 +115,7 @@ def test_picture_that_has_its_process_killed_is_given_up(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_command_and_page_use_it(here, client):
+def test_command_and_page_decode_in_the_process(here, client):
     make_image()
     call_command("make_thumbnails", verbosity=0)
     call_command("analyze_image_contents", verbosity=0)

@@ -110,8 +110,8 @@ def test_each_row_is_in_the_database_of_its_tenant(mode):
         assert RequestImage.objects.first().image_data == draw()
 
 
-def test_router_with_a_default_database(mode, settings):
-    """Then nothing is missing, and every tenant's rows were in one place."""
+def test_router_with_a_default_does_not_mix_tenants(mode, settings):
+    """The router answers outside of a request, too, but with the wrong database."""
     settings.DATABASE_ROUTERS = [f"{HERE}.ByContextOrDefault"]
     post(OTHER)
     flush()
@@ -119,14 +119,14 @@ def test_router_with_a_default_database(mode, settings):
     assert rows_of("default") == []
 
 
-def test_test_client(settings):
-    """The test client closes behind the middleware, too."""
+def test_row_of_the_test_client_is_in_the_tenants_database(settings):
+    """The test client closes a request after the middleware, too."""
     with within("default"):  # of its own signals
         Client(headers={"X-Tenant": OTHER}).post("/body/", draw(), "image/png")
     assert rows_of(OTHER) == ["stored"]
 
 
-def test_rescued_request():
+def test_row_of_a_request_nobody_closes_is_in_the_tenants_database():
     """The watchdog's thread has no context of the request."""
     request = RequestFactory().post("/", draw(), content_type="image/png")
     request.resolver_match = resolve("/body/")
@@ -142,7 +142,7 @@ def test_rescued_request():
     assert rows_of(OTHER) == ["stored"]
 
 
-def test_view_that_chooses_its_tenant(mode, settings):
+def test_tenant_that_the_view_sets_gets_the_row(mode, settings):
     """The tenant may be known only after the view began: by its authentication."""
     settings.DATABASE_ROUTERS = [f"{HERE}.ByContextOrDefault"]
     request = RequestFactory().post("/", draw(), content_type="image/png")
@@ -161,8 +161,8 @@ def test_view_that_chooses_its_tenant(mode, settings):
     assert rows_of(OTHER) == ["stored"]
 
 
-def test_view_that_leaves_its_tenant(settings):
-    """A decorator below ours may set the tenant, and reset it before we are told."""
+def test_tenant_that_is_reset_within_the_view_gets_the_row(settings):
+    """A decorator below ours may set the tenant, and reset it before ours continues."""
     settings.DATABASE_ROUTERS = [f"{HERE}.ByContextOrDefault"]
     request = RequestFactory().post("/", draw(), content_type="image/png")
 
@@ -176,8 +176,8 @@ def test_view_that_leaves_its_tenant(settings):
 
 
 class TestRouterThatRaises:
-    def test_costs_the_row_and_not_the_request(self, mode, spool):
-        """It is told: no other place than the tenant's, and none that is unknown."""
+    def test_router_that_raises_costs_the_row_and_not_the_request(self, mode, spool):
+        """The row is in no other tenant's database, and the loss is counted."""
         failed = []
 
         def receiver(exception, log, **kwargs):
@@ -198,8 +198,8 @@ class TestRouterThatRaises:
         assert rows_of("default") == rows_of(OTHER) == []
         health.reset()
 
-    def test_only_at_the_end_is_no_loss(self):
-        """What it said while the view ran is what counts."""
+    def test_router_that_raises_at_the_end_costs_nothing(self):
+        """The answer from the beginning of the view is used."""
         request = RequestFactory().post("/", draw(), content_type="image/png")
         token = tenant.set(OTHER)
 
@@ -212,8 +212,8 @@ class TestRouterThatRaises:
         assert health.faults() == {"destination:LookupError": 1}
         health.reset()
 
-    def test_unknown_database(self, spool):
-        """A name that DATABASES lacks: kept in the folder, and told."""
+    def test_request_of_an_unknown_database_is_spooled(self, spool):
+        """DATABASES lacks its name: the request waits in the folder, with a report."""
         with within("nowhere"):
             request = RequestFactory().post("/", draw(), content_type="image/png")
             capture_images(lambda r: HttpResponse(r.body))(request)
@@ -221,7 +221,7 @@ class TestRouterThatRaises:
         assert health.faults() == {"destination:ConnectionDoesNotExist": 1}
         health.reset()
 
-    def test_unknown_database_without_a_folder(self):
+    def test_request_of_an_unknown_database_is_lost_without_a_spool(self):
         with within("nowhere"):
             request = RequestFactory().post("/", draw(), content_type="image/png")
             capture_images(lambda r: HttpResponse(r.body))(request)
@@ -261,7 +261,7 @@ class TestSpool:
         health.reset()
 
     def test_database_that_is_down_does_not_stop_the_others(self, spool):
-        """Its entries wait; those behind them are written."""
+        """Its entries wait; later ones of other databases are written."""
         for alias in ("default", OTHER):
             with is_down(alias):
                 post(alias, draw(seed=1))
@@ -285,7 +285,7 @@ class TestSpool:
         assert (result.written, result.failed, result.bad) == (0, 1, 0)
         health.reset()
 
-    def test_left_at_exit(self, spool, settings):
+    def test_request_left_at_exit_keeps_its_database(self, spool, settings):
         """What a process could not write before its end keeps its place."""
         settings.REQUEST_IMAGES_WRITE_MODE = "background"
         with patch.object(jobs.queue, "_write", jobs._give_up):
@@ -306,7 +306,7 @@ def test_database_that_is_down_opens_only_its_own_breaker():
 
 
 def test_connections_of_other_databases_are_closed_again(spool):
-    """A look into the folder leaves none open that nobody closes."""
+    """A look into the folder leaves no connection open."""
     with is_down(OTHER):
         post(OTHER)
     health.reset()
@@ -327,7 +327,7 @@ class TestCommands:
             for model in (RequestLog, RequestImage, ImageContent):
                 model._base_manager.using(alias).update(created_at=old)
 
-    def test_cleanup(self, old):
+    def test_cleanup_works_in_the_named_database_only(self, old):
         call_command("cleanup_old_images", database=OTHER, days=30, verbosity=0)
         assert not ImageContent.objects.using(OTHER).exists()
         assert ImageContent.objects.using("default").count() == 1
@@ -344,11 +344,11 @@ class TestCommands:
             ("verify_image_contents", {}),
         ],
     )
-    def test_others(self, old, command, options):
+    def test_other_commands_work_in_the_named_database(self, old, command, options):
         """None asks the router, which would raise."""
         call_command(command, database=OTHER, verbosity=0, **options)
 
-    def test_thumbnails_of_the_database_that_is_named(self, old):
+    def test_thumbnails_are_made_in_the_named_database(self, old):
         call_command("make_thumbnails", database=OTHER, verbosity=0)
         drawn = {
             alias: ImageContent.objects.using(alias).get().thumbnail is not None
@@ -356,22 +356,22 @@ class TestCommands:
         }
         assert drawn == {"default": False, OTHER: True}
 
-    def test_router_that_raises(self):
+    def test_command_says_that_the_router_failed(self):
         """One sentence, with what to do."""
         with pytest.raises(CommandError, match=r"LookupError.* Name a database with"):
             call_command("make_thumbnails")
 
-    def test_unknown_database(self):
+    def test_command_refuses_an_unknown_database(self):
         with pytest.raises(CommandError, match="has: default, other"):
             call_command("make_thumbnails", database="x")
 
-    def test_tenant_without_schemas(self):
+    def test_command_refuses_a_tenant_without_schemas(self):
         with pytest.raises(CommandError, match="There is no tenant 'acme'"):
             call_command("make_thumbnails", database=OTHER, tenant="acme")
 
 
 class TestOtherWork:
-    def test_erase_in_the_chosen_database(self):
+    def test_erase_deletes_in_the_chosen_database(self):
         """The primary keys are the same in both."""
         for alias in ("default", OTHER):
             post(alias)
@@ -380,7 +380,7 @@ class TestOtherWork:
         assert report.total.logs == 1
         assert (rows_of("default"), rows_of(OTHER)) == (["stored"], [])
 
-    def test_pin_in_the_chosen_database(self):
+    def test_pin_changes_the_chosen_database(self):
         for alias in ("default", OTHER):
             post(alias)
         with within("default"):
@@ -401,7 +401,7 @@ class TestOtherWork:
         assert tasks.make_thumbnail.func(*call.args) == "made"
         assert ImageContent.objects.using(OTHER).get().thumbnail is not None
 
-    def test_statistics(self):
+    def test_late_row_marks_the_hour_in_its_own_database(self):
         """A late row marks the hour in its own database."""
         long_ago = timezone.now() - timedelta(days=2)
         clock = Mock(now=lambda: long_ago)
@@ -420,7 +420,7 @@ class TestSharedStorage:
         settings.STORAGES = {**settings.STORAGES, "bucket": memory}
         settings.REQUEST_IMAGES_STORAGE = "bucket"
 
-    def test_names(self):
+    def test_each_tenant_has_a_folder_in_the_storage(self):
         for alias in ("default", OTHER):
             post(alias)
         [ours] = ImageContent.objects.using("default").values_list("name", flat=True)
@@ -439,7 +439,7 @@ class TestSharedStorage:
             call_command("verify_image_contents", database=alias, **options)
             assert not PendingDeletion.objects.using(alias).exists()
 
-    def test_moved_and_read(self):
+    def test_moved_objects_keep_their_tenants_folder(self):
         post(OTHER)
         options = {"database": OTHER, "verbosity": 0}
         call_command("move_image_contents", to="database", **options)
@@ -449,7 +449,7 @@ class TestSharedStorage:
         assert content.read() == draw()
 
 
-def test_names_of_destinations():
+def test_each_destination_has_its_own_folder_and_group():
     """Each has a folder and a group of its own, whatever its name is."""
     names = ["", "a", "A", "a-b", "a/../b", "\N{SNOWMAN}", "x" * 200]
     made = [Destination("default", name) for name in names]
@@ -484,13 +484,13 @@ class TestSchemas:
     def tenants(self, monkeypatch):
         return WithSchemas(monkeypatch)
 
-    def test_schema_of_the_connection(self, tenants):
+    def test_tenant_is_the_schema_of_the_connection(self, tenants):
         tenants.set("red")
         with within(OTHER):
             assert destination_of(RequestLog) == Destination(OTHER, "red")
 
-    def test_event_loop_asks_the_request(self, tenants):
-        """No middleware has told the connection of its thread."""
+    def test_tenant_in_an_event_loop_is_that_of_the_request(self, tenants):
+        """No middleware has set the schema of this thread's connection."""
         request = SimpleNamespace(tenant=SimpleNamespace(schema_name="blue"))
 
         async def settle(request):
@@ -505,7 +505,7 @@ class TestSchemas:
             assert async_to_sync(settle)(request).tenant == "blue"
             assert async_to_sync(settle)(None).tenant == "public"
 
-    def test_entered_and_left_again(self, tenants):
+    def test_schema_is_reset_after_the_context(self, tenants):
         tenants.set("red")
         with entered(Destination(OTHER, "blue")):
             assert tenants.connection.schema_name == "blue"
@@ -515,13 +515,13 @@ class TestSchemas:
         with entered(Destination(OTHER, "red")):
             assert tenants.connection.tenant is before
 
-    def test_no_tenant_given(self, tenants):
-        """Whichever was current would get the rows."""
+    def test_schema_is_required(self, tenants):
+        """Without one, whichever schema is current would get the rows."""
         with pytest.raises(ImproperlyConfigured, match="has schemas, and no tenant"):
             entered(Destination(OTHER)).__enter__()
 
-    def test_schema_that_is_gone(self, tenants, monkeypatch):
-        """PostgreSQL goes on to the next schema of its path."""
+    def test_missing_schema_is_an_error(self, tenants, monkeypatch):
+        """PostgreSQL would use the next schema of its path."""
         cursor = MagicMock()
         cursor.__enter__.return_value.fetchone.side_effect = [(1,), None]
         monkeypatch.setattr(tenants.connection, "vendor", "postgresql")
@@ -530,8 +530,8 @@ class TestSchemas:
         with pytest.raises(LookupError, match="there is no schema 'red'"):
             require(Destination(OTHER, "red"))
 
-    def test_command_for_a_schema_that_is_not_there(self, tenants, monkeypatch):
-        """Cleanup would delete what is in the schema of everybody."""
+    def test_command_refuses_a_missing_schema(self, tenants, monkeypatch):
+        """Cleanup would delete what is in `public`."""
         tenants.set("red")
         cursor = MagicMock()
         cursor.__enter__.return_value.fetchone.return_value = None
@@ -540,7 +540,7 @@ class TestSchemas:
         with pytest.raises(CommandError, match="--tenant: there is no schema 'acme'"):
             call_command("cleanup_old_images", database=OTHER, tenant="acme")
 
-    def test_command_in_the_schema_of_now(self, tenants):
+    def test_command_keeps_the_current_schema(self, tenants):
         tenants.set("red")
         with chosen_database(OTHER):
             assert destination_of(RequestLog) == Destination(OTHER, "red")
@@ -550,7 +550,7 @@ of_thread = threading.local()
 
 
 class ByThread:
-    """A router that asks for what a sync middleware has told its thread."""
+    """A router that reads what a sync middleware has set in its thread."""
 
     def db_for_write(self, model, **hints):
         return getattr(of_thread, "alias", "default")
@@ -584,7 +584,7 @@ class TestEventLoop:
         flush()
         assert (rows_of("default"), rows_of(OTHER)) == ([], ["stored"])
 
-    def test_view_that_raises(self, mode):
+    def test_view_that_raises_has_its_row_in_the_tenants_database(self, mode):
         async def view(request):
             raise ZeroDivisionError(len(request.body))
 
@@ -593,8 +593,8 @@ class TestEventLoop:
         flush()
         assert (rows_of("default"), rows_of(OTHER)) == ([], ["stored"])
 
-    def test_thread_that_is_busy(self, monkeypatch):
-        """The client waits for it for a moment only; nobody knows the tenant then."""
+    def test_busy_thread_of_the_orm_delays_the_client_only_a_moment(self, monkeypatch):
+        """After that moment the tenant is unknown, and the request is lost."""
         monkeypatch.setattr(recording, "_DESTINATION_SECONDS", 0.01)
         monkeypatch.setattr(
             Recording, "_note_destination", lambda self: threading.Event().wait(0.2)
@@ -610,7 +610,7 @@ class TestEventLoop:
         assert set(health.faults()) >= {"destination:TimeoutError"}
         health.reset()
 
-    def test_client_that_leaves_before_the_view_begins(self, monkeypatch):
+    def test_view_that_never_begins_is_closed(self, monkeypatch):
         """The view is not left as a coroutine that nobody awaits."""
 
         async def leave(self):
@@ -626,8 +626,8 @@ class TestEventLoop:
         flush()
         health.reset()
 
-    def test_sync_view_that_is_called_in_a_loop(self):
-        """It is asked in the thread that writes."""
+    def test_sync_view_called_in_a_loop_has_its_row(self):
+        """The router is asked in the thread that writes."""
 
         async def call():
             request = RequestFactory().post("/", draw(), content_type="image/png")
@@ -662,7 +662,7 @@ def customer(name):
 
 
 class TestOwnKind:
-    """Two functions of the project: one tells the tenant, the other enters it."""
+    """Two functions of the project: one names the tenant, the other enters it."""
 
     @pytest.fixture(autouse=True)
     def _functions(self, settings):
@@ -693,15 +693,15 @@ class TestOwnKind:
         assert seen == [("stored", "acme"), ("duplicate", "")]
 
     @pytest.mark.parametrize("answer", [7, None, "x" * 201])
-    def test_wrong_answer(self, settings, answer):
-        """No other place is known to be right."""
+    def test_wrong_answer_of_the_function_costs_the_row(self, settings, answer):
+        """Any other database might be the wrong one."""
         settings.REQUEST_IMAGES_TENANT = lambda request: answer
         self.post()
         assert health.counts() == {"lost": 1}
         assert health.faults() == {"destination:ValueError": 2}
         health.reset()
 
-    def test_context_that_cannot_be_entered(self, settings, spool):
+    def test_request_is_spooled_if_its_context_cannot_be_entered(self, settings, spool):
         """The request waits in the folder."""
 
         def broken(name):
@@ -715,7 +715,7 @@ class TestOwnKind:
         assert rows_of("default") == ["stored"]
         health.reset()
 
-    def test_context_that_fails_at_its_end(self, settings):
+    def test_context_that_fails_at_its_end_costs_nothing(self, settings):
         """The row is written by then."""
 
         @contextmanager
@@ -729,8 +729,8 @@ class TestOwnKind:
         assert health.faults() == {"tenant:RuntimeError": 1}
         health.reset()
 
-    def test_command(self):
-        """The option names what the function would tell."""
+    def test_command_enters_the_context_of_the_named_tenant(self):
+        """The option has the name that the function would return."""
         self.post(x_customer="acme")
         call_command("make_thumbnails", tenant="acme", verbosity=0)
         assert ImageContent.objects.get().thumbnail is not None

@@ -170,7 +170,7 @@ def test_each_row_is_in_the_schema_of_its_customer(mode):
     assert health.faults() == {}
 
 
-def test_one_batch_of_many_customers(settings):
+def test_batch_of_several_customers_is_divided(settings):
     """Each gets a transaction of its own."""
     settings.REQUEST_IMAGES_WRITE_MODE = "background"
     for number in range(20):
@@ -180,7 +180,7 @@ def test_one_batch_of_many_customers(settings):
 
 
 @pytest.mark.parametrize("path", ["/sync/", "/async/"])
-def test_asgi(mode, path):
+def test_row_under_asgi_is_in_the_schema_of_its_customer(mode, path):
     """An event loop's thread has a connection that no middleware knows."""
     for schema in ("red", "blue", "blue"):
         assert asyncio.run(post_async(schema, path)) == 200
@@ -189,7 +189,7 @@ def test_asgi(mode, path):
     assert health.faults() == {}
 
 
-def test_limited_set_calls(mode, settings):
+def test_limited_set_calls_keep_the_schema_right(mode, settings):
     """django-tenants then trusts what it has set, also after a roll-back of ours."""
     settings.TENANT_LIMIT_SET_CALLS = True
     for schema in ("red", "blue", "red"):
@@ -198,7 +198,7 @@ def test_limited_set_calls(mode, settings):
     assert counted() == {"red": 2, "blue": 1}
 
 
-def test_rescued_request():
+def test_row_of_a_request_nobody_closes_is_in_its_schema():
     """The watchdog's thread starts in the schema `public`."""
     call("red", "/left/")
     flush()
@@ -230,7 +230,7 @@ def is_down():
 
 
 def test_spooled_requests_return_to_their_schemas(spool, mode):
-    """Whoever empties the folder works for another customer, or for none."""
+    """The process that empties the folder may work for another customer or none."""
     with is_down():
         for schema in ("red", "blue", "red"):
             post(schema)
@@ -245,8 +245,8 @@ def test_spooled_requests_return_to_their_schemas(spool, mode):
     assert counted() == {"red": 2, "blue": 1}
 
 
-def test_dropped_schema(spool):
-    """PostgreSQL would go on to `public`: the request waits, and is told."""
+def test_request_of_a_dropped_schema_waits_in_the_spool(spool):
+    """PostgreSQL would use `public`: the request waits, and is reported."""
     customer = add_customer("gone")
     with is_down():
         post("gone")
@@ -281,7 +281,7 @@ def test_task_knows_its_schema(settings):
 
 
 @pytest.mark.parametrize("way", ["tenant_command", "all_tenants_command", "--tenant"])
-def test_cleanup_of_one_customer(way):
+def test_cleanup_deletes_only_one_customers_rows(way):
     for schema in SCHEMAS:
         post(schema)
         with schema_context(schema):
@@ -302,13 +302,13 @@ def test_cleanup_of_one_customer(way):
     assert left == {"red": 0, "blue": int(is_one)}
 
 
-def test_command_in_a_schema_that_does_not_exist():
-    """A misspelt name is told: the command would work in `public`."""
+def test_command_refuses_a_missing_schema():
+    """With a misspelt name the command would work in `public`."""
     with pytest.raises(CommandError, match="there is no schema 'rde'"):
         call_command("cleanup_old_images", tenant="rde", days=30)
 
 
-def test_shared_bucket(settings):
+def test_customers_share_a_bucket(settings):
     """Each customer's objects are in a folder; none is another's orphan."""
     settings.REQUEST_IMAGES_STORAGE = "bucket"
     for schema in SCHEMAS:
@@ -323,7 +323,7 @@ def test_shared_bucket(settings):
     assert len(names) == 2
 
 
-def test_statistics_of_one_customer():
+def test_statistics_count_one_customer():
     post("red")
     with schema_context("red"):
         call_command("update_image_statistics", verbosity=0)

@@ -60,7 +60,7 @@ KINDS = ["link", "dangling link", "second name", "pipe", "folder"]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("handed_over")
 class TestPlanted:
-    def test_account(self, spool, secret, kind, handed_over):
+    def test_planted_account_is_refused(self, spool, secret, kind, handed_over):
         """It is neither written, nor handed over, nor waited for."""
         plant(kind, spool.folder / "account", secret)
         with pytest.raises(OSError):  # noqa: PT011  # each system says it in its way
@@ -73,7 +73,7 @@ class TestPlanted:
         assert not secret.with_name("new").exists()
         assert handed_over == []
 
-    def test_entry(self, spool, secret, kind):
+    def test_planted_entry_is_reported_and_left_alone(self, spool, secret, kind):
         """It is reported and left alone, and the others are read."""
         plant(kind, spool.folder / "0-0-x.spooled", secret)
         spool.put({"a": 1}, b"")
@@ -82,7 +82,7 @@ class TestPlanted:
         assert sum(health.faults().values()) == 1
         health.reset()
 
-    def test_old_file(self, spool, secret, kind):
+    def test_sweep_deletes_only_the_planted_name(self, spool, secret, kind):
         """Sweeping deletes a name, and never what it leads to."""
         path = spool.folder / "0-0-x.new"
         plant(kind, path, secret)
@@ -92,7 +92,7 @@ class TestPlanted:
         assert path.is_dir() == (kind == "folder")
         health.reset()
 
-    def test_command(self, settings, spool, secret, kind, db):
+    def test_command_refuses_planted_files(self, settings, spool, secret, kind, db):
         settings.REQUEST_IMAGES_SPOOL_DIR = spool.folder
         plant(kind, spool.folder / "account", secret)
         with pytest.raises(CommandError, match="Error: "):
@@ -104,7 +104,7 @@ class TestOwner:
     @pytest.mark.parametrize(
         ("owner", "is_refused"), [(USER, False), (ROOT, False), (STRANGER, True)]
     )
-    def test_file_of_another_user(self, tmp_path, owner, is_refused):
+    def test_file_of_a_stranger_is_refused(self, tmp_path, owner, is_refused):
         path = tmp_path / "file"
         path.touch()
         found, folder = list(path.stat()), list(tmp_path.stat())
@@ -117,7 +117,7 @@ class TestOwner:
             files._require_plain_file(*arguments)
 
     @pytest.mark.skipif(not is_root, reason="only root gives a link to another user")
-    def test_folder_that_is_a_link_of_another_user(self, tmp_path):
+    def test_folder_that_is_a_strangers_link_is_refused(self, tmp_path):
         """Root would write to, and delete from, wherever that leads."""
         (tmp_path / "real").mkdir()
         link = tmp_path / "link"
@@ -134,7 +134,7 @@ class TestOwner:
             with pytest.raises(PermissionError, match="link of another user"):
                 refused()
 
-    def test_system_without_users(self, monkeypatch):
+    def test_own_user_of_a_system_without_users_is_root(self, monkeypatch):
         monkeypatch.delattr(os, "geteuid")
         assert files._own_user() == ROOT
 
@@ -153,8 +153,8 @@ class TestOwner:
         b"\xff",
     ],
 )
-def test_account_that_nobody_wrote(spool, account):
-    """It is counted again; with a size below 0 there would be room without end."""
+def test_impossible_account_is_counted_again(spool, account):
+    """With a size below 0 all entries would fit."""
     (spool.folder / "account").write_bytes(account)
     assert spool.put({}, b"x" * 5000)
     assert not spool.put({}, b"x" * 6000)
