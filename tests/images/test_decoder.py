@@ -41,23 +41,23 @@ def pid_of(decoder):
     return decoder._process.pid
 
 
-def test_thumbnail_is_that_of_this_process(decoder):
+def test_thumbnail_equals_the_inline_one(decoder):
     assert thumbnail(decoder) == make_thumbnail(PICTURE, **THUMBNAIL)
 
 
-def test_measures_are_those_of_this_process(decoder):
+def test_measures_equal_the_inline_ones(decoder):
     found, _ = decoder.run("measures", PICTURE, {"max_pixels": 10**7}, max_bytes=MB)
     assert found == asdict(measure(PICTURE, max_pixels=10**7))
 
 
-def test_refusal_is_that_of_this_process(decoder):
+def test_refusal_equals_the_inline_one(decoder):
     with pytest.raises(PictureRefused, match=r"^32 x 24 pixels$"):
         thumbnail(decoder, max_pixels=9)
     with pytest.raises(PictureRefused, match="broken PNG file"):
         thumbnail(decoder, PICTURE[:40])
 
 
-def test_one_process_decodes_all(decoder):
+def test_one_process_decodes_all_pictures(decoder):
     thumbnail(decoder)
     first = pid_of(decoder)
     with pytest.raises(PictureRefused):
@@ -66,14 +66,14 @@ def test_one_process_decodes_all(decoder):
     assert pid_of(decoder) == first
 
 
-def test_other_limits_start_another(decoder):
+def test_other_limits_start_another_process(decoder):
     thumbnail(decoder)
     first = pid_of(decoder)
     decoder.run("thumbnail", PICTURE, THUMBNAIL, max_bytes=MB)
     assert pid_of(decoder) != first
 
 
-def test_ends_with_its_input(decoder):
+def test_process_ends_with_its_input(decoder):
     """It does not outlive the process that started it."""
     thumbnail(decoder)
     process = decoder._process
@@ -100,7 +100,7 @@ def change(monkeypatch):
     return change
 
 
-def test_is_started_again_if_it_has_ended(decoder, change):
+def test_process_is_started_again_if_it_has_ended(decoder, change):
     """It had no work for a minute, say."""
     change("decoder_child.IDLE_SECONDS = 0.05")
     thumbnail(decoder)
@@ -108,22 +108,22 @@ def test_is_started_again_if_it_has_ended(decoder, change):
     assert thumbnail(decoder) == make_thumbnail(PICTURE, **THUMBNAIL)
 
 
-def test_leaves_no_zombie(decoder, change):
-    """It is gone when it has ended for want of work, though nobody asks for it."""
+def test_idle_process_leaves_no_zombie(decoder, change):
+    """It is gone when it has ended without work, although nobody waits for it."""
     change("decoder_child.IDLE_SECONDS = 0.05")
     thumbnail(decoder)
     wait_until_gone(pid_of(decoder))
 
 
 def wait_until_gone(pid):
-    """Wait until a process has ended and its parent has been told."""
+    """Wait until a process has ended and its parent has noticed."""
     status, deadline = Path(f"/proc/{pid}"), time.monotonic() + 60
     while status.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not status.exists()
 
 
-def test_returns_the_memory_of_each_picture(decoder):
+def test_process_returns_the_memory_of_each_picture(decoder):
     """What a large picture took does not count for the next one."""
     data = draw("WEBP", (2000, 2000), lossless=True)
     thumbnail(decoder)
@@ -137,8 +137,8 @@ def size_of(pid):
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_is_ended_before_other_processes(decoder):
-    """By a system that lacks memory."""
+def test_system_ends_the_process_before_others(decoder):
+    """When the system lacks memory."""
     thumbnail(decoder)
     score = Path(f"/proc/{pid_of(decoder)}/oom_score_adj")
     assert score.read_text(encoding="ascii") == "1000\n"
@@ -254,7 +254,7 @@ def test_process_that_cannot_be_started_is_an_error(decoder, monkeypatch):
         thumbnail(decoder)
 
 
-def test_child_of_a_fork_leaves_it_to_its_parent(decoder):
+def test_child_of_a_fork_leaves_the_process_to_its_parent(decoder):
     thumbnail(decoder)
     child = os.fork()
     if not child:  # pragma: no cover  # in the child
@@ -277,7 +277,7 @@ def test_forgotten_process_is_not_waited_for(decoder):
 
 
 class TestPlugins:
-    def test_pillows_own_are_loaded_anyway(self):
+    def test_plugins_of_pillow_are_not_listed(self):
         assert module.plugins() == {}
 
     @pytest.mark.parametrize(
@@ -288,14 +288,14 @@ class TestPlugins:
             (type("X", (), {}), None),
         ],
     )
-    def test_one_that_cannot_be_named_has_no_process(
+    def test_plugin_that_cannot_be_named_prevents_a_process(
         self, monkeypatch, factory, accept
     ):
         monkeypatch.setitem(Image.OPEN, "OURS", (factory, accept))
         assert module.plugins() is None
         assert "another process cannot load a plugin" in module.why_unavailable()
 
-    def test_registered_one_is_registered_there(self, decoder, monkeypatch):
+    def test_registered_plugin_is_registered_in_the_process(self, decoder, monkeypatch):
         """As pillow-heif does it, from the project's settings or apps."""
         monkeypatch.setitem(Image.OPEN, "OURS", (tiff_of_one_tile, None))
         monkeypatch.setitem(Image.OPEN, "THEIRS", (jpeg2000_of_tiles, tiff_of_one_tile))
@@ -319,7 +319,7 @@ class TestPlugins:
 
 
 class TestChild:
-    """What runs there, here."""
+    """The code of the process, run in this one."""
 
     def test_message_arrives_as_it_was_sent(self):
         stream = io.BytesIO()
@@ -328,7 +328,7 @@ class TestChild:
         assert decoder_child.receive(stream) == ({"a": [1, "é"]}, b"\0\xff")
         assert decoder_child.receive(stream) is None
 
-    def test_work_is_done(self):
+    def test_child_does_each_work(self):
         question = {"work": "measures", "options": {"max_pixels": 10**7}}
         words, made = decoder_child.answer(question, PICTURE)
         assert words == {"found": asdict(measure(PICTURE, max_pixels=10**7))}
@@ -337,14 +337,14 @@ class TestChild:
         words, made = decoder_child.answer(question, PICTURE)
         assert (words, made) == ({"found": {}}, make_thumbnail(PICTURE, **THUMBNAIL))
 
-    def test_refusal_is_told(self):
+    def test_child_answers_a_refusal(self):
         question = {"work": "thumbnail", "options": THUMBNAIL}
         words, made = decoder_child.answer(question, b"text")
         assert words == {"refused": "not an image", "is_full": False}
         assert made == b""
 
     @pytest.mark.parametrize("place", ["within Pillow", "elsewhere"])
-    def test_lack_of_memory_is_told(self, monkeypatch, place):
+    def test_child_answers_a_lack_of_memory(self, monkeypatch, place):
         def full(data, **options):
             if place == "elsewhere":
                 raise MemoryError
@@ -359,7 +359,7 @@ class TestChild:
 
 
 class TestAvailability:
-    def test_is_there(self):
+    def test_process_is_available_here(self):
         assert module.why_unavailable() == module.why_unlimited() == ""
 
     @pytest.mark.parametrize("name", ["", "/usr/sbin/uwsgi", "/usr/sbin/apache2"])
@@ -368,6 +368,6 @@ class TestAvailability:
         assert "is not Python" in module.why_unavailable()
         assert module.why_unlimited() == module.why_unavailable()
 
-    def test_system_without_limits_is_told(self, monkeypatch, tmp_path):
+    def test_system_without_limits_is_reported(self, monkeypatch, tmp_path):
         monkeypatch.setattr(decoder_child, "STATM", tmp_path / "statm")
         assert "cannot limit the memory" in module.why_unlimited()

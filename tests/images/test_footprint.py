@@ -1,4 +1,4 @@
-"""What decoding takes is reckoned by what the decoder allocates, not by the picture."""
+"""The memory for decoding is what the decoder allocates, not what the picture needs."""
 
 from __future__ import annotations
 
