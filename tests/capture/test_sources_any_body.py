@@ -29,6 +29,7 @@ IMAGE = draw()
 BASE64 = base64.b64encode(IMAGE)
 URI = b"data:image/png;base64," + BASE64
 IN_JSON = json.dumps({"a": [{"image": URI.decode()}]}).encode()
+FIRST_LINE = b'{"a": 1}\n'
 FORM = "application/x-www-form-urlencoded"
 TYPES = [
     FORM,
@@ -40,6 +41,8 @@ TYPES = [
     "multipart/form-data; boundary=x",
     "image/jpeg",
     "application/vnd.api+json",
+    "application/x-ndjson",
+    "application/json-seq",
     "text/xml",
     "nonsense",
     "",
@@ -67,9 +70,36 @@ BODIES = {
     "JSON": (IN_JSON, "json.a.0.image"),
     "JSON after white space": (b"\r\n" * 99 + IN_JSON, "json.a.0.image"),
     "a list in JSON": (json.dumps([BASE64.decode()]).encode(), "json.0"),
+    "JSON lines": (FIRST_LINE + IN_JSON + b"\n", "json.1.a.0.image"),
+    "JSON lines of Windows": (
+        b"\xef\xbb\xbf" + FIRST_LINE + b" \r\n" + IN_JSON,
+        "json.1.a.0.image",
+    ),
+    "JSON lines in UTF-16": (
+        (FIRST_LINE + IN_JSON).decode().encode("utf-16"),
+        "json.1.a.0.image",
+    ),
+    "a JSON sequence": (
+        b'\x1e{"a":\n1}\n\x1e' + IN_JSON + b"\n",
+        "json.1.a.0.image",
+    ),
+    "a byte order mark in JSON": (
+        json.dumps(["\ufeff" + BASE64.decode()], ensure_ascii=False).encode(),
+        "json.0",
+    ),
+    "an escaped byte order mark in JSON": (
+        json.dumps(["\ufeff" + URI.decode()]).encode(),
+        "json.0",
+    ),
+    "base64 in UTF-16": (BASE64.decode().encode("utf-16"), "body"),
+    "data URI in UTF-16": (b"\xfe\xff" + URI.decode().encode("utf-16-be"), "body"),
     "a text in JSON": (json.dumps(URI.decode()).encode(), "json"),
     "a form": (urlencode({"note": "x", "image": URI}).encode(), "form.image"),
     "a form that is not escaped": (b"image=" + URI, "form.image"),
+    "a byte order mark in a form": (
+        urlencode({"image": b"\xef\xbb\xbf" + BASE64}).encode(),
+        "form.image",
+    ),
 }
 
 
@@ -135,6 +165,27 @@ def test_all_images_are_found_and_nothing_else(declared, limit):
 def test_body_without_an_image_has_the_reason_of_its_type(body, status):
     Client().generic("POST", "/body/", body, "text/plain")
     assert the_only()[0] == (status, "not an image")
+
+
+@pytest.mark.parametrize("source", [None, "json"])
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        (b"{]", "document 1 is followed by no JSON: Expecting property name"),
+        (b"0\n" * 9_998 + b"{}\n{}", "more than 10000 documents"),
+        (b"[" * 50_000, "document 1 is followed by no JSON: maximum recursion"),
+    ],
+)
+def test_broken_line_costs_the_others_nothing(line, detail, source):
+    """Kind: a fault in one part. It is the reason only if no other has an image."""
+    url = f"/sourced/{quote(json.dumps(source))}/"
+    Client().generic("POST", url, FIRST_LINE + line, "application/jsonl")
+    status, why = the_only()[0]
+    assert status == "unreadable"
+    assert detail in why
+    body = IN_JSON + b"\n" + line[-9_000:]
+    Client().generic("POST", url, body, "application/jsonl")
+    assert the_only() == (("stored", ""), ("json.0.a.0.image", IMAGE))
 
 
 NAME = "ы" * 38 + ".png"

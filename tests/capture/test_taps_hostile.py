@@ -32,7 +32,8 @@ FACTOR = 8
 OF_A_MARK = 120  # bytes that Python takes for a value of JSON, with its place
 OF_A_REQUEST = 600_000  # bytes for rows, statements and objects of any request
 
-JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+JSON, LINES = "application/json", "application/x-ndjson"
+FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=b"
 
 # Pieces of each kind of body; a body is some of them, each many times.
@@ -60,6 +61,8 @@ JSON_PIECES = [
     b'{"a":' * 40 + b'"%b"' % IMAGE + b"}" * 40,
     b"[" * 200 + b"]" * 200,
     b"  \r\n 0",
+    b"0\n",
+    b"\x1e{}",
 ]
 FORM_PIECES = [
     b"",
@@ -98,8 +101,8 @@ PARTS = [
 RAW_PIECES = [b"\n", b"a\n", PNG, IMAGE, b"\x00", b"data:", b" ", b"--b\r\n", b"%41"]
 
 
-JOINTS = {JSON: b",", FORM: b"&"}
-KINDS = {JSON: JSON_PIECES, FORM: FORM_PIECES, MULTIPART: PARTS}
+JOINTS = {JSON: b",", LINES: b"\n", FORM: b"&"}
+KINDS = {JSON: JSON_PIECES, LINES: JSON_PIECES, FORM: FORM_PIECES, MULTIPART: PARTS}
 OTHERS = ["image/png", "text/plain", "", "multipart/related; boundary=b"]
 ALL = [*RAW_PIECES, *JSON_PIECES, *FORM_PIECES, *PARTS]
 
@@ -108,7 +111,7 @@ def body_of(declared, pieces):
     """Return a body of about SIZE bytes of some pieces, each repeated."""
     joint, share = JOINTS.get(declared, b""), SIZE // len(pieces)
     body = joint.join(
-        joint.join([piece] * max(1, share // (len(piece) + len(joint))))
+        joint.join([piece] * max(1, share // (len(piece + joint) or 1)))
         for piece in pieces
     )
     if declared == JSON:
@@ -201,10 +204,10 @@ def allowed(body):
     Parsing JSON takes an object for each value, as it does in the view; so the number
     of values has a limit, and with it what they cost.
     """
-    marks = 0
-    if body.lstrip()[:1] in (b"[", b"{", b'"'):
-        marks = min(MAX_MARKS, sum(map(body.count, (b",", b'"', b"[", b"{"))))
-    return FACTOR * len(body) + OF_A_MARK * marks + OF_A_REQUEST
+    marks = sum(map(body.count, (b",", b'"', b"[", b"{")))
+    if body.lstrip()[:1] not in (b"", b"a", b"-"):  # there may be one value a line
+        marks += body.count(b"\n")
+    return FACTOR * len(body) + OF_A_MARK * min(MAX_MARKS, marks) + OF_A_REQUEST
 
 
 @pytest.fixture(autouse=True)
@@ -245,6 +248,7 @@ def test_memory_of_compressed_bodies(pieces):
     ("declared", "begin", "piece", "end"),
     [
         *((JSON, b"[0", b"," + piece, b"]") for piece in JSON_PIECES),
+        *((LINES, b"{}", b"\n" + piece, b"") for piece in JSON_PIECES),
         *((FORM, b"a=b", b"&" + piece, b"") for piece in FORM_PIECES),
         *((MULTIPART, b"", piece, b"--b--\r\n") for piece in PARTS),
         *(("text/plain", b"", piece, b"") for piece in RAW_PIECES),

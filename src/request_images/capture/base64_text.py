@@ -19,6 +19,8 @@ _MAX_HEAD = 8192  # bytes before a data URI's content; its file name is the long
 _START_DIGITS = 88  # 66 bytes, enough to recognise any format
 _WHITE = b" \t\r\n\f\v"
 _BOM = b"\xef\xbb\xbf"
+_WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_DATA_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*data:", re.IGNORECASE)
 # Some clients leave out "data:".
 _DATA = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:data:|(?=[a-z]+/[\w.+-]+\s*;))", re.IGNORECASE
@@ -88,11 +90,7 @@ class Text:
 
     def _pieces(self, size: int) -> Iterator[bytes]:
         slices = (self.value[at : at + size] for at in range(0, len(self.value), size))
-        # A character that is not ASCII becomes a "?", outside of the alphabet, too.
-        pieces = (
-            piece.encode("ascii", "replace") if isinstance(piece, str) else piece
-            for piece in slices
-        )
+        pieces = map(_encoded, slices)
         return _unescaped(pieces) if self.is_escaped else pieces
 
     def _digits(self, piece: bytes) -> bytes:
@@ -112,6 +110,23 @@ class Text:
             yield _decode_digits(digits[:whole])
             carry = digits[whole:]
         yield _decode_digits(carry)
+
+
+def text_of(data: bytes) -> Text:
+    """Return the text that a body or a file is, if it is one."""
+    if data[:2] in _WIDE_BOMS:
+        data = data.translate(None, b"\0\xff\xfe")  # UTF-16, of ASCII
+    # A tool may escape a text as it does the value of a form.
+    return Text(data, is_escaped=_DATA_START.match(data) is None)
+
+
+def _encoded(piece: str | bytes) -> bytes:
+    if isinstance(piece, bytes):
+        return piece
+    # Any character that is not ASCII stays outside of the alphabet. Strings of JSON are
+    # decoded as Latin-1 (see `body_text`), so that the mark may have been three.
+    encoding = "utf-8" if piece.startswith("\ufeff") else "latin-1"
+    return piece.encode(encoding, "replace")
 
 
 def _without_head(first: bytes) -> tuple[bytes, bool, bytes]:

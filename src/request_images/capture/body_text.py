@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
@@ -26,6 +27,7 @@ SHORTEST = 32
 _MAX_NAME = 1_000  # bytes of a field's name
 _MAX_KEY = 200  # characters of a key, as many as the log keeps of a whole path
 _MARKS = b',"[{'
+_NOT_JSON = (ValueError, RecursionError)
 
 
 Place: TypeAlias = "tuple[str | int, Place | None, int]"
@@ -43,8 +45,23 @@ def path_to(place: Place) -> tuple[str, ...]:
     return tuple(reversed(keys))
 
 
+class BrokenLinesError(ValueError):
+    """A body of several JSON documents has others that are not JSON.
+
+    Args:
+        problem: The reason, in words.
+        documents: Those that are.
+    """
+
+    def __init__(self, problem: str, documents: list[Any]) -> None:
+        super().__init__(problem)
+        self.documents = documents
+
+
 def load_json(body: bytes) -> Any:
-    """Parse a JSON body. Keys may be decoded as Latin-1; `at` and `strings` know that.
+    """Parse a JSON body, or one of several documents: JSON lines, or RFC 7464.
+
+    Keys may be decoded as Latin-1; `at` and `strings` know that.
 
     Raises:
         ValueError: It is not JSON, or beyond the limits.
@@ -52,11 +69,42 @@ def load_json(body: bytes) -> Any:
     # Counted before it is parsed: 20 MB of "[],[]," become half a gigabyte.
     if len(body) - len(body.translate(None, _MARKS)) > MAX_MARKS:
         raise ValueError(f"JSON of more than {MAX_MARKS} commas, quotes and brackets")
+    text = _json_text(body)
     try:
-        # Numbers are not needed, and a long one takes long to parse.
-        return json.loads(_json_text(body), parse_int=len, parse_float=len)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from None
+        return _parsed(text)
+    except _NOT_JSON as error:
+        return _documents(text, f"not JSON: {error}")
+
+
+def _parsed(text: str) -> Any:
+    # Numbers are not needed, and a long one takes long to parse.
+    return json.loads(text, parse_int=len, parse_float=len)
+
+
+def _documents(text: str, problem: str) -> list[Any]:
+    """Parse the documents of JSON lines or of a JSON sequence (RFC 7464).
+
+    Raises:
+        BrokenLinesError: Others follow that are not JSON, or too many.
+        ValueError: The first is not JSON.
+    """
+    records = re.finditer("[^\x1e]+" if "\x1e" in text else "[^\n]+", text)
+    documents: list[Any] = []
+    later = ""  # why one that is not the first is none
+    for record in islice(records, MAX_NODES):
+        try:
+            if not record[0].isspace():
+                documents.append(_parsed(record[0]))
+        except _NOT_JSON as error:
+            if not documents:
+                raise ValueError(problem) from None
+            at = len(documents)
+            later = later or f"document {at} is followed by no JSON: {error}"
+    if next(records, None) is not None:
+        later = later or f"more than {MAX_NODES} documents"
+    if later:
+        raise BrokenLinesError(later, documents)
+    return documents
 
 
 def _json_text(body: bytes) -> str:
@@ -69,7 +117,7 @@ def _json_text(body: bytes) -> str:
         return str(memoryview(body)[3:], "latin-1")
     if len(body) > MAX_WIDE_SIZE:
         raise ValueError(f"more than {MAX_WIDE_SIZE} bytes of {encoding}")
-    return body.decode(encoding)
+    return body.decode(encoding, "replace")
 
 
 def _as_latin_1(key: str) -> str:

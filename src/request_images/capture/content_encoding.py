@@ -14,7 +14,7 @@ _SLICE = 1 << 14
 _PIECE = 1 << 18
 _GZIP = b"\x1f\x8b\x08"
 _CODINGS = ("gzip", "x-gzip", "deflate")
-_TEXT = re.compile(rb"[^\x00-\x08\x0e-\x1f]+")
+_TEXT = re.compile(rb"[^\x00-\x08\x0e-\x1d\x1f]+")  # RS begins a JSON sequence
 
 
 def is_text(head: bytes) -> bool:

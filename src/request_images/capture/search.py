@@ -12,17 +12,17 @@ from typing import Any
 from request_images.images.formats import HEAD_SIZE
 
 from . import body_text
-from .base64_text import Text, unescape
+from .base64_text import Text, text_of, unescape
 from .body_text import Place, path_to
 from .payload import Payload, Upload
 
 IsImage = Callable[[bytes], bool]
 """Tells from the first bytes whether they are an image."""
 
-_JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json")
-# Also in UTF-16 and UTF-32, which JSON tells by itself.
-_JSON_START = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|(?:\0\0)?\xfe\xff)?[\s\0]*[\[{\"]")
-_DATA_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*data:", re.IGNORECASE)
+# Also in UTF-16 and UTF-32, which JSON tells by itself; and after RS, in a sequence.
+_JSON_START = re.compile(
+    rb"(?:\xef\xbb\xbf|\xff\xfe|(?:\0\0)?\xfe\xff)?[\s\0\x1e]*[\[{\"]"
+)
 _FORM_START = re.compile(rb"\s*[^\s=&<]{1,200}=")
 
 
@@ -91,7 +91,7 @@ def fitting(payload: Payload, is_image: IsImage) -> list[tuple[Source, ...]]:
         declared = (Source("files"),)
     elif payload.content_type == "application/x-www-form-urlencoded":
         declared = (Source("form"),)
-    elif _JSON_TYPE.fullmatch(payload.content_type):
+    elif "json" in payload.content_type:  # also of JSON lines, and of other formats
         declared = (Source("json"),)
     shown = [Source("body")]
     body = payload.body or b""
@@ -144,9 +144,7 @@ class Search:
         if payload.body is None and payload.problem:
             return self._malformed("body"), 0
         if payload.body is not None and payload.complete:
-            # A tool may escape a text as it does the value of a form.
-            is_escaped = _DATA_START.match(payload.body) is None
-            text = Text(payload.body, is_escaped=is_escaped)
+            text = text_of(payload.body)
             if not self._is_image(payload.head) and self._is(text):
                 return map(_decoded, ["body"], [text]), 1
         candidate = Candidate(
@@ -169,7 +167,7 @@ class Search:
         if not path:
             # A path is joined only for a text that is used.
             found = (_decoded_json(path_to(place), text) for place, text in images)
-            return instead or found, len(images)
+            return chain(found, instead), len(images)
         value = body_text.at(document, path)
         if value is None:
             return instead, len(images)
@@ -257,7 +255,8 @@ class Search:
         try:
             return parse(payload.body), []
         except ValueError as error:
-            return None, [Candidate(source, size=payload.size, problem=str(error))]
+            instead = Candidate(source, size=payload.size, problem=str(error))
+            return getattr(error, "documents", None), [instead]
 
     def _malformed(self, source: str) -> list[Candidate]:
         problem, no_room = self._payload.problem, self._payload.over_budget
