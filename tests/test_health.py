@@ -35,13 +35,13 @@ def clock(monkeypatch):
 
 
 def test_fault_is_counted_and_logged_with_its_traceback(logged, caplog):
-    """One fault, one line, and the line says that the request was not affected."""
+    """One fault, one line, and the line says that no request was affected."""
     error = OSError("disk full")
     health.report("store", error)
     assert health.faults() == {"store:OSError": 1}
     [line] = logged()
     assert line.startswith("Capture fault in store: OSError: disk full (1 since")
-    assert "The request was not affected." in line
+    assert "No request was affected." in line
     assert caplog.records[0].exc_info[1] is error
 
 

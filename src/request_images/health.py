@@ -80,7 +80,7 @@ def report(kind: str, exception: BaseException) -> None:
     with suppress(Exception):  # from the project's own handlers and filters
         logger.error(
             "Capture fault in %s: %s: %s (%d since the last line, %d in total). "
-            "The request was not affected.",
+            "No request was affected.",
             kind,
             type(exception).__name__,
             _on_one_line(str(exception)),

@@ -19,7 +19,7 @@ from unittest.mock import MagicMock, Mock, patch
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 from django.http import HttpResponse
@@ -365,6 +365,21 @@ class TestCommands:
         with pytest.raises(CommandError, match="has: default, other"):
             call_command("make_thumbnails", database="x")
 
+    def test_command_refuses_an_unknown_answer_of_the_router(self):
+        """Kind: one sentence, as without a router, and no traceback."""
+        with within("x"), pytest.raises(CommandError, match="which a database router"):
+            call_command("make_thumbnails")
+
+    def test_command_refuses_a_tenant_that_cannot_be_entered(self, settings):
+        """Kind: a typing error in a tenant's name is no traceback of the project's."""
+
+        def lookup(name):
+            raise ObjectDoesNotExist(name)
+
+        settings.REQUEST_IMAGES_TENANT_CONTEXT = lookup
+        with pytest.raises(CommandError, match="--tenant: ObjectDoesNotExist: amce"):
+            call_command("make_thumbnails", database=OTHER, tenant="amce")
+
     def test_command_refuses_a_tenant_without_schemas(self):
         with pytest.raises(CommandError, match="There is no tenant 'acme'"):
             call_command("make_thumbnails", database=OTHER, tenant="acme")
@@ -537,7 +552,7 @@ class TestSchemas:
         cursor.__enter__.return_value.fetchone.return_value = None
         monkeypatch.setattr(tenants.connection, "vendor", "postgresql")
         monkeypatch.setattr(tenants.connection, "cursor", lambda: cursor)
-        with pytest.raises(CommandError, match="--tenant: there is no schema 'acme'"):
+        with pytest.raises(CommandError, match="there is no schema 'acme'"):
             call_command("cleanup_old_images", database=OTHER, tenant="acme")
 
     def test_command_keeps_the_current_schema(self, tenants):

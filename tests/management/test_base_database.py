@@ -6,9 +6,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, OperationalError, ProgrammingError, connection
 
+from request_images import health
 from request_images.db.errors import is_not_migrated
+from request_images.health import logger, report
 from request_images.management.base import ImagesCommand
-from tests.factories import tables_missing
+from request_images.models import ImageContent
+from tests.factories import make_content, tables_missing
 
 COMMANDS = [
     ("analyze_image_contents", ()),
@@ -91,6 +94,39 @@ class TestErrors:
     def test_error_of_ours_keeps_its_traceback(self):
         with pytest.raises(ProgrammingError, match="syntax"):
             self.run(ProgrammingError("syntax error"))
+
+
+@pytest.mark.django_db
+class TestLog:
+    """A command logs what it leaves out, to a terminal or a mail of cron's."""
+
+    @pytest.fixture(autouse=True)
+    def _reset(self):
+        health.reset()
+        yield
+        health.reset()
+
+    def test_storage_that_is_gone_is_one_line(self, caplog):
+        """Kind: one line for each kind of fault, and no traceback."""
+        make_content()
+        ImageContent.objects.update(storage="gone")
+        call_command("make_thumbnails", verbosity=0)
+        assert "Could not find config for 'gone'" in caplog.text
+        assert "Traceback" not in caplog.text
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError(), OSError()])
+    def test_fault_of_ours_keeps_its_traceback(self, caplog, error):
+        """And so does everything that is logged by a server."""
+
+        class Reporting(ImagesCommand):
+            def work(self, **options):
+                logger.warning("Nothing has failed.")
+                report("derive", ZeroDivisionError())
+
+        call_command(Reporting())
+        report("store", error)
+        traced = [type(r.exc_info[1]) for r in caplog.records if r.exc_info]
+        assert traced == [ZeroDivisionError, type(error)]
 
 
 @pytest.mark.parametrize(

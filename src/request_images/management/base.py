@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from logging import LogRecord
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from django.core.management.base import (
 )
 from django.db import Error, InterfaceError, OperationalError, connections
 from django.template.defaultfilters import filesizeformat
+from django.utils.connection import ConnectionDoesNotExist
 
 from request_images.contents.derive import (
     Derivation,
@@ -34,6 +36,7 @@ from request_images.db.destination import (
 )
 from request_images.db.errors import is_not_migrated
 from request_images.exceptions import LeaseLost, RetentionError, StorageError, WorkTaken
+from request_images.health import logger
 from request_images.models import ImageContent, RequestLog
 
 MAX_NUMBER = 999_999_999
@@ -168,6 +171,7 @@ class ImagesCommand(BaseCommand):
             if value is not None and value < 1:
                 raise CommandError(f"{name} must be at least 1, not {value}.")
         given = [options.pop(name, None) for name in ("database", "tenant")]
+        logger.addFilter(_without_traceback)
         try:
             with _destination(*given) if self.has_destination else nullcontext():
                 self.work(**options)
@@ -182,6 +186,8 @@ class ImagesCommand(BaseCommand):
             if text := _in_words(error):
                 raise CommandError(text) from error
             raise
+        finally:
+            logger.removeFilter(_without_traceback)
 
     def work(self, **options: Any) -> None:
         """Do the work, with a lease if it changes anything.
@@ -214,6 +220,14 @@ def require_storage(alias: str) -> None:
         raise CommandError(f"STORAGES has no alias {alias!r}. It has: {known}.")
 
 
+def _without_traceback(record: LogRecord) -> bool:
+    """Let a line say it all that a storage, a folder or a database has failed."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, OSError | Error | ConnectionDoesNotExist):
+        record.exc_info = None
+    return True
+
+
 def _in_words(error: Error) -> str:
     """Return a message about an error of the database; empty if the app caused it."""
     text = " ".join(str(error).split())
@@ -229,24 +243,31 @@ def _in_words(error: Error) -> str:
 
 @contextmanager
 def _tenant(where: Destination) -> Iterator[None]:
-    with entered(where):
+    with ExitStack() as stack:
         try:
-            require(where)
-        except LookupError as error:  # PostgreSQL would use `public` instead
-            raise CommandError(f"--tenant: {error}") from error
+            stack.enter_context(entered(where))
+            require(where)  # or it would work on the schema of everybody
+        except (ImproperlyConfigured, Error):
+            raise  # with words of their own
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise CommandError(f"--tenant: {text}") from error
         yield
 
 
 def _destination(alias: str | None, tenant: str | None) -> AbstractContextManager[None]:
-    """Enter the given database and tenant; without them, the routers decide."""
-    if alias is not None and alias not in connections:
-        known = ", ".join(sorted(connections))
-        raise CommandError(f"DATABASES has no alias {alias!r}. It has: {known}.")
+    """Enter the database and tenant that are named, or else leave it to the routers."""
     try:
         routed = database_of(RequestLog) if alias is None else alias
     except Exception as error:
         text = f"A database router failed ({type(error).__name__}: {error})."
         raise CommandError(f"{text} Name a database with --database.") from error
+    if routed not in connections:
+        known = ", ".join(sorted(connections))
+        whose = "" if alias else ", which a database router answered"
+        raise CommandError(
+            f"DATABASES has no alias {routed!r}{whose}. It has: {known}."
+        )
     if tenant is None:
         return chosen_database(alias)
     return _tenant(Destination(routed, tenant))
