@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import tracemalloc
 from urllib.parse import quote_from_bytes
 
@@ -63,6 +64,8 @@ JSON_PIECES = [
     b"  \r\n 0",
     b"0\n",
     b"\x1e{}",
+    json.dumps(json.dumps([json.dumps(["[]" * 99, IMAGE.decode()])] * 9)).encode(),
+    json.dumps("[" * 99).encode(),
 ]
 FORM_PIECES = [
     b"",
@@ -75,6 +78,9 @@ FORM_PIECES = [
     b"a=%b" % (b"%25" * 2_000),
     b"a=%b" % (b"+" * 900),
     b"a[%b]=b" % (b"x" * 900),
+    b'a=["%b","%b"]' % (IMAGE, IMAGE),
+    b"a=[%b]" % (b"[]," * 300 + b"0"),
+    b"a=[%b]" % (b"%5B%5D%2C" * 300 + b"0"),
 ]
 
 
@@ -89,6 +95,11 @@ PARTS = [
     part(b'name="a"', PNG),
     part(b'name="a"', IMAGE),
     part(b'name="a"', b"x"),
+    part(b'name="a"', b'["%b", {"%b": 1}]' % (IMAGE, IMAGE)),
+    part(b'name="a"; filename="b.json"', b'["%b", {"%b": 1}]' % (IMAGE, IMAGE)),
+    part(b'name="a"; filename="b.json"', b"[%b0]" % (b"{}," * 900)),
+    part(b'name="a"; filename="b.json"', b"{}\n" * 900),
+    part(b'name="a"; filename="b.txt"', IMAGE * 99),
     part(b'name="%b"; filename="b.png"' % (b"n" * 900), PNG),
     part(b'name="a"\r\nContent-Transfer-Encoding: base64', IMAGE),
     part(b'name="a"' + b"\r\nX-Header: value" * 60, PNG),

@@ -56,7 +56,7 @@ class Text:
         Raises:
             ValueError: The first characters are not base64.
         """
-        _, is_base64, rest = _without_head(self._beginning())
+        _, is_base64, rest = _without_head(self.beginning())
         if not is_base64:
             return b"".join(_unescaped([rest]))
         digits = self._digits(rest).partition(b"=")[0][:_START_DIGITS]
@@ -64,7 +64,7 @@ class Text:
 
     def media_type(self) -> str:
         """Return the media type of a data URI; empty for none."""
-        return _without_head(self._beginning())[0].decode("ascii", "replace")
+        return _without_head(self.beginning())[0].decode("ascii", "replace")
 
     def decode(self) -> bytes:
         """Decode all of it.
@@ -82,16 +82,28 @@ class Text:
             out.write(part)
         return out.getvalue()
 
-    def _beginning(self) -> bytes:
+    def beginning(self) -> bytes:
+        """Return its first bytes, as far as the head of a data URI may go."""
         start = next(self._pieces(_START), b"")
         if _DATA.match(start):
             start = next(self._pieces(2 * _MAX_HEAD))
         return start
 
-    def _pieces(self, size: int) -> Iterator[bytes]:
+    @property
+    def is_data_uri(self) -> bool:
+        """Whether it begins as a data URI."""
+        return _DATA.match(self.beginning()) is not None
+
+    def unescaped(self) -> bytes:
+        """Return all of it, as what is no base64: there a "+" of a form is a space."""
+        return b"".join(self._pieces(_PIECE, plus=b" "))
+
+    def _pieces(self, size: int, plus: bytes = b"+") -> Iterator[bytes]:
         slices = (self.value[at : at + size] for at in range(0, len(self.value), size))
         pieces = map(_encoded, slices)
-        return _unescaped(pieces) if self.is_escaped else pieces
+        if not self.is_escaped:
+            return pieces
+        return _unescaped(piece.replace(b"+", plus) for piece in pieces)
 
     def _digits(self, piece: bytes) -> bytes:
         if self.has_spaces_for_plus:

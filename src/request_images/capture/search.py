@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
+from request_images.health import report
 from request_images.images.formats import HEAD_SIZE
 
 from . import body_text
@@ -23,7 +25,10 @@ IsImage = Callable[[bytes], bool]
 _JSON_START = re.compile(
     rb"(?:\xef\xbb\xbf|\xff\xfe|(?:\0\0)?\xfe\xff)?[\s\0\x1e]*[\[{\"]"
 )
+_MAX_NESTING = 2  # levels of JSON in a text
 _FORM_START = re.compile(rb"\s*[^\s=&<]{1,200}=")
+
+_Number: TypeAlias = "tuple[int, ...]"
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Candidate:
     too_large: bool = False
     over_budget: str = ""
     problem: str = ""
-    number: int = 0
+    number: _Number = ()
     declared: str = ""
 
 
@@ -123,19 +128,36 @@ class Search:
     def _files(self, path: tuple[str, ...]) -> _Candidates:
         payload = self._payload
         uploads = [
-            (number, upload, self._is_image(upload.head))
+            (number, upload, self._images_of_file(upload))
             for number, upload in enumerate(payload.uploads)
         ]
-        count = sum(is_image for *_, is_image in uploads)
+        count = sum(len(images) for *_, images in uploads)
         named = [each for each in uploads if not path or each[1].field == path[0]]
         if not self._takes_all:
             named.sort(key=lambda each: not each[2])  # stable: images first
-        if payload.problem:
+        malformed: Iterable[Candidate] = ()
+        if payload.problem or not named:
             # Files that were complete before the error are still good.
-            whole = [_uploaded(u, n) for n, u, is_one in named if is_one and u.complete]
-            return [*whole, *self._malformed("files")], count
-        found = (_uploaded(upload, number) for number, upload, _ in named)
-        return found if named else self._malformed("files"), count
+            named = [each for each in named if each[2] and each[1].complete]
+            malformed = self._malformed("files")
+        found = (
+            _uploaded(upload, number)
+            if text is None
+            else _decoded(f"files.{upload.field}", text, (number, *inner))
+            for number, upload, images in named
+            for inner, text in images or [((), None)]
+        )
+        return chain(found, malformed), count
+
+    def _images_of_file(self, upload: Upload) -> Sequence[tuple[_Number, Text | None]]:
+        """Return the images of a file: itself, or those in the text that it is."""
+        if self._is_image(upload.head):
+            return [((), None)]
+        data = upload.data
+        if data is None or not may_hold_image(upload.head, self._is_image):
+            return ()
+        text = text_of(data)
+        return [((), text)] if self._is(text) else self._images_of(Text(data))
 
     def _body(self, path: tuple[str, ...]) -> _Candidates:
         payload = self._payload
@@ -166,7 +188,9 @@ class Search:
         images = self._images_in_json
         if not path:
             # A path is joined only for a text that is used.
-            found = (_decoded_json(path_to(place), text) for place, text in images)
+            found = (
+                _decoded_json(path_to(place), n, text) for place, n, text in images
+            )
             return chain(found, instead), len(images)
         value = body_text.at(document, path)
         if value is None:
@@ -182,7 +206,9 @@ class Search:
         if not isinstance(value, str):
             problem = f"{type(value).__name__} where base64 text was expected"
             return [Candidate(_json_source(path), problem=problem)]
-        return map(_decoded_json, [path], [Text(value)])
+        text = Text(value)
+        images = self._images_of(text) or [((), text)]
+        return (_decoded_json(path, (id(value), *n), image) for n, image in images)
 
     def _below(self, path: tuple[str, ...], value: Any) -> Iterable[Candidate]:
         """Return the candidates in an element of a list: a text, or an object."""
@@ -191,31 +217,66 @@ class Search:
         images = self._images_in(value)
         if not images:
             return self._at_path(path, value)
-        return (_decoded_json((*path, *path_to(rest)), text) for rest, text in images)
+        return (
+            _decoded_json((*path, *path_to(rest)), n, text) for rest, n, text in images
+        )
 
     @cached_property
     def _document(self) -> tuple[Any, list[Candidate]]:
         return self._parsed("json", body_text.load_json)
 
     @cached_property
-    def _images_in_json(self) -> list[tuple[Place, Text]]:
+    def _images_in_json(self) -> list[tuple[Place, _Number, Text]]:
         return self._images_in(self._document[0])
 
-    def _images_in(self, value: Any) -> list[tuple[Place, Text]]:
+    def _images_in(
+        self, value: Any, *, has_spaces: bool = False, depth: int = 0
+    ) -> list[tuple[Place, _Number, Text]]:
         # For one image, outer strings first; for all, in the order of the document.
         strings = body_text.strings(value, in_order=self._takes_all)
-        found = ((place, Text(text)) for place, text in strings)
-        return [(place, text) for place, text in found if self._is(text)]
+        texts = (
+            (place, id(string), Text(string, has_spaces_for_plus=has_spaces))
+            for place, string in strings
+        )
+        return [
+            (place, (number, *inner), image)
+            for place, number, text in texts
+            for inner, image in self._images_of(text, depth)
+        ]
+
+    def _images_of(self, text: Text, depth: int = 0) -> Sequence[tuple[_Number, Text]]:
+        """Return the images of a text: itself, or those in the JSON that it is."""
+        try:
+            return [((), text)] if self._is_image(text.start()) else ()
+        except ValueError:  # as JSON is no base64
+            is_json = _JSON_START.match(text.beginning()) is not None
+        if not is_json or depth == _MAX_NESTING:
+            return ()
+        images: Sequence[tuple[Place, _Number, Text]] = ()
+        with note_fault(self._payload):
+            try:
+                document = body_text.load_json(text.unescaped())
+            except ValueError as error:
+                document = getattr(error, "documents", None)
+            has_spaces = text.is_escaped or text.has_spaces_for_plus
+            images = self._images_in(document, has_spaces=has_spaces, depth=depth + 1)
+        return [((number,), image) for number, (*_, image) in enumerate(images)]
 
     def _form(self, path: tuple[str, ...]) -> _Candidates:
         fields, instead = self._fields
-        numbered = [(name, text, at) for at, (name, text) in enumerate(fields)]
         # Some parsers add the text of a part that is an upload here.
         known = {upload.field for upload in self._payload.uploads if upload.is_text}
-        images = [e for e in numbered if e[0] not in known and self._is(e[1])]
-        chosen = [each for each in numbered if each[0] == path[0]] if path else images
-        decoded = (_decoded(f"form.{name}", text, at) for name, text, at in chosen)
-        return instead or decoded, len(images)
+        found = [
+            (name, number, text, () if name in known else self._images_of(text))
+            for number, (name, text) in enumerate(fields)
+        ]
+        decoded = (
+            _decoded(f"form.{name}", image, (number, *inner))
+            for name, number, text, images in found
+            if (name == path[0] if path else images)
+            for inner, image in images or [((), text)]
+        )
+        return instead or decoded, sum(len(images) for *_, images in found)
 
     @cached_property
     def _fields(self) -> tuple[list[tuple[str, Text]], list[Candidate]]:
@@ -265,10 +326,36 @@ class Search:
         return [Candidate(source, problem=problem, over_budget=no_room)]
 
     def _is(self, text: Text) -> bool:
-        try:
-            return self._is_image(text.start())
-        except ValueError:
-            return False
+        return _begins_as_image(text, self._is_image)
+
+
+@contextmanager
+def note_fault(payload: Payload) -> Iterator[None]:
+    """Report a fault within the context; it costs what is looked for there."""
+    try:
+        yield
+    except Exception as exception:  # noqa: BLE001  # ours, never the request's
+        report_fault(payload, exception)
+
+
+def report_fault(payload: Payload, exception: Exception) -> None:
+    """Report a fault of ours, which may have hidden an image."""
+    report("search", exception)
+    payload.failure = exception
+
+
+def may_hold_image(head: bytes, is_image: IsImage) -> bool:
+    """Tell whether a file that begins so may be a text with an image in it."""
+    text = text_of(head)
+    is_text = text.is_data_uri or _JSON_START.match(head) is not None
+    return is_text or _begins_as_image(text, is_image)
+
+
+def _begins_as_image(text: Text, is_image: IsImage) -> bool:
+    try:
+        return is_image(text.start())
+    except ValueError:
+        return False
 
 
 def _uploaded(upload: Upload, number: int) -> Candidate:
@@ -282,13 +369,13 @@ def _uploaded(upload: Upload, number: int) -> Candidate:
         missing=upload.missing,
         too_large=upload.too_large,
         over_budget=upload.over_budget,
-        number=number,
+        number=(number,),
         declared=upload.content_type,
     )
 
 
-def _decoded_json(path: tuple[str, ...], text: Text) -> Candidate:
-    return _decoded(_json_source(path), text, id(text.value))
+def _decoded_json(path: tuple[str, ...], number: _Number, text: Text) -> Candidate:
+    return _decoded(_json_source(path), text, number)
 
 
 def _json_source(path: tuple[str, ...]) -> str:
@@ -304,7 +391,7 @@ def _field_name(escaped: bytes) -> str:
     return unescape(escaped.replace(b"+", b" ")).decode(errors="replace")
 
 
-def _decoded(source: str, text: Text, number: int = 0) -> Candidate:
+def _decoded(source: str, text: Text, number: _Number = ()) -> Candidate:
     try:
         data = text.decode()
     except ValueError as error:

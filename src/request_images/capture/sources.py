@@ -22,16 +22,23 @@ image, those that fit its bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
 
 from request_images.exceptions import SourceError
-from request_images.health import report
 
 from .payload import Payload, Upload
-from .search import Candidate, IsImage, Search, Source, fitting
+from .search import (
+    Candidate,
+    IsImage,
+    Search,
+    Source,
+    fitting,
+    may_hold_image,
+    note_fault,
+    report_fault,
+)
 
 SourceSpec = str | Sequence[str] | None
 
@@ -136,7 +143,7 @@ def _find(
     candidates: list[Iterable[Candidate]] = []
     counts: dict[str, int] = {}
     for source in sources:
-        with _note_fault(payload):
+        with note_fault(payload):
             found, counts[source.kind] = search.at(source)
             candidates.append(_until_fault(found, payload))
     count = sum(counts.values())
@@ -153,20 +160,6 @@ def _find(
     return Found([first] if first else [], count)
 
 
-@contextmanager
-def _note_fault(payload: Payload) -> Iterator[None]:
-    # A fault at one source costs that source.
-    try:
-        yield
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        _report_fault(payload, exception)
-
-
-def _report_fault(payload: Payload, exception: Exception) -> None:
-    report("search", exception)
-    payload.failure = exception
-
-
 def _until_fault(
     candidates: Iterable[Candidate], payload: Payload
 ) -> Iterator[Candidate]:
@@ -175,16 +168,16 @@ def _until_fault(
     try:
         yield from candidates
     except Exception as exception:  # noqa: BLE001  # as above
-        _report_fault(payload, exception)
+        report_fault(payload, exception)
 
 
 def _once(candidates: Iterable[Candidate], problem: str) -> Iterator[Candidate]:
     # Two sources may lead to the same place; a malformed form counts once.
-    seen: set[tuple[str, int]] = set()
+    seen: set[tuple[str, tuple[int, ...]]] = set()
     for candidate in candidates:
         place = (candidate.source, candidate.number)
         if problem and candidate.problem == problem:
-            place = ("", 0)
+            place = ("", ())
         if place not in seen:
             seen.add(place)
             yield candidate
@@ -217,4 +210,6 @@ def upload_rank(
     """Rate how much an upload is worth keeping; `find` chooses the highest rank."""
     paths = [source.path for source in sources if source.kind == "files"]
     named = [at for at, path in enumerate(paths) if path in ((), (upload.field,))]
-    return bool(named), is_image(upload.head), -min(named, default=0)
+    is_one = is_image(upload.head)
+    may_hold_one = is_one or may_hold_image(upload.head, is_image)
+    return bool(named), is_one, may_hold_one, -min(named, default=0)
