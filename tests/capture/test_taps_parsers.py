@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -165,6 +167,40 @@ def test_files_that_were_parsed_before_are_found(files, field, attribute):
     capture_images(lambda request: HttpResponse("ok"))(request)
     log = RequestLog.objects.get()
     assert (log.capture_status, log.image.source) == ("stored", f"files.{field}")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("note", [{}, {"note": ContentFile(b"text")}])
+@pytest.mark.parametrize(
+    ("files", "fields", "source"),
+    [
+        ({"photo": ContentFile(draw())}, {}, "files.photo"),
+        ({}, {"photo": base64.b64encode(draw()).decode()}, "form.photo"),
+    ],
+)
+def test_request_that_was_made_by_hand(files, fields, note, source, is_async):
+    """Kind: plain code calls the view, and has set the files or fields itself."""
+    request = HttpRequest()
+    request.method = "POST"
+    for name, file in {**note, **files}.items():
+        file.seek(1)
+        request.FILES[name] = file
+    request.POST.update(fields)
+
+    def view(request):
+        return HttpResponse([file.tell() for file in request.FILES.values()])
+
+    async def async_view(request):
+        return view(request)
+
+    if is_async:
+        response = async_to_sync(capture_images(async_view))(request)
+    else:
+        response = capture_images(view)(request)
+    assert response.content == b"1" * len({**note, **files})
+    log = RequestLog.objects.get()
+    assert (log.capture_status, log.image.source) == ("stored", source)
+    assert log.image.image_data == draw()
 
 
 def test_file_that_is_among_the_fields_too_counts_once():

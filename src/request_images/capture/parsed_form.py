@@ -27,10 +27,15 @@ def is_parsed(request: HttpRequest) -> bool:
     return "_files" in request.__dict__
 
 
+def is_made_by_hand(request: HttpRequest) -> bool:
+    """Tell whether its fields and files are attributes, which plain code has set."""
+    return "FILES" in request.__dict__
+
+
 def texts(request: HttpRequest) -> Mapping[str, Sequence[str]] | None:
     """Return the text fields of a form; None if it was not parsed."""
-    # From the attribute: ``request.POST`` would parse.
-    post = request.__dict__.get("_post")
+    # From the attribute: ``request.POST`` would parse, unless it was made by hand.
+    post = request.__dict__.get("_post", request.__dict__.get("POST"))
     if post is None:
         return None
     found: dict[str, list[str]] = {}
@@ -43,7 +48,7 @@ def texts(request: HttpRequest) -> Mapping[str, Sequence[str]] | None:
 def files(request: HttpRequest) -> Iterator[tuple[str, Any]]:
     """Yield the files of a parsed form, each with its field's name."""
     seen = set()
-    for attribute in ("_files", "_post"):
+    for attribute in ("_files", "_post", "FILES"):
         for name, value in _values(request.__dict__.get(attribute)):
             if isinstance(value, File | IOBase) and id(value) not in seen:
                 seen.add(id(value))

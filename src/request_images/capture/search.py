@@ -93,11 +93,13 @@ def fitting(payload: Payload, is_image: IsImage) -> list[tuple[Source, ...]]:
     if payload.content_type == "multipart/form-data":
         declared = Source("files"), Source("form")
     elif payload.uploads:
-        declared = (Source("files"),)
+        declared = (Source("files"), *([Source("form")] if payload.fields else []))
     elif payload.content_type == "application/x-www-form-urlencoded":
         declared = (Source("form"),)
     elif "json" in payload.content_type:  # also of JSON lines, and of other formats
         declared = (Source("json"),)
+    elif payload.fields:
+        declared = (Source("form"),)
     shown = [Source("body")]
     body = payload.body or b""
     if _JSON_START.match(body):

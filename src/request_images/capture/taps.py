@@ -32,7 +32,7 @@ from .chunks import Chunks
 from .content_encoding import decompressed, is_text
 from .form_parts import FormParts, boundary_of
 from .held import Held
-from .parsed_form import first_bytes, is_parsed, read_body
+from .parsed_form import first_bytes, is_made_by_hand, is_parsed, read_body
 from .partial import part_of_upload
 from .payload import Payload, Upload
 from .upload_buffer import Limits, Rank, UploadBuffer
@@ -61,7 +61,7 @@ class Tap:
         self._parts = FormParts(self._boundary, self._receive_part)
         with report_faults("tap"):
             self._end.begin(request, self.payload)
-        if is_parsed(request):
+        if is_parsed(request) or is_made_by_hand(request):
             with report_faults("tap"):
                 self._copy_parsed_files(request)
         elif self._is_multipart:
