@@ -21,7 +21,7 @@ from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connection
 from django.http import Http404, HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
@@ -341,7 +341,8 @@ def test_open_transaction_of_a_view_does_not_take_our_row():
         Note.objects.create(text="forgotten")
         return HttpResponse("ok")
 
-    request = RequestFactory().post("/")
+    environ = RequestFactory().post("/").environ
+    request = WSGIRequest({**environ, "wsgi.input": io.BytesIO()})  # as of a server
     request.resolver_match = resolve("/body/")
     capture_images(careless)(request)
     request.close()
