@@ -99,6 +99,16 @@ def closed(request):
     return HttpResponse("closed")
 
 
+def closing(request):
+    seen = len(request.body)
+    request.close()
+    return HttpResponse(seen, status=422)
+
+
+async def async_closing(request):
+    return closing(request)
+
+
 def saved(request):
     file = request.FILES["photo"]
     path = Path(default_storage.path(default_storage.save("kept.png", file)))
@@ -307,6 +317,8 @@ FUNCTIONS = [
     first_bytes,
     nothing,
     closed,
+    closing,
+    async_closing,
     saved,
     deleted,
     own_handlers,

@@ -202,6 +202,30 @@ def test_request_closed_twice_is_written_once():
     assert RequestLog.objects.get().endpoint == "body"
 
 
+@trap("W15")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["closing", "async_closing"])
+@pytest.mark.parametrize("call", ["client", "async client", "direct", "server"])
+def test_request_closed_by_its_view_is_written_at_its_end(name, call):
+    """W15: a view may close its request; what becomes of it is known afterwards."""
+    request = RequestFactory().post(f"/{name}/", draw(), content_type="image/png")
+    if call == "client":
+        Client().generic("POST", f"/{name}/", draw(), "image/png")
+    elif call == "async client":
+        post = async_to_sync(AsyncClient().post)
+        post(f"/{name}/", draw(), content_type="image/png")
+    elif call == "server":
+        WSGIHandler()(request.environ, lambda *args: None).close()
+    elif name == "closing":
+        capture_images(views.closing)(request)
+    else:
+        async_to_sync(capture_images(views.async_closing))(request)
+    flush()
+    log = RequestLog.objects.get()
+    assert (log.status_code, log.capture_status) == (422, "stored")
+    assert log.image.image_data == draw()
+
+
 @pytest.mark.django_db
 def test_close_still_closes_the_files():
     """The request's own close runs after ours."""
@@ -690,17 +714,6 @@ class TestWatchdog:
         assert begun.wait(60)
         lifecycle._drain()
         go_on.set()
-
-    @trap("W15")
-    def test_request_closed_by_its_view_is_written_once(self):
-        """W15: no request is left to end, and no thread waits for one."""
-        ended = []
-        end = self._end(lambda: ended.append(1))
-        end._request.close()
-        end.view_ended()
-        end.end_soon()
-        assert ended == [1]
-        assert lifecycle._watchdog.thread is None
 
     @trap("W15")
     def test_request_closed_during_the_watch_is_written_once(self, monkeypatch):

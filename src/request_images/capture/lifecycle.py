@@ -54,6 +54,9 @@ class RequestEnd:
         request: The request to watch.
         callback: Called without arguments, where the ORM may be used. It must not
             raise: nobody would see it.
+
+    Attributes:
+        is_view_over: Whether the view has ended. Until then no close is the last.
     """
 
     def __init__(self, request: HttpRequest, callback: Callable[[], None]) -> None:
@@ -62,7 +65,7 @@ class RequestEnd:
         self._lock = threading.Lock()
         self._is_over = False
         self._is_for_test = False
-        self._is_view_over = False
+        self.is_view_over = False
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
         # Asked now: the view may replace the body, and its end releases it.
@@ -89,9 +92,7 @@ class RequestEnd:
         Returns:
             False if even that is too slow: then the caller must drop the bytes.
         """
-        self._is_view_over = True
-        if self._is_over:
-            return True  # a view may close its request itself
+        self.is_view_over = True
         if self._has_no_handler:
             self._end()
             return True
@@ -143,10 +144,10 @@ class RequestEnd:
             self._end()
 
     def _on_close(self) -> None:
-        self._is_closed = True
         try:
-            # A view that closes its request itself may go on reading it.
-            if not (self._is_view_over and self._end_elsewhere()):
+            # A view that closes its request itself goes on, and is closed again.
+            self._is_closed = self.is_view_over
+            if self.is_view_over and not self._end_elsewhere():
                 self._end()
         finally:
             self._close()

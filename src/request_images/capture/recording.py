@@ -142,6 +142,7 @@ class Recording:
         self._depth -= 1
         if self._depth:
             return
+        self._end.is_view_over = True
         self._view_seconds = perf_counter() - self._started
         tap = self._start.tap
         if tap is not None:
