@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware, get_token
-from django.test import AsyncRequestFactory, Client, RequestFactory
+from django.test import Client, RequestFactory
 from django.urls import resolve
 from django.utils.deprecation import MiddlewareMixin
 
@@ -21,6 +21,7 @@ from request_images.capture.recording import recording_of
 from request_images.decorators import capture_images
 from request_images.middleware import RequestImagesMiddleware
 from request_images.models import RequestLog
+from tests.db.databases import received_async
 from tests.image_files import draw
 from tests.traps import trap
 
@@ -261,9 +262,7 @@ class TestClientGone:
 
     @staticmethod
     def _request():
-        request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
-        request.resolver_match = resolve("/body/")  # as a handler does
-        return request
+        return received_async(draw())
 
     @trap("W8")
     def test_cancelled_async_view_is_logged_at_once(self):

@@ -9,9 +9,11 @@ from contextvars import ContextVar
 from unittest.mock import patch
 
 from django.apps import apps
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connections
-from django.test import RequestFactory
+from django.test import AsyncRequestFactory, RequestFactory
+from django.urls import resolve
 
 from request_images.capture import lifecycle
 from request_images.models import RequestLog
@@ -79,6 +81,26 @@ def second_database(path) -> Iterator[None]:
         connection.close()
         del connections[OTHER]
         del connections.settings[OTHER]
+
+
+def received(data=b"", **headers):
+    """Return a request as a server makes it, with its URL resolved.
+
+    That of a factory is written with its view, and never put off.
+    """
+    factory = RequestFactory(headers=headers)
+    environ = factory.post("/", data, content_type="image/png").environ
+    request = WSGIRequest({**environ, "wsgi.input": io.BytesIO(data)})
+    request.resolver_match = resolve("/body/")
+    return request
+
+
+def received_async(data):
+    """Return a request as an ASGI server makes it, with its URL resolved."""
+    made = AsyncRequestFactory().post("/", data, content_type="image/png")
+    request = ASGIRequest(made.scope, io.BytesIO(data))
+    request.resolver_match = resolve("/body/")
+    return request
 
 
 def post(alias, data=None, url="/body/"):

@@ -23,8 +23,7 @@ from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 from django.http import HttpResponse
-from django.test import AsyncRequestFactory, Client, RequestFactory
-from django.urls import resolve
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from request_images import erasure, health, signals, tasks
@@ -46,7 +45,16 @@ from request_images.storage.stores import store_of
 from request_images.testing import flush
 from request_images.writer import jobs, notify, rows
 from request_images.writer.spool import spooling
-from tests.db.databases import OTHER, empty, post, rows_of, second_database, tenant
+from tests.db.databases import (
+    OTHER,
+    empty,
+    post,
+    received,
+    received_async,
+    rows_of,
+    second_database,
+    tenant,
+)
 from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", OTHER])
@@ -128,8 +136,7 @@ def test_row_of_the_test_client_is_in_the_tenants_database(settings):
 
 def test_row_of_a_request_nobody_closes_is_in_the_tenants_database():
     """The watchdog's thread has no context of the request."""
-    request = RequestFactory().post("/", draw(), content_type="image/png")
-    request.resolver_match = resolve("/body/")
+    request = received(draw())
 
     @capture_images
     def left(request):
@@ -145,8 +152,7 @@ def test_row_of_a_request_nobody_closes_is_in_the_tenants_database():
 def test_tenant_that_the_view_sets_gets_the_row(mode, settings):
     """The tenant may be known only after the view began: by its authentication."""
     settings.DATABASE_ROUTERS = [f"{HERE}.ByContextOrDefault"]
-    request = RequestFactory().post("/", draw(), content_type="image/png")
-    request.resolver_match = resolve("/body/")
+    request = received(draw())
 
     @capture_images
     def late(request):
@@ -184,8 +190,7 @@ class TestRouterThatRaises:
             failed.append((type(exception), log))
 
         signals.capture_failed.connect(receiver)
-        request = RequestFactory().post("/", draw(), content_type="image/png")
-        request.resolver_match = resolve("/body/")
+        request = received(draw())
         try:
             response = capture_images(lambda r: HttpResponse(r.body))(request)
             request.close()
@@ -582,9 +587,8 @@ class TestEventLoop:
 
     async def handle(self, view):
         await sync_to_async(setattr)(of_thread, "alias", OTHER)
-        request = AsyncRequestFactory().post("/", draw(), content_type="image/png")
+        request = received_async(draw())
         request.scope["client"] = ("192.0.2.1", 5000)
-        request.resolver_match = resolve("/body/")
         try:
             return await capture_images(view)(request)
         finally:
@@ -686,9 +690,7 @@ class TestOwnKind:
         settings.REQUEST_IMAGES_TENANT_CONTEXT = f"{__name__}.customer"
 
     def post(self, **headers):
-        factory = RequestFactory(headers=headers)
-        request = factory.post("/", draw(), content_type="image/png")
-        request.resolver_match = resolve("/body/")
+        request = received(draw(), **headers)
         capture_images(lambda r: HttpResponse(r.body))(request)
         request.close()
         flush()
@@ -729,6 +731,24 @@ class TestOwnKind:
         assert spooling.write_spooled().written == 1
         assert rows_of("default") == ["stored"]
         health.reset()
+
+    def test_connection_of_the_context_is_replaced_when_it_is_lost(self, settings):
+        """Kind: the background thread has what it opened for as long as it lives.
+
+        A server that was started again closes it. Django notices between requests.
+        """
+
+        @contextmanager
+        def querying(name):
+            with connections[OTHER].cursor() as cursor:
+                cursor.execute("SELECT 1")
+            yield
+
+        settings.REQUEST_IMAGES_TENANT_CONTEXT = querying
+        self.post(x_customer="acme")
+        connections[OTHER].connection.close()
+        self.post(x_customer="acme")
+        assert rows_of("default") == ["stored", "duplicate"]
 
     def test_context_that_fails_at_its_end_costs_nothing(self, settings):
         """The row is written by then."""

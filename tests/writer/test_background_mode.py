@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import threading
 
 import pytest
-from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
 from django.http import HttpResponse
-from django.test import Client, RequestFactory
-from django.urls import resolve
+from django.test import Client
 
 from request_images import health, signals
 from request_images.decorators import capture_images
@@ -18,6 +15,7 @@ from request_images.models import ImageContent, RequestLog
 from request_images.outcome import opt_out
 from request_images.testing import flush
 from request_images.writer import jobs, rows
+from tests.db.databases import received
 from tests.image_files import draw
 
 pytestmark = [
@@ -54,14 +52,6 @@ def busy():
     release.set()
     flush()
     jobs.queue._write = write
-
-
-def received(data=b""):
-    """Return a request as a server makes it; that of a test is never put off."""
-    environ = RequestFactory().post("/", data, content_type="image/png").environ
-    request = WSGIRequest({**environ, "wsgi.input": io.BytesIO(data)})
-    request.resolver_match = resolve("/body/")
-    return request
 
 
 def serve(seed=0, view=None):

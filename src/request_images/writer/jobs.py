@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import cast
 
-from django.db import connections
+from django.db import Error, close_old_connections, connections
 
 from request_images import signals
 from request_images.conf import conf
@@ -57,13 +57,23 @@ def _write_to(
                     where.alias, is_handled=is_handled, is_last_use=is_last_use
                 )
             )
-            stack.enter_context(entered(where))
+            _enter(where, stack)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("destination", exception)
             for job in jobs:
                 _set_aside(job, exception)
         else:
             write_jobs(jobs)
+
+
+def _enter(where: Destination, stack: ExitStack) -> None:
+    try:
+        stack.enter_context(entered(where))
+    except Error:
+        # The project's function asks a database, and this thread may have a connection
+        # that the server has closed. Django replaces it between requests only.
+        close_old_connections()
+        stack.enter_context(entered(where))
 
 
 def _set_aside(job: Job, failure: Exception) -> None:
