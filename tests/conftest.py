@@ -31,8 +31,9 @@ collect_ignore = ["foreign"]
 def pytest_addoption(parser):
     parser.addoption(
         "--only-database",
-        action="store_true",
-        help="leave out tests that use no database, whatever it is",
+        choices=("own", "common"),
+        help="leave out tests that use no database, whatever it is; own: those of the "
+        "modules that reach lines for one kind of database; common: the others",
     )
     parser.addoption(
         "--front-door",
@@ -49,6 +50,20 @@ _DATABASE_FIXTURES = {"db", "transactional_db", "database", "project", "tables"}
 _ONLY_LOOK = tuple(
     f"tests/capture/test_{name}.py"
     for name in ("form_parts", "partial", "sources_any_body", "taps_hostile")
+)
+
+
+# They reach lines for one kind of database. On a server, only these are measured: to
+# measure a test takes almost as long again as to run it.
+_OF_ONE_DATABASE = (
+    *(f"tests/capture/test_{name}.py" for name in ("caller", "lifecycle")),
+    "tests/cleanup/test_retention.py",
+    *(f"tests/contents/test_{name}.py" for name in ("derive", "move")),
+    "tests/db/",
+    "tests/management/test_analyze_image_contents.py",
+    "tests/test_outcome.py",
+    "tests/test_servers.py",
+    "tests/writer/",
 )
 
 
@@ -78,9 +93,13 @@ _FRONT_DOOR = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     """Leave out what cannot fail on one database, or Django, and pass on another."""
+    only = config.getoption("only_database")
 
     def is_wanted(item) -> bool:
-        return (not config.getoption("only_database") or _uses_database(item)) and (
+        is_own = item.nodeid.startswith(_OF_ONE_DATABASE)
+        return (
+            only is None or (_uses_database(item) and is_own == (only == "own"))
+        ) and (
             not config.getoption("front_door") or item.nodeid.startswith(_FRONT_DOOR)
         )
 
