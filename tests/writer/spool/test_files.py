@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,6 +12,7 @@ from django.core.management import CommandError, call_command
 from request_images import health
 from request_images.writer.spool import files
 from request_images.writer.spool.folder import Spool
+from request_images.writer.spool.quota import open_account
 
 TEXT = b"of root"
 USER, ROOT, STRANGER = 1234, 0, 4321
@@ -98,6 +100,27 @@ class TestPlanted:
         with pytest.raises(CommandError, match="Error: "):
             call_command("write_spooled_requests")
         assert secret.read_bytes() == TEXT
+
+
+def test_folder_is_the_one_that_was_looked_at(spool, tmp_path, monkeypatch):
+    """Kind: the folder's owner puts a link in its place between any two calls."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "account").write_bytes(TEXT)
+    real_open = os.open
+
+    def slow_open(path, *args, **options):
+        if Path(path).name == "account":
+            spool.folder.rename(tmp_path / "away")
+            spool.folder.symlink_to(other)
+        return real_open(path, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", slow_open)
+        with open_account(spool.folder / "account"):
+            pass
+    assert (other / "account").read_bytes() == TEXT
+    assert (tmp_path / "away" / "account").exists()
 
 
 class TestOwner:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -209,14 +210,15 @@ class TestFolder:
 
     def test_files_of_root_belong_to_the_folders_owner(self, tmp_path, monkeypatch):
         """Cron's command must not close the folder to the processes that serve."""
-        given, stat = [], writer_spool_folder.Path.stat
+        given, fstat = [], os.fstat
 
-        def of_another(path, **options):
-            found = list(stat(path, **options))
-            found[4:6] = 65534, 65533
+        def of_another(descriptor):
+            found = list(fstat(descriptor))
+            if stat.S_ISDIR(found[0]):
+                found[4:6] = 65534, 65533
             return os.stat_result(found)
 
-        monkeypatch.setattr(writer_spool_folder.Path, "stat", of_another)
+        monkeypatch.setattr(os, "fstat", of_another)
         monkeypatch.setattr(os, "fchown", lambda fd, *owner: given.append(owner))
         Spool(tmp_path, 1000).put({}, b"")
         assert set(given) == {(65534, 65533)}

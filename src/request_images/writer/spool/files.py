@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT = 0
@@ -33,8 +34,14 @@ def open_file(path: str | Path, flags: int) -> int:
         PermissionError: Somebody has put something else there.
         OSError: It cannot be opened.
     """
-    owner = _owner_of(Path(path).parent)
-    descriptor = os.open(path, flags | _CAREFUL, 0o600)
+    path = Path(path)
+    with _opened(path.parent) as folder:
+        owner = os.fstat(folder)
+        try:
+            descriptor = os.open(path.name, flags | _CAREFUL, 0o600, dir_fd=folder)
+        except OSError as error:
+            error.filename = str(path)
+            raise
     try:
         _require_plain_file(path, os.fstat(descriptor), owner)
         if flags & os.O_CREAT:
@@ -52,14 +59,27 @@ def require_folder(folder: Path) -> None:
         PermissionError: It is such a link.
         OSError: There is no such folder.
     """
-    _owner_of(folder)
+    with _opened(folder):
+        pass
 
 
-def _owner_of(folder: Path) -> os.stat_result:
-    link = folder.lstat()
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (_ROOT, _own_user()):
-        raise PermissionError(f"{folder} is a link of another user")
-    return folder.stat()
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Open a folder, lest its owner puts a link in its place after we looked."""
+    flags = os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(folder, flags | os.O_NOFOLLOW)
+    except OSError:
+        link = folder.lstat()
+        if not stat.S_ISLNK(link.st_mode):
+            raise
+        if link.st_uid not in (_ROOT, _own_user()):
+            raise PermissionError(f"{folder} is a link of another user") from None
+        descriptor = os.open(folder, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _require_plain_file(
