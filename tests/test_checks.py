@@ -302,6 +302,16 @@ class TestSpoolFolder:
         [message] = found(SPOOL_DIR=str(tmp_path / "spool")).values()
         assert f"is in {root}" in message.msg
 
+    @pytest.mark.parametrize("folder", ["", "spool", "../spool"])
+    def test_W010_folder_that_depends_on_the_current_one(
+        self, found, tmp_path, monkeypatch, folder
+    ):
+        """Kind: cron's command is started elsewhere, and finds nothing."""
+        tmp_path.chmod(0o700)
+        monkeypatch.chdir(tmp_path)
+        [message] = found(SPOOL_DIR=folder).values()
+        assert "another process looks for where it was started" in message.msg
+
     @pytest.mark.parametrize("folder", ["none/there", 5])
     def test_folder_that_is_not_there_yet(self, found, tmp_path, folder):
         """It is created with the first entry, for its owner alone."""

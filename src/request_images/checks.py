@@ -346,6 +346,8 @@ def _open_spool() -> Iterator[CheckMessage]:
             problem = f"is in {root}, whose files the web server serves to everybody"
         elif (mode := _mode_of(path)) & 0o007:
             problem = f"is open to all users of this machine (mode {mode:04o})"
+        elif not path.is_absolute():
+            problem = "another process looks for where it was started"
         else:
             return
         yield CheckWarning(
