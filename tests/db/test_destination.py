@@ -709,6 +709,25 @@ class TestOwnKind:
             signals.image_saved.disconnect(receiver)
         assert seen == [("stored", "acme"), ("duplicate", "")]
 
+    def test_function_may_use_the_orm_in_an_async_view(self, settings, mode):
+        """Kind: it is called where the view's own ORM works, not in the event loop."""
+
+        def ask(request):
+            return "acme" if RequestLog.objects.exists() else ""
+
+        async def handle():
+            request = received_async(draw())
+            await capture_images(view)(request)
+            await sync_to_async(request.close)()
+
+        async def view(request):
+            return HttpResponse(request.body)
+
+        settings.REQUEST_IMAGES_TENANT = ask
+        async_to_sync(handle)()
+        flush()
+        assert rows_of("default") == ["stored"]
+
     @pytest.mark.parametrize("answer", [7, None, "x" * 201])
     def test_wrong_answer_of_the_function_costs_the_row(self, settings, answer):
         """Any other database might be the wrong one."""

@@ -109,9 +109,10 @@ def is_of_another_thread() -> bool:
     """Tell whether the thread of the running view's ORM must be asked.
 
     From an event loop, the ORM is called in a thread, as sync middleware is. A router
-    may read variables of that thread, and the connection belongs to it.
+    and the function TENANT may read variables of that thread or use the ORM, and the
+    connection belongs to it.
     """
-    may_differ = bool(router.routers) or any(
+    may_differ = bool(router.routers or conf.TENANT) or any(
         hasattr(load_backend(given["ENGINE"]).DatabaseWrapper, "set_schema")
         for given in connections.settings.values()
     )
