@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 
 from request_images.capture.form_parts import MAX_PARTS, FormParts, boundary_of
 from request_images.decorators import capture_images
-from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from tests.image_files import draw
 
 pytestmark = pytest.mark.django_db
@@ -144,6 +144,26 @@ def test_parts_of_other_multiparts_need_no_name():
     body += part("Content-Type: image/png", PNG) + END
     Client().generic("POST", "/body/", body, "multipart/related; boundary=b")
     assert logged() == ("stored", ("files.file", PNG))
+
+
+@pytest.mark.parametrize("url", ["/body/", "/stream/", "/lines/", "/drf/raw/"])
+@pytest.mark.parametrize("declared", ["multipart/related; boundary=b", "text/plain"])
+@pytest.mark.parametrize("rest", ["", '; filename="x.txt"'])
+@pytest.mark.parametrize(
+    "text", [base64.encodebytes(PNG), b'{"a": ["%b"]}' % base64.b64encode(PNG)]
+)
+def test_part_that_is_a_text_with_an_image_is_found(text, rest, declared, url):
+    """Kind: base64 without the header that says so, and JSON."""
+    meta = part("Content-Type: application/json", b'{"a": 1}')
+    body = part(named(rest), text) + meta + END
+    if text[:1] != b"{":  # of two texts in JSON, the first is kept
+        body = meta + body
+    Client().generic("POST", url, body, declared)
+    assert logged() == ("stored", ("files.photo", PNG))
+    request = RequestFactory().generic("POST", "/", body, declared)
+    capture_images(images="all")(lambda r: HttpResponse(r.body))(request)
+    assert not FurtherImage.objects.exists()
+    assert logged() == ("stored", ("files.photo", PNG))
 
 
 PREAMBLE = b"This is a multipart message.\n--boundaries follow\r\n\r\n"

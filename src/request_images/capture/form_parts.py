@@ -13,6 +13,7 @@ from request_images.images.formats import sniff
 
 from .base64_text import Text
 from .payload import Upload
+from .search import rate_head
 
 MAX_PARTS = 2_000
 """Maximum number of parts that are searched."""
@@ -51,6 +52,7 @@ class FormParts:
         boundary: The boundary between the parts.
         receive: Called with each image, and some of its bytes.
         takes_files: Whether parts with a file name are wanted, too.
+        takes_texts: Whether parts are wanted that may be texts with an image in them.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class FormParts:
         receive: Callable[[Upload, bytes], None],
         *,
         takes_files: bool = False,
+        takes_texts: bool = False,
     ) -> None:
         self._delimiter = b"--" + boundary
         self._line_end = b"\r\n"  # of the part, as its headers end
         self._receive = receive
         self._takes_files = takes_files
+        self._takes_texts = takes_texts
         self._rest = b""
         self._upload: Upload | None = None  # the image whose bytes follow
         self._is_base64 = False
@@ -146,7 +150,7 @@ class FormParts:
             first = Text(start).start() if self._is_base64 else start
         except ValueError:
             return None
-        if sniff(first) is None:
+        if rate_head(first, _is_image) < (1 if self._takes_texts else 3):
             return None
         field, declared = _NAME.search(name), _TYPE.search(headers)
         return Upload(
@@ -154,6 +158,10 @@ class FormParts:
             content_type=_text(declared)[:_MAX_NAME],
             is_text=not _has_file_name(name),
         )
+
+
+def _is_image(head: bytes) -> bool:
+    return sniff(head) is not None
 
 
 def _has_file_name(disposition: bytes) -> bool:

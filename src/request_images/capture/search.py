@@ -147,6 +147,7 @@ class Search:
             if text is None
             else _decoded(f"files.{upload.field}", text, (number, *inner))
             for number, upload, images in named
+            if images or not upload.is_text
             for inner, text in images or [((), None)]
         )
         return chain(found, malformed), count
@@ -156,7 +157,7 @@ class Search:
         if self._is_image(upload.head):
             return [((), None)]
         data = upload.data
-        if data is None or not may_hold_image(upload.head, self._is_image):
+        if data is None or not rate_head(upload.head, self._is_image):
             return ()
         text = text_of(data)
         return [((), text)] if self._is(text) else self._images_of(Text(data))
@@ -346,11 +347,18 @@ def report_fault(payload: Payload, exception: Exception) -> None:
     payload.failure = exception
 
 
-def may_hold_image(head: bytes, is_image: IsImage) -> bool:
-    """Tell whether a file that begins so may be a text with an image in it."""
+def rate_head(head: bytes, is_image: IsImage) -> int:
+    """Rate a file by its first bytes.
+
+    Returns:
+        3 for an image, 2 for one in base64, 1 for a text that may hold one, 0 for none.
+    """
     text = text_of(head)
-    is_text = text.is_data_uri or _JSON_START.match(head) is not None
-    return is_text or _begins_as_image(text, is_image)
+    if is_image(head):
+        return 3
+    if _begins_as_image(text, is_image):
+        return 2
+    return int(text.is_data_uri or _JSON_START.match(head) is not None)
 
 
 def _begins_as_image(text: Text, is_image: IsImage) -> bool:

@@ -35,8 +35,8 @@ from .search import (
     Search,
     Source,
     fitting,
-    may_hold_image,
     note_fault,
+    rate_head,
     report_fault,
 )
 
@@ -210,6 +210,4 @@ def upload_rank(
     """Rate how much an upload is worth keeping; `find` chooses the highest rank."""
     paths = [source.path for source in sources if source.kind == "files"]
     named = [at for at, path in enumerate(paths) if path in ((), (upload.field,))]
-    is_one = is_image(upload.head)
-    may_hold_one = is_one or may_hold_image(upload.head, is_image)
-    return bool(named), is_one, may_hold_one, -min(named, default=0)
+    return bool(named), rate_head(upload.head, is_image), -min(named, default=0)

@@ -303,7 +303,12 @@ class Tap:
             # The view has read it itself, under whatever type.
             has_no_file = not self.payload.uploads
             receive = self._receive_part
-            self._parts = FormParts(boundary, receive, takes_files=has_no_file)
+            self._parts = FormParts(
+                boundary,
+                receive,
+                takes_files=has_no_file,
+                takes_texts=has_no_file and not self.payload.fields,
+            )
             self._parts.feed(body)
         self._parts.feed(b"", is_end=True)
 
