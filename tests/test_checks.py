@@ -261,6 +261,8 @@ class TestMisspeltPrefix:
             ("REQEST_IMAGES_RETENTION_DAYS", "RETENTION_DAYS"),
             ("REQUEST_IMGAES_STORAGE", "STORAGE"),
             ("REQUEST_IMAGE_MAX_SIZE_MB", "MAX_SIZE_MB"),
+            ("IMAGE_REQUESTS_SPOOL_DIR", "SPOOL_DIR"),
+            ("CAPTURE_IMAGES_ENABLED", "ENABLED"),
         ],
     )
     def test_W002(self, found, settings, name, meant):
@@ -269,6 +271,11 @@ class TestMisspeltPrefix:
         assert message.id == "request_images.W002"
         assert message.msg.startswith(f"{name} is not a setting")
         assert message.hint == f"Did you mean {PREFIX}{meant}?"
+
+    def test_W002_settings_in_a_dict(self, found, settings):
+        settings.REQUEST_IMAGES = {"ENABLED": True}
+        [message] = found().values()
+        assert message.hint == f"Did you mean {PREFIX}ENABLED?"
 
     @pytest.mark.parametrize(
         "name",

@@ -24,6 +24,9 @@ from .conf import PREFIX, Conf, Setting
 
 __all__ = ("check_settings",)
 
+_PREFIXES = ("REQUESTIMAGES", "IMAGESREQUEST", "CAPTUREIMAGES")
+"""What people take for the prefix, the decorator's name included."""
+
 
 @register(Tags.compatibility)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -164,11 +167,13 @@ def _meant_by(name: str, known: Sequence[str]) -> list[str]:
     """Return the setting that a name with a misspelt prefix means; empty for none."""
     if "REQUEST" not in name and "IMAGE" not in name:
         return []  # quickly: most settings are Django's
-    ours, words = PREFIX.replace("_", ""), name.split("_")
+    if f"{name}_" == PREFIX and isinstance(getattr(settings, name), dict):
+        return [Conf.ENABLED.name]  # all of them in one, as with other apps
+    words = name.split("_")
     for number in range(1, len(words)):
         prefix, end = "".join(words[:number]), "_".join(words[number:])
         close = difflib.get_close_matches(end, known, n=1, cutoff=0.8)
-        if close and difflib.SequenceMatcher(None, prefix, ours).ratio() > 0.8:
+        if close and difflib.get_close_matches(prefix, _PREFIXES, cutoff=0.81):
             return close
     return []
 
