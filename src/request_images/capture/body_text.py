@@ -70,6 +70,7 @@ def load_json(body: bytes) -> Any:
     if len(body) - len(body.translate(None, _MARKS)) > MAX_MARKS:
         raise ValueError(f"JSON of more than {MAX_MARKS} commas, quotes and brackets")
     text = _json_text(body)
+    del body  # which may be a copy
     try:
         return _parsed(text)
     except _NOT_JSON as error:
