@@ -147,7 +147,9 @@ def test_parts_of_other_multiparts_need_no_name():
 
 
 @pytest.mark.parametrize("url", ["/body/", "/stream/", "/lines/", "/drf/raw/"])
-@pytest.mark.parametrize("declared", ["multipart/related; boundary=b", "text/plain"])
+@pytest.mark.parametrize(
+    "declared", ["multipart/related; boundary=b", "multipart/mixed"]
+)
 @pytest.mark.parametrize("rest", ["", '; filename="x.txt"'])
 @pytest.mark.parametrize(
     "text", [base64.encodebytes(PNG), b'{"a": ["%b"]}' % base64.b64encode(PNG)]
@@ -164,6 +166,13 @@ def test_part_that_is_a_text_with_an_image_is_found(text, rest, declared, url):
     capture_images(images="all")(lambda r: HttpResponse(r.body))(request)
     assert not FurtherImage.objects.exists()
     assert logged() == ("stored", ("files.photo", PNG))
+
+
+@pytest.mark.parametrize("body", [b"---\na: b\n\n[c](d)", b"--\n\n{}", b"--\n\ndata:"])
+def test_text_that_looks_like_a_form_is_no_cut_form(body):
+    """The front matter of a page, and a comment in SQL."""
+    Client().generic("POST", "/body/", body, "text/plain")
+    assert logged() == ("unsupported", ("body", None))
 
 
 PREAMBLE = b"This is a multipart message.\n--boundaries follow\r\n\r\n"

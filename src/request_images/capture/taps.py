@@ -302,12 +302,14 @@ class Tap:
         if boundary and not self._parts.has_begun:
             # The view has read it itself, under whatever type.
             has_no_file = not self.payload.uploads
+            # Another text may only look like a form.
+            is_declared = self.payload.content_type.startswith("multipart/")
             receive = self._receive_part
             self._parts = FormParts(
                 boundary,
                 receive,
                 takes_files=has_no_file,
-                takes_texts=has_no_file and not self.payload.fields,
+                takes_texts=has_no_file and is_declared and not self.payload.fields,
             )
             self._parts.feed(body)
         self._parts.feed(b"", is_end=True)
