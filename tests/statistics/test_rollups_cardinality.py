@@ -47,19 +47,20 @@ def everything_new(hour, count, usual=0):
     ]
 
 
+def rows_of_everything_new(count, endpoints=1):
+    """Yield what is read of requests with an error and dimensions of their own."""
+    moment = floor(timezone.now())
+    names = gather.FIELDS[len(gather.LOG_FIELDS) :]
+    for number in range(count):
+        of_log = (moment, 5.0, 3, f"solve{number % endpoints}", 500)
+        own = {"image__width": number + 1, "image__height": 480}
+        image = (own.get(name, number if "size" in name else 1) for name in names)
+        yield *of_log, f"E{number}", "", "stored", *image
+
+
 def test_memory_does_not_grow_with_the_values():
     """Kind: as many tallies for 30,000 error types and dimensions as for a thousand."""
-    moment = floor(timezone.now())
-
-    def rows(count):
-        of_log = (moment, 5.0, 3, "solve", 500)
-        names = gather.FIELDS[len(gather.LOG_FIELDS) :]
-        for number in range(count):
-            own = {"image__width": number + 1, "image__height": 480}
-            image = (own.get(name, number if "size" in name else 1) for name in names)
-            yield *of_log, f"E{number}", "", "stored", *image
-
-    parts = gather.gather(rows(30_000))
+    parts = gather.gather(rows_of_everything_new(30_000))
     values = Counter(place.facet for place in parts)
     # And one tally for the rest.
     assert values[ERROR] == values[DIMENSIONS] == gather.MOST_COUNTED + 1
@@ -67,6 +68,19 @@ def test_memory_does_not_grow_with_the_values():
         own = [tally for place, tally in parts.items() if place.facet is facet]
         assert sum(tally.count for tally in own) == 30_000
         assert sum(tally.failed for tally in own) == 30_000
+
+
+def test_memory_does_not_grow_with_values_of_many_endpoints(monkeypatch):
+    """Kind: the bound is one of the hour; 60 endpoints had 60 of them."""
+    monkeypatch.setattr(gather, "MOST_OF_ALL", 50)
+    monkeypatch.setattr(gather, "MOST_VALUES", 5)
+    parts = gather.gather(rows_of_everything_new(1200, endpoints=10))
+    values = Counter(place.facet for place in parts)
+    # The first endpoint takes all; the others have five, and each one for the rest.
+    assert values[ERROR] == values[DIMENSIONS] == 51 + 9 * 6
+    for facet in (ALL, ERROR, DIMENSIONS):
+        own = [tally for place, tally in parts.items() if place.facet is facet]
+        assert sum(tally.count for tally in own) == 1200
 
 
 @pytest.mark.django_db

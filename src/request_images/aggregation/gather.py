@@ -24,7 +24,7 @@ from .properties import (
     IMAGE_PROPERTIES,
     RELEASE,
 )
-from .tallies import Cells, Tally
+from .tallies import MOST_VALUES, Cells, Tally
 
 LOG_FIELDS = (
     "created_at",
@@ -46,6 +46,8 @@ MOST_COUNTED = 1000
 Clients choose dimensions and error types. Each tally takes memory until an hour is
 added up, and statistics keep fewer of them.
 """
+MOST_OF_ALL = 5000
+"""The number of values of a facet, of all endpoints, from which on each has fewer."""
 _IMAGE = FIELDS.index("image__pk")
 _SIZE = FIELDS.index("image__file_size")
 
@@ -63,10 +65,12 @@ Parts = dict[Place, Tally]
 
 
 class PartsSum:
-    """A sum of tallies, with at most `MOST_COUNTED` values of each facet.
+    """A sum of tallies, with a bounded number of values of each facet.
 
-    All further values of a facet share one tally. A value that shares it never gets a
-    tally of its own, so the tally of each other value is complete.
+    An endpoint has at most `MOST_COUNTED` values of a facet, and at most `MOST_VALUES`
+    when all endpoints together have `MOST_OF_ALL`. All further values share one tally.
+    A value that shares it never gets a tally of its own, so the tally of each other
+    value is complete.
 
     Args:
         parts: What to add to; tallies are added to it in place.
@@ -75,6 +79,7 @@ class PartsSum:
     def __init__(self, parts: Parts | None = None) -> None:
         self.parts: Parts = {} if parts is None else parts
         self._values = Counter(place[:3] for place in self.parts)
+        self._of_all = Counter((place.hour, place.facet) for place in self.parts)
 
     def add_all(self, parts: Parts) -> None:
         """Add several tallies."""
@@ -85,10 +90,13 @@ class PartsSum:
         """Add a tally to that of its place, or to that of all other values."""
         own = self.parts.get(place)
         if own is None:
-            group = place[:3]
-            if self._values[group] >= MOST_COUNTED:
+            group, of_all = place[:3], (place.hour, place.facet)
+            is_full = self._of_all[of_all] >= MOST_OF_ALL
+            if self._values[group] >= (MOST_VALUES if is_full else MOST_COUNTED):
                 place = place._replace(value=None)
-            self._values[group] += 1
+            if place not in self.parts:
+                self._values[group] += 1
+                self._of_all[of_all] += 1
             own = self.parts.setdefault(place, Tally())
         own.add(tally)
 
