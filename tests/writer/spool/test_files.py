@@ -102,6 +102,14 @@ class TestPlanted:
         assert secret.read_bytes() == TEXT
 
 
+def test_system_that_opens_no_folders_keeps_a_spool(spool, monkeypatch):
+    """There an entry is written and read by its path."""
+    monkeypatch.setattr(files, "_OPENS_FOLDERS", False)
+    assert spool.put({"number": 1}, b"bytes")
+    [entry] = spool.take()
+    assert (entry.document, entry.data) == ({"number": 1}, b"bytes")
+
+
 def test_folder_is_the_one_that_was_looked_at(spool, tmp_path, monkeypatch):
     """Kind: the folder's owner puts a link in its place between any two calls."""
     other = tmp_path / "other"

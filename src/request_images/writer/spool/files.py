@@ -22,6 +22,7 @@ _CAREFUL = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_OPENS_FOLDERS = os.open in os.supports_dir_fd  # Windows does not
 
 
 def open_file(path: str | Path, flags: int) -> int:
@@ -36,9 +37,10 @@ def open_file(path: str | Path, flags: int) -> int:
     """
     path = Path(path)
     with _opened(path.parent) as folder:
-        owner = os.fstat(folder)
+        owner = path.parent.stat() if folder is None else os.fstat(folder)
+        name = path if folder is None else path.name
         try:
-            descriptor = os.open(path.name, flags | _CAREFUL, 0o600, dir_fd=folder)
+            descriptor = os.open(name, flags | _CAREFUL, 0o600, dir_fd=folder)
         except OSError as error:
             error.filename = str(path)
             raise
@@ -64,8 +66,14 @@ def require_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    """Open a folder, lest its owner puts a link in its place after we looked."""
+def _opened(folder: Path) -> Iterator[int | None]:
+    """Open a folder, lest its owner puts a link in its place after we looked.
+
+    None is yielded where the system opens no folders, and knows no owners.
+    """
+    if not _OPENS_FOLDERS:
+        yield None
+        return
     flags = os.O_DIRECTORY | os.O_CLOEXEC
     try:
         descriptor = os.open(folder, flags | os.O_NOFOLLOW)
