@@ -48,7 +48,18 @@ def test_last_failure_is_raised(pauses):
     assert retry(Work(DEADLOCK, TRIES - 1)) == "done"
 
 
-@pytest.mark.parametrize("error", [OperationalError("gone"), KeyError("a bug")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("gone"),
+        KeyError("a bug"),
+        IntegrityError("NOT NULL constraint failed: request_images_requestlog.newer"),
+        IntegrityError(1048, "Column 'newer' cannot be null"),
+        OperationalError(1364, "Field 'newer' doesn't have a default value"),
+        IntegrityError("CHECK constraint failed: width"),
+        IntegrityError(4025, "CONSTRAINT `width` failed"),
+    ],
+)
 def test_other_failures_are_not_repeated(pauses, error):
     """It would fail again."""
     with pytest.raises(type(error)):

@@ -49,6 +49,35 @@ def test_one_attempt_after_the_pause_decides(clock):
     assert tested.allows()
 
 
+def test_pause_doubles_with_each_attempt_that_fails(clock):
+    """Up to the longest; a success begins anew. What began earlier changes nothing."""
+    tested = Breaker(failures=2, pause=1, longest=4)
+    for pause in (1, 2, 4, 4):
+        for _ in range(10):
+            tested.failed()
+        clock.now += pause - 0.1
+        assert not tested.allows()
+        clock.now += 0.2
+        assert tested.allows()
+    tested.succeeded()
+    tested.failed()
+    tested.failed()
+    clock.now += 1.1
+    assert tested.allows()
+
+
+def test_attempt_without_a_result_ends_no_service(clock):
+    """After the longest pause, another one tries."""
+    tested = Breaker(failures=1, pause=1, longest=4)
+    tested.failed()
+    clock.now += 1.1
+    assert tested.allows()
+    clock.now += 3
+    assert not tested.allows()
+    clock.now += 1.1
+    assert tested.allows()
+
+
 def test_reset_closes_the_breaker(clock):
     """A child process does not inherit its parent's failures."""
     tested = Breakers()

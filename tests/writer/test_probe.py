@@ -96,6 +96,14 @@ class TestIsTemporary:
                     "attempt to write a readonly database",
                 )
             ),
+            *(
+                OperationalError(text)
+                for text in (
+                    "connection failed: FATAL:  sorry, too many clients already",
+                    'connection to server at "db", port 5432 failed: refused',
+                )
+            ),
+            error_of(Exception(2003, "Can't connect to server")),
             StoreUnavailable(),
             OSError(),
             ConnectionError(),
@@ -115,6 +123,7 @@ class TestIsTemporary:
             error_of(Exception(2006, "")),
             IntegrityError("UNIQUE constraint failed"),
             OperationalError(),
+            OperationalError("server closed the connection unexpectedly"),
             ValueError(),
             TypeError(),
             OverflowError(),

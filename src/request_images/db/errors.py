@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from django.db import DataError, Error, IntegrityError
 
-from request_images.exceptions import StorageError
+from request_images.exceptions import StorageError, StoreUnavailable
 
 
 class Fault(Enum):
@@ -19,7 +19,7 @@ class Fault(Enum):
     BUSY = auto()
     """A lock could not be taken in time, or the database is slow."""
     AWAY = auto()
-    """The database or a table is missing: it accepts no row."""
+    """The database or a table is missing, or differs from our models: no row fits."""
     STORAGE = auto()
     """The storage of the bytes: the database accepts the row without them."""
 
@@ -37,7 +37,13 @@ _CODES: dict[object, Fault] = {
     1366: Fault.ROW,  # ER_TRUNCATED_WRONG_VALUE_FOR_FIELD: not in this charset
     3157: Fault.ROW,  # ER_JSON_DOCUMENT_TOO_DEEP
     4025: Fault.ROW,  # ER_CONSTRAINT_FAILED: of a JSON column, not valid
+    # A column that a newer version has: this one knows nothing to write there.
+    "23502": Fault.AWAY,  # not_null_violation
+    1048: Fault.AWAY,  # ER_BAD_NULL_ERROR
+    1364: Fault.AWAY,  # ER_NO_DEFAULT_FOR_FIELD
 }
+# A CHECK fails for the values of this one row, whatever other transactions do.
+_CHECKS = frozenset({"23514", 3819, 4025})
 
 
 # Undefined table, column or schema of PostgreSQL; table or column of MySQL.
@@ -55,16 +61,32 @@ def fault_of(error: BaseException) -> Fault:
     """Classify an exception that a write has raised."""
     if isinstance(error, StorageError):
         return Fault.STORAGE
+    if isinstance(error, StoreUnavailable):
+        return Fault.AWAY
     if not isinstance(error, Error):
         return Fault.ROW  # a value that cannot even be sent
-    known = _CODES.get(_code(error))
-    if known is not None:
-        return known
+    return _CODES.get(_code(error)) or _fault_without_code(error)
+
+
+def _fault_without_code(error: Error) -> Fault:
+    # SQLite has error codes only from Python 3.11 on.
+    text = str(error)
+    if "NOT NULL constraint failed" in text:
+        return Fault.AWAY
     if isinstance(error, DataError | IntegrityError):
         return Fault.ROW
-    # SQLite has error codes only from Python 3.11 on.
-    is_busy = any(words in str(error) for words in ("is locked", "interrupted"))
+    is_busy = any(words in text for words in ("is locked", "interrupted"))
     return Fault.BUSY if is_busy else Fault.AWAY
+
+
+def met_other_rows(error: BaseException) -> bool:
+    """Tell whether a row collided with another: it exists, or what it refers to not."""
+    return (
+        isinstance(error, IntegrityError)
+        and fault_of(error) is Fault.ROW
+        and _code(error) not in _CHECKS
+        and "CHECK constraint failed" not in str(error)
+    )
 
 
 def _code(error: Error) -> object:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import Error, IntegrityError
+from django.db import Error
 
-from .errors import Fault, fault_of
+from .errors import Fault, fault_of, met_other_rows
 
 T = TypeVar("T")
 TRIES = 10
@@ -55,7 +55,7 @@ def retry(
 
 def is_retryable(error: Exception, *, retry_locks: bool) -> bool:
     """Tell whether the next try may succeed; arguments as for `retry`."""
-    # IntegrityError: two rows of the same image, or a reference to one that has just
-    # gone. The next try reads things as they are.
+    # Two rows of the same image, or a reference to one that has just gone: the next try
+    # reads things as they are.
     faults = {Fault.CONFLICT, Fault.BUSY} if retry_locks else {Fault.CONFLICT}
-    return isinstance(error, IntegrityError) or fault_of(error) in faults
+    return met_other_rows(error) or fault_of(error) in faults

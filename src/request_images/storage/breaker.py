@@ -18,14 +18,19 @@ class Breaker:
     Args:
         failures: Failures in a row after which it opens.
         pause: Seconds for which it stays open; then one call is tried.
+        longest: Each call that is tried and fails doubles the pause, up to this.
     """
 
-    def __init__(self, *, failures: int = 5, pause: float = 30.0) -> None:
+    def __init__(
+        self, *, failures: int = 5, pause: float = 1.0, longest: float = 30.0
+    ) -> None:
         self._failures = failures
-        self._pause = pause
+        self._first_pause = self._pause = pause
+        self._longest = longest
         self._lock = threading.Lock()
         self._failed = 0
         self._open_until = 0.0
+        self._is_trying = False
 
     def allows(self) -> bool:
         """Return whether to call the service. After a pause, one caller gets True."""
@@ -35,7 +40,8 @@ class Breaker:
                 return False
             if self._failed >= self._failures:
                 # Half open: the other callers wait for the result of this one.
-                self._open_until = now + self._pause
+                self._open_until = now + self._longest
+                self._is_trying = True
             return True
 
     def succeeded(self) -> None:
@@ -43,13 +49,18 @@ class Breaker:
         with self._lock:
             self._failed = 0
             self._open_until = 0.0
+            self._pause = self._first_pause
+            self._is_trying = False
 
     def failed(self) -> None:
         """Record a failed call."""
         with self._lock:
             self._failed += 1
-            if self._failed >= self._failures:
+            # Calls that began before it opened may fail later: they tell nothing new.
+            if self._failed == self._failures or self._is_trying:
                 self._open_until = time.monotonic() + self._pause
+                self._pause = min(2 * self._pause, self._longest)
+                self._is_trying = False
 
 
 class Breakers:

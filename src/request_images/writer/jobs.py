@@ -127,12 +127,12 @@ def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception 
         rows.save_once(records, is_in_doubt=is_in_doubt)
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("store", exception)
-        fault = fault_of(exception)
-        has_bytes = any(record.with_bytes for record in records)
-        # One content that is locked, or one row that is refused, is no reason to give
-        # up the others. A log that cannot be written because of a lock is.
-        if fault is Fault.AWAY or (fault is Fault.BUSY and not has_bytes):
+        # One row that is refused is no reason to give up the others. One content that
+        # is locked is none either, but the next row with another one tells.
+        if fault_of(exception) in (Fault.AWAY, Fault.BUSY):
             breakers.failed(where)
+        else:
+            breakers.succeeded(where)
         return exception
     breakers.succeeded(where)
     return None
@@ -142,13 +142,16 @@ def _finish(job: Job, record: Record, failure: Exception | None) -> None:
     """Send the signals of a written request; save as much as possible of another."""
     if failure is None:
         send_signals(record, failure=job.failure)
-    elif _is_temporary(failure) and save_to_spool(record):
+        return
+    may_pass = _is_temporary(failure)
+    if may_pass and save_to_spool(record):
         return  # with its images
-    elif (written := _save_less(record, failure)) is not None:
+    written = _save_less(record, failure)
+    if written is not None:
         is_less = lacks_bytes(written, record)
         send_signals(written, failure=failure if is_less else job.failure)
         written.free()
-    elif not save_to_spool(record):
+    elif may_pass or not save_to_spool(record):
         count("lost")
         send(signals.capture_failed, log=None, exception=failure)
 
@@ -156,7 +159,7 @@ def _finish(job: Job, record: Record, failure: Exception | None) -> None:
 def _is_temporary(failure: Exception) -> bool:
     if isinstance(failure, StorageError):
         return failure.is_passing
-    return fault_of(failure) in (Fault.BUSY, Fault.CONFLICT)
+    return fault_of(failure) is not Fault.ROW
 
 
 def _save_less(record: Record, failure: Exception) -> Record | None:

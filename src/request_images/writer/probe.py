@@ -17,16 +17,27 @@ from request_images.outcome import CaptureStatus
 
 from .rows import has_lost, open_connection
 
-# No connection, no room on the disk, no memory; read-only, or shutting down.
+# No connection, no room on the disk, no memory; read-only, or shutting down. Not among
+# them: a connection that is lost during a statement, for the row may break it.
 _TEMPORARY_CLASSES = ("08", "25", "53", "57", "58")
 _TEMPORARY_NUMBERS = frozenset(
-    {1040, 1203, 1226}
+    {1040, 1203, 1226, 2002, 2003}
     | {3, 28, 1021, 1030, 1114}
     | {1037, 1038, 1041}
     | {1290, 1792, 1836}
     | {1028, 1053, 1077, 1079, 1317, 3024}
 )
-_TEMPORARY_WORDS = ("full", "readonly", "i/o error", "out of memory")
+_TEMPORARY_WORDS = (
+    "full",
+    "readonly",
+    "i/o error",
+    "out of memory",
+    # PostgreSQL's drivers have no state where the server has not answered.
+    "connection failed",
+    "connection timeout",
+    "connection to server",
+    "could not connect",
+)
 
 
 def try_write() -> Exception | None:

@@ -15,17 +15,22 @@ import threading
 import time
 import uuid
 import zlib
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import DataError, OperationalError, connection
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 
 from request_images import health, signals
 from request_images.db.destination import Destination
+from request_images.decorators import capture_images
 from request_images.models import ImageContent, RequestImage, RequestLog
+from request_images.outcome import annotate
+from request_images.storage import breaker
 from request_images.writer import jobs
 from request_images.writer import rows as writer_rows
 from request_images.writer.record import Record
@@ -64,9 +69,46 @@ def database_away(monkeypatch):
     health.reset()
 
 
+@pytest.fixture
+def newer_column():
+    """A column that only a newer version fills; the returned function drops it."""
+    table = RequestLog._meta.db_table
+    if connection.vendor == "sqlite":  # where no statement makes one
+        refuse = "SELECT RAISE(ABORT, 'NOT NULL constraint failed: newer')"
+        make = [f"CREATE TRIGGER newer BEFORE INSERT ON {table} BEGIN {refuse}; END"]
+        drop = "DROP TRIGGER IF EXISTS newer"
+    else:
+        make = [
+            f"ALTER TABLE {table} ADD newer integer NOT NULL DEFAULT 0",
+            f"ALTER TABLE {table} ALTER newer DROP DEFAULT",
+        ]
+        drop = f"ALTER TABLE {table} DROP COLUMN IF EXISTS newer"
+
+    def undo():
+        with connection.cursor() as cursor:
+            cursor.execute(drop)
+
+    with connection.cursor() as cursor:
+        for statement in make:
+            cursor.execute(statement)
+    yield undo
+    undo()
+
+
 def post(url="/body/", data=None):
     data = draw() if data is None else data
     return Client().post(url, data, content_type="image/png")
+
+
+def call_with_metadata(data):
+    """Call a view that adds metadata, and return the body of its response."""
+
+    def view(request):
+        annotate(request, street="Straße")
+        return HttpResponse(request.body)
+
+    request = RequestFactory().post("/", data, content_type="image/png")
+    return capture_images(view)(request).content
 
 
 def names(folder):
@@ -494,6 +536,51 @@ class TestRequests:
             post()
         assert folder.contents().entries == 10
         assert health.faults() == {"store:OperationalError": 5}
+
+    def test_refused_connection_costs_no_image(self, folder, monkeypatch):
+        """Kind: what is spooled is what was captured, though the next try succeeds."""
+        save_many, faults = writer_rows.save_many, [OperationalError("refused")]
+
+        def refused_once(records):
+            if faults:
+                raise faults.pop()
+            save_many(records)
+
+        monkeypatch.setattr(writer_rows, "save_many", refused_once)
+        spooling._next_look = time.monotonic() + 60
+        assert call_with_metadata(draw()) == draw()
+        assert (folder.contents().entries, RequestLog.objects.count()) == (1, 0)
+        assert spooling.write_spooled().written == 1
+        log = RequestLog.objects.get()
+        assert (log.capture_status, log.image.image_data) == ("stored", draw())
+        assert log.metadata == {"street": "Straße"}
+        health.reset()
+
+    def test_column_of_a_newer_version(self, folder, newer_column, monkeypatch):
+        """Kind: the old code beside a newer schema serves on, and loses nothing.
+
+        Each request tries once, and after five failures none tries for a second.
+        """
+        tries = []
+        place_and_insert = writer_rows._place_and_insert
+
+        def counted(records, using):
+            tries.append(len(records))
+            place_and_insert(records, using)
+
+        monkeypatch.setattr(writer_rows, "_place_and_insert", counted)
+        monkeypatch.setattr(breaker, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+        for seed in range(8):
+            assert call_with_metadata(draw(seed=seed)) == draw(seed=seed)
+        assert (tries, folder.contents().entries) == ([1] * 5, 8)
+        result = spooling.write_spooled()
+        assert (result.written, result.bad) == (0, 0)
+        newer_column()
+        health.reset()
+        assert spooling.write_spooled().written == 8
+        for log in RequestLog.objects.all():
+            assert log.capture_status == "stored"
+            assert log.metadata == {"street": "Straße"}
 
     def test_metadata_with_odd_keys_is_restored(self, folder, database_away):
         """Values unknown to JSON become text; rows that are gone are left out."""
