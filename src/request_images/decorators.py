@@ -123,12 +123,14 @@ def call_recorded(recording: Recording, view: Callable[[], R]) -> R:
     if isawaitable(response):
         # ``dispatch`` of an async class-based view is a sync function that returns a
         # coroutine. The view has not begun yet.
+        recording.pause()
         return cast("R", _recorded(recording, response))
     recording.leave(response)
     return response
 
 
 async def _recorded(recording: Recording, response: Awaitable[R]) -> R:
+    recording.resume()
     try:
         await recording.note_destination_in_thread()
         awaited = await response

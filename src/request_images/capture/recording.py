@@ -105,6 +105,14 @@ class Recording:
         """Note that the view raised, whether or not somebody handles it further out."""
         self._exception = exception
 
+    def pause(self) -> None:
+        """Note that the view has returned an awaitable, which may never begin."""
+        self._end.is_view_over = True
+
+    def resume(self) -> None:
+        """Note that this awaitable has begun."""
+        self._end.is_view_over = False
+
     def leave(self, response: object = None) -> None:
         """Note that a decorated view has ended, with its response if there is one."""
         self._note_destination()
