@@ -547,7 +547,7 @@ class TestDatabases:
         def refused(cls, image_hash, data, mime_type=""):
             content = holding(cls, image_hash, data, mime_type)
             if data == draw(seed=2):
-                content.mime_type = None  # which its column does not take
+                content.stored_size = -1  # which its column does not take
             return content
 
         monkeypatch.setattr(ImageContent, "holding", classmethod(refused))
