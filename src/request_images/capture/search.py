@@ -80,6 +80,7 @@ class Candidate:
 
 
 _Candidates = tuple[Iterable[Candidate], int]
+_Fields = Iterator[tuple[str, Text]]
 
 
 def fitting(payload: Payload, is_image: IsImage) -> list[tuple[Source, ...]]:
@@ -269,33 +270,36 @@ class Search:
         fields, instead = self._fields
         # Some parsers add the text of a part that is an upload here.
         known = {upload.field for upload in self._payload.uploads if upload.is_text}
-        found = [
-            (name, number, text, () if name in known else self._images_of(text))
-            for number, (name, text) in enumerate(fields)
-        ]
+        # Walked twice: an object for each field would cost many times the body.
+        found = {
+            number: images
+            for number, (name, text) in enumerate(fields())
+            if name not in known and (images := self._images_of(text))
+        }
         decoded = (
             _decoded(f"form.{name}", image, (number, *inner))
-            for name, number, text, images in found
-            if (name == path[0] if path else images)
-            for inner, image in images or [((), text)]
+            for number, (name, text) in enumerate(fields())
+            if (name == path[0] if path else number in found)
+            for inner, image in found.get(number) or [((), text)]
         )
-        return instead or decoded, sum(len(images) for *_, images in found)
+        return instead or decoded, sum(map(len, found.values()))
 
     @cached_property
-    def _fields(self) -> tuple[list[tuple[str, Text]], list[Candidate]]:
+    def _fields(self) -> tuple[Callable[[], _Fields], list[Candidate]]:
         payload = self._payload
         is_multipart = payload.content_type == "multipart/form-data"
         if payload.fields or (is_multipart and payload.body is None):
-            return [
+            parsed = payload.fields or {}
+            return lambda: (
                 (name, Text(value, has_spaces_for_plus=not is_multipart))
-                for name, values in (payload.fields or {}).items()
+                for name, values in parsed.items()
                 for value in values
-            ], self._malformed("form") if not payload.fields else []
+            ), self._malformed("form") if not parsed else []
         fields, instead = self._parsed("form", body_text.form_fields)
-        return [
+        return lambda: (
             (_field_name(name), Text(value, is_escaped=True))
             for name, value in fields or ()
-        ], instead
+        ), instead
 
     def _parsed(
         self, source: str, parse: Callable[[bytes], Any]
