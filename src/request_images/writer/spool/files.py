@@ -42,8 +42,7 @@ def open_file(path: str | Path, flags: int) -> int:
         try:
             descriptor = os.open(name, flags | _CAREFUL, 0o600, dir_fd=folder)
         except OSError as error:
-            error.filename = str(path)
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         _require_plain_file(path, os.fstat(descriptor), owner)
         if flags & os.O_CREAT:
