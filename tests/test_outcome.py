@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import subprocess
+import sys
+import uuid
 import warnings
 
 import pytest
@@ -426,6 +430,51 @@ class TestLog:
         request_id = RequestLog.objects.get().request_id
         assert (request_id == given) is kept
         assert kept or len(request_id) == 32
+
+    def test_request_id_of_a_middleware_may_be_an_object(self):
+        given = uuid.uuid4()
+        request = RequestFactory().post("/")
+        request.META["HTTP_X_REQUEST_ID"] = given
+        capture_images(lambda request: HttpResponse())(request)
+        assert RequestLog.objects.get().request_id == str(given)
+
+    def test_view_may_still_change_a_header(self):
+        """`request.headers` are not read before the view: Django would keep them."""
+
+        def view(request):
+            request.META["HTTP_X_TENANT"] = "late"
+            return HttpResponse(request.headers.get("X-Tenant"))
+
+        response = capture_images(view)(RequestFactory().post("/"))
+        assert response.content == b"late"
+
+    @pytest.mark.processes
+    def test_processes_of_a_fork_make_ids_of_their_own(self):
+        script = (
+            "import django, os\n"
+            "django.setup()\n"
+            "from request_images.capture.before_view import new_request_id\n"
+            "for _ in range(3):\n"
+            "    if not os.fork():\n"
+            "        print(new_request_id(), flush=True)\n"
+            "        os._exit(0)\n"
+            "    os.wait()\n"
+        )
+        environ = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environ,
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        ids = done.stdout.split()
+        assert len(set(ids)) == 3
+        assert {len(each) for each in ids} == {32}
 
     def test_request_id_header_can_be_switched_off(self, client, settings):
         """The setting switches off reading the header."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -298,7 +299,7 @@ def test_fault_at_one_source_costs_that_source(client, monkeypatch, source, limi
 def test_fault_in_the_headers_costs_the_headers(client):
     """A middleware may have replaced them by anything."""
     request = RequestFactory().post("/", draw(), content_type="image/png")
-    request.headers = None
+    request.META["HTTP_X_REQUEST_ID"] = Mock(__str__=Mock(side_effect=AttributeError))
     request.META["HTTP_TRANSFER_ENCODING"] = 3
     del request.META["CONTENT_LENGTH"]
     capture_images(lambda request: HttpResponse(request.read()))(request)

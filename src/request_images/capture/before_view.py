@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
-import uuid
 from dataclasses import dataclass
 from typing import Literal
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
+from django.http.request import HttpHeaders
 
 from request_images.conf import conf
 from request_images.health import report
@@ -34,6 +36,10 @@ EARLY = "_request_images_early"
 """The attribute of a request that the middleware started before its view."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Not `uuid`: the random bytes of the system may cost a switch of threads. And not
+# the generator of all, which a project may seed.
+_random = random.Random()  # noqa: S311  # an id is no secret
+os.register_at_fork(after_in_child=_random.seed)
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def cancel_early(request: HttpRequest) -> None:
 
 
 def _start(request: HttpRequest, options: Options) -> CaptureStart:
-    start = CaptureStart(_given_id(request) or uuid.uuid4().hex)
+    start = CaptureStart(_given_id(request) or new_request_id())
     start.skipped = policy.decide_before_view(request, start)
     if start.skipped is None:
         try:
@@ -150,12 +156,19 @@ def _start(request: HttpRequest, options: Options) -> CaptureStart:
     return start
 
 
+def new_request_id() -> str:
+    """Return 32 hexadecimal digits by chance, other ones in each process."""
+    return f"{_random.getrandbits(128):032x}"
+
+
 def _given_id(request: HttpRequest) -> str:
     header = conf.REQUEST_ID_HEADER
     try:
-        given = request.headers.get(header, "") if header else ""
+        # ``request.headers`` keeps all of them, and the view may still change some.
+        name = HttpHeaders.to_wsgi_name(header) if header else ""
+        given = str(request.META.get(name, ""))  # a middleware may set a UUID
         return given if _REQUEST_ID.fullmatch(given) else ""
-    except Exception as exception:  # noqa: BLE001  # a middleware's own headers
+    except Exception as exception:  # noqa: BLE001  # a middleware's own META
         report("request id", exception)
         return ""
 
