@@ -30,10 +30,11 @@ collect_ignore = ["foreign"]
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--only-database",
-        choices=("own", "common"),
-        help="leave out tests that use no database, whatever it is; own: those of the "
-        "modules that reach lines for one kind of database; common: the others",
+        "--database-tests",
+        choices=("own", "common", "none"),
+        help="of the tests that use a database, whatever it is, run only those of the "
+        "modules that reach lines for one kind of database (own), or only the others "
+        "(common), and no tests beside them; or run only what uses none (none)",
     )
     parser.addoption(
         "--front-door",
@@ -93,13 +94,14 @@ _FRONT_DOOR = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     """Leave out what cannot fail on one database, or Django, and pass on another."""
-    only = config.getoption("only_database")
+    wanted = config.getoption("database_tests")
+
+    def kind_of(item) -> str:
+        is_own = item.nodeid.startswith(_OF_ONE_DATABASE)
+        return ("own" if is_own else "common") if _uses_database(item) else "none"
 
     def is_wanted(item) -> bool:
-        is_own = item.nodeid.startswith(_OF_ONE_DATABASE)
-        return (
-            only is None or (_uses_database(item) and is_own == (only == "own"))
-        ) and (
+        return wanted in (None, kind_of(item)) and (
             not config.getoption("front_door") or item.nodeid.startswith(_FRONT_DOOR)
         )
 
