@@ -32,7 +32,7 @@ _URLSAFE_SPACED = bytes.maketrans(b"-_ ", b"+/+")
 _QUOPRI = bytes.maketrans(b"%", b"=")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Text:
     """A text of a body that may be an image.
 
