@@ -229,12 +229,13 @@ def _unlimited(settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
 
+@pytest.mark.parametrize("reader", READERS)
 @settings(
-    max_examples=12,
+    max_examples=4,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(shape=SHAPES, reader=st.sampled_from(READERS), options=OPTIONS)
+@given(shape=SHAPES, options=OPTIONS)
 def test_memory_is_a_small_multiple_of_the_body(shape, reader, options):
     """Whatever its depth, width, keys, images, fields, parts, headers and escapes."""
     declared, pieces = shape

@@ -129,6 +129,7 @@ def warnings(**values):
     return [each for each in run_checks() if each.id == "request_images.W008"]
 
 
+@pytest.mark.django_db  # some checks of Django ask for its features
 def test_W008_decoder_without_limits(monkeypatch, settings):
     assert warnings() == []
     monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")

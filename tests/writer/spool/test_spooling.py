@@ -537,6 +537,13 @@ class TestRequests:
         assert folder.contents().entries == 10
         assert health.faults() == {"store:OperationalError": 5}
 
+    def test_row_that_is_refused_in_all_sizes_is_spooled(self, folder, refusing):
+        """It may be the database that refuses them all, and not one value."""
+        refusing(lambda record: True)
+        post()
+        assert folder.contents().entries == 1
+        assert "lost" not in health.counts()
+
     def test_refused_connection_costs_no_image(self, folder, monkeypatch):
         """Kind: what is spooled is what was captured, though the next try succeeds."""
         save_many, faults = writer_rows.save_many, [OperationalError("refused")]
