@@ -91,7 +91,7 @@ def _documents(text: str, problem: str) -> list[Any]:
     """
     records = re.finditer("[^\x1e]+" if "\x1e" in text else "[^\n]+", text)
     documents: list[Any] = []
-    later = ""  # why one that is not the first is none
+    later = ""  # the first problem after a good document
     for record in islice(records, MAX_NODES):
         try:
             if not record[0].isspace():

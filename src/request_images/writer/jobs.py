@@ -127,8 +127,8 @@ def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception 
         rows.save_once(records, is_in_doubt=is_in_doubt)
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("store", exception)
-        # One row that is refused is no reason to give up the others. One content that
-        # is locked is none either, but the next row with another one tells.
+        # A refused row says nothing about other rows. A lock counts as a failure, as it
+        # may be on a whole table; if it is on one content, another row ends the count.
         if fault_of(exception) in (Fault.AWAY, Fault.BUSY):
             breakers.failed(where)
         else:
