@@ -53,17 +53,13 @@ from request_images.outcome import CaptureStatus
 from request_images.query.fields import CRITERIA, Criterion
 from request_images.statistics.summary import Summary
 from request_images.views import flat, lists_of
+from request_images.writer.fallback import STEPS
 
 # Settings that provoke the checks beyond the value of a single setting.
 PROVOCATIONS: dict[str, dict[str, Any]] = {
     "request_images.E011": {f"{PREFIX}ALLOWED_FORMATS": ["PNG", "JPG"]},
     "request_images.W001": {f"{PREFIX}RETENTION_DAYS": 400},
     "request_images.W002": {f"{PREFIX}MAX_SIZE": 5},
-    "request_images.W003": {
-        f"{PREFIX}WRITE_MODE": "background",
-        f"{PREFIX}BACKLOG_WHEN_FULL": "drop",
-        f"{PREFIX}BACKLOG_MAX_MB": 5,
-    },
     "request_images.W004": {f"{PREFIX}BYTES_RETENTION_DAYS": 30},
     "request_images.W005": {f"{PREFIX}MAX_STORED_MB": 5},
     "request_images.W006": {f"{PREFIX}THUMBNAILS": "task"},
@@ -127,6 +123,17 @@ def capture_statuses() -> str:
     """Return the capture statuses with their labels in the admin."""
     rows = [(f"`{status.value}`", str(status.label)) for status in CaptureStatus]
     return _table(("Value", "In the admin"), rows)
+
+
+def steps() -> str:
+    """The steps after each kind of fault of a write."""
+    return _table(
+        ("Fault", "Steps"),
+        (
+            (fault.value, "; then ".join(step.value for step in steps))
+            for fault, steps in STEPS.items()
+        ),
+    )
 
 
 def parameters() -> str:
@@ -322,6 +329,7 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     checks,
     formats,
     capture_statuses,
+    steps,
     parameters,
     property_lists,
     stats_example,

@@ -47,3 +47,5 @@ TEMPLATES = [
 DATABASES = {"default": env.db("DATABASE_URL", default="sqlite:///:memory:")}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 REQUEST_IMAGES_ENABLED = True
+# The row is there when a request has ended; `auto` has tests of its own.
+REQUEST_IMAGES_WRITE_MODE = "after_response"

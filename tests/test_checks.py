@@ -60,7 +60,7 @@ def test_deleted_setting_falls_back_to_the_default(found, settings):
         ("E012", "WRITE_MODE", "now"),
         ("E013", "BACKLOG_MAX_MB", 0),
         ("E014", "BACKLOG_MAX_REQUESTS", 0),
-        ("E015", "BACKLOG_WHEN_FULL", "wait"),
+        ("E015", "BACKLOG_WAIT_SECONDS", "1"),
         ("E016", "SHUTDOWN_SECONDS", -1),
         ("E017", "LOCK_TIMEOUT_SECONDS", 0),
         ("E018", "SPOOL_DIR", 5),
@@ -382,39 +382,6 @@ def test_W004_W005_ignore_wrong_values(found, name):
     """Each mistake gets one message."""
     messages = found(**{name: "x"}).values()
     assert all(message.id.startswith("request_images.E") for message in messages)
-
-
-DROPS = {"WRITE_MODE": "background", "BACKLOG_WHEN_FULL": "drop"}
-
-
-def test_W003_queue_smaller_than_one_image(found):
-    """An image may be small enough to be kept, and too large for the queue."""
-    [message] = found(**DROPS, BACKLOG_MAX_MB=9, MAX_SIZE_MB=10).values()
-    assert message.id == "request_images.W003"
-    assert not message.is_serious()
-    assert "(9)" in message.msg
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"BACKLOG_MAX_MB": 10},
-        {"BACKLOG_WHEN_FULL": "write"},
-        {"WRITE_MODE": "after_response"},
-    ],
-)
-def test_W003_passes_if_nothing_is_dropped(found, changes):
-    """There is room, or a request without room is written at once."""
-    given = {**DROPS, "BACKLOG_MAX_MB": 9, "MAX_SIZE_MB": 10, **changes}
-    assert found(**given) == {}
-
-
-@pytest.mark.parametrize("name", ["BACKLOG_MAX_MB", "MAX_SIZE_MB"])
-def test_W003_ignores_wrong_values(found, name):
-    """Wrong values get the message of their own check only."""
-    assert "request_images.W003" not in [
-        message.id for message in found(**DROPS, **{name: "much"}).values()
-    ]
 
 
 @pytest.mark.parametrize(

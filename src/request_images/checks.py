@@ -38,7 +38,6 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_unusable_storage(),
         *_short_log_retention(),
         *_unknown_names(),
-        *_small_queue(),
         *_useless_bytes_retention(),
         *_unlimited_decoder(),
         *_small_budget(),
@@ -176,18 +175,6 @@ def _meant_by(name: str, known: Sequence[str]) -> list[str]:
         if close and difflib.get_close_matches(prefix, _PREFIXES, cutoff=0.81):
             return close
     return []
-
-
-def _small_queue() -> Iterator[CheckMessage]:
-    room, largest = _valid(Conf.BACKLOG_MAX_MB, Conf.MAX_SIZE_MB) or (0, 0)
-    drops = Conf.BACKLOG_WHEN_FULL.given() == "drop"
-    if Conf.WRITE_MODE.given() == "background" and drops and room < largest:
-        yield CheckWarning(
-            f"{PREFIX}BACKLOG_MAX_MB ({room}) is smaller than {PREFIX}MAX_SIZE_MB "
-            f"({largest}): an image of a size in between is always dropped.",
-            hint=f"Raise {PREFIX}BACKLOG_MAX_MB.",
-            id="request_images.W003",
-        )
 
 
 def _useless_bytes_retention() -> Iterator[CheckMessage]:

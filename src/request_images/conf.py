@@ -104,8 +104,9 @@ def _is_function_or_path(value: Any) -> bool:
     return value is None or (callable(value) and not iscoroutinefunction(value))
 
 
-def _choice(first: str, second: str) -> Kind:
-    return Kind(f"{first!r} or {second!r}", lambda value: value in (first, second))
+def _choice(*values: str) -> Kind:
+    *others, last = map(repr, values)
+    return Kind(f"{', '.join(others)} or {last}", lambda value: value in values)
 
 
 def _days(without: str) -> Kind:
@@ -289,12 +290,25 @@ class Conf:
     )
 
     WRITE_MODE = Setting(
-        "after_response",
-        _choice("after_response", "background"),
+        "auto",
+        _choice("auto", "after_response", "background"),
         "E012",
         "The thread that writes: the request's own thread after the response, or one "
-        "background thread of the process, which writes many requests at once. Under "
-        "ASGI, `background` saves a database connection for each request.",
+        "background thread of the process, which writes many requests at once. With "
+        "`auto` it is the request's own thread under WSGI, where it keeps its database "
+        "connection, and the background thread under ASGI, where each request would "
+        "open one.",
+    )
+    AFTER_RESPONSE_SECONDS = Setting[float](
+        0.2,
+        Kind(
+            "a number of seconds from 0.01 to 60",
+            lambda value: _is_number(value) and 0.01 <= value <= 60,
+        ),
+        "E041",
+        "The longest time that a request's own thread writes after the response, in "
+        "seconds. A request that is not written by then is left to the background "
+        "thread.",
     )
     BACKLOG_MAX_MB = Setting[float](
         64,
@@ -318,13 +332,17 @@ class Conf:
         "E014",
         "The number of requests that may wait in the queue of the background thread.",
     )
-    BACKLOG_WHEN_FULL = Setting(
-        "write",
-        _choice("write", "drop"),
+    BACKLOG_WAIT_SECONDS = Setting[float](
+        1,
+        Kind(
+            "a number of seconds from 0 to 60",
+            lambda value: _is_number(value) and 0 <= value <= 60,
+        ),
         "E015",
-        "What happens to a request when the queue is full. `write` writes it at once, "
-        "in its own thread. `drop` drops its image and writes only its log, with the "
-        "capture status `over_budget`.",
+        "The longest time that a request's thread waits after the response when the "
+        "queue is full, in seconds. A request for which there is no room by then goes "
+        "into the spool folder. Without a folder its image is dropped, and only its "
+        "log is written, with the capture status `over_budget`.",
     )
     SHUTDOWN_SECONDS = Setting[float](
         5,

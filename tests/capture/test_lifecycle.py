@@ -36,6 +36,7 @@ from request_images.decorators import capture_images
 from request_images.models import RequestLog
 from request_images.testing import flush
 from request_images.writer import background, rows
+from request_images.writer.connection import usable_connection
 from tests import views
 from tests.host.models import Note
 from tests.image_files import draw
@@ -791,7 +792,7 @@ class TestWatchdog:
         connections = []
 
         def look():
-            with rows.usable_connection("default", is_handled=True, is_last_use=True):
+            with usable_connection("default", is_handled=True, is_last_use=True):
                 assert RequestLog.objects.count() == 0
                 connections.append(connection.connection)
             connections.append(connection.connection)

@@ -31,5 +31,5 @@ if DATABASES["default"]["ENGINE"].endswith("postgresql"):
     name = env.str("SERVERS_NAME", default="")
     DATABASES["default"]["OPTIONS"] = {"application_name": name}
 REQUEST_IMAGES_ENABLED = True
-REQUEST_IMAGES_WRITE_MODE = env.str("SERVERS_WRITE_MODE", default="after_response")
+REQUEST_IMAGES_WRITE_MODE = env.str("SERVERS_WRITE_MODE", default="auto")
 REQUEST_IMAGES_SPOOL_DIR = env.str("SERVERS_SPOOL", default=None)

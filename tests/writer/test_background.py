@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -19,6 +20,7 @@ class Gate:
 
     def __init__(self):
         self.batches = []
+        self.refuses = lambda item: False
         self.is_inside = threading.Event()
         self.may_pass = threading.Event()
 
@@ -26,6 +28,7 @@ class Gate:
         self.is_inside.set()
         assert self.may_pass.wait(60)
         self.batches.append(list(batch))
+        return [item for item in batch if self.refuses(item)]
 
 
 @pytest.fixture
@@ -53,6 +56,7 @@ def test_is_bounded_in_bytes_and_items(gate):
     assert backlog.put("a", 600, **ROOM)
     assert gate.is_inside.wait(60)
     assert not backlog.put("b", 401, **ROOM)
+    assert not backlog.put("b", 401, **ROOM, seconds=0.01)
     assert backlog.put("c", 400, **ROOM)
     assert backlog.size == 1000
     assert not backlog.put("d", 0, max_bytes=1000, max_items=2)
@@ -133,6 +137,80 @@ def test_child_process_has_an_empty_queue(gate):
     assert backlog.wait_until_empty(10)
 
 
+class TestPutOff:
+    """Items that cannot be written now are written later, or given up at the exit."""
+
+    @pytest.fixture
+    def refusing(self, gate, monkeypatch):
+        """A queue with one item, "a", which was refused and is put off for a minute."""
+        monkeypatch.setattr("request_images.writer.background.AGAIN_SECONDS", 60)
+        gate.may_pass.set()
+        gate.refuses = "ab".__contains__
+        left = []
+        backlog = make(gate, give_up=left.extend)
+        backlog.left = left
+        assert backlog.put("a", 1, **ROOM)
+        deadline = time.monotonic() + 60
+        while not backlog._put_off:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return backlog
+
+    def test_item_is_written_again(self, gate, refusing):
+        """It is tried again after a pause, before all later ones."""
+        refusing._again_at = 0.0
+        gate.refuses = lambda item: False
+        assert refusing.put("c", 1, **ROOM)
+        assert refusing.wait_until_empty(10)
+        assert gate.batches == [["a"], ["a", "c"]]
+        assert refusing.size == 0
+
+    def test_pause_ends_by_itself(self, gate, monkeypatch):
+        """Nobody needs to come."""
+        monkeypatch.setattr("request_images.writer.background.AGAIN_SECONDS", 0.01)
+        gate.may_pass.set()
+        gate.refuses = lambda item: len(gate.batches) < 4
+        backlog = make(gate)
+        assert backlog.put("a", 1, **ROOM)
+        deadline = time.monotonic() + 60
+        while backlog.size:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert gate.batches == [["a"]] * 4
+
+    def test_success_of_others_ends_the_pause(self, gate, refusing):
+        """What is written shows that more can be."""
+        assert refusing.put("c", 1, **ROOM)
+        gate.refuses = lambda item: False
+        deadline = time.monotonic() + 60
+        while refusing.size:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert gate.batches == [["a"], ["c"], ["a"]]
+
+    def test_nobody_waits_for_room_then(self, gate, refusing):
+        """An item for which there is no room must not wait for a database."""
+        assert not refusing.put("b", 1000, **ROOM, seconds=3600)
+
+    def test_failures_of_others_do_not_prolong_the_pause(self, gate, refusing):
+        """Each new item fails, too; the first one's time stays."""
+        again_at = refusing._again_at
+        assert refusing.put("b", 1, **ROOM)
+        deadline = time.monotonic() + 60
+        while len(refusing._put_off) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert refusing._again_at == again_at
+
+    def test_exit_tries_once_more_and_gives_up(self, gate, refusing):
+        """At the exit there is no later."""
+        assert refusing.put("b", 1, **ROOM)
+        refusing.close(10)
+        assert sorted(refusing.left) == ["a", "b"]
+        assert gate.batches[-1][0] == "a"
+        assert not refusing.thread.is_alive()
+
+
 def test_thread_that_cannot_start(gate, monkeypatch):
     """Without a thread nothing is taken that nobody would write; the next one tries."""
     gate.may_pass.set()
@@ -186,7 +264,7 @@ def test_dead_thread_is_replaced(gate):
     def write(batch):
         if batch == ["fatal"]:
             raise SystemExit
-        gate(batch)
+        return gate(batch)
 
     backlog = make(write)
     backlog.put("fatal", 1, **ROOM)
@@ -207,6 +285,7 @@ def test_exit_of_a_real_process():
         "def write(batch):\n"
         "    time.sleep(0.05)\n"
         "    print(*batch, flush=True)\n"
+        "    return ()\n"
         "def finish(): print('end', flush=True)\n"
         "def seconds(): print('asked', flush=True); return 10\n"
         "backlog = WriteQueue(\n"

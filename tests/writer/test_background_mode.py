@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.http import HttpResponse
 from django.test import Client
@@ -43,7 +44,7 @@ def busy():
     def held(batch):
         is_busy.set()
         assert release.wait(60)
-        write(batch)
+        return write(batch)
 
     jobs.queue._write = held
     serve(seed=999)
@@ -106,16 +107,20 @@ def test_queued_requests_are_one_transaction(busy):
     assert RequestLog.objects.count() == 6
 
 
-def test_full_queue_writes_in_the_requests_thread(busy, settings):
-    """A full backlog is no reason to lose anything: the request's thread writes."""
+def test_full_queue_is_waited_for(busy, settings):
+    """A request's thread waits for room, and never writes alone."""
+    settings.REQUEST_IMAGES_BACKLOG_WAIT_SECONDS = 60
     settings.REQUEST_IMAGES_BACKLOG_MAX_REQUESTS = 1
+    threading.Timer(0.1, busy.set).start()
     serve(1)
-    assert statuses() == ["stored"]
+    flush()
+    assert statuses() == ["stored", "stored"]
+    assert "dropped" not in health.counts()
 
 
 def test_full_queue_drops_the_image(busy, settings):
-    """Or nothing is waited for: where there is no room for a log, it is counted."""
-    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    """The wait is bounded: where there is no room for a log, it is counted."""
+    settings.REQUEST_IMAGES_BACKLOG_WAIT_SECONDS = 0.01
     settings.REQUEST_IMAGES_BACKLOG_MAX_REQUESTS = 1
     serve(1)
     busy.set()
@@ -125,9 +130,22 @@ def test_full_queue_drops_the_image(busy, settings):
     assert (counts["dropped"], counts["lost"]) == (1, 1)
 
 
+def test_full_queue_spools(busy, settings, tmp_path):
+    """With a spool folder, the image is not dropped."""
+    settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
+    settings.REQUEST_IMAGES_BACKLOG_WAIT_SECONDS = 0
+    settings.REQUEST_IMAGES_BACKLOG_MAX_REQUESTS = 1
+    serve(1)
+    assert health.counts()["spooled"] == 1
+    busy.set()
+    flush()
+    call_command("write_spooled_requests", verbosity=0)
+    assert statuses() == ["stored", "stored"]
+
+
 def test_dropped_image_has_its_reason_on_the_row(busy, settings):
     """There is room for a log where there is none for its image."""
-    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    settings.REQUEST_IMAGES_BACKLOG_WAIT_SECONDS = 0
     settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
     serve_body(draw("BMP", (100, 80)))
     busy.set()
@@ -138,9 +156,17 @@ def test_dropped_image_has_its_reason_on_the_row(busy, settings):
     assert (image.width, image.content) == (100, None)
 
 
+def test_image_larger_than_the_queue_is_kept(settings):
+    """An empty queue takes any image that is small enough to be kept."""
+    settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
+    serve_body(draw("BMP", (100, 80)))
+    flush()
+    assert statuses() == ["stored"]
+
+
 def test_only_an_image_is_over_budget(busy, settings):
     """What would not have been kept anyway has its own reason."""
-    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    settings.REQUEST_IMAGES_BACKLOG_WAIT_SECONDS = 0
     settings.REQUEST_IMAGES_BACKLOG_MAX_MB = 0.02
     serve_body(bytes(20_000))
     serve_body(draw("BMP", (100, 80)), opt_out)
@@ -151,7 +177,7 @@ def test_only_an_image_is_over_budget(busy, settings):
 
 def test_closed_queue_drops_nothing(settings):
     """A process that exits has room enough; it writes at once."""
-    settings.REQUEST_IMAGES_BACKLOG_WHEN_FULL = "drop"
+    settings.REQUEST_IMAGES_BACKLOG_WAIT_SECONDS = 0
     jobs.queue.close(10)
     serve(1)
     assert statuses() == ["stored"]
@@ -210,7 +236,7 @@ def test_lost_connection_is_replaced():
 def test_fault_in_the_thread_is_counted(monkeypatch):
     """A bug of ours in the thread is counted, and the thread lives."""
 
-    def broken(jobs):
+    def broken(jobs, wait):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:

@@ -28,7 +28,7 @@ from request_images.models import (
 from request_images.models.cutoffs import Retention
 from request_images.writer import jobs
 from request_images.writer import rows as writer_rows
-from request_images.writer.rows import usable_connection
+from request_images.writer.connection import has_lost, usable_connection
 from request_images.writer.spool import spooling
 from tests.factories import unsaved_record
 from tests.host.models import Note
@@ -369,7 +369,7 @@ def test_receiver_that_exits_does_not_end_the_thread(settings):
 def test_system_exit_in_a_batch_is_counted(monkeypatch):
     """The last net: counted and reported, and the thread goes on."""
 
-    def leave(jobs):
+    def leave(jobs, wait):
         raise SystemExit
 
     monkeypatch.setattr(jobs, "write_jobs", leave)
@@ -418,7 +418,7 @@ def test_lost_connection_is_returned_to_its_pool(monkeypatch):
     close = connection.close
     monkeypatch.setattr(connection, "close", lambda: (closed.append(1), close()))
     driver.close()
-    assert writer_rows.has_lost(driver)
+    assert has_lost(driver)
     assert closed == [1]
 
 

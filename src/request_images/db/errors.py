@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum
 
 from django.db import DataError, Error, IntegrityError
 
@@ -10,18 +10,20 @@ from request_images.exceptions import StorageError, StoreUnavailable
 
 
 class Fault(Enum):
-    """The kind of an error, as far as it decides what to try next."""
+    """The kind of an error, as far as it decides what to try next.
 
-    ROW = auto()
-    """The values of the row: the database accepts other rows."""
-    CONFLICT = auto()
-    """Two transactions met; a second try may succeed."""
-    BUSY = auto()
-    """A lock could not be taken in time, or the database is slow."""
-    AWAY = auto()
-    """The database or a table is missing, or differs from our models: no row fits."""
-    STORAGE = auto()
-    """The storage of the bytes: the database accepts the row without them."""
+    The value describes it in the documentation.
+    """
+
+    ROW = "the database refuses the values of this row"
+    CONFLICT = "two transactions ran into one another, each time"
+    BUSY = "a lock was not available in time, or the database is slow"
+    AWAY = (
+        "the database does not answer, or has other tables or columns than this "
+        "version of the app"
+    )
+    STORAGE = "the storage of the bytes does not answer"
+    REFUSED = "the storage refuses the bytes"
 
 
 # PostgreSQL's SQLSTATEs, and error numbers of MySQL and MariaDB.
@@ -60,7 +62,7 @@ def is_not_migrated(error: Error) -> bool:
 def fault_of(error: BaseException) -> Fault:
     """Classify an exception that a write has raised."""
     if isinstance(error, StorageError):
-        return Fault.STORAGE
+        return Fault.STORAGE if error.is_passing else Fault.REFUSED
     if isinstance(error, StoreUnavailable):
         return Fault.AWAY
     if not isinstance(error, Error):

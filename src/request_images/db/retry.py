@@ -10,6 +10,7 @@ from typing import TypeVar
 from django.db import Error
 
 from .errors import Fault, fault_of, met_other_rows
+from .limits import seconds_left
 
 T = TypeVar("T")
 TRIES = 10
@@ -27,7 +28,7 @@ def retry(
 ) -> T:
     """Run a transaction, and run it again if another one came in between.
 
-    All pauses together take less than 0.7 seconds.
+    All pauses together take less than 0.7 seconds, and no longer than a `time_limit`.
 
     Args:
         work: Begins and ends the transaction. It reads anew each time.
@@ -47,8 +48,11 @@ def retry(
             known = isinstance(error, also)
             if not known and not is_retryable(error, retry_locks=retry_locks):
                 raise
-        # A random pause, or two would meet again; longer each time: they may be many.
-        longest = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
+            # Longer each time: they may be many.
+            longest = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
+            if seconds_left() < longest:
+                raise
+        # A random pause, or two would meet again.
         time.sleep(random.uniform(0, longest))  # noqa: S311  # no secret
     return work()
 

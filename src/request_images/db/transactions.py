@@ -13,6 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from request_images.conf import conf
 
+from .limits import seconds_left
+
 _PATIENCE = 10
 """A statement may take this many times as long as it may wait for a lock."""
 
@@ -42,15 +44,26 @@ def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[
     makes it durable. Other databases only have a setting of the server.
     """
     connection = connections[using]
-    seconds = conf.LOCK_TIMEOUT_SECONDS
+    lock_seconds, seconds = _limits()
     is_ours = not connection.in_atomic_block
     limits: AbstractContextManager[None] = nullcontext()
     if is_ours and connection.vendor == "mysql":
-        limits = _mysql_limits(connection, seconds)
+        limits = _mysql_limits(connection, lock_seconds, seconds)
     with limits, transaction.atomic(using=using):
         if is_ours and connection.vendor == "postgresql":
-            _limit_postgresql(connection, seconds, waits_for_disk=waits_for_disk)
+            limits_of = (lock_seconds, seconds)
+            _limit_postgresql(connection, *limits_of, waits_for_disk=waits_for_disk)
         yield
+
+
+def _limits() -> tuple[float, float]:
+    """Return the seconds that a statement may wait for a lock, and take as a whole."""
+    lock_seconds = conf.LOCK_TIMEOUT_SECONDS
+    seconds = lock_seconds * _PATIENCE
+    if (left := seconds_left()) < seconds:
+        # Less than that: the server's error leaves the connection usable.
+        seconds = max(0.01, 0.8 * left)
+    return min(lock_seconds, 0.8 * seconds), seconds
 
 
 @contextmanager
@@ -88,11 +101,15 @@ def bounded_reading(using: str, seconds: float) -> Iterator[None]:
 
 
 def _limit_postgresql(
-    connection: BaseDatabaseWrapper, seconds: float, *, waits_for_disk: bool
+    connection: BaseDatabaseWrapper,
+    lock_seconds: float,
+    seconds: float,
+    *,
+    waits_for_disk: bool,
 ) -> None:
     wanted = {
-        "lock_timeout": f"{round(seconds * 1000)}ms",
-        "statement_timeout": f"{round(seconds * 1000 * _PATIENCE)}ms",
+        "lock_timeout": f"{round(lock_seconds * 1000)}ms",
+        "statement_timeout": f"{round(seconds * 1000)}ms",
     }
     if not waits_for_disk:
         wanted["synchronous_commit"] = "off"
@@ -103,23 +120,25 @@ def _limit_postgresql(
 
 
 @contextmanager
-def _mysql_limits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    whole = max(1, round(seconds))  # in whole seconds
+def _mysql_limits(
+    connection: BaseDatabaseWrapper, lock_seconds: float, seconds: float
+) -> Iterator[None]:
+    whole = max(1, round(lock_seconds))  # in whole seconds
     wanted: dict[str, float] = dict.fromkeys(
         ("lock_wait_timeout", "innodb_lock_wait_timeout"), whole
     )
     if getattr(connection, "mysql_is_mariadb", False):
-        wanted["max_statement_time"] = seconds * _PATIENCE  # takes fractions
+        wanted["max_statement_time"] = seconds  # takes fractions
+    changes = [
+        f"@request_images_{name} = @@SESSION.{name}, SESSION {name} = %s"
+        for name in wanted
+    ]
     with connection.cursor() as cursor:
-        for name, value in wanted.items():
-            cursor.execute(
-                f"SET @request_images_{name} = @@SESSION.{name}, SESSION {name} = %s",
-                [value],
-            )
+        cursor.execute(f"SET {', '.join(changes)}", list(wanted.values()))
     try:
         yield
     finally:
+        back = [f"SESSION {name} = @request_images_{name}" for name in wanted]
         # A connection that broke meanwhile has lost its limits.
         with suppress(DatabaseError), connection.cursor() as cursor:
-            for name in wanted:
-                cursor.execute(f"SET SESSION {name} = @request_images_{name}")
+            cursor.execute(f"SET {', '.join(back)}")

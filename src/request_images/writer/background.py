@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing import util
@@ -20,6 +21,8 @@ BATCH_ITEMS = 50
 """How many items one batch has at most."""
 BATCH_BYTES = 8 * 1024 * 1024
 """How many bytes one batch has at most; a larger item is a batch of its own."""
+AGAIN_SECONDS = 1.0
+"""How long items wait that could not be written, unless others are written before."""
 LINGER_SECONDS = 0.05
 """How long an item waits for others of its batch: one transaction for many items costs
 a fraction, and interrupts requests less often."""
@@ -57,7 +60,8 @@ class WriteQueue(Generic[T]):
     """A queue whose thread writes the items in batches.
 
     Args:
-        write: Called in the thread with one batch. It must not raise.
+        write: Called in the thread with one batch; it must not raise. It returns the
+            items to write again later, in their order.
         give_up: Called with the items that are left at the exit of the process.
         finish: Called in the thread when it ends, to close its connections.
         shutdown_seconds: Returns how long the exit of the process waits.
@@ -65,7 +69,7 @@ class WriteQueue(Generic[T]):
 
     def __init__(
         self,
-        write: Callable[[Sequence[T]], None],
+        write: Callable[[Sequence[T]], Sequence[T]],
         *,
         give_up: Callable[[Sequence[T]], None],
         finish: Callable[[], None],
@@ -83,19 +87,39 @@ class WriteQueue(Generic[T]):
         """Forget everything, as a new process does."""
         self._changed = threading.Condition()
         self._waiting: deque[tuple[T, int]] = deque()
+        self._put_off: deque[tuple[T, int]] = deque()
+        self._again_at = 0.0
         self._bytes = 0  # of the items that wait or are being written
         self._items = 0
         self._is_exiting = False
         self._is_urgent = False
         self.thread: threading.Thread | None = None
 
-    def put(self, item: T, size: int, *, max_bytes: int, max_items: int) -> bool:
-        """Add an item, if there is room for it; else return False. Never waits."""
+    def put(
+        self, item: T, size: int, *, max_bytes: int, max_items: int, seconds: float = 0
+    ) -> bool:
+        """Add an item, if there is room for it; else return False.
+
+        An item that is larger than the queue has room in an empty one.
+
+        Args:
+            item: The item.
+            size: Its bytes.
+            max_bytes: The bytes that all items may have together.
+            max_items: The number of items that the queue may have.
+            seconds: How long to wait for room. Nobody waits while items are put off.
+        """
+
+        def has_room() -> bool:
+            fits = self._bytes + size <= max_bytes or not self._items
+            return fits and self._items < max_items
+
         with self._changed:
-            is_full = self._bytes + size > max_bytes or self._items >= max_items
-            if is_full:
-                self._write_now()
-            if is_full or self._is_exiting or not self._has_thread():
+            if not has_room():
+                self._is_urgent = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._is_closed or has_room(), seconds)
+            if self._is_exiting or not has_room() or not self._has_thread():
                 return False
             self._waiting.append((item, size))
             self._bytes += size
@@ -105,9 +129,10 @@ class WriteQueue(Generic[T]):
                 self._changed.notify_all()
         return True
 
-    def _write_now(self) -> None:
-        self._is_urgent = True
-        self._changed.notify_all()
+    @property
+    def _is_closed(self) -> bool:
+        # There will be no room soon.
+        return self._is_exiting or bool(self._put_off)
 
     def _has_batch(self) -> bool:
         return len(self._waiting) >= BATCH_ITEMS or self._bytes >= BATCH_BYTES
@@ -138,27 +163,55 @@ class WriteQueue(Generic[T]):
     def wait_until_empty(self, timeout: float) -> bool:
         """Wait until everything is written; return False if that takes too long."""
         with self._changed:
-            self._write_now()
+            self._is_urgent = True
+            self._again_at = 0.0
+            self._changed.notify_all()
             return self._changed.wait_for(lambda: self._items == 0, timeout)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._is_exiting)
+                rest = self._again_at - time.monotonic() if self._put_off else None
+                self._changed.wait_for(self._has_work, rest)
+                if self._is_due():
+                    self._waiting.extendleft(reversed(self._put_off))
+                    self._put_off.clear()
+                    self._again_at = 0.0
                 if not self._waiting:
-                    break
+                    if self._is_exiting:
+                        break
+                    continue
                 self._changed.wait_for(self._is_time, LINGER_SECONDS)
                 self._is_urgent = False
                 batch = self._take()
-            try:
-                self._write([item for item, _ in batch])
-            finally:
-                with self._changed:
-                    self._items -= len(batch)
-                    self._bytes -= sum(size for _, size in batch)
-                    self._changed.notify_all()
+            self._write_batch(batch)
             batch.clear()  # or the variable would hold the bytes until the next batch
         self._finish()
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting) or self._is_exiting or self._is_due()
+
+    def _is_due(self) -> bool:
+        return bool(self._put_off) and time.monotonic() >= self._again_at
+
+    def _write_batch(self, batch: Sequence[tuple[T, int]]) -> None:
+        again: set[int] = set()
+        try:
+            again = set(map(id, self._write([item for item, _ in batch])))
+        finally:
+            with self._changed:
+                self._put_off += [pair for pair in batch if id(pair[0]) in again]
+                self._items -= len(batch) - len(again)
+                self._bytes -= sum(
+                    size for item, size in batch if id(item) not in again
+                )
+                if not again:
+                    self._again_at = 0.0
+                elif self._is_exiting:  # each item has had one more try
+                    self._again_at = float("inf")
+                elif not self._again_at:
+                    self._again_at = time.monotonic() + AGAIN_SECONDS
+                self._changed.notify_all()
 
     def _is_time(self) -> bool:
         return self._is_urgent or self._is_exiting or self._has_batch()
@@ -177,11 +230,13 @@ class WriteQueue(Generic[T]):
         """Take no more items, and wait until all are written; give up the others."""
         with self._changed:
             self._is_exiting = True
+            self._again_at = 0.0
             self._changed.notify_all()
         if self.thread is not None:
             self.thread.join(timeout)
         with self._changed:
-            left = [item for item, _ in self._waiting]
+            left = [item for item, _ in (*self._put_off, *self._waiting)]
+            self._put_off.clear()
             self._waiting.clear()
         if left:
             self._give_up(left)

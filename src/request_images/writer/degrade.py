@@ -46,7 +46,7 @@ def smaller_copies(record: Record, failures: Sequence[Exception]) -> Iterator[Re
     first = failures[0]
     less, is_plain = record.copy(), False
     # An unavailable database has nothing against this record.
-    while fault_of(failures[-1]) in (Fault.STORAGE, Fault.ROW):
+    while fault_of(failures[-1]) in (Fault.STORAGE, Fault.REFUSED, Fault.ROW):
         if not _drop_refused(less, failures[-1]):
             if is_plain or fault_of(failures[-1]) is not Fault.ROW:
                 break

@@ -1,14 +1,14 @@
 """Write the rows of requests that are over: at once, or by the background thread.
 
 Every failure in here is counted and logged, and given on the row where one can be
-written. What cannot be written goes to the spool folder, if there is one.
+written. What cannot be written takes the steps of `fallback`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import cast
+from typing import Literal, cast
 
 from django.db import Error, close_old_connections, connections
 
@@ -16,17 +16,23 @@ from request_images import signals
 from request_images.conf import conf
 from request_images.db.destination import Destination, entered
 from request_images.db.errors import Fault, fault_of
-from request_images.exceptions import StorageError, StoreUnavailable
+from request_images.db.limits import time_limit
+from request_images.exceptions import StoreUnavailable
 from request_images.health import count, report
 from request_images.storage.breaker import Breakers
 
 from . import rows
 from .background import WriteQueue
+from .connection import usable_connection
 from .degrade import lacks_bytes, smaller_copies
+from .fallback import Step, steps_after
 from .notify import send, send_signals
+from .probe import try_write
 from .record import Job, Record
-from .rows import usable_connection
 from .spool.spooling import save_to_spool, write_spooled_if_due
+
+Wait = Callable[[Job], bool]
+"""Keeps a job, to be written again later; returns False if it cannot."""
 
 
 def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
@@ -40,15 +46,60 @@ def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
     """
     if job.destination is None:
         # In any other place than the view's, another tenant might see it.
-        count("lost")
-        send(signals.capture_failed, log=None, exception=job.failure)
-    elif not (is_handled and conf.WRITE_MODE == "background" and _enqueue(job)):
-        where = job.destination
-        _write_to(where, [job], is_handled=is_handled, is_last_use=is_last_use)
+        _lose(job, job.failure)
+    elif not is_handled:
+        _write_to(job.destination, [job], is_handled=False, is_last_use=is_last_use)
+    elif write_mode(is_last_use=is_last_use) == "background":
+        _enqueue(job, is_last_use=is_last_use)
+    else:
+        _write_now(job, job.destination, is_last_use=is_last_use)
+
+
+def write_mode(*, is_last_use: bool) -> Literal["after_response", "background"]:
+    """Return who writes the requests of a server; `is_last_use` is as for `write`."""
+    mode = conf.WRITE_MODE
+    if mode == "auto":
+        # Under ASGI each request has a thread, and would open a connection of its own.
+        mode = "background" if is_last_use else "after_response"
+    return cast("Literal['after_response', 'background']", mode)
+
+
+def _enqueue(job: Job, *, is_last_use: bool) -> None:
+    if _put(job, conf.BACKLOG_WAIT_SECONDS):
+        return
+    if not queue.is_open:  # the process exits, or the system starts no thread
+        _write_now(job, cast("Destination", job.destination), is_last_use=is_last_use)
+    elif save_to_spool(job.examine()):
+        job.free()
+    else:
+        count("dropped")
+        job.drop_images()
+        if not _put(job):
+            _lose(job, StoreUnavailable("there was no room in the queue"))
+
+
+def _put(job: Job, seconds: float = 0.0) -> bool:
+    return queue.put(
+        job,
+        job.size,
+        max_bytes=int(conf.BACKLOG_MAX_MB * 1024 * 1024),
+        max_items=conf.BACKLOG_MAX_REQUESTS,
+        seconds=seconds,
+    )
+
+
+def _write_now(job: Job, where: Destination, *, is_last_use: bool) -> None:
+    with time_limit(conf.AFTER_RESPONSE_SECONDS):
+        _write_to(where, [job], wait=_put, is_handled=True, is_last_use=is_last_use)
 
 
 def _write_to(
-    where: Destination, jobs: Sequence[Job], *, is_handled: bool, is_last_use: bool
+    where: Destination,
+    jobs: Sequence[Job],
+    wait: Wait | None = None,
+    *,
+    is_handled: bool,
+    is_last_use: bool,
 ) -> None:
     with ExitStack() as stack:
         try:
@@ -57,76 +108,77 @@ def _write_to(
                     where.alias, is_handled=is_handled, is_last_use=is_last_use
                 )
             )
-            _enter(where, stack)
+            _enter(where, stack, is_handled=is_handled)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("destination", exception)
             for job in jobs:
-                _set_aside(job, exception)
+                if save_to_spool(job.examine()):
+                    job.free()
+                elif wait is None or not wait(job):
+                    _lose(job, exception)
         else:
-            write_jobs(jobs)
+            write_jobs(jobs, wait)
 
 
-def _enter(where: Destination, stack: ExitStack) -> None:
+def _enter(where: Destination, stack: ExitStack, *, is_handled: bool) -> None:
     try:
         stack.enter_context(entered(where))
     except Error:
+        if not is_handled:  # the caller goes on using its connections
+            raise
         # The project's function asks a database, and this thread may have a connection
         # that the server has closed. Django replaces it between requests only.
         close_old_connections()
         stack.enter_context(entered(where))
 
 
-def _set_aside(job: Job, failure: Exception) -> None:
-    if not save_to_spool(job.examine()):
-        count("lost")
-        send(signals.capture_failed, log=None, exception=failure)
+def _lose(job: Job, failure: Exception | None) -> None:
+    count("lost")
+    send(signals.capture_failed, log=None, exception=failure)
     job.free()
 
 
-def _enqueue(job: Job) -> bool:
-    max_bytes = int(conf.BACKLOG_MAX_MB * 1024 * 1024)
-    max_items = conf.BACKLOG_MAX_REQUESTS
-    if queue.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
-        return True
-    if conf.BACKLOG_WHEN_FULL == "write" or not queue.is_open:
-        return False
-    count("dropped")
-    job.drop_images()
-    if not queue.put(job, job.size, max_bytes=max_bytes, max_items=max_items):
-        count("lost")  # there is no room even for the log
-    return True
+def write_jobs(jobs: Sequence[Job], wait: Wait | None = None) -> None:
+    """Examine requests of one destination, and write them in one transaction.
 
-
-def write_jobs(jobs: Sequence[Job]) -> None:
-    """Examine requests of one destination, and write them in one transaction."""
+    Args:
+        jobs: The requests.
+        wait: Keeps a request that cannot be written now; None if nobody can.
+    """
     records = [job.examine() for job in jobs]
     failure = _save(records)
-    is_in_doubt = failure is not None and fault_of(failure) is Fault.AWAY
+    # One row that cannot be written must not cost the others theirs. If the breaker is
+    # open, it does not let them through either.
+    is_tried_alone = len(jobs) > 1 and not isinstance(failure, StoreUnavailable)
     for job, record in zip(jobs, records, strict=True):
-        # One row that cannot be written must not cost the others theirs.
         own_failure = failure
-        if failure is not None and len(jobs) > 1:
-            own_failure = _save([record], is_in_doubt=is_in_doubt)
+        if failure is not None and is_tried_alone:
+            own_failure = _save([record])
         try:
-            _finish(job, record, own_failure)
+            is_over = _finish(job, record, own_failure, wait)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
+            is_over = True
             count("lost")
             report("finish", exception)
-        # A failure's traceback refers to the frames that refer to these.
-        job.free()
-        record.free()
+        if is_over:
+            # A failure's traceback refers to the frames that refer to these.
+            job.free()
+            record.free()
     if failure is None:
         write_spooled_if_due()
 
 
-def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception | None:
+def _save(records: Sequence[Record]) -> Exception | None:
     where = records[0].destination
     if not breakers.allows(where):
         return StoreUnavailable("not tried: it has just failed several times")
     try:
-        rows.save_once(records, is_in_doubt=is_in_doubt)
+        rows.save_once(records)
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
         report("store", exception)
+        if fault_of(exception) is Fault.AWAY:
+            for record in records:
+                record.is_in_doubt = True
         # A refused row says nothing about other rows. A lock counts as a failure, as it
         # may be on a whole table; if it is on one content, another row ends the count.
         if fault_of(exception) in (Fault.AWAY, Fault.BUSY):
@@ -138,28 +190,42 @@ def _save(records: Sequence[Record], *, is_in_doubt: bool = False) -> Exception 
     return None
 
 
-def _finish(job: Job, record: Record, failure: Exception | None) -> None:
-    """Send the signals of a written request; save as much as possible of another."""
+def _finish(
+    job: Job, record: Record, failure: Exception | None, wait: Wait | None
+) -> bool:
+    """Send the signals of a written request; take the steps of one that is not.
+
+    Returns:
+        False if the request waits, to be written again.
+    """
     if failure is None:
         send_signals(record, failure=job.failure)
-        return
-    may_pass = _is_temporary(failure)
-    if may_pass and save_to_spool(record):
-        return  # with its images
-    written = _save_less(record, failure)
-    if written is not None:
-        is_less = lacks_bytes(written, record)
-        send_signals(written, failure=failure if is_less else job.failure)
-        written.free()
-    elif may_pass or not save_to_spool(record):
-        count("lost")
-        send(signals.capture_failed, log=None, exception=failure)
+        return True
+    for step in steps_after(failure):
+        if step is Step.SPOOL and save_to_spool(record):
+            return True  # with its images
+        if step is Step.WAIT and wait is not None and not _is_refused(failure, wait):
+            if wait(job):
+                return False
+        elif step is Step.LESS and (written := _save_less(record, failure)):
+            is_less = lacks_bytes(written, record)
+            send_signals(written, failure=failure if is_less else job.failure)
+            written.free()
+            return True
+    _lose(job, failure)
+    return True
 
 
-def _is_temporary(failure: Exception) -> bool:
-    if isinstance(failure, StorageError):
-        return failure.is_passing
-    return fault_of(failure) is not Fault.ROW
+def _is_refused(failure: Exception, wait: Wait) -> bool:
+    """Tell whether the database refuses this request alone, whatever the error says.
+
+    Some drivers lose the connection over a row that is too large. The request's own
+    thread does not ask: it has little time.
+    """
+    is_asked = wait is not _put and fault_of(failure) is Fault.AWAY
+    return (
+        is_asked and not isinstance(failure, StoreUnavailable) and try_write() is None
+    )
 
 
 def _save_less(record: Record, failure: Exception) -> Record | None:
@@ -176,16 +242,24 @@ def _save_less(record: Record, failure: Exception) -> Record | None:
     return None
 
 
-def _write_batch(jobs: Sequence[Job]) -> None:
+def _write_batch(jobs: Sequence[Job]) -> Sequence[Job]:
+    """Write jobs in the background thread; return those to write again."""
     by_destination: dict[Destination, list[Job]] = {}
     for job in jobs:
         by_destination.setdefault(cast("Destination", job.destination), []).append(job)
+    again: list[Job] = []
+
+    def wait(job: Job) -> bool:
+        again.append(job)
+        return True
+
     for where, group in by_destination.items():
         try:
-            _write_to(where, group, is_handled=True, is_last_use=False)
+            _write_to(where, group, wait, is_handled=True, is_last_use=False)
         except BaseException as exception:  # noqa: BLE001  # nobody would see it
             count("lost", len(group))
             report("backlog", exception)
+    return again
 
 
 def _give_up(jobs: Sequence[Job]) -> None:

@@ -15,7 +15,7 @@ from request_images.exceptions import StorageError
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 
-from .rows import has_lost, open_connection
+from .connection import has_lost, open_connection
 
 # No connection, no room on the disk, no memory; read-only, or shutting down. Not among
 # them: a connection that is lost during a statement, for the row may break it.

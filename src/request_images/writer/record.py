@@ -35,11 +35,19 @@ class Picture:
 
 @dataclass
 class Record:
-    """One recorded request: its unsaved log, its images in order, where they go."""
+    """One recorded request.
+
+    Attributes:
+        log: Its unsaved log.
+        destination: Where its rows go.
+        pictures: Its images, in order.
+        is_in_doubt: Whether a write that failed may have written it after all.
+    """
 
     log: RequestLog
     destination: Destination
     pictures: list[Picture] = field(default_factory=list)
+    is_in_doubt: bool = False
 
     def add(
         self, image: RequestImage | FurtherImage, data: bytes | None = None
@@ -70,7 +78,7 @@ class Record:
 
     def copy(self) -> Record:
         """Return a record with rows of its own, and the same bytes."""
-        copied = Record(copy(self.log), self.destination)
+        copied = Record(copy(self.log), self.destination, is_in_doubt=self.is_in_doubt)
         for picture in self.pictures:
             copied.add(copy(picture.image), picture.data)
             copied.pictures[-1].placed = picture.placed

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, cast
 
-from django.db import DatabaseError, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import connections
 from django.db.models import ForeignKey, Model
 
 from request_images.aggregation.periods import floor
@@ -16,6 +14,7 @@ from request_images.conf import conf
 from request_images.contents.place import place, release, take_over
 from request_images.db.destination import database_of, destination_of
 from request_images.db.insert import insert
+from request_images.db.limits import seconds_left
 from request_images.db.retry import retry
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
@@ -24,41 +23,37 @@ from request_images.models.statistics import mark_stale
 from request_images.outcome import UNUSABLE, CaptureStatus
 from request_images.storage.stores import key_of
 
+from .connection import has_lost, open_connection
 from .record import Picture, Record
 
 # Other transactions cannot delete the rows until ours ends, but may refer to them too.
 _SHARED_LOCKS = {"postgresql": "FOR KEY SHARE", "mysql": "LOCK IN SHARE MODE"}
 
-_shared_connection = threading.RLock()
-
 Kept = dict[str, int | None]
 """The primary key of each content by its hash; None for one that is still to insert."""
 
 
-def save_once(
-    records: Sequence[Record], *, is_in_doubt: bool = False
-) -> Sequence[Record]:
+def save_once(records: Sequence[Record]) -> Sequence[Record]:
     """Write recorded requests as `save_many` does, and none of them twice.
 
     If the connection is lost meanwhile, a new one is tried.
 
-    Args:
-        records: The requests.
-        is_in_doubt: Whether an earlier try may have written some of them.
-
     Returns:
-        The records that were written by this call.
+        The records that were written by this call: not those that were in doubt, and
+        had been written.
     """
     before = open_connection()
     try:
-        new = _unwritten(records) if is_in_doubt else records
+        new = _unwritten(records)
         save_many(new)
     except Exception:
-        if not has_lost(before):
+        if not has_lost(before) or not seconds_left():
             raise
     else:
         return new
     # A connection that is lost during a commit does not tell whether it succeeded.
+    for record in records:
+        record.is_in_doubt = True
     new = _unwritten(records)
     save_many(new)
     return new
@@ -80,10 +75,13 @@ def save_many(records: Sequence[Record]) -> None:
         retry(lambda: _place_and_insert(records, using), also=(ObjectClaimed,))
 
 
-def _unwritten(records: Sequence[Record]) -> list[Record]:
+def _unwritten(records: Sequence[Record]) -> Sequence[Record]:
+    doubtful = [record.log for record in records if record.is_in_doubt]
+    if not doubtful:
+        return records
     logs = RequestLog.objects.primary().filter(
-        request_id__in={record.log.request_id for record in records},
-        created_at__in={record.log.created_at for record in records},
+        request_id__in={log.request_id for log in doubtful},
+        created_at__in={log.created_at for log in doubtful},
     )
     known = set(logs.values_list("request_id", "created_at"))
     return [r for r in records if (r.log.request_id, r.log.created_at) not in known]
@@ -245,68 +243,3 @@ def _blamed(picture: Picture) -> Iterator[None]:
     picture.is_refused = True
     yield
     picture.is_refused = False
-
-
-@contextmanager
-def usable_connection(
-    using: str, *, is_handled: bool, is_last_use: bool
-) -> Iterator[None]:
-    """Make a database connection usable, and leave none open that nobody closes.
-
-    Args:
-        using: The alias of the database.
-        is_handled: Whether Django's handler has called the view, and is done with the
-            connection. After a direct call, the caller goes on using it.
-        is_last_use: Whether this thread will never use it again. A connection that was
-            opened here is closed then, whatever ``CONN_MAX_AGE`` is: nobody else would.
-    """
-    connection = connections[using]
-    if connection.allow_thread_sharing:
-        # Tests with a live server share it, on a database in memory. Another thread may
-        # have an open transaction, and two of ours must not be nested.
-        with _shared_connection:
-            yield
-        return
-    if connection.in_atomic_block:  # a test's transaction is not ours to end
-        yield
-        return
-    was_closed = connection.connection is None
-    if is_handled and not was_closed:
-        _end_open_transaction(connection)
-    if is_handled and not connection.settings_dict["AUTOCOMMIT"]:
-        with suppress(DatabaseError):  # the write meets it again
-            connection.set_autocommit(True)
-    try:
-        yield
-    finally:
-        if was_closed and is_last_use:
-            connection.close()
-
-
-def _end_open_transaction(connection: BaseDatabaseWrapper) -> None:
-    # Of the view. Django rolls it back in a moment, and would our rows with it; begun
-    # by hand, it would be committed with them.
-    if not connection.get_autocommit():
-        connection.close()
-    else:
-        with suppress(Exception):  # a lost connection has nothing open
-            connection.rollback()  # the backend may keep what the driver loses
-
-
-def open_connection() -> object:
-    """Return the driver's open connection; None if there is none."""
-    return connections[database_of(RequestLog)].connection
-
-
-def has_lost(driver_connection: object) -> bool:
-    """Tell whether an open connection is lost; then the next use opens a new one."""
-    connection = connections[database_of(RequestLog)]
-    if driver_connection is None or connection.in_atomic_block:
-        return False
-    if connection.connection is driver_connection:
-        if connection.is_usable():
-            return False
-        with suppress(Exception):  # to close what is closed is an error to some
-            connection.close()  # to a pool it must be given back
-        connection.connection = None
-    return True  # Django may have opened another one

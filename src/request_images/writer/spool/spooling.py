@@ -26,11 +26,12 @@ from request_images.db.destination import Destination, entered, require
 from request_images.health import count, report
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import UNUSABLE, CaptureStatus
+from request_images.writer.connection import usable_connection
 from request_images.writer.degrade import lacks_bytes, smaller_copies
 from request_images.writer.notify import send, send_signals
 from request_images.writer.probe import is_temporary, try_write
 from request_images.writer.record import Record
-from request_images.writer.rows import save_once, usable_connection
+from request_images.writer.rows import save_once
 
 from .folder import Contents, Entry, Spool
 
@@ -239,7 +240,8 @@ def _write_record(entry: Entry, record: Record, result: SpoolResult) -> bool:
                 # The lock keeps other processes from this entry. Its row may exist all
                 # the same: a process was killed before it could delete the entry, or
                 # the connection was lost during the commit.
-                is_new = bool(save_once([less], is_in_doubt=True))
+                less.is_in_doubt = True
+                is_new = bool(save_once([less]))
             except Exception as error:  # noqa: BLE001  # ours, never the request's
                 report("spool", error)
                 failures.append(error)
