@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
-from django.core.signals import got_request_exception
+from django.core.checks import CheckMessage, Tags, register
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
@@ -15,23 +15,25 @@ __all__ = ("RequestImagesAppConfig",)
 
 
 class RequestImagesAppConfig(AppConfig):
-    """The app: it registers the system checks and its own signal receivers."""
+    """The app: it loads the settings' defaults and registers the system checks.
+
+    It loads nothing else, as each process of a project pays for it, and most never
+    capture an image.
+    """
 
     name = "request_images"
     verbose_name: StrOrPromise = _("Request images")
     default_auto_field: str = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Load the settings' defaults, register the checks, connect the receivers."""
-        from . import checks, conf, signals  # noqa: F401  # to load
-        from .capture import recording
-        from .writer import notify
+        """Load the settings' defaults, and register the checks."""
+        from . import conf  # noqa: F401  # to load
 
-        got_request_exception.connect(
-            recording.note_request_exception,
-            dispatch_uid="request_images.note_request_exception",
-        )
-        for signal in (signals.image_saved, signals.image_skipped):
-            signal.connect(
-                notify.enqueue_tasks, dispatch_uid="request_images.enqueue_tasks"
-            )
+        register(_check_settings, Tags.compatibility)
+
+
+def _check_settings(**kwargs: Any) -> list[CheckMessage]:
+    # The checks look at storages, encodings and decoders.
+    from .checks import check_settings
+
+    return check_settings(**kwargs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
@@ -28,7 +28,6 @@ _PREFIXES = ("REQUESTIMAGES", "IMAGESREQUEST", "CAPTUREIMAGES")
 """What people take for the prefix, the decorator's name included."""
 
 
-@register(Tags.compatibility)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Check every ``REQUEST_IMAGES_*`` setting."""
     return [

@@ -1,5 +1,8 @@
 """The pages in Django's admin, registered at the default site."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from django.contrib import admin
 
 from request_images.models import (
@@ -10,11 +13,14 @@ from request_images.models import (
     RequestLog,
 )
 
-from .accesses import OriginalAccessAdmin
-from .dashboard import DashboardAdmin
-from .gallery import GalleryAdmin
-from .images import RequestImageAdmin
-from .logs import RequestLogAdmin
+from . import registration
+
+if TYPE_CHECKING:
+    from .accesses import OriginalAccessAdmin
+    from .dashboard import DashboardAdmin
+    from .gallery import GalleryAdmin
+    from .images import RequestImageAdmin
+    from .logs import RequestLogAdmin
 
 __all__ = (
     "DashboardAdmin",
@@ -24,8 +30,22 @@ __all__ = (
     "RequestLogAdmin",
 )
 
-admin.site.register(Dashboard, DashboardAdmin)
-admin.site.register(Gallery, GalleryAdmin)
-admin.site.register(OriginalAccess, OriginalAccessAdmin)
-admin.site.register(RequestImage, RequestImageAdmin)
-admin.site.register(RequestLog, RequestLogAdmin)
+_PAGES: dict[Any, Any] = {
+    Dashboard: registration.LazyDashboard,
+    Gallery: registration.LazyGallery,
+    OriginalAccess: registration.LazyAccesses,
+    RequestImage: registration.LazyImages,
+    RequestLog: registration.LazyLogs,
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module of a class when it is asked for."""
+    for module, class_name in (page.page for page in _PAGES.values()):
+        if name == class_name:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+for model, page in _PAGES.items():
+    admin.site.register(model, page)

@@ -14,7 +14,9 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.signals import got_request_exception
 from django.db.models import Model
+from django.dispatch import receiver
 from django.http import Http404, HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
@@ -369,6 +371,7 @@ def recording_of(request: object) -> Recording | None:
     return recording if isinstance(recording, Recording) else None
 
 
+@receiver(got_request_exception, dispatch_uid="request_images.note_request_exception")
 def note_request_exception(
     sender: object, request: object = None, **kwargs: Any
 ) -> None:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BinaryField, Field, Model
-
-psycopg: Any = None
-with suppress(ImportError):  # psycopg 2, or another database
-    psycopg = import_module("psycopg")
 
 
 def insert(rows: Sequence[Model], using: str) -> None:
@@ -32,7 +26,7 @@ def insert(rows: Sequence[Model], using: str) -> None:
     connection = connections[using]
     has_bytes = any(isinstance(field, BinaryField) for field in _fields(type(rows[0])))
     is_direct = len(rows) == 1 or has_bytes
-    if connection.vendor == "postgresql" and psycopg and is_direct:
+    if is_direct and _driver(connection).__name__ == "psycopg":  # not psycopg 2
         for row in rows:
             _insert_directly(row, connection)
     elif connection.features.can_return_rows_from_bulk_insert:
@@ -40,6 +34,10 @@ def insert(rows: Sequence[Model], using: str) -> None:
     else:
         for row in rows:
             row.save(force_insert=True, using=using)
+
+
+def _driver(connection: BaseDatabaseWrapper) -> Any:
+    return connection.Database  # type: ignore[attr-defined]  # each backend has one
 
 
 @lru_cache
@@ -63,7 +61,7 @@ def _insert_directly(row: Model, connection: BaseDatabaseWrapper) -> None:
     # quarters of the ORM's time to compile a statement.
     values: list[Any] = [_value(field, row, connection) for field in _fields(type(row))]
     with (
-        psycopg.Cursor(connection.connection) as driver_cursor,
+        _driver(connection).Cursor(connection.connection) as driver_cursor,
         connection.make_cursor(driver_cursor) as cursor,
     ):
         cursor.execute(_statement(type(row), connection.alias), values)

@@ -6,10 +6,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from request_images.aggregation.gather import contents_gone
 from request_images.db.destination import database_of
 from request_images.images.hashes import HASH_DIGITS
-from request_images.storage.encodings import decode
 from request_images.storage.stores import store_of
 
 from .fields import (
@@ -133,6 +131,9 @@ class ImageContent(models.Model):
             django.db.IntegrityError: An image refers to one of them after all.
         """
         using = database_of(cls)
+        # Only where contents are deleted or decoded: each process loads the models.
+        from request_images.aggregation.gather import contents_gone
+
         contents = contents.using(using)
         fields = ("storage", "name", "created_at", "stored_size")
         going = list(contents.values_list(*fields))
@@ -164,6 +165,8 @@ class ImageContent(models.Model):
         """
         if not self.encoding:
             return stored
+        from request_images.storage.encodings import decode  # as in `delete_all`
+
         size = self.received_size
         return decode(stored, self.encoding, size=size, image_hash=self.image_hash)
 

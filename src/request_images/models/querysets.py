@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from request_images.aggregation.gather import LOG_FIELDS
 from request_images.aggregation.periods import floor
-from request_images.aggregation.properties import COLUMNS
 from request_images.db.primary import PrimaryQuerySet
 
 from .statistics import hours_of, mark_stale
@@ -21,9 +20,17 @@ if TYPE_CHECKING:
 
     from .requests import RequestLog
 
-_COUNTED = {*LOG_FIELDS, *COLUMNS}
-"""The fields that statistics are made of."""
 _PINNED_AT_ONCE = 500
+
+
+@cache
+def _counted_fields() -> frozenset[str]:
+    """Return the fields that statistics are made of."""
+    # Not above: each process loads the models, and few change a row.
+    from request_images.aggregation.gather import LOG_FIELDS
+    from request_images.aggregation.properties import COLUMNS
+
+    return frozenset((*LOG_FIELDS, *COLUMNS))
 
 
 def failed(prefix: str = "") -> Q:
@@ -65,7 +72,7 @@ class _CountedQuerySet(PrimaryQuerySet):
 
     def update(self, **values: Any) -> int:
         """Update the rows, and have their hours counted again if needed."""
-        if _COUNTED.isdisjoint(values):
+        if _counted_fields().isdisjoint(values):
             return super().update(**values)
         hours, using = hours_of(self), self.db
         if isinstance(values.get("created_at"), datetime):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from django.dispatch import Signal
+from django.dispatch import Signal, receiver
 
 from request_images import signals
 from request_images.conf import conf
@@ -50,11 +50,15 @@ def send(signal: Signal, **arguments: object) -> None:
     except (asyncio.CancelledError, SystemExit, GeneratorExit) as exception:
         report("receiver", exception)  # Django lets these through
         return
-    for receiver, answer in answers:
+    for called, answer in answers:
         if isinstance(answer, Exception):
-            report(f"receiver {receiver!r}", answer)
+            report(f"receiver {called!r}", answer)
 
 
+@receiver(
+    (signals.image_saved, signals.image_skipped),
+    dispatch_uid="request_images.enqueue_tasks",
+)
 def enqueue_tasks(
     log: RequestLog,
     image: RequestImage | None,
