@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from .variants import MODES
+
 SIZE_KB = 100
 
 
@@ -23,57 +25,68 @@ class Aim:
 
 @dataclass(frozen=True)
 class _Ratio:
-    """An aim about a ratio to the bare view, under a load."""
+    """An aim about a ratio to the bare view of the same round, under a load.
+
+    Attributes:
+        figure: The variant's measurement.
+        of: The bare view's measurement that it is divided by; empty for the same.
+        of_itself: Whether it is divided by the variant's own measurement instead.
+    """
 
     what: str
     variant: str
     load: str
     figure: str
     limit: float
+    of: str = ""
+    of_itself: bool = False
     at_least: bool = False
-    servers: tuple[str, ...] = ("gunicorn", "uvicorn")
-    databases: tuple[str, ...] = ("sqlite", "postgresql")
+    servers: tuple[str, ...] = ("gunicorn",)
 
 
+_STORED = {"figure": "stored_per_second", "of": "per_second", "at_least": True}
+_BOTH = ("gunicorn", "uvicorn")
 _RATIOS = (
-    _Ratio("disabled, one client, p50", "disabled", "one client", "p50_ms", 1.01),
-    _Ratio("after_response, paced, p50", "after_response", "paced", "p50_ms", 1.1),
+    _Ratio("stored, distinct", "background", "closed", limit=0.65, **_STORED),
+    _Ratio("answered", "spool", "closed", "per_second", 0.8, at_least=True),
     _Ratio(
-        "after_response, four clients, requests kept",
-        "after_response",
-        "four clients",
-        "per_second",
-        0.4,
-        at_least=True,
-        databases=("postgresql",),
+        "time until all is stored, in times of the load",
+        "spool",
+        "closed",
+        "stored_seconds",
+        2.0,
+        of="seconds",
+        of_itself=True,
     ),
+    _Ratio("stored, repeated", "background", "repeated", limit=0.75, **_STORED),
     _Ratio(
-        "background, four clients, requests kept",
-        "background",
-        "four clients",
-        "per_second",
-        0.75,
-        at_least=True,
+        "stored, distinct", "auto", "closed", limit=0.9, servers=("uvicorn",), **_STORED
     ),
-    _Ratio("background, one client, p50", "background", "one client", "p50_ms", 1.15),
+    _Ratio("p50", "background", "half", "p50_ms", 1.15),
+    _Ratio("p50", "auto", "paced", "p50_ms", 1.08, servers=_BOTH),
     _Ratio(
-        "background, paced, p50",
-        "background",
-        "paced",
-        "p50_ms",
-        1.15,
-        servers=("uvicorn",),
-        databases=("postgresql",),
+        "answered", "auto", "10 ms", "per_second", 0.95, at_least=True, servers=_BOTH
     ),
 )
+_DATABASE = "postgresql"
+_LAG_SECONDS = 1.0
+
+
+def keeps_up(row: dict[str, Any]) -> bool:
+    """Return whether a paced load was answered at its rate, and stored in time."""
+    is_behind = row["stored_seconds"] - row["seconds"] > _LAG_SECONDS
+    return row["per_second"] >= 0.95 * row["asked"] and not is_behind
 
 
 def aims(results: dict[str, Any]) -> Iterator[Aim]:
     """Yield every aim, including aims without a measurement."""
+    rows = [row for row in results["load"] if not row["failed"]]
     for ratio in _RATIOS:
-        yield from _judge_ratio(ratio, results["load"])
-    for variant in ("after_response", "background"):
-        yield from _all_stored(variant, results["load"])
+        yield from _judge_ratio(ratio, rows)
+    yield from _keeping_up(rows)
+    for variant in MODES:
+        yield from _all_stored(variant, rows)
+    yield from _cpu(results["cpu"])
     yield from _micro_aims(results["micro"])
     yield from _memory(results["memory"])
     yield from _statistics(results["statistics"])
@@ -99,18 +112,18 @@ def _judge(
 def _judge_ratio(ratio: _Ratio, rows: list[dict[str, Any]]) -> Iterator[Aim]:
     values = {}
     for server in ratio.servers:
-        for database in ratio.databases:
-            own = _rounds(rows, server, database, ratio.load, ratio.variant)
-            bare = _rounds(rows, server, database, ratio.load, "bare")
-            both = [
-                own[turn][ratio.figure] / bare[turn][ratio.figure]
-                for turn in own.keys() & bare.keys()
-                if bare[turn][ratio.figure]
-            ]
-            if both:
-                values[f"{server}/{database}"] = median(both)
+        own = _rounds(rows, server, ratio.load, ratio.variant)
+        base = own if ratio.of_itself else _rounds(rows, server, ratio.load, "bare")
+        of = ratio.of or ratio.figure
+        both = [
+            own[turn][ratio.figure] / base[turn][of]
+            for turn in own.keys() & base.keys()
+            if base[turn][of]
+        ]
+        if both:
+            values[server] = median(both)
     yield from _judge(
-        ratio.what,
+        f"{ratio.variant}, {ratio.load}: {ratio.what}",
         values,
         ratio.limit,
         "{:.0%}".format if ratio.at_least else "{:.2f}x".format,
@@ -118,10 +131,25 @@ def _judge_ratio(ratio: _Ratio, rows: list[dict[str, Any]]) -> Iterator[Aim]:
     )
 
 
+def _keeping_up(rows: list[dict[str, Any]]) -> Iterator[Aim]:
+    own = _rounds(rows, "gunicorn", "half", "background").values()
+    values = {"gunicorn": sum(map(keeps_up, own)) / len(own)} if own else {}
+    what = "background, half: rounds in which it keeps up"
+    yield from _judge(what, values, 1, "{:.0%}".format, at_least=True)
+
+
+def _cpu(found: dict[str, Any]) -> Iterator[Aim]:
+    for what, limit in (("batch", 1.6), ("alone", 2.0)):
+        row = found.get(what)
+        ratio = {what: row["process_ms"] / row["floor_process_ms"]} if row else {}
+        name = f"CPU of our process, {what}, to the floor"
+        yield from _judge(name, ratio, limit, "{:.2f}x".format)
+
+
 def _rounds(
-    rows: list[dict[str, Any]], server: str, database: str, load: str, variant: str
+    rows: list[dict[str, Any]], server: str, load: str, variant: str
 ) -> dict[int, dict[str, Any]]:
-    wanted = (server, database, SIZE_KB, load, variant)
+    wanted = (server, _DATABASE, SIZE_KB, load, variant)
     names = ("server", "database", "size_kb", "load", "variant")
     return {
         row["round"]: row
@@ -149,7 +177,11 @@ def _micro_aims(micro: dict[str, Any]) -> Iterator[Aim]:
     }
     yield from _judge(
         "before the response, less one copy of the bytes",
-        {k: p["handover"]["extra_less_a_copy_ms"] for k, p in found.items()},
+        {
+            f"{where} {handler}": each["extra_less_a_copy_ms"]
+            for where, parts in found.items()
+            for handler, each in parts["handover"].items()
+        },
         0.1,
         "{:.3f} ms".format,
     )
@@ -163,17 +195,6 @@ def _micro_aims(micro: dict[str, Any]) -> Iterator[Aim]:
             for size, each in parts["kept_already"].items()
         }
         yield from _judge(what, values, 0.3, "{:.2f} ms".format)
-    for what, of in (
-        ("CPU of one capture, this process", ("process_ms",)),
-        ("CPU of one capture, with the database's", ("process_ms", "database_ms")),
-    ):
-        values = {
-            where: sum(parts["cpu"][f"capture_{part}"] for part in of)
-            / sum(parts["cpu"][f"floor_{part}"] for part in of)
-            for where, parts in found.items()
-            if "cpu" in parts
-        }
-        yield from _judge(f"{what}, to the floor", values, 1.5, "{:.2f}x".format)
 
 
 def _statistics(rows: list[dict[str, Any]]) -> Iterator[Aim]:

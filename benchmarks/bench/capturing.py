@@ -57,11 +57,12 @@ def request_with(data: bytes) -> tuple[RequestLog, RequestImage]:
 
 def capture(data: bytes) -> int:
     """Record a request with an image, and return the primary key of its content."""
+    from request_images.db.destination import Destination
     from request_images.writer.record import Record
     from request_images.writer.rows import save_many
 
     log, image = request_with(data)
-    record = Record(log)
+    record = Record(log, Destination())
     record.add(image, data)
     save_many([record])
     return int(image.content_id or 0)

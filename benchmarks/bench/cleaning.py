@@ -74,6 +74,7 @@ def fill(rows: int) -> None:
 
 def write() -> None:
     """Record requests, and measure the time of each write."""
+    from request_images.db.destination import Destination
     from request_images.models import RequestImage, RequestLog
     from request_images.writer.record import Record
     from request_images.writer.rows import save_many
@@ -102,7 +103,7 @@ def write() -> None:
             mime_type="image/jpeg",
         )
         started = time.perf_counter()
-        record = Record(log)
+        record = Record(log, Destination())
         record.add(image, data)
         save_many([record])
         took.append((time.perf_counter() - started) * 1000)

@@ -89,4 +89,7 @@ def _ended(writer: subprocess.Popen[str]) -> list[float]:
     output, _ = writer.communicate("", timeout=_PATIENCE)
     if writer.returncode:
         raise RuntimeError("the writer failed")
-    return list(json.loads(output))
+    took = list(json.loads(output))
+    if not took:
+        raise RuntimeError("the writer wrote nothing: the machine is too busy")
+    return took

@@ -18,10 +18,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from .variants import CLEARED, Variant
+from .cluster import USER, Cluster, programs
+from .variants import CLEARED, EVERYTHING, Variant
 
 HERE = Path(__file__).resolve().parent.parent
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.05
 _TRIES = 5
 _STILL_SECONDS = 4.0
 
@@ -41,6 +42,7 @@ class Database(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.media = folder / f"media-{self.name}"
+        self._spool = folder / f"spool-{self.name}"
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -54,6 +56,10 @@ class Database(ABC):
     def drop(self) -> None:
         """Delete the database."""
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the database's own processes so far."""
+        return 0.0
+
     def environment(self, variant: str, max_age: int = 60) -> dict[str, str]:
         """Return the environment of a variant's process that uses this database."""
         settings = {**self.settings(), "CONN_MAX_AGE": max_age}
@@ -62,6 +68,7 @@ class Database(ABC):
             "BENCH_VARIANT": variant,
             "BENCH_DATABASE": json.dumps(settings),
             "BENCH_MEDIA": str(self.media),
+            "BENCH_SPOOL": str(self._spool),
             "DJANGO_SETTINGS_MODULE": "bench.site.settings",
             "PYTHONPATH": str(HERE),
         }
@@ -70,7 +77,7 @@ class Database(ABC):
         """Create the tables of all variants."""
         command = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
         subprocess.run(
-            command, env=self.environment("migrate"), check=True, timeout=300
+            command, env=self.environment(EVERYTHING.name), check=True, timeout=300
         )
 
     def count(self, variant: Variant) -> int:
@@ -80,17 +87,27 @@ class Database(ABC):
         where = f" WHERE {variant.having}" if variant.having else ""
         return self.execute(f"SELECT count(*) FROM {variant.table}{where}")
 
-    def drain(self, variant: Variant, expected: int, seconds: float) -> int:
-        """Wait until all expected rows exist, as long as their number still grows."""
-        deadline = time.monotonic() + seconds
-        moved, found = time.monotonic(), -1
-        while (now := self.count(variant)) < expected and time.monotonic() < deadline:
-            if now > found:
-                moved, found = time.monotonic(), now
-            elif time.monotonic() - moved > _STILL_SECONDS:
+    def drain(
+        self, variant: Variant, expected: int, seconds: float
+    ) -> tuple[int, float]:
+        """Wait until all expected rows exist, as long as their number still grows.
+
+        Returns:
+            The number of rows, and when the last of them was seen (`time.time`); 0 if
+            all were there at once.
+        """
+        deadline = time.time() + seconds
+        found, moved = self.count(variant), time.time()
+        if not variant.table or found >= expected:
+            return found, 0.0
+        while found < expected and time.time() < deadline:
+            if time.time() - moved > _STILL_SECONDS:
                 break
             time.sleep(_POLL_SECONDS)
-        return now
+            now = self.count(variant)
+            if now > found:
+                found, moved = now, time.time()
+        return found, moved
 
     def clear(self) -> None:
         """Empty the tables, and the folder of the naive variant."""
@@ -142,21 +159,30 @@ class Sqlite(Database):
 
 
 class Postgresql(Database):
-    """A new database on the server that libpq's variables name (``PGHOST``)."""
+    """A new database: on the server that ``PGHOST`` names, or on one of our own."""
 
     name = "postgresql"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._name = f"request_images_bench_{os.getpid()}"
+        self._cluster: Cluster | None = None
         self._server: dict[str, Any] = {
             "host": os.environ.get("PGHOST", "127.0.0.1"),
             "port": os.environ.get("PGPORT", "5432"),
         }
+        if "PGHOST" not in os.environ and programs() is not None:
+            self._cluster = Cluster(folder / "postgresql")
+            self._server["port"] = str(self._cluster.port)
+            self._server["user"] = USER
         try:
             self._administer("CREATE DATABASE {}")
         except psycopg.OperationalError as error:
             raise UnavailableError(str(error)) from error
+
+    def cpu_seconds(self) -> float:
+        """Return the server's processor time; 0 if others use the server too."""
+        return self._cluster.cpu_seconds() if self._cluster else 0.0
 
     def _administer(self, statement: str) -> None:
         dbname = os.environ.get("PGDATABASE", "postgres")
@@ -170,6 +196,7 @@ class Postgresql(Database):
             "NAME": self._name,
             "HOST": self._server["host"],
             "PORT": self._server["port"],
+            "USER": self._server.get("user", ""),
         }
 
     def execute(self, statement: str) -> int:
@@ -194,6 +221,8 @@ class Postgresql(Database):
     def drop(self) -> None:
         """Delete the database."""
         self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        if self._cluster:
+            self._cluster.remove()
 
 
 @contextlib.contextmanager

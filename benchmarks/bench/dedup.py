@@ -87,10 +87,11 @@ def _round(store: str, size_kb: int, files: Path | None) -> Round:
 
 
 def _ours(log: RequestLog, image: RequestImage, data: bytes) -> None:
+    from request_images.db.destination import Destination
     from request_images.writer.record import Record
     from request_images.writer.rows import save_many
 
-    record = Record(log)
+    record = Record(log, Destination())
     record.add(image, data)
     save_many([record])
 

@@ -1,22 +1,57 @@
-"""The lower bound of one capture on PostgreSQL, without the app.
+"""The processor time of a write, and its floor: `python -m bench.floor batch|alone`.
 
-A hash, the bytes as a binary parameter into a column that does not compress, and two
-small rows in bulk.
+``batch`` writes 50 requests at once, by the writer of the mode ``background``; its
+floor is their hashes and three binary COPYs into three tables without further indexes.
+``alone`` writes one request in its own thread; its floor is the hash and one prepared
+statement for all three rows. Prints one JSON object.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import Any
 
-import psutil
+import django
 import psycopg
-from django.db import connection, transaction
-from django.utils import timezone
 
-_TABLE = "bench_floor"
+from .images import another, draw
+
+_BATCH = 50
+_ROUNDS = 9
+_TABLES = {
+    "content": "image_hash varchar(64) UNIQUE, data bytea",
+    "log": "request_id varchar(64), created_at timestamptz, endpoint varchar(100),"
+    " method varchar(10), path text, status_code int, duration_ms double precision",
+    "image": "log_id bigint, created_at timestamptz, image_hash varchar(64),"
+    " file_size bigint, content_id bigint",
+}
+_TYPES = {
+    "content": ("int8", "varchar", "bytea"),
+    "log": (
+        *("int8", "varchar", "timestamptz", "varchar", "varchar", "text"),
+        *("int4", "float8"),
+    ),
+    "image": ("int8", "int8", "timestamptz", "varchar", "int8", "int8"),
+}
+_ONE = """
+WITH content AS (
+    INSERT INTO bench_floor_content (image_hash, data) VALUES (%s, %b)
+    ON CONFLICT DO NOTHING RETURNING id
+), log AS (
+    INSERT INTO bench_floor_log (request_id, created_at, endpoint, method, path,
+        status_code, duration_ms)
+    VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
+)
+INSERT INTO bench_floor_image (log_id, created_at, image_hash, file_size, content_id)
+SELECT log.id, %s, %s, %s, content.id FROM log, content
+"""
 
 
 @dataclass(frozen=True)
@@ -27,70 +62,156 @@ class Cpu:
     database_ms: float
 
 
-def make_table() -> None:
-    """Create a table for the bytes, with as few columns as possible."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {_TABLE}")
-        cursor.execute(
-            f"CREATE TABLE {_TABLE} (id bigserial PRIMARY KEY, "
-            "image_hash varchar(64) UNIQUE, data bytea)"
-        )
-        cursor.execute(f"ALTER TABLE {_TABLE} ALTER COLUMN data SET STORAGE EXTERNAL")
+class Floor:
+    """The least that a write costs, on Django's connection to PostgreSQL."""
 
+    def __init__(self) -> None:
+        from django.db import connection
 
-def run(images: list[bytes]) -> None:
-    """Write the images as cheaply as possible."""
-    from request_images.models import RequestImage, RequestLog
-
-    now = timezone.now()
-    hashes = [hashlib.sha256(image).hexdigest() for image in images]
-    with transaction.atomic():
-        raw = psycopg.Cursor(connection.connection)
-        raw.executemany(
-            f"INSERT INTO {_TABLE} (image_hash, data) VALUES (%s, %b)",
-            list(zip(hashes, images, strict=True)),
-        )
-        logs = [
-            RequestLog(
-                request_id=image_hash[:32],
-                created_at=now,
-                endpoint="floor",
-                method="POST",
-                path="/floor/",
-                status_code=200,
-                duration_ms=1.0,
-                duration_bucket=1,
-                capture_status="stored",
+        connection.ensure_connection()
+        self._connection: Any = connection.connection
+        for name, columns in _TABLES.items():
+            table = f"bench_floor_{name}"
+            self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+            self._connection.execute(
+                f"CREATE TABLE {table} (id bigserial PRIMARY KEY, {columns})"
             )
-            for image_hash in hashes
-        ]
-        RequestLog.objects.bulk_create(logs)
-        RequestImage.objects.bulk_create(
-            RequestImage(log=log, created_at=now, image_hash=image_hash, file_size=1)
-            for log, image_hash in zip(logs, hashes, strict=True)
+        self._connection.execute(
+            "ALTER TABLE bench_floor_content ALTER data SET STORAGE EXTERNAL"
         )
 
+    def batch(self, images: list[bytes]) -> None:
+        """Write many images in one transaction."""
+        from hashlib import sha256
 
-def cpu_of(work: Callable[[list[bytes]], None], images: list[bytes]) -> Cpu:
-    """Return the processor time of some work, in this process and in the database."""
-    database, here = _database_cpu(), time.process_time()
-    work(images)
-    each = 1000 / len(images)
-    here = time.process_time() - here
-    return Cpu(each * here, each * (_database_cpu() - database))
+        now = datetime.now(timezone.utc)
+        with self._connection.transaction(), self._cursor() as cursor:
+            names = ", ".join(
+                f"nextval('bench_floor_{name}_id_seq')" for name in _TABLES
+            )
+            cursor.execute(
+                f"SELECT {names} FROM generate_series(1, %s)",
+                [len(images)],
+                prepare=True,
+                binary=True,
+            )
+            rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _TABLES}
+            for (content, log, image), data in zip(cursor, images, strict=True):
+                image_hash = sha256(data).hexdigest()
+                rows["content"].append((content, image_hash, data))
+                rows["log"].append((log, image_hash, now, *_LOG))
+                rows["image"].append((image, log, now, image_hash, len(data), content))
+            for name, those in rows.items():
+                statement = f"COPY bench_floor_{name} FROM STDIN (FORMAT BINARY)"
+                with cursor.copy(statement) as copy:
+                    copy.set_types(_TYPES[name])
+                    for row in those:
+                        copy.write_row(row)
+
+    def alone(self, images: list[bytes]) -> None:
+        """Write each image by one statement, which commits by itself."""
+        from hashlib import sha256
+
+        for data in images:
+            image_hash, now = sha256(data).hexdigest(), datetime.now(timezone.utc)
+            values = (image_hash, data, image_hash, now, *_LOG)
+            values += (now, image_hash, len(data))
+            self._cursor().execute(_ONE, values, prepare=True)
+
+    def _cursor(self) -> psycopg.Cursor[Any]:
+        return psycopg.Cursor(self._connection)  # Django's own binds no parameters
+
+
+_LOG = ("floor", "POST", "/floor/", 200, 1.0)
+
+
+def measure(part: str) -> dict[str, float]:
+    """Return the processor time of a capture's write, and of its floor."""
+    floor = Floor()
+    write = {"batch": _write_batch, "alone": _write_alone}[part]
+    least = {"batch": floor.batch, "alone": floor.alone}[part]
+    image = draw(100 * 1024)
+
+    def least_cpu(images: list[bytes]) -> float:
+        started = time.thread_time()
+        least(images)
+        return time.thread_time() - started
+
+    found: dict[str, list[Cpu]] = {"": [], "floor_": []}
+    for turn in range(_ROUNDS + 1):
+        for name, work in (("", write()), ("floor_", least_cpu)):
+            cpu = _cpu_of(work, [another(image) for _ in range(_BATCH)])
+            if turn:  # the first one imports, connects and prepares
+                found[name].append(cpu)
+    return {
+        f"{name}{figure}": median(getattr(cpu, figure) for cpu in each)
+        for name, each in found.items()
+        for figure in ("process_ms", "database_ms")
+    }
+
+
+def _write_batch() -> Callable[[list[bytes]], float]:
+    from .handling import Wsgi, capture
+
+    wsgi = Wsgi()
+
+    def work(images: list[bytes]) -> float:
+        # The requests are handled in this thread, and written in the other one.
+        started = time.process_time() - time.thread_time()
+        capture(wsgi, images)
+        return time.process_time() - time.thread_time() - started
+
+    return work
+
+
+def _write_alone() -> Callable[[list[bytes]], float]:
+    from request_images.testing import flush
+
+    from .handling import Wsgi, environ_of
+
+    wsgi = Wsgi()
+
+    def closing(image: bytes, path: str) -> float:
+        response = wsgi.answer(environ_of(image, path))
+        started = time.process_time()
+        response.close()
+        flush(30)
+        return time.process_time() - started
+
+    def work(images: list[bytes]) -> float:
+        return sum(
+            closing(image, "/captured/") - closing(image, "/bare/") for image in images
+        )
+
+    return work
+
+
+def _cpu_of(work: Callable[[list[bytes]], float], images: list[bytes]) -> Cpu:
+    before = _database_cpu()
+    here = work(images)
+    return Cpu(
+        1000 * here / len(images), 1000 * (_database_cpu() - before) / len(images)
+    )
 
 
 def _database_cpu() -> float:
-    # Only if the database runs on this machine and this user may watch it.
-    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    # The scheduler counts nanoseconds, if the database runs on this machine.
+    from django.db import connection
+
     with connection.cursor() as cursor:
-        cursor.execute(query)
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        )
         pids = [pid for (pid,) in cursor.fetchall()]
     total = 0.0
     for pid in pids:
         try:
-            times = psutil.Process(pid).cpu_times()
-        except psutil.Error:
+            total += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+        except OSError:
             continue
-        total += times.user + times.system
     return total
+
+
+if __name__ == "__main__":
+    django.setup()
+    sys.stdout.write(json.dumps(measure(sys.argv[1])))

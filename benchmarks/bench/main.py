@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +24,10 @@ import psutil
 from . import cleanup, images, memory, report, statistics, under_load
 from .databases import HERE, Database, Postgresql, Sqlite, UnavailableError, made
 from .servers import SERVERS
-from .variants import VARIANTS
+from .variants import MODES, VARIANTS
 
 PARTS = (
-    *("load", "micro", "memory", "cleanup", "encodings", "dedup", "moving"),
+    *("load", "cpu", "micro", "memory", "cleanup", "encodings", "dedup", "moving"),
     "statistics",
 )
 _PATIENCE = 3600.0
@@ -53,8 +54,10 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--servers", nargs="+", choices=SERVERS, default=SERVERS)
     add("--databases", nargs="+", choices=DATABASES, default=list(DATABASES))
     add("--variants", nargs="+", choices=[v.name for v in VARIANTS], default=None)
-    add("--sizes-kb", nargs="+", type=int, default=None, help="100 and 1000")
-    add("--rounds", type=int, default=None, help="5; medians are taken over these")
+    loads = [load.name for load in under_load.LOADS]
+    add("--loads", nargs="+", choices=loads, default=loads, help="beside the first one")
+    add("--sizes-kb", nargs="+", type=int, default=None, help="100")
+    add("--rounds", type=int, default=None, help="3; medians are taken over these")
     add("--seconds", type=float, default=None, help="5; of each load in each round")
     add("--memory-requests", type=int, default=None, help="1000, of 10 MB each")
     add("--cleanup-rows", type=int, default=None, help="400,000 old requests")
@@ -72,9 +75,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
         "statistics_rows": [10_000],
     }
     whole: dict[str, Any] = {
-        "rounds": 5,
+        "rounds": 3,
         "seconds": 5.0,
-        "sizes_kb": [100, 1000],
+        "sizes_kb": [100],
         "memory_requests": 1000,
         "cleanup_rows": 400_000,
         "moving_contents": 10_000,
@@ -102,6 +105,7 @@ def run(given: list[str]) -> int:
         "options": vars(options),
         "not_measured": [],
         "load": [],
+        "cpu": {},
         "micro": {},
         "memory": [],
         "cleanup": [],
@@ -119,8 +123,9 @@ def run(given: list[str]) -> int:
         for name in options.databases:
             try:
                 with made(DATABASES[name], Path(folder)) as database:
-                    _measure(options, database, Path(folder), results, say)
-                    _measure_stores(options, database, Path(folder), results, say)
+                    run = Run(options, database, Path(folder), results, say)
+                    for part in (p for p in PARTS if p in options.only):
+                        run.measure(part)
             except UnavailableError as error:
                 results["not_measured"].append(f"{name}: {error}")
             except KeyboardInterrupt:
@@ -135,136 +140,135 @@ def run(given: list[str]) -> int:
     return 0
 
 
-def _measure(
-    options: argparse.Namespace,
-    database: Database,
-    folder: Path,
-    results: dict[str, Any],
-    say: Callable[[str], None],
-) -> None:
-    wanted = options.variants or [variant.name for variant in VARIANTS]
-    if "background" in wanted and not _has_background(database):
-        wanted = [name for name in wanted if name != "background"]
-        missing = "background: this version has no REQUEST_IMAGES_WRITE_MODE"
-        if missing not in results["not_measured"]:
-            results["not_measured"].append(missing)
-    if "load" in options.only:
-        drawn = {size: folder / f"{size}.jpg" for size in options.sizes_kb}
+@dataclass
+class Run:
+    """The parts of a run on one database.
+
+    Attributes:
+        options: The command line.
+        database: The database.
+        folder: Folder for files.
+        results: All results; each part adds its own.
+        say: Function that is called with a line about the next step.
+    """
+
+    options: argparse.Namespace
+    database: Database
+    folder: Path
+    results: dict[str, Any]
+    say: Callable[[str], None]
+
+    def measure(self, part: str) -> None:
+        """Measure a part; one that fails costs no other."""
+        name = self.database.name
+        self.say(f"{part}, {name}")
+        try:
+            getattr(self, f"_{part}")()
+        except Exception as error:  # noqa: BLE001  # the other parts are measured
+            traceback.print_exc()
+            self.results["not_measured"].append(f"{part}, {name}: {error}")
+
+    @property
+    def _wanted(self) -> list[str]:
+        return self.options.variants or [variant.name for variant in VARIANTS]
+
+    def _load(self) -> None:
+        drawn = {size: self.folder / f"{size}.jpg" for size in self.options.sizes_kb}
         for size, file in drawn.items():
             file.write_bytes(images.draw(size * 1024))
         plan = under_load.Plan(
-            rounds=options.rounds,
-            seconds=options.seconds,
-            sizes_kb=tuple(options.sizes_kb),
-            servers=tuple(options.servers),
-            variants=tuple(v for v in VARIANTS if v.name in {"bare", *wanted}),
+            rounds=self.options.rounds,
+            seconds=self.options.seconds,
+            sizes_kb=tuple(self.options.sizes_kb),
+            servers=tuple(self.options.servers),
+            loads=tuple(
+                load
+                for load in under_load.LOADS
+                if load is under_load.LOADS[0] or load.name in self.options.loads
+            ),
+            variants=tuple(v for v in VARIANTS if v.name in {"bare", *self._wanted}),
         )
-        for row in under_load.Runner(plan, database, drawn, say).rows():
-            results["load"].append(asdict(row))
-    if "micro" in options.only:
-        results["micro"][database.name] = _micro(database, wanted, say)
-    is_last = database.name == options.databases[-1]
-    if "memory" in options.only and is_last:
-        say("memory")
-        image = folder / "large.jpg"
+        runner = under_load.Runner(plan, self.database, drawn, self.say)
+        for row in runner.rows():
+            self.results["load"].append(asdict(row))
+
+    def _cpu(self) -> None:
+        if self.database.name == "postgresql":
+            for part, mode in (("batch", "background"), ("alone", "after_response")):
+                found = self._python(mode, "-m", "bench.floor", part)
+                self.results["cpu"][part] = json.loads(found)
+
+    def _micro(self) -> None:
+        found = self.results["micro"].setdefault(self.database.name, {})
+        for variant in ("after_response", "background"):
+            parts = ["handover", "kept_already"]
+            if variant == "after_response":
+                parts.append("disabled")
+            for part in parts if variant in self._wanted else ():
+                output = self._python(variant, "-m", "bench.micro", part)
+                found.setdefault(variant, {})[part] = json.loads(output)
+
+    def _memory(self) -> None:
+        if self.database.name != self.options.databases[-1]:
+            return
+        image = self.folder / "large.jpg"
         image.write_bytes(images.draw(9_900_000))
-        names = [n for n in ("bare", "after_response", "background") if n in wanted]
-        for peak in memory.measure(names, database, image, options.memory_requests):
-            results["memory"].append(asdict(peak))
-    if "cleanup" in options.only:
-        say(f"cleanup, {database.name}")
-        cleaned = cleanup.measure(database, options.cleanup_rows)
-        results["cleanup"].append(asdict(cleaned))
-    _statistics(options, database, results, say)
+        names = [n for n in ("bare", *MODES) if n in self._wanted]
+        requests = self.options.memory_requests
+        for peak in memory.measure(names, self.database, image, requests):
+            self.results["memory"].append(asdict(peak))
 
+    def _cleanup(self) -> None:
+        cleaned = cleanup.measure(self.database, self.options.cleanup_rows)
+        self.results["cleanup"].append(asdict(cleaned))
 
-def _statistics(
-    options: argparse.Namespace,
-    database: Database,
-    results: dict[str, Any],
-    say: Callable[[str], None],
-) -> None:
-    for rows in options.statistics_rows if "statistics" in options.only else ():
-        say(f"statistics of {rows} requests, {database.name}")
-        results["statistics"].append(asdict(statistics.measure(database, rows)))
+    def _statistics(self) -> None:
+        for rows in self.options.statistics_rows:
+            self.say(f"statistics of {rows} requests")
+            found = statistics.measure(self.database, rows)
+            self.results["statistics"].append(asdict(found))
 
+    def _encodings(self) -> None:
+        asked = {"stores": str(self.folder / "objects")}
+        if self.options.folder:
+            asked["saved"] = str(Path(self.options.folder).resolve())
+        found: dict[str, Any] = {}
+        for part, where in asked.items():
+            output = self._python(
+                "after_response", "-m", "bench.encodings", part, where
+            )
+            found[part] = json.loads(output)
+        self.results["encodings"][self.database.name] = found
 
-def _measure_stores(
-    options: argparse.Namespace,
-    database: Database,
-    folder: Path,
-    results: dict[str, Any],
-    say: Callable[[str], None],
-) -> None:
-    if "encodings" in options.only:
-        found = _encodings(options, database, folder, say)
-        results["encodings"][database.name] = found
-    if "dedup" in options.only:
-        say(f"dedup, {database.name}")
-        database.clear()
-        where = str(folder / f"dedup-{database.name}")
-        output = _python(database, "after_response", "-m", "bench.dedup", where)
-        results["dedup"][database.name] = json.loads(output)
-    if "moving" in options.only:
-        say(f"moving, {database.name}")
-        database.clear()
-        where = str(folder / f"moving-{database.name}")
-        for step in (("fill", str(options.moving_contents)), ("move", where)):
-            output = _python(database, "after_response", "-m", "bench.moving", *step)
-        results["moving"][database.name] = json.loads(output)
+    def _dedup(self) -> None:
+        where = str(self.folder / f"dedup-{self.database.name}")
+        output = self._python("after_response", "-m", "bench.dedup", where)
+        self.results["dedup"][self.database.name] = json.loads(output)
 
+    def _moving(self) -> None:
+        self._python(
+            *("after_response", "-m", "bench.moving", "fill"),
+            str(self.options.moving_contents),
+        )
+        where = str(self.folder / f"moving-{self.database.name}")
+        output = self._python(
+            "after_response", "-m", "bench.moving", "move", where, clear=False
+        )
+        self.results["moving"][self.database.name] = json.loads(output)
 
-def _encodings(
-    options: argparse.Namespace,
-    database: Database,
-    folder: Path,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    asked = {"stores": str(folder / "objects")}
-    if options.folder:
-        asked["saved"] = str(Path(options.folder).resolve())
-    found: dict[str, Any] = {}
-    for part, where in asked.items():
-        say(f"encodings: {part}, {database.name}")
-        database.clear()
-        command = ("-m", "bench.encodings", part, where)
-        found[part] = json.loads(_python(database, "after_response", *command))
-    return found
-
-
-def _micro(
-    database: Database, wanted: list[str], say: Callable[[str], None]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for variant in ("after_response", "background"):
-        if variant not in wanted:
-            continue
-        parts = ["handover", "kept_already"]
-        if variant == "after_response":
-            parts.append("disabled")
-        if database.name == "postgresql":
-            parts.append("cpu")
-        for part in parts:
-            say(f"in process: {part}, {variant}, {database.name}")
-            database.clear()
-            output = _python(database, variant, "-m", "bench.micro", part)
-            found.setdefault(variant, {})[part] = json.loads(output)
-    return found
-
-
-def _has_background(database: Database) -> bool:
-    probe = "from request_images.conf import Conf; print(hasattr(Conf, 'WRITE_MODE'))"
-    return _python(database, "bare", "-c", probe).strip() == "True"
-
-
-def _python(database: Database, variant: str, *command: str) -> str:
-    return subprocess.run(
-        [sys.executable, *command],
-        # The queue holds everything that is sent. A full queue is measured under load.
-        env={**database.environment(variant), "BENCH_BACKLOG_MB": "512"},
-        cwd=HERE,
-        check=True,
-        timeout=_PATIENCE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
+    def _python(self, variant: str, *command: str, clear: bool = True) -> str:
+        if clear:
+            self.database.clear()
+        return subprocess.run(
+            [sys.executable, *command],
+            # The queue holds everything. A full one is measured under load.
+            env={
+                **self.database.environment(variant),
+                "BENCH_SETTINGS": '{"REQUEST_IMAGES_BACKLOG_MAX_MB": 512}',
+            },
+            cwd=HERE,
+            check=True,
+            timeout=_PATIENCE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .databases import Database
 from .load import Job
-from .servers import running
+from .servers import environment_of, refusal, running
 from .under_load import send
 from .variants import VARIANTS, Variant
 
@@ -39,13 +39,14 @@ def measure(
 ) -> Iterator[Peak]:
     """Yield the peak of each variant under gunicorn, one after the other."""
     for variant in VARIANTS:
-        if variant.name in names:
+        environment = environment_of("gunicorn", variant, database)
+        if variant.name in names and not refusal(environment):
             yield _measure(variant, database, image, requests)
 
 
 def _measure(variant: Variant, database: Database, image: Path, requests: int) -> Peak:
     database.clear()
-    with running("gunicorn", [variant.name], database) as servers:
+    with running("gunicorn", [variant], database) as servers:
         server = servers[variant.name]
         job = Job(server.port, variant.path, str(image), clients=4, seconds=1800)
         # Imports and connections are not part of the measurement.
@@ -57,7 +58,7 @@ def _measure(variant: Variant, database: Database, image: Path, requests: int) -
         with server.watched() as usage:
             outcome = send(replace(job, limit=requests, distinct=DISTINCT))
             answered = len(outcome.milliseconds)
-            stored = database.drain(variant, answered, DRAIN_SECONDS)
+            stored, _ = database.drain(variant, answered, DRAIN_SECONDS)
     return Peak(
         variant.name,
         database.name,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
-from .aims import Aim, aims
+from .aims import Aim, aims, keeps_up
 from .variants import VARIANTS
 
 _BY_NAME = {variant.name: variant for variant in VARIANTS}
@@ -25,6 +25,7 @@ def text(results: dict[str, Any]) -> str:
     scenarios = {(r["server"], r["database"], r["size_kb"]) for r in results["load"]}
     parts += [_scenario(results["load"], *each) for each in sorted(scenarios)]
     parts += [_micro(results["micro"])] if results["micro"] else []
+    parts += [_cpu(results["cpu"])] if results["cpu"] else []
     parts += [_memory(results["memory"])] if results["memory"] else []
     parts += [_cleanup(results["cleanup"])] if results["cleanup"] else []
     parts += [_encodings(results["encodings"])] if results["encodings"] else []
@@ -50,35 +51,65 @@ def _scenario(rows: list[dict[str, Any]], server: str, database: str, size: int)
             if own:
                 lines.append([load, *_line(own, these)])
     title = f"{server}, {database}, {size} KB"
-    head = ["load", "variant", "p50 ms", "p50", "p95", "kept/s", "CPU ms", "CPU"]
-    return f"{title}\n{table([*head, 'peak MB', 'kept', 'errors'], lines)}"
+    head = ["load", "variant", "p50 ms", "p50", "p95", "answered", "stored"]
+    head += ["CPU ms", "beside", "database", "peak MB", "kept", "errors", ""]
+    reasons = dict.fromkeys(
+        f"{row['variant']} failed: {row['failed']}" for row in here if row["failed"]
+    )
+    return "\n".join([title, table(head, lines), *reasons])
 
 
 def _line(own: list[dict[str, Any]], all_rows: list[dict[str, Any]]) -> list[str]:
     variant = _BY_NAME[own[0]["variant"]]
+    against = "" if variant.against == "bare" else f" / {variant.against}"
+    name = variant.name + against
+    good = [row for row in own if not row["failed"]]
+    if not good:
+        return [name, "failed", *[""] * 11]
     rows = {(row["variant"], row["round"]): row for row in all_rows}
-    pairs = [(row, rows.get((variant.against, row["round"]))) for row in own]
+    pairs = [(row, rows.get((variant.against, row["round"]))) for row in good]
 
-    def ratio(name: str) -> float | None:
-        known = [row[name] / base[name] for row, base in pairs if base and base[name]]
+    def ratio(name: str, of: str = "") -> float | None:
+        known = [
+            row[name] / base[of or name]
+            for row, base in pairs
+            if base and base[of or name]
+        ]
         return median(known) if known else None
 
-    asked = sum(row["requests"] for row in own)
-    share = sum(row["stored"] for row in own) / max(asked, 1)
-    kept = f"{share:.0%}" + ("" if variant.keeps_image else " of rows")
-    against = "" if variant.against == "bare" else f" / {variant.against}"
+    def typical(name: str) -> float:
+        return median(row[name] for row in good)
+
+    share = sum(row["stored"] for row in good) / sum(row["requests"] for row in good)
+    kept = f"{share:.1%}" + ("" if variant.keeps_image else " of rows")
     return [
-        variant.name + against,
-        f"{median(row['p50_ms'] for row in own):.1f}",
+        name,
+        f"{typical('p50_ms'):.1f}",
         _times(ratio("p50_ms")),
         _times(ratio("p95_ms")),
-        _percent(ratio("per_second")),
-        f"{median(row['cpu_ms'] for row in own):.1f}",
-        _times(ratio("cpu_ms")),
-        f"{max(row['peak_mb'] for row in own):.0f}",
+        f"{typical('per_second'):.0f}/s, {_percent(ratio('per_second'))}",
+        _percent(ratio("stored_per_second", "per_second")) if variant.table else "",
+        f"{typical('cpu_ms'):.2f}",
+        f"{typical('beside_ms'):.2f}" if variant.beside else "",
+        f"{typical('database_ms'):.2f}",
+        f"{max(row['peak_mb'] for row in good):.0f}",
         kept if variant.table else "",
-        str(sum(row["errors"] for row in own)),
+        str(sum(row["errors"] for row in good)),
+        _remark(own, good),
     ]
+
+
+def _remark(own: list[dict[str, Any]], good: list[dict[str, Any]]) -> str:
+    remarks = []
+    asked = [row for row in good if row["asked"]]
+    late = [row for row in asked if not keeps_up(row)]
+    if asked:
+        rate = median(row["asked"] for row in asked)
+        can = f"cannot, {len(late)} of {len(asked)}" if late else "keeps up"
+        remarks.append(f"{rate:.0f}/s: {can}")
+    if len(good) < len(own):
+        remarks.append(f"{len(own) - len(good)} of {len(own)} rounds failed")
+    return "; ".join(remarks)
 
 
 def _times(value: float | None) -> str:
@@ -109,6 +140,22 @@ def _flat(found: dict[str, Any], before: str = "") -> str:
                 f"{name} {value:.3g}" if value < 1000 else f"{name} {value:.0f}"
             )
     return before + ", ".join(words)
+
+
+def _cpu(found: dict[str, Any]) -> str:
+    head = ["what", "process ms", "floor", "of it", "database ms", "floor", "of it"]
+    lines = []
+    for what, row in found.items():
+        line = [what]
+        for part in ("process_ms", "database_ms"):
+            ours, least = row[part], row[f"floor_{part}"]
+            line += [
+                f"{ours:.3f}",
+                f"{least:.3f}",
+                _times(ours / least if least else None),
+            ]
+        lines.append(line)
+    return f"Processor time of a capture, PostgreSQL, 100 KB\n{table(head, lines)}"
 
 
 def _memory(peaks: list[dict[str, Any]]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-VARIANT = os.environ.get("BENCH_VARIANT", "bare")
+from bench.variants import BY_NAME
+
+VARIANT = BY_NAME[os.environ.get("BENCH_VARIANT", "bare")]
 
 SECRET_KEY = "for a benchmark on this machine only"
 DEBUG = False
@@ -21,18 +23,15 @@ MEDIA_URL = "media/"
 # Only errors are logged: a line for each request would have a cost of its own.
 LOGGING = {"version": 1, "disable_existing_loggers": False}
 
-# Every variant installs everything, so that all have the same tables and import the
-# same code. Variants differ only in what is switched on.
+# A variant installs only what it needs: the bare view is one without this app.
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.sessions",
-    "rest_framework",
-    "silk",
-    "request_images",
     "bench.site",
+    *VARIANT.apps,
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -55,20 +54,13 @@ TEMPLATES = [
     },
 ]
 
-REQUEST_IMAGES_ENABLED = VARIANT in {"after_response", "background"}
-if VARIANT == "background":
-    REQUEST_IMAGES_WRITE_MODE = "background"
-    REQUEST_IMAGES_BACKLOG_WHEN_FULL = os.environ.get("BENCH_WHEN_FULL", "write")
-    if "BENCH_BACKLOG_MB" in os.environ:
-        REQUEST_IMAGES_BACKLOG_MAX_MB = int(os.environ["BENCH_BACKLOG_MB"])
-
-if VARIANT == "silk":
+if "silk" in VARIANT.apps:
     MIDDLEWARE.insert(0, "silk.middleware.SilkyMiddleware")
-if VARIANT in {"drf_logger", "migrate"}:
-    # drf-api-logger starts a thread as soon as it is installed, so only here.
-    INSTALLED_APPS.append("drf_api_logger")
+if "drf_api_logger" in VARIANT.apps:
     MIDDLEWARE.append(
         "drf_api_logger.middleware.api_logger_middleware.APILoggerMiddleware"
     )
-    DRF_API_LOGGER_DATABASE = True
-    DRF_LOGGER_INTERVAL = 1  # seconds; the default of 10 would only prolong the run
+if VARIANT.name == "spool":
+    REQUEST_IMAGES_SPOOL_DIR = os.environ["BENCH_SPOOL"]
+globals().update(VARIANT.settings)
+globals().update(json.loads(os.environ.get("BENCH_SETTINGS", "{}")))

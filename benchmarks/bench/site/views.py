@@ -1,16 +1,16 @@
-"""One trivial image view in each variant."""
+"""Trivial image views that know nothing of the app."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, JsonResponse
-from rest_framework.parsers import MultiPartParser
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
+import time
+import zlib
 
-from request_images.decorators import capture_images
+from django.http import HttpRequest, JsonResponse
 
 from .models import Upload
+
+WORK_SECONDS = 0.01
+_BLOCK = bytes(1 << 18)
 
 
 def bare(request: HttpRequest) -> JsonResponse:
@@ -18,7 +18,24 @@ def bare(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"size": request.FILES["photo"].size})
 
 
-captured = capture_images(bare)
+def work(request: HttpRequest) -> JsonResponse:
+    """Compute for 10 ms in C, as a view that decodes a barcode does."""
+    end = time.thread_time() + WORK_SECONDS
+    while time.thread_time() < end:
+        zlib.crc32(_BLOCK)  # without the interpreter's lock
+    return bare(request)
+
+
+def is_failed(request: HttpRequest) -> bool:
+    """Return whether a request fails: every sixteenth, by its id."""
+    return request.META.get("HTTP_X_REQUEST_ID", "").endswith("0")
+
+
+def fault(request: HttpRequest) -> JsonResponse:
+    """Answer without a database; some requests fail."""
+    answer = bare(request)
+    answer.status_code = 422 if is_failed(request) else 200
+    return answer
 
 
 def naive(request: HttpRequest) -> JsonResponse:
@@ -26,15 +43,3 @@ def naive(request: HttpRequest) -> JsonResponse:
     photo = request.FILES["photo"]
     Upload.objects.create(image=photo)
     return JsonResponse({"size": photo.size})
-
-
-class RestView(APIView):
-    """The trivial view under REST framework."""
-
-    parser_classes = (MultiPartParser,)
-    authentication_classes = ()
-    permission_classes = ()
-
-    def post(self, request: Request) -> Response:
-        """Answer with the size of the image."""
-        return Response({"size": request.FILES["photo"].size})
