@@ -25,6 +25,10 @@ def main() -> int:
             # Ctrl-C reaches both processes; the measuring one still prints its tables.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return process.wait()
+    if sys.argv[1:2] == ["faults"]:
+        from bench.breaking import run as run_faults
+
+        return run_faults(sys.argv[2:])
     from bench.main import run
 
     return run(sys.argv[1:])

@@ -39,9 +39,12 @@ class Cluster:
     Args:
         folder: Folder for its files.
         options: Further lines of its configuration.
+        copied: A stopped server whose files it begins with.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, copied: Cluster | None = None
+    ) -> None:
         programs_folder = programs()
         if programs_folder is None:
             raise FileNotFoundError("initdb, of PostgreSQL's server")
@@ -50,26 +53,28 @@ class Cluster:
         self._log = folder / "cluster.log"
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        for each in (self._data, self._log):
-            each.mkdir() if each is self._data else each.touch()
-            if os.geteuid() == 0:
-                shutil.chown(each, _OWNER, _OWNER)
+        self._log.touch()
+        if copied is None:
+            self._data.mkdir()
+        else:
+            subprocess.run(["cp", "-a", copied._data, self._data], check=True)
         if os.geteuid() == 0:
+            for each in (self._data, self._log):
+                shutil.chown(each, _OWNER, _OWNER)
             for parent in (folder, *folder.parents):
                 # A temporary folder is its owner's alone; the server must get through.
                 if parent.is_relative_to(tempfile.gettempdir()):
                     parent.chmod(parent.stat().st_mode | 0o011)
-        self._run("initdb", "-D", self._data, f"-U{_OWNER}", "-Atrust", "-N", "-EUTF8")
+        if copied is None:
+            run = (f"-U{_OWNER}", "-Atrust", "-N", "-EUTF8")
+            self._run("initdb", "-D", self._data, *run)
         lines = ["listen_addresses='127.0.0.1'", f"port={self.port}"]
         lines += ["unix_socket_directories=''", *options]
         with (self._data / "postgresql.conf").open("a") as file:
             file.write("\n".join(lines) + "\n")
         self.start()
-        try:
+        if copied is None:
             self.execute(f"CREATE ROLE {USER} LOGIN CREATEDB")
-        except BaseException:
-            self.stop("immediate")
-            raise
 
     def _run(self, program: str, *arguments: object, **more: object) -> None:
         command = [str(self._programs / program), *map(str, arguments)]

@@ -31,6 +31,21 @@ class UnavailableError(Exception):
     """The database is not available; other parts can still be measured."""
 
 
+def environment(
+    variant: str, settings: dict[str, Any], media: Path, spool: Path
+) -> dict[str, str]:
+    """Return the environment of a process of the project under load."""
+    return {
+        **os.environ,
+        "BENCH_VARIANT": variant,
+        "BENCH_DATABASE": json.dumps(settings),
+        "BENCH_MEDIA": str(media),
+        "BENCH_SPOOL": str(spool),
+        "DJANGO_SETTINGS_MODULE": "bench.site.settings",
+        "PYTHONPATH": str(HERE),
+    }
+
+
 class Database(ABC):
     """One database that the servers write to.
 
@@ -63,15 +78,7 @@ class Database(ABC):
     def environment(self, variant: str, max_age: int = 60) -> dict[str, str]:
         """Return the environment of a variant's process that uses this database."""
         settings = {**self.settings(), "CONN_MAX_AGE": max_age}
-        return {
-            **os.environ,
-            "BENCH_VARIANT": variant,
-            "BENCH_DATABASE": json.dumps(settings),
-            "BENCH_MEDIA": str(self.media),
-            "BENCH_SPOOL": str(self._spool),
-            "DJANGO_SETTINGS_MODULE": "bench.site.settings",
-            "PYTHONPATH": str(HERE),
-        }
+        return environment(variant, settings, self.media, self._spool)
 
     def migrate(self) -> None:
         """Create the tables of all variants."""

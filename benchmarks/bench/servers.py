@@ -109,6 +109,11 @@ class Server:
             self._said.close()
 
     @property
+    def beside_ended(self) -> bool:
+        """Whether there is a process beside it that has ended."""
+        return self._follower is not None and self._follower.poll() is not None
+
+    @property
     def workers(self) -> list[psutil.Process]:
         """The worker processes, each of which handles requests."""
         return [

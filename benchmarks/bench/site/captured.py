@@ -7,11 +7,7 @@ from django.http import HttpRequest, JsonResponse
 from request_images.decorators import capture_images
 from request_images.outcome import annotate
 
-from . import views
-
-ERROR = ("ValueError", "Straße nicht gefunden")
-"""Error type and message of a failed request."""
-METADATA = {"model": "v3"}
+from . import ERROR, METADATA, views
 
 bare = capture_images(views.bare)
 work = capture_images(views.work)
