@@ -14,6 +14,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from request_images.db.deadline import write_deadline
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
 from request_images.models.pending_deletions import PendingDeletion, schedule_deletions
@@ -43,7 +44,7 @@ def place(content: Content, data: bytes, alias: str, using: str) -> Placed:
     store = store_of(alias)
     store.check()  # a storage that is not tried at present costs no entry
     name = content.name
-    with bounded_transaction(using):
+    with write_deadline(using), bounded_transaction(using):
         entry = PendingDeletion.objects.using(using).create(
             storage=alias, name=name, due_at=timezone.now() + timedelta(hours=HOURS)
         )

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from request_images.db.deadline import write_deadline
 from request_images.db.destination import database_of
 from request_images.models import RequestLog
 
@@ -39,16 +40,22 @@ def usable_connection(
         yield
         return
     was_closed = connection.connection is None
-    if is_handled and not was_closed:
-        _end_open_transaction(connection)
-    if is_handled and not connection.settings_dict["AUTOCOMMIT"]:
-        with suppress(DatabaseError):  # the write meets it again
-            connection.set_autocommit(True)
+    if is_handled:
+        with write_deadline(using):
+            _make_autocommit(connection)
     try:
         yield
     finally:
         if was_closed and is_last_use:
             connection.close()
+
+
+def _make_autocommit(connection: BaseDatabaseWrapper) -> None:
+    if connection.connection is not None:
+        _end_open_transaction(connection)
+    if not connection.settings_dict["AUTOCOMMIT"]:
+        with suppress(DatabaseError):  # the write meets it again
+            connection.set_autocommit(True)
 
 
 def _end_open_transaction(connection: BaseDatabaseWrapper) -> None:
@@ -72,7 +79,9 @@ def has_lost(driver_connection: object) -> bool:
     if driver_connection is None or connection.in_atomic_block:
         return False
     if connection.connection is driver_connection:
-        if connection.is_usable():
+        with write_deadline(connection.alias):
+            is_usable = connection.is_usable()
+        if is_usable and connection.connection is not None:
             return False
         with suppress(Exception):  # to close what is closed is an error to some
             connection.close()  # to a pool it must be given back

@@ -7,6 +7,7 @@ import uuid
 from django.db import Error, transaction
 from django.utils import timezone
 
+from request_images.db.deadline import write_deadline
 from request_images.db.destination import database_of
 from request_images.db.errors import Fault, fault_of
 from request_images.db.insert import insert
@@ -61,7 +62,7 @@ def try_write() -> Exception | None:
     content = ImageContent(image_hash=uuid.uuid4().hex, data=b"?", stored_size=1)
     try:
         has_lost(open_connection())  # if so, try a new one
-        with bounded_transaction(using):
+        with write_deadline(using), bounded_transaction(using):
             insert([log], using)
             insert([content], using)
             image = RequestImage(log_id=log.pk, created_at=now, content_id=content.pk)

@@ -12,6 +12,7 @@ from django.db.models import ForeignKey, Model
 from request_images.aggregation.periods import floor
 from request_images.conf import conf
 from request_images.contents.place import place, release, take_over
+from request_images.db.deadline import write_deadline
 from request_images.db.destination import database_of, destination_of
 from request_images.db.insert import insert
 from request_images.db.limits import seconds_left
@@ -83,7 +84,8 @@ def _unwritten(records: Sequence[Record]) -> Sequence[Record]:
         request_id__in={log.request_id for log in doubtful},
         created_at__in={log.created_at for log in doubtful},
     )
-    known = set(logs.values_list("request_id", "created_at"))
+    with write_deadline(logs.db):
+        known = set(logs.values_list("request_id", "created_at"))
     return [r for r in records if (r.log.request_id, r.log.created_at) not in known]
 
 
@@ -102,7 +104,8 @@ def _pictures(records: Sequence[Record]) -> list[Picture]:
 
 def _insert_all(records: Sequence[Record], using: str) -> None:
     pictures = _pictures(records)
-    with bounded_transaction(using):
+    size = sum(len(picture.data or b"") for picture in pictures)
+    with write_deadline(using, size), bounded_transaction(using):
         kept = _locked_contents(pictures, using)
         _set_statuses(pictures, kept)
         logs = [record.log for record in records]
