@@ -48,6 +48,7 @@ from request_images.management.commands import (
     request_images_health,
     update_image_statistics,
     verify_image_contents,
+    write_spooled_requests,
 )
 from request_images.outcome import CaptureStatus
 from request_images.query.fields import CRITERIA, Criterion
@@ -71,6 +72,7 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
         f"{PREFIX}SPOOL_DIR": "/srv/media/spool",
     },
     "request_images.W011": {f"{PREFIX}STORAGE": "default"},
+    "request_images.W013": {f"{PREFIX}WRITE_MODE": "spool"},
 }
 
 
@@ -92,14 +94,14 @@ def checks() -> str:
         (f"`{setting.check_id}`", f"`{setting.full_name}` must be {setting.expects}.")
         for setting in Conf.declarations()
     ]
-    rows += [(f"`{name}`", _provoked(name)) for name in PROVOCATIONS]
-    rows.append(
+    others = [(f"`{name}`", _provoked(name)) for name in PROVOCATIONS]
+    others.append(
         (
             "`request_images.W012`",
             "A view is decorated with `capture_images` more than once.",
         )
     )
-    return _table(("Id", "Message"), rows)
+    return _table(("Id", "Message"), rows + sorted(others))
 
 
 def _provoked(check_id: str) -> str:
@@ -263,6 +265,11 @@ def health_options() -> str:
     return _options(request_images_health.Command())
 
 
+def spooled_options() -> str:
+    """Return the own options of ``write_spooled_requests``."""
+    return _options(write_spooled_requests.Command())
+
+
 def move_options() -> str:
     """Return the own options of ``move_image_contents``."""
     return _options(move_image_contents.Command())
@@ -339,6 +346,7 @@ GENERATORS: tuple[Callable[[], str], ...] = (
     compress_options,
     thumbnails_options,
     health_options,
+    spooled_options,
     move_options,
     verify_options,
     statistics_options,

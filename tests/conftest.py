@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from request_images import health
 from request_images.storage import stores
 from request_images.writer import jobs
+from request_images.writer.spool import spooling
 from tests.image_files import draw
 
 # The time of an example depends on the machine and its load.
@@ -167,6 +168,15 @@ def _no_faults():
     faults = health.faults()
     health.reset()
     assert faults == {}
+
+
+@pytest.fixture(autouse=True)
+def _no_spool_thread():
+    """Leave the spool folder to the test, which may start the thread by a reset."""
+    spooling._drainer.stop()
+    yield
+    spooling._drainer.stop()
+    spooling._reset()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from request_images.aggregation.percentiles import bucket_of
 from request_images.aggregation.periods import floor
+from request_images.capture.examine import CapturedRequest
 from request_images.db.destination import Destination
 from request_images.db.insert import insert
 from request_images.images.inspection import inspect
@@ -62,6 +63,11 @@ def record_of(log, image=None, data=None) -> Record:
     if image is not None:
         record.add(image, data)
     return record
+
+
+def examined_job(record: Record) -> CapturedRequest:
+    """Return the examined request that a record is of."""
+    return CapturedRequest(record.log, destination=record.destination, record=record)
 
 
 @contextmanager

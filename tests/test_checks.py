@@ -303,6 +303,12 @@ class TestSpoolFolder:
         messages = found(SPOOL_DIR=folder)
         assert list(messages) == ["request_images.W010"] * is_open
 
+    def test_W013_mode_without_a_folder(self, found, tmp_path):
+        """The mode needs one; the queue of each process takes its place."""
+        assert list(found(WRITE_MODE="spool")) == ["request_images.W013"]
+        tmp_path.chmod(0o700)
+        assert found(WRITE_MODE="spool", SPOOL_DIR=tmp_path) == {}
+
     @pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
     def test_W010_in_a_public_folder(self, found, settings, tmp_path, root):
         setattr(settings, root, str(tmp_path))

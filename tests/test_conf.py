@@ -38,7 +38,7 @@ RIGHT = {
     "ENCODINGS": [["zlib"], ("lepton",), {"zlib", "lepton"}],
     "COMPRESSION": ["by_command", "task"],
     "ANALYSIS": ["by_command", "task"],
-    "WRITE_MODE": ["auto", "after_response", "background"],
+    "WRITE_MODE": ["auto", "after_response", "background", "spool"],
     "AFTER_RESPONSE_SECONDS": [0.01, 0.2, 60],
     "DECODER": ["process", "inline"],
     "BACKLOG_MAX_MB": [0.5, 64, 10**6],

@@ -139,6 +139,7 @@ class TestNames:
             ("compress_image_contents", "compress_options"),
             ("make_thumbnails", "thumbnails_options"),
             ("request_images_health", "health_options"),
+            ("write_spooled_requests", "spooled_options"),
             ("move_image_contents", "move_options"),
             ("verify_image_contents", "verify_options"),
             ("update_image_statistics", "statistics_options"),

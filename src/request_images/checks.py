@@ -42,6 +42,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_small_budget(),
         *_tasks_without_worker(),
         *_misplaced_storage(),
+        *_no_spool(),
         *_open_spool(),
         *_nested_views(),
         *_unavailable_encodings(),
@@ -325,6 +326,16 @@ def _half_a_tenant() -> Iterator[CheckMessage]:
             "the tenant of a request, the other makes it current for the write.",
             hint="Set both, or none.",
             id="request_images.W009",
+        )
+
+
+def _no_spool() -> Iterator[CheckMessage]:
+    if Conf.WRITE_MODE.given() == "spool" and Conf.SPOOL_DIR.given() is None:
+        yield CheckWarning(
+            f"{PREFIX}WRITE_MODE is 'spool', and {PREFIX}SPOOL_DIR is not set: the "
+            "background thread of each process writes.",
+            hint=f"Set {PREFIX}SPOOL_DIR, or {PREFIX}WRITE_MODE = 'background'.",
+            id="request_images.W013",
         )
 
 

@@ -291,13 +291,14 @@ class Conf:
 
     WRITE_MODE = Setting(
         "auto",
-        _choice("auto", "after_response", "background"),
+        _choice("auto", "after_response", "background", "spool"),
         "E012",
         "The thread that writes: the request's own thread after the response, or one "
         "background thread of the process, which writes many requests at once. With "
         "`auto` it is the request's own thread under WSGI, where it keeps its database "
         "connection, and the background thread under ASGI, where each request would "
-        "open one.",
+        "open one. With `spool` each request goes into `REQUEST_IMAGES_SPOOL_DIR`, "
+        "and `write_spooled_requests --follow` writes it.",
     )
     AFTER_RESPONSE_SECONDS = Setting[float](
         0.2,

@@ -19,7 +19,7 @@ from request_images.decorators import capture_images
 from request_images.models import FurtherImage, ImageContent, RequestImage, RequestLog
 from request_images.models.cutoffs import Retention
 from request_images.writer import rows
-from request_images.writer.spool import spooling
+from request_images.writer.spool import drain, spooling
 from tests.factories import make_superuser
 from tests.image_files import draw
 from tests.storages import use_bucket
@@ -133,14 +133,13 @@ class TestBrokenImage:
     def test_survives_the_spool_folder(self, settings, tmp_path, monkeypatch):
         """What is set aside for later keeps its status and its bytes."""
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
-        spooling._reset()
 
         def save_many(records):
             raise OperationalError("server closed the connection")
 
         with monkeypatch.context() as patch:
             patch.setattr(rows, "save_many", save_many)
-            patch.setattr(spooling, "try_write", lambda: OperationalError("away"))
+            patch.setattr(drain, "try_write", lambda: OperationalError("away"))
             with pytest.raises(ValueError, match="cannot read"):
                 crash(RequestFactory().post("/", BROKEN["PNG"], "image/png"))
         health.reset()

@@ -572,7 +572,6 @@ class TestDatabases:
     def test_spooled_images_are_all_written(self, monkeypatch, settings, tmp_path):
         """From the spool folder all images are written, each with its reason."""
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
-        spooling._reset()
 
         def away(records):
             raise OperationalError("away")
@@ -604,7 +603,6 @@ class TestDatabases:
     ):
         """The others are written from the folder all the same."""
         settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
-        spooling._reset()
         bucket = use_bucket(settings, tmp_path)
 
         def busy(name):

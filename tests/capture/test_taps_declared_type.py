@@ -14,13 +14,13 @@ from django.utils.datastructures import MultiValueDict
 
 from request_images import health
 from request_images.capture import examine, taps
+from request_images.capture.examine import CapturedRequest
 from request_images.capture.upload_buffer import Limits
 from request_images.capture.upload_handlers import TapUploadHandler
 from request_images.images.formats import FORMATS, declared_type
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.writer.rows import save_many
-from request_images.writer.spool.spooling import document_of, restored
-from tests.factories import capture_queries, record_of, unsaved_record
+from tests.factories import capture_queries, examined_job, record_of, unsaved_record
 from tests.image_files import draw
 from tests.images.test_headers import written
 
@@ -219,11 +219,16 @@ class TestIsRepeated:
         assert (further.color_mode, further.is_animated) == ("RGB", False)
 
 
+def restored(document, data):
+    """Return the record of a document."""
+    return CapturedRequest.load(document, b"".join(data)).examine()
+
+
 class TestSpooled:
     def test_spooled_record_is_restored_unchanged(self):
         record = unsaved_record(1)
         record.image.declared_type = "image/webp"
-        found = restored(document_of(record), record.data).image
+        found = restored(*examined_job(record).dump()).image
         assert found.declared_type == "image/webp"
         assert found.color_mode == "RGB"
         assert (found.is_animated, found.has_orientation) == (False, False)
@@ -231,13 +236,13 @@ class TestSpooled:
     def test_document_of_an_older_release_is_restored(self):
         """An entry without them is read, and they are unknown."""
         record = unsaved_record(1)
-        document = document_of(record)
+        document, data = examined_job(record).dump()
         for name in (
             *("color_mode", "is_animated", "has_orientation"),
             *("declared_type", "is_repeated"),
         ):
-            del document["image"][name]
-        found = restored(document, record.data)
+            del document["images"][0][0][name]
+        found = restored(document, data)
         save_many([record_of(found.log, found.image, found.data)])
         image = only_image()
         assert (image.color_mode, image.is_animated, image.declared_type) == (

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from unittest.mock import Mock, patch
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -20,6 +21,7 @@ from request_images.dashboard.health import Limits, Vitals, look
 from request_images.models import PendingDeletion, RequestLog
 from request_images.outcome import CaptureStatus
 from request_images.statistics import groups
+from request_images.writer.spool import segment
 from request_images.writer.spool.folder import Spool
 from tests.factories import (
     make_image,
@@ -335,9 +337,8 @@ class TestCommand:
 
     def test_neglected_spool_folder(self, spool):
         """Old requests, bad files and a full folder are problems."""
-        spool.put({}, b"")
-        (waiting,) = spool.folder.glob("*.spooled")
-        waiting.rename(spool.folder / f"{0:020d}-{0:020d}-x.spooled")
+        with patch.object(segment, "time", Mock(time_ns=lambda: 0)):
+            spool.put({}, b"")
         (spool.folder / "1.bad").write_bytes(b"")
         spool.put({}, bytes(10**6))
         ran = Ran()

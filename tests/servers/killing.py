@@ -188,11 +188,11 @@ def left_to_repair() -> int:
 def spool() -> None:
     """Write requests into the spool folder."""
     from request_images.writer.spool.spooling import save_to_spool
-    from tests.factories import unsaved_record
+    from tests.factories import examined_job, unsaved_record
 
     settings.REQUEST_IMAGES_SPOOL_DIR = spool_folder()
     for seed in random.sample(range(60_000), ROWS):
-        assert save_to_spool(unsaved_record(seed))
+        assert save_to_spool(examined_job(unsaved_record(seed)))
         spooled["requests"] += 1
 
 
@@ -214,7 +214,7 @@ def left_in_the_folder() -> int:
     written = RequestLog.objects.values("request_id").distinct().count()
     twice = RequestLog.objects.count() - written
     never = spooled["requests"] - written - contents.entries
-    # A request that is written but not yet deleted counts twice.
+    # A request that is written but not yet marked counts twice.
     assert never <= 0
     return contents.entries + contents.bad + twice
 

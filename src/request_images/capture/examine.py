@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
+from typing import Any
 
 from request_images.db.columns import clean_text
 from request_images.db.destination import Destination
@@ -16,6 +17,15 @@ from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus, Decision
 from request_images.writer.degrade import drop_bytes, set_status, store_failed
 from request_images.writer.record import Record
+from request_images.writer.spool.documents import (
+    dump_error,
+    dump_record,
+    dump_row,
+    load_error,
+    load_log,
+    load_record,
+)
+from request_images.writer.spool.drain import set_loader
 
 from . import policy
 from .payload import Payload
@@ -91,6 +101,46 @@ class CapturedRequest:
     def _new_record(self) -> Record:
         # The writer does not write a record whose destination is unknown.
         return Record(self.log, self.destination or Destination())
+
+    def dump(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return all of it as a JSON document with a ``log``, and bytes."""
+        if self.record is not None:
+            document, data = dump_record(self.record)
+        else:
+            payload, data = self.payload.dump()
+            document = {
+                "log": dump_row(self.log),
+                "sources": [(source.kind, source.path) for source in self.sources],
+                "limit": self.limit,
+                "decision": self.decision and astuple(self.decision),
+                "payload": payload,
+            }
+        document["destination"] = self.destination or Destination()
+        document["failure"] = dump_error(self.failure)
+        return document, data
+
+    @classmethod
+    def load(cls, document: Mapping[str, Any], data: bytes) -> CapturedRequest:
+        """Return the request of a document that `dump` returned.
+
+        Raises:
+            Exception: The document is malformed, or the bytes are others.
+        """
+        loaded = cls(
+            load_log(document),
+            destination=Destination(*document["destination"]),
+            failure=load_error(document["failure"]),
+        )
+        if "payload" not in document:
+            loaded.record = load_record(document, data, loaded._new_record())
+            return loaded
+        loaded.sources = [Source(kind, tuple(p)) for kind, p in document["sources"]]
+        loaded.limit = document["limit"]
+        if document["decision"] is not None:
+            status, detail = document["decision"]
+            loaded.decision = Decision(CaptureStatus(status), detail)
+        loaded.payload = Payload.load(document["payload"], data)
+        return loaded
 
     def drop_images(self) -> None:
         """Drop the images' bytes; the log says that the queue was full."""
@@ -196,3 +246,6 @@ def _examine(
     # Bytes that make a view fail are worth keeping; the status says what they are.
     is_kept = early is None and policy.keeps_unusable(info, log) and sample().keeps
     return decision, found.data if is_kept else None
+
+
+set_loader(CapturedRequest.load)

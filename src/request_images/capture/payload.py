@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from request_images.writer.spool.documents import dump_error, load_error
 
 
 @dataclass(slots=True)
@@ -98,3 +101,58 @@ class Payload:
     def shows_form(self) -> bool:
         """Whether it is a multipart form, as its files or its first bytes show."""
         return bool(self.uploads) or self.head.lstrip().startswith(b"--")
+
+    def dump(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return it as a JSON document, and bytes."""
+        data: list[bytes] = []
+        values = _dump(self, _PAYLOAD, data)
+        values["uploads"] = [_dump(upload, _UPLOAD, data) for upload in self.uploads]
+        values["failure"] = dump_error(self.failure)
+        return values, data
+
+    @classmethod
+    def load(cls, values: Mapping[str, Any], data: bytes) -> Payload:
+        """Return the payload of a document.
+
+        Raises:
+            Exception: The document is malformed.
+        """
+        start = 0
+
+        def read(size: int) -> bytes:
+            nonlocal start
+            start += size
+            return data[start - size : start]
+
+        payload = cls(**_load(values, _PAYLOAD, read))
+        payload.uploads = [
+            Upload(**_load(upload, _UPLOAD, read)) for upload in values["uploads"]
+        ]
+        payload.failure = load_error(values["failure"])
+        if start != len(data):
+            raise ValueError("not the bytes of the document")
+        return payload
+
+
+_BYTES = ("head", "data", "body")
+_UPLOAD = tuple(field.name for field in fields(Upload))
+_PAYLOAD = tuple(field.name for field in fields(Payload))
+
+
+def _dump(row: object, names: Sequence[str], data: list[bytes]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
+    for name in _BYTES:
+        if (value := values.get(name)) is not None:
+            values[name] = len(value)
+            data.append(value)
+    return values
+
+
+def _load(
+    values: Mapping[str, Any], names: Sequence[str], read: Callable[[int], bytes]
+) -> dict[str, Any]:
+    known = {name: values[name] for name in names if name in values}
+    for name in _BYTES:
+        if (size := known.get(name)) is not None:
+            known[name] = read(size)
+    return known

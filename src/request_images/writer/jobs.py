@@ -29,8 +29,9 @@ from .fallback import Step, steps_after
 from .notify import send, send_signals
 from .probe import try_write
 from .record import Job, Record
-from .spool.spooling import save_to_spool, write_spooled_if_due
+from .spool.spooling import drain_soon, save_to_spool
 
+Mode = Literal["after_response", "background", "spool"]
 Wait = Callable[[Job], bool]
 """Keeps a job, to be written again later; returns False if it cannot."""
 
@@ -49,19 +50,24 @@ def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
         _lose(job, job.failure)
     elif not is_handled:
         _write_to(job.destination, [job], is_handled=False, is_last_use=is_last_use)
-    elif write_mode(is_last_use=is_last_use) == "background":
-        _enqueue(job, is_last_use=is_last_use)
     else:
-        _write_now(job, job.destination, is_last_use=is_last_use)
+        mode = write_mode(is_last_use=is_last_use)
+        if mode == "after_response":
+            _write_now(job, job.destination, is_last_use=is_last_use)
+        elif mode == "spool" and save_to_spool(job):
+            job.free()
+        else:  # without room in the folder, the queue is the next best
+            _enqueue(job, is_last_use=is_last_use)
+        drain_soon()
 
 
-def write_mode(*, is_last_use: bool) -> Literal["after_response", "background"]:
+def write_mode(*, is_last_use: bool) -> Mode:
     """Return who writes the requests of a server; `is_last_use` is as for `write`."""
     mode = conf.WRITE_MODE
     if mode == "auto":
         # Under ASGI each request has a thread, and would open a connection of its own.
         mode = "background" if is_last_use else "after_response"
-    return cast("Literal['after_response', 'background']", mode)
+    return cast("Mode", mode)
 
 
 def _enqueue(job: Job, *, is_last_use: bool) -> None:
@@ -69,7 +75,7 @@ def _enqueue(job: Job, *, is_last_use: bool) -> None:
         return
     if not queue.is_open:  # the process exits, or the system starts no thread
         _write_now(job, cast("Destination", job.destination), is_last_use=is_last_use)
-    elif save_to_spool(job.examine()):
+    elif save_to_spool(job):
         job.free()
     else:
         count("dropped")
@@ -112,12 +118,14 @@ def _write_to(
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report("destination", exception)
             for job in jobs:
-                if save_to_spool(job.examine()):
+                if save_to_spool(job):
                     job.free()
                 elif wait is None or not wait(job):
                     _lose(job, exception)
         else:
-            write_jobs(jobs, wait)
+            is_written = write_jobs(jobs, wait)
+            if is_handled:
+                drain_soon(is_healthy=is_written)
 
 
 def _enter(where: Destination, stack: ExitStack, *, is_handled: bool) -> None:
@@ -138,12 +146,15 @@ def _lose(job: Job, failure: Exception | None) -> None:
     job.free()
 
 
-def write_jobs(jobs: Sequence[Job], wait: Wait | None = None) -> None:
+def write_jobs(jobs: Sequence[Job], wait: Wait | None = None) -> bool:
     """Examine requests of one destination, and write them in one transaction.
 
     Args:
         jobs: The requests.
         wait: Keeps a request that cannot be written now; None if nobody can.
+
+    Returns:
+        Whether the transaction was committed.
     """
     records = [job.examine() for job in jobs]
     failure = _save(records)
@@ -164,8 +175,7 @@ def write_jobs(jobs: Sequence[Job], wait: Wait | None = None) -> None:
             # A failure's traceback refers to the frames that refer to these.
             job.free()
             record.free()
-    if failure is None:
-        write_spooled_if_due()
+    return failure is None
 
 
 def _save(records: Sequence[Record]) -> Exception | None:
@@ -202,7 +212,7 @@ def _finish(
         send_signals(record, failure=job.failure)
         return True
     for step in steps_after(failure):
-        if step is Step.SPOOL and save_to_spool(record):
+        if step is Step.SPOOL and save_to_spool(job):
             return True  # with its images
         if step is Step.WAIT and wait is not None and not _is_refused(failure, wait):
             if wait(job):
@@ -266,7 +276,7 @@ def _give_up(jobs: Sequence[Job]) -> None:
     """Spool the requests that are left at the exit of the process."""
     lost = 0
     for job in jobs:
-        lost += not save_to_spool(job.examine())
+        lost += not save_to_spool(job)
     if lost:
         count("lost", lost)
         report("exit", StoreUnavailable(f"{lost} requests were not written in time"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from request_images.contents.place import Placed
 from request_images.db.destination import Destination
@@ -108,6 +108,12 @@ class Job(Protocol):
 
     def examine(self) -> Record:
         """Return the record to write; the first call examines the images."""
+
+    def dump(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return all of it as a JSON document with a ``log``, and bytes.
+
+        It is not examined for this.
+        """
 
     def drop_images(self) -> None:
         """Drop the images' bytes; the log says that the queue was full."""

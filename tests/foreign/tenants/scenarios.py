@@ -96,7 +96,6 @@ def mode(settings, request):
 @pytest.fixture
 def spool(settings, tmp_path):
     settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
-    spooling._reset()
     return settings.REQUEST_IMAGES_SPOOL_DIR
 
 

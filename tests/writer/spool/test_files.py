@@ -65,8 +65,11 @@ class TestPlanted:
     def test_planted_account_is_refused(self, spool, secret, kind, handed_over):
         """It is neither written, nor handed over, nor waited for."""
         plant(kind, spool.folder / "account", secret)
+        plant(kind, spool.folder / "reader", secret)
         with pytest.raises(OSError):  # noqa: PT011  # each system says it in its way
             spool.put({}, b"")
+        with pytest.raises(OSError), spool.reading():  # noqa: PT011  # as above
+            pass
         with pytest.raises(OSError):  # noqa: PT011  # as above
             spool.contents()
         with pytest.raises(OSError):  # noqa: PT011  # as above
@@ -77,7 +80,7 @@ class TestPlanted:
 
     def test_planted_entry_is_reported_and_left_alone(self, spool, secret, kind):
         """It is reported and left alone, and the others are read."""
-        plant(kind, spool.folder / "0-0-x.spooled", secret)
+        plant(kind, spool.folder / f"0-{'0' * 32}-.spooled", secret)
         spool.put({"a": 1}, b"")
         assert [entry.document for entry in spool.take()] == [{"a": 1}]
         assert secret.read_bytes() == TEXT
@@ -86,7 +89,7 @@ class TestPlanted:
 
     def test_sweep_deletes_only_the_planted_name(self, spool, secret, kind):
         """Sweeping deletes a name, and never what it leads to."""
-        path = spool.folder / "0-0-x.new"
+        path = spool.folder / "0-0-x.bad"
         plant(kind, path, secret)
         os.utime(path, (0, 0), follow_symlinks=False)
         spool.sweep(0)
@@ -157,7 +160,7 @@ class TestOwner:
         assert spool.put({}, b"")  # our own
         os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
         for refused in (
-            lambda: spool.put({}, b""),
+            lambda: Spool(link, 10_000).put({}),
             lambda: list(spool.take()),
             lambda: spool.sweep(None),
             spool.contents,
