@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from request_images import health
 from request_images.storage import stores
-from request_images.writer import jobs
+from request_images.writer import jobs, task_queue
 from request_images.writer.spool import spooling
 from tests.image_files import draw
 
@@ -163,6 +163,7 @@ def _no_faults():
     """Fail a test that leaves a fault; a test that expects one resets the counters."""
     health.reset()
     jobs.breakers.reset()
+    task_queue.breakers.reset()
     stores.forget()
     yield
     faults = health.faults()

@@ -47,7 +47,8 @@ def count(name: str, by: int = 1) -> None:
 
     Args:
         name: The capture status of the written row; ``"lost"`` when no row could be
-            written; ``"rescued"``, ``"dropped"``, ``"spooled"``, ``"spool_full"`` or
+            written; ``"rescued"``, ``"dropped"``, ``"spooled"``, ``"spool_full"``,
+            ``"not_enqueued"`` (a task for a new image) or
             ``"spool_bad"``.
         by: The number of captures.
     """

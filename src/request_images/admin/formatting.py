@@ -27,6 +27,7 @@ _COUNTED: Mapping[str, str | Promise] = {
     "spooled": _("Saved in the spool folder"),
     "unspooled": _("Written from the spool folder"),
     "spool_full": _("Refused, the spool folder was full"),
+    "not_enqueued": _("Tasks that were not enqueued"),
     "spool_bad": _("Damaged in the spool folder"),
     "rescued": _("Ended by the watchdog"),
 }

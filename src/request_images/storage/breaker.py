@@ -64,9 +64,14 @@ class Breaker:
 
 
 class Breakers:
-    """A circuit breaker for each of many services; healthy ones take no memory."""
+    """A circuit breaker for each of many services; healthy ones take no memory.
 
-    def __init__(self) -> None:
+    Args:
+        failures: Failures in a row after which each opens.
+    """
+
+    def __init__(self, failures: int = 5) -> None:
+        self._failures = failures
         self.reset()
         os.register_at_fork(after_in_child=self.reset)
 
@@ -85,4 +90,5 @@ class Breakers:
 
     def failed(self, service: Hashable) -> None:
         """Record a failed call of a service."""
-        self._failing.setdefault(service, Breaker()).failed()
+        breaker = Breaker(failures=self._failures)
+        self._failing.setdefault(service, breaker).failed()

@@ -65,6 +65,7 @@ class WriteQueue(Generic[T]):
         give_up: Called with the items that are left at the exit of the process.
         finish: Called in the thread when it ends, to close its connections.
         shutdown_seconds: Returns how long the exit of the process waits.
+        thread_name: The name of the thread.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class WriteQueue(Generic[T]):
         give_up: Callable[[Sequence[T]], None],
         finish: Callable[[], None],
         shutdown_seconds: Callable[[], float],
+        thread_name: str = "request_images-writer",
     ) -> None:
         self._write = write
         self._give_up = give_up
         self._finish = finish
         self._shutdown_seconds = shutdown_seconds
+        self._thread_name = thread_name
         self.reset()
         os.register_at_fork(after_in_child=self.reset)
         run_at_exit(self._close_at_exit)
@@ -140,7 +143,7 @@ class WriteQueue(Generic[T]):
     def _has_thread(self) -> bool:
         if self.thread is None or not self.thread.is_alive():
             thread = threading.Thread(
-                target=self._run, name="request_images-writer", daemon=True
+                target=self._run, name=self._thread_name, daemon=True
             )
             try:
                 thread.start()

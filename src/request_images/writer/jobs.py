@@ -30,6 +30,7 @@ from .notify import send, send_signals
 from .probe import try_write
 from .record import Job, Record
 from .spool.spooling import drain_soon, save_to_spool
+from .task_queue import tasks_put_off
 
 Mode = Literal["after_response", "background", "spool"]
 Wait = Callable[[Job], bool]
@@ -108,6 +109,8 @@ def _write_to(
     is_last_use: bool,
 ) -> None:
     with ExitStack() as stack:
+        if is_handled:
+            stack.enter_context(tasks_put_off())
         try:
             stack.enter_context(
                 usable_connection(

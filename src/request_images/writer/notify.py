@@ -10,15 +10,15 @@ from django.dispatch import Signal, receiver
 
 from request_images import signals
 from request_images.conf import conf
-from request_images.contents.task_backend import enqueuing, why_no_worker
+from request_images.contents.task_backend import why_no_worker
 from request_images.db.destination import destination_of
-from request_images.db.transactions import bounded_transaction
 from request_images.health import count, report
 from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 from request_images.storage.encodings import encodings_of
 
 from .record import Record
+from .task_queue import Call, enqueue_all
 
 _TASKS = (
     ("THUMBNAILS", "make_thumbnail", "thumbnail task"),
@@ -81,23 +81,14 @@ def enqueue_tasks(
         try:
             if getattr(conf, setting) != "task":
                 continue
+            images = new
             if task == "compress_content":
                 types = encodings_of(conf.ENCODINGS)
-                _enqueue(task, [row for row in new if row.mime_type in types])
-            else:
-                _enqueue(task, new)
+                images = [row for row in new if row.mime_type in types]
+            if images and not why_no_worker():
+                where = destination_of(RequestLog)
+                enqueue_all(
+                    [Call(task, fault, row.content_id or 0, where) for row in images]
+                )
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             report(fault, exception)
-
-
-def _enqueue(name: str, images: Sequence[RequestImage | FurtherImage]) -> None:
-    if not images or why_no_worker():
-        return
-    # Not above: the module needs a package that not every project has.
-    from request_images import tasks
-
-    # A backend that writes into our database waits for locks no longer than we do.
-    where = destination_of(RequestLog)
-    with bounded_transaction(where.alias), enqueuing():
-        for image in images:
-            getattr(tasks, name).enqueue(image.content_id, *where)
