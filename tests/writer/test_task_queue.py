@@ -90,6 +90,15 @@ def test_broker_that_is_down_is_tried_once(tried):
     assert not ImageContent.objects.filter(thumbnail=None).exists()
 
 
+def test_direct_calls_try_once(tried, client):
+    """They and the commands enqueue at once."""
+    for seed in (1, 2):
+        client.post("/body/", draw(seed=seed), content_type="image/png")
+    assert tried == [threading.current_thread().name]
+    assert health.counts() == {"stored": 2, "not_enqueued": 2}
+    health.reset()
+
+
 def test_full_queue_leaves_tasks_out(tried, monkeypatch):
     """Memory is bounded, and the number is known."""
     monkeypatch.setattr(task_queue, "MAX_TASKS", 0)

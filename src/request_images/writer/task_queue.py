@@ -82,10 +82,19 @@ def enqueue_all(calls: Sequence[Call]) -> None:
             if not queue().put(call, 0, max_bytes=0, max_items=MAX_TASKS):
                 _leave_out(1)
         return
-    # A backend that writes into our database waits for locks no longer than we do.
-    with bounded_transaction(calls[0].where.alias), enqueuing():
-        for call in calls:
-            call.enqueue()
+    if not breakers.allows(_SERVICE):
+        _leave_out(len(calls))
+        return
+    try:
+        # A backend that writes into our database waits for locks no longer than we do.
+        with bounded_transaction(calls[0].where.alias), enqueuing():
+            for call in calls:
+                call.enqueue()
+    except Exception:
+        breakers.failed(_SERVICE)
+        _leave_out(len(calls))
+        raise
+    breakers.succeeded(_SERVICE)
 
 
 def _enqueue_batch(calls: Sequence[Call]) -> Sequence[Call]:

@@ -24,6 +24,7 @@ from request_images.exceptions import WorkTaken
 from request_images.health import count, report
 from request_images.writer.background import run_at_exit
 from request_images.writer.record import Job
+from request_images.writer.task_queue import tasks_put_off
 
 from .drain import SpoolResult, sweep, write_waiting
 from .folder import Contents, Spool
@@ -115,6 +116,7 @@ def spool_contents() -> Contents:
     return Contents() if spool is None else spool.contents()
 
 
+@tasks_put_off()
 def follow(stopping: threading.Event, tell: Callable[[str], None]) -> SpoolResult:
     """Write what comes into the spool folder until an event is set.
 
@@ -245,6 +247,7 @@ class _Drainer:
                 thread.start()
                 self.thread = thread
 
+    @tasks_put_off()
     def _run(self) -> None:
         rounds = Rounds(self._is_stopping.is_set)
         idle_since = time.monotonic()
