@@ -49,3 +49,5 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 REQUEST_IMAGES_ENABLED = True
 # The row is there when a request has ended; `auto` has tests of its own.
 REQUEST_IMAGES_WRITE_MODE = "after_response"
+# However busy the machine is, which runs the tests of several environments.
+REQUEST_IMAGES_AFTER_RESPONSE_SECONDS = 60

@@ -27,6 +27,7 @@ from request_images.models import (
 )
 from request_images.outcome import CaptureStatus
 from request_images.writer import rows as writer_rows
+from request_images.writer import single
 from request_images.writer.rows import save_many
 from tests.factories import (
     PICTURE,
@@ -488,7 +489,13 @@ class TestSave:
                 left.pop(0)()
             return transaction.atomic(using=using)
 
+        def begin(image_hash, using, begin=single.begin):
+            if left:
+                left.pop(0)()
+            return begin(image_hash, using)
+
         monkeypatch.setattr(transactions, "transaction", SimpleNamespace(atomic=atomic))
+        monkeypatch.setattr(single, "begin", begin)
 
     def test_concurrent_insert_of_the_same_image_is_found(self, monkeypatch):
         """The insert is refused, and the next look-up finds the content."""

@@ -32,4 +32,5 @@ if DATABASES["default"]["ENGINE"].endswith("postgresql"):
     DATABASES["default"]["OPTIONS"] = {"application_name": name}
 REQUEST_IMAGES_ENABLED = True
 REQUEST_IMAGES_WRITE_MODE = env.str("SERVERS_WRITE_MODE", default="auto")
+REQUEST_IMAGES_AFTER_RESPONSE_SECONDS = 60
 REQUEST_IMAGES_SPOOL_DIR = env.str("SERVERS_SPOOL", default=None)

@@ -26,7 +26,7 @@ from request_images.models import (
     RequestLog,
 )
 from request_images.models.cutoffs import Retention
-from request_images.writer import jobs
+from request_images.writer import jobs, single
 from request_images.writer import rows as writer_rows
 from request_images.writer.connection import has_lost, usable_connection
 from request_images.writer.spool import spooling
@@ -116,12 +116,8 @@ def test_cleanup_waits_for_a_new_reference(
     old = unsaved_record(1)
     old.log.created_at -= timedelta(days=40)
     writer_rows.save_many([old])
-    save_once, insert, tries, cleaned = (
-        writer_rows._insert_all,
-        writer_rows.insert,
-        [],
-        [],
-    )
+    save_once, insert = writer_rows._insert_all, writer_rows.insert
+    commit, tries, cleaned = single.insert_and_commit, [], []
 
     def clean_up():
         try:
@@ -135,13 +131,21 @@ def test_cleanup_waits_for_a_new_reference(
         tries.append(1)
         save_once(records, using)
 
+    def begin_to_clean():
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+
     def while_it_cleans(rows, using):
         if rows and isinstance(rows[0], RequestImage):
-            thread.start()
-            thread.join(0.3)
-            assert thread.is_alive()
+            begin_to_clean()
         insert(rows, using)
 
+    def commit_while_it_cleans(record, content, using):
+        begin_to_clean()
+        commit(record, content, using)
+
+    monkeypatch.setattr(single, "insert_and_commit", commit_while_it_cleans)
     monkeypatch.setattr(writer_rows, "_insert_all", watched)
     monkeypatch.setattr(writer_rows, "insert", while_it_cleans)
     record = unsaved_record(1)

@@ -10,6 +10,7 @@ from typing import Any
 
 from request_images.db.columns import clean_text
 from request_images.db.destination import Destination
+from request_images.db.insert import new_row
 from request_images.health import report
 from request_images.images.formats import declared_type, sniff
 from request_images.images.inspection import inspect
@@ -160,7 +161,11 @@ class CapturedRequest:
         sample = cache(partial(policy.decide_after_view, record.log))
         decisions = []
         for position, candidate in enumerate(found.candidates):
-            image = FurtherImage(position=position) if position else RequestImage()
+            image: RequestImage | FurtherImage = (
+                new_row(FurtherImage, position=position)
+                if position
+                else new_row(RequestImage)
+            )
             decision, data = self._examine_one(candidate, image, sample)
             decisions.append(decision)
             record.add(image, data)

@@ -157,7 +157,8 @@ def decide_after_view(log: Sampled) -> Decision:
 def _sample(log: Sampled) -> Decision | None:
     # The point is the same before and after the view: a request that is kept with the
     # product of both probabilities was in the sample of the first one.
-    if sample_point(log.request_id) < log.sample_probability:
+    probability = log.sample_probability
+    if probability >= 1 or sample_point(log.request_id) < probability:
         return None
     detail = f"kept with a probability of {log.sample_probability:g}"
     return Decision(CaptureStatus.SAMPLED_OUT, detail)

@@ -30,6 +30,7 @@ from request_images.db.destination import (
     destination_of,
     is_of_another_thread,
 )
+from request_images.db.insert import new_row
 from request_images.health import count, logger, report
 from request_images.models import RequestLog
 from request_images.models.access import username_of
@@ -261,7 +262,8 @@ class Recording:
         request = self._request
         upload_seconds = self._upload_seconds
         view_ms = 1000 * max(0.0, self._view_seconds - (upload_seconds or 0.0))
-        log = RequestLog(
+        log = new_row(
+            RequestLog,
             request_id=self._start.request_id,
             created_at=self._created_at,
             method=clean_text(request.method or "", 16),

@@ -30,6 +30,9 @@ class Fault(Enum):
 _CODES: dict[object, Fault] = {
     "40001": Fault.CONFLICT,  # serialization_failure
     "40P01": Fault.CONFLICT,  # deadlock_detected
+    # A pooler has given us another session: the next try prepares nothing.
+    "26000": Fault.CONFLICT,  # invalid_sql_statement_name
+    "42P05": Fault.CONFLICT,  # duplicate_prepared_statement
     1020: Fault.CONFLICT,  # ER_CHECKREAD: changed since it was read
     1213: Fault.CONFLICT,  # ER_LOCK_DEADLOCK
     "55P03": Fault.BUSY,  # lock_not_available

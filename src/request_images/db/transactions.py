@@ -56,6 +56,15 @@ def bounded_transaction(using: str, *, waits_for_disk: bool = True) -> Iterator[
         yield
 
 
+def statement_limits() -> str:
+    """Return the limits of a transaction as statements for PostgreSQL."""
+    lock_seconds, seconds = _limits()
+    return (
+        f"SET LOCAL lock_timeout = {round(lock_seconds * 1000)}; "
+        f"SET LOCAL statement_timeout = {round(seconds * 1000)}"
+    )
+
+
 def _limits() -> tuple[float, float]:
     """Return the seconds that a statement may wait for a lock, and take as a whole."""
     lock_seconds = conf.LOCK_TIMEOUT_SECONDS

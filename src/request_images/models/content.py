@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from request_images.db.destination import database_of
+from request_images.db.insert import new_row
 from request_images.images.hashes import HASH_DIGITS
 from request_images.storage.stores import store_of
 
@@ -115,7 +116,7 @@ class ImageContent(models.Model):
     @classmethod
     def holding(cls, image_hash: str, data: bytes, mime_type: str = "") -> ImageContent:
         """Return an unsaved content that stores bytes in its own row."""
-        content = cls(image_hash=image_hash, mime_type=mime_type)
+        content = new_row(cls, image_hash=image_hash, mime_type=mime_type)
         store_of(content.storage).put(content, data)
         return content
 

@@ -12,8 +12,10 @@ from django.db.models import ForeignKey, Model
 from request_images.aggregation.periods import floor
 from request_images.conf import conf
 from request_images.contents.place import place, release, take_over
+from request_images.db import postgres
 from request_images.db.deadline import write_deadline
 from request_images.db.destination import database_of, destination_of
+from request_images.db.errors import Fault, fault_of
 from request_images.db.insert import insert
 from request_images.db.limits import seconds_left
 from request_images.db.retry import retry
@@ -24,11 +26,9 @@ from request_images.models.statistics import mark_stale
 from request_images.outcome import UNUSABLE, CaptureStatus
 from request_images.storage.stores import key_of
 
+from . import single
 from .connection import has_lost, open_connection
 from .record import Picture, Record
-
-# Other transactions cannot delete the rows until ours ends, but may refer to them too.
-_SHARED_LOCKS = {"postgresql": "FOR KEY SHARE", "mysql": "LOCK IN SHARE MODE"}
 
 Kept = dict[str, int | None]
 """The primary key of each content by its hash; None for one that is still to insert."""
@@ -103,18 +103,52 @@ def _pictures(records: Sequence[Record]) -> list[Picture]:
 
 
 def _insert_all(records: Sequence[Record], using: str) -> None:
+    size = sum(len(picture.data or b"") for picture in _pictures(records))
+    with write_deadline(using, size):
+        if len(records) == 1 and single.is_possible(records[0], using):
+            _insert_single(records[0], using)
+            return
+        try:
+            _insert(records, using, together=True)
+        except Exception as error:
+            is_single = len(records) == 1 and len(_pictures(records)) <= 1
+            if is_single or fault_of(error) is not Fault.ROW:
+                raise
+            # One by one, to know which image is refused.
+            _insert(records, using, together=False)
+
+
+def _insert_single(record: Record, using: str) -> None:
+    image = record.image
+    image_hash = image.image_hash if image and record.data is not None else None
+    try:
+        key = single.begin(image_hash, using)
+        kept: Kept = {} if key is None or image_hash is None else {image_hash: key}
+        _set_statuses(record.with_bytes, kept)
+        _refer_to_contents([record], kept)
+        is_new = image_hash is not None and key is None
+        content = _new_content(record.pictures[0], using) if is_new else None
+        single.insert_and_commit(record, content, using)
+    except BaseException:
+        postgres.rollback(connections[using])
+        raise
+    if image is not None:
+        _refer(image, "log", record.log)
+        if content is not None:
+            image.content_id = content.pk
+
+
+def _insert(records: Sequence[Record], using: str, *, together: bool) -> None:
     pictures = _pictures(records)
-    size = sum(len(picture.data or b"") for picture in pictures)
-    with write_deadline(using, size), bounded_transaction(using):
+    with bounded_transaction(using):
         kept = _locked_contents(pictures, using)
         _set_statuses(pictures, kept)
         logs = [record.log for record in records]
         insert(logs, using)
         mark_stale({floor(log.created_at) for log in logs}, using)
-        # Everybody inserts in the same order, so that no two wait for each other.
-        for picture in sorted(pictures, key=_identity):
-            _insert_content(picture, kept, using)
-        _insert_images(records, kept, using)
+        _insert_contents(pictures, kept, using, together=together)
+        _refer_to_contents(records, kept)
+        _insert_images(records, using)
         placed = [picture.placed for picture in pictures if picture.placed is not None]
         # Objects of images whose content somebody else has inserted meanwhile.
         unused = [obj for new, obj in placed if kept[new.image_hash] != new.pk]
@@ -147,31 +181,41 @@ def _identity(picture: Picture) -> tuple[str, str]:
 
 def _locked_contents(pictures: Sequence[Picture], using: str) -> Kept:
     """Look up contents that no cleanup can delete before the transaction ends."""
+    hashes = sorted({picture.image.image_hash for picture in pictures})
+    if not hashes:
+        return {}
     connection = connections[using]
-    if connection.vendor == "sqlite" and pictures:
-        # Makes us the one writer. SQLite would also refuse to turn a reader into a
-        # writer when another has written in between.
-        ImageContent.objects.using(using).filter(pk=0).update(name="")
-    kept = _kept_contents(pictures, using)
-    lock = _SHARED_LOCKS.get(connection.vendor)
-    if not kept or lock is None:
-        return kept
     table = connection.ops.quote_name(ImageContent._meta.db_table)
-    marks = ", ".join(["%s"] * len(kept))
     with connection.cursor() as cursor:
-        # In the order of cleanup, so that no two wait for each other.
-        cursor.execute(
-            f"SELECT id FROM {table} WHERE id IN ({marks}) ORDER BY id {lock}",  # noqa: S608  # names of ours
-            list(kept.values()),
-        )
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                f"SELECT image_hash, id FROM {table} WHERE image_hash = ANY(%s) "  # noqa: S608  # names of ours
+                "ORDER BY id FOR KEY SHARE",
+                [hashes],
+            )
+            return dict(cursor.fetchall())
+        if connection.vendor == "sqlite":
+            # Makes us the one writer. SQLite would also refuse to turn a reader into a
+            # writer when another has written in between.
+            cursor.execute(f"UPDATE {table} SET name = '' WHERE id = 0")  # noqa: S608
+        marks = ", ".join(["%s"] * len(hashes))
+        ask = f"SELECT image_hash, id FROM {table} WHERE image_hash IN ({marks})"  # noqa: S608
+        cursor.execute(ask, hashes)
+        kept: Kept = dict(cursor.fetchall())
+        if not kept or connection.vendor == "sqlite":
+            return kept
+        # By their keys: a locking read by hashes would also lock the gaps between them,
+        # where others insert. In the order of cleanup, so that no two wait for each
+        # other. Other transactions may refer to the rows, too.
+        marks = ", ".join(["%s"] * len(kept))
+        ask = f"SELECT id FROM {table} WHERE id IN ({marks}) ORDER BY id"  # noqa: S608
+        cursor.execute(f"{ask} LOCK IN SHARE MODE", list(kept.values()))
         locked = {pk for (pk,) in cursor.fetchall()}
     return {image_hash: pk for image_hash, pk in kept.items() if pk in locked}
 
 
 def _kept_contents(pictures: Sequence[Picture], using: str) -> Kept:
     hashes = {picture.image.image_hash for picture in pictures}
-    if not hashes:
-        return {}
     contents = ImageContent.objects.using(using).filter(image_hash__in=hashes)
     return dict(contents.values_list("image_hash", "pk"))
 
@@ -186,26 +230,40 @@ def _set_statuses(pictures: Sequence[Picture], kept: Kept) -> None:
         kept.setdefault(image_hash, None)  # inserted below, in this transaction
 
 
-def _insert_content(picture: Picture, kept: Kept, using: str) -> None:
-    image_hash = picture.image.image_hash
-    if kept[image_hash] is None:
-        content = _new_content(picture, using)
-        with _blamed(picture):
-            insert([content], using)
+def _insert_contents(
+    pictures: Sequence[Picture], kept: Kept, using: str, *, together: bool
+) -> None:
+    new: dict[str, Picture] = {}
+    # Everybody inserts in the same order, so that no two wait for each other.
+    for picture in sorted(pictures, key=_identity):
+        if kept[picture.image.image_hash] is None:
+            new.setdefault(picture.image.image_hash, picture)
+    contents = {key: _new_content(picture, using) for key, picture in new.items()}
+    if together:
+        insert(list(contents.values()), using)
+    for image_hash, content in contents.items():
+        if not together:
+            with _blamed(new[image_hash]):
+                insert([content], using)
         kept[image_hash] = content.pk
 
 
-def _insert_images(records: Sequence[Record], kept: Kept, using: str) -> None:
-    for picture in (picture for record in records for picture in record.pictures):
-        image, is_kept = picture.image, picture.data is not None
-        # Also to None: an earlier try may have left a key that was rolled back.
-        image.content_id = kept[image.image_hash] if is_kept else None
-        image.is_repeated = picture.is_duplicate if is_kept else None
+def _refer_to_contents(records: Sequence[Record], kept: Kept) -> None:
+    for record in records:
+        if record.image is not None:
+            record.image.created_at = record.log.created_at
+        for picture in record.pictures:
+            image, is_kept = picture.image, picture.data is not None
+            # Also to None: an earlier try may have left a key that was rolled back.
+            image.content_id = kept[image.image_hash] if is_kept else None
+            image.is_repeated = picture.is_duplicate if is_kept else None
+
+
+def _insert_images(records: Sequence[Record], using: str) -> None:
     images = [record.image for record in records if record.image is not None]
     for record in records:
         if record.image is not None:
             _refer(record.image, "log", record.log)
-            record.image.created_at = record.log.created_at
     insert(images, using)
     for record in records:
         for row in record.further:
