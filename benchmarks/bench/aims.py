@@ -185,16 +185,6 @@ def _micro_aims(micro: dict[str, Any]) -> Iterator[Aim]:
         0.1,
         "{:.3f} ms".format,
     )
-    for figure, what in (
-        ("content_ms", "an image kept already, its own statements, 100 KB to 8 MB"),
-        ("capture_ms", "an image kept already, with its log's rows"),
-    ):
-        values = {
-            f"{where} {size}": each[figure]
-            for where, parts in found.items()
-            for size, each in parts["kept_already"].items()
-        }
-        yield from _judge(what, values, 0.3, "{:.2f} ms".format)
 
 
 def _statistics(rows: list[dict[str, Any]]) -> Iterator[Aim]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .databases import HERE
+from .deployments import Cell, Template
 from .faults import FAULTS, Fault
-from .outages import Cell, Template, kill, suffer
+from .outages import kill, suffer
 from .report import table
 from .servers import SERVERS
 from .variants import MODES
@@ -81,25 +82,26 @@ def run(given: list[str]) -> int:
                 for cell in chosen
                 if _fits(cell, fault)
             ]
+        file = HERE / "results" / f"faults-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        file.parent.mkdir(exist_ok=True)
         found: list[Any] = []
         with ThreadPoolExecutor(options.parallel) as pool:
-            for number, result in enumerate(pool.map(lambda job: job(), jobs), 1):
-                found.append(asdict(result))
-                place = " ".join(str(value) for value in list(found[-1].values())[:4])
-                sys.stderr.write(f"{number} of {len(jobs)}: {place}\n")
-    file = HERE / "results" / f"faults-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(found, indent=1))
+            try:
+                for result in pool.map(lambda job: job(), jobs):
+                    found.append(asdict(result))
+                    file.write_text(json.dumps(found, indent=1))
+                    place = " ".join(map(str, list(found[-1].values())[:4]))
+                    sys.stderr.write(f"{len(found)} of {len(jobs)}: {place}\n")
+            except KeyboardInterrupt:
+                # Those that run are waited for: they take their servers along.
+                pool.shutdown(cancel_futures=True)
     sys.stdout.write(kills_table(found) if options.kill else faults_table(found))
     sys.stdout.write(f"\nWritten to {file.relative_to(HERE.parent)}\n")
     return 0
 
 
 def _fits(cell: Cell, fault: Fault) -> bool:
-    # The bare view has no storage, no broker and no spool folder to fail.
-    if cell.mode == "bare":
-        return not fault.settings
-    return cell.with_spool or not fault.needs_spool
+    return cell.with_spool or cell.mode == "bare" or not fault.needs_spool
 
 
 def faults_table(found: list[dict[str, Any]]) -> str:

@@ -1,9 +1,10 @@
-"""The processor time of a write, and its floor: `python -m bench.floor batch|alone`.
+"""The processor time of a write, and its floor: `python -m bench.floor PART`.
 
 ``batch`` writes 50 requests at once, by the writer of the mode ``background``; its
-floor is their hashes and three binary COPYs into three tables without further indexes.
-``alone`` writes one request in its own thread; its floor is the hash and one prepared
-statement for all three rows. Prints one JSON object.
+floor is their hashes, one question for the known ones, and three binary COPYs into
+three tables without further indexes. ``duplicates`` is the same with one image that is
+stored already. ``alone`` writes one request in its own thread; its floor is the hash
+and one prepared statement for all three rows. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import psycopg
 
 from .images import another, draw
 
+MODES = {"batch": "background", "duplicates": "background", "alone": "after_response"}
+"""Each part, and the write mode that it measures."""
 _BATCH = 50
 _ROUNDS = 9
 _TABLES = {
@@ -40,6 +43,7 @@ _TYPES = {
     ),
     "image": ("int8", "int8", "timestamptz", "varchar", "int8", "int8"),
 }
+_KNOWN = "SELECT image_hash, id FROM bench_floor_content WHERE image_hash = ANY(%s)"
 _ONE = """
 WITH content AS (
     INSERT INTO bench_floor_content (image_hash, data) VALUES (%s, %b)
@@ -84,24 +88,30 @@ class Floor:
         """Write many images in one transaction."""
         from hashlib import sha256
 
-        now = datetime.now(timezone.utc)
+        now, hashes = (
+            datetime.now(timezone.utc),
+            [sha256(i).hexdigest() for i in images],
+        )
         with self._connection.transaction(), self._cursor() as cursor:
+            cursor.execute(_KNOWN, [list(set(hashes))], prepare=True)
+            known: dict[str, int] = dict(cursor)
             names = ", ".join(
                 f"nextval('bench_floor_{name}_id_seq')" for name in _TABLES
             )
-            cursor.execute(
-                f"SELECT {names} FROM generate_series(1, %s)",
-                [len(images)],
-                prepare=True,
-                binary=True,
-            )
+            statement = f"SELECT {names} FROM generate_series(1, %s)"
+            cursor.execute(statement, [len(images)], prepare=True)
             rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _TABLES}
-            for (content, log, image), data in zip(cursor, images, strict=True):
-                image_hash = sha256(data).hexdigest()
-                rows["content"].append((content, image_hash, data))
+            for ids, image_hash, data in zip(cursor, hashes, images, strict=True):
+                content, log, image = ids
+                if image_hash not in known:
+                    known[image_hash] = content
+                    rows["content"].append((content, image_hash, data))
+                own = (now, image_hash, len(data), known[image_hash])
                 rows["log"].append((log, image_hash, now, *_LOG))
-                rows["image"].append((image, log, now, image_hash, len(data), content))
+                rows["image"].append((image, log, *own))
             for name, those in rows.items():
+                if not those:
+                    continue
                 statement = f"COPY bench_floor_{name} FROM STDIN (FORMAT BINARY)"
                 with cursor.copy(statement) as copy:
                     copy.set_types(_TYPES[name])
@@ -128,9 +138,10 @@ _LOG = ("floor", "POST", "/floor/", 200, 1.0)
 def measure(part: str) -> dict[str, float]:
     """Return the processor time of a capture's write, and of its floor."""
     floor = Floor()
-    write = {"batch": _write_batch, "alone": _write_alone}[part]
-    least = {"batch": floor.batch, "alone": floor.alone}[part]
+    write = _write_alone if part == "alone" else _write_batch
+    least = floor.alone if part == "alone" else floor.batch
     image = draw(100 * 1024)
+    same = [another(image)] * _BATCH
 
     def least_cpu(images: list[bytes]) -> float:
         started = time.thread_time()
@@ -138,9 +149,11 @@ def measure(part: str) -> dict[str, float]:
         return time.thread_time() - started
 
     found: dict[str, list[Cpu]] = {"": [], "floor_": []}
+    works = (("", write()), ("floor_", least_cpu))
     for turn in range(_ROUNDS + 1):
-        for name, work in (("", write()), ("floor_", least_cpu)):
-            cpu = _cpu_of(work, [another(image) for _ in range(_BATCH)])
+        for name, work in works:
+            images = [another(image) for _ in range(_BATCH)]
+            cpu = _cpu_of(work, same if part == "duplicates" else images)
             if turn:  # the first one imports, connects and prepares
                 found[name].append(cpu)
     return {

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from . import cleanup, images, memory, report, statistics, under_load
+from . import cleanup, floor, images, memory, report, statistics, under_load
 from .databases import HERE, Database, Postgresql, Sqlite, UnavailableError, made
 from .servers import SERVERS
 from .variants import MODES, VARIANTS
@@ -194,14 +194,14 @@ class Run:
 
     def _cpu(self) -> None:
         if self.database.name == "postgresql":
-            for part, mode in (("batch", "background"), ("alone", "after_response")):
+            for part, mode in floor.MODES.items():
                 found = self._python(mode, "-m", "bench.floor", part)
                 self.results["cpu"][part] = json.loads(found)
 
     def _micro(self) -> None:
         found = self.results["micro"].setdefault(self.database.name, {})
         for variant in ("after_response", "background"):
-            parts = ["handover", "kept_already"]
+            parts = ["handover"]
             if variant == "after_response":
                 parts.append("disabled")
             for part in parts if variant in self._wanted else ():

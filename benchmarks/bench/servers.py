@@ -116,11 +116,12 @@ class Server:
     @property
     def workers(self) -> list[psutil.Process]:
         """The worker processes, each of which handles requests."""
-        return [
-            process
-            for process in self._root.children()
-            if "resource_tracker" not in " ".join(process.cmdline())
-        ]
+        found = []
+        for process in self._root.children():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if "resource_tracker" not in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def signal(self, number: int) -> None:
         """Send a signal to the process that started the workers."""
