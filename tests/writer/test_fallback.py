@@ -20,6 +20,7 @@ from request_images.testing import flush
 from request_images.writer import fallback, jobs, rows
 from tests.db.databases import received, received_async
 from tests.image_files import draw
+from tests.storages import use_bucket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,6 +101,15 @@ class TestAuto:
             serve(received_async(draw(seed=seed)))
         assert jobs.queue.thread is not None
         assert stored() == [draw(seed=seed) for seed in range(5)]
+
+    def test_no_request_waits_for_a_storage(self, settings, tmp_path):
+        """It may take seconds for each image."""
+        bucket = use_bucket(settings, tmp_path, "memory")
+        threads = []
+        bucket.hooks["save"] = lambda name: threads.append(threading.current_thread())
+        serve()
+        assert stored() == [draw()]
+        assert threads == [jobs.queue.thread]
 
 
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.AWAY, Fault.STORAGE])

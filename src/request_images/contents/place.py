@@ -15,6 +15,7 @@ from typing import Any
 from django.utils import timezone
 
 from request_images.db.deadline import write_deadline
+from request_images.db.limits import is_limited, not_counted
 from request_images.db.transactions import bounded_transaction
 from request_images.exceptions import ObjectClaimed
 from request_images.models.pending_deletions import PendingDeletion, schedule_deletions
@@ -42,13 +43,16 @@ def place(content: Content, data: bytes, alias: str, using: str) -> Placed:
         django.db.Error: The database did not take the entry.
     """
     store = store_of(alias)
-    store.check()  # a storage that is not tried at present costs no entry
+    is_awaited = is_limited()
+    # A storage that is not tried at present costs no entry.
+    store.check(is_awaited=is_awaited)
     name = content.name
     with write_deadline(using), bounded_transaction(using):
         entry = PendingDeletion.objects.using(using).create(
             storage=alias, name=name, due_at=timezone.now() + timedelta(hours=HOURS)
         )
-    store.put(content, data)
+    with not_counted():
+        store.put(content, data, is_awaited=is_awaited)
     if content.name != name:  # a storage may choose another
         renamed = _entries(using).filter(pk=entry.pk, tries=0).update(name=content.name)
         if not renamed:  # it took too long, and the first name is being deleted

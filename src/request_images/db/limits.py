@@ -20,6 +20,21 @@ def time_limit(seconds: float) -> Iterator[None]:
         _ends.reset(token)
 
 
+@contextmanager
+def not_counted() -> Iterator[None]:
+    """Leave the time of what is within out of the limit: it has limits of its own."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        _ends.set(_ends.get() + time.monotonic() - began)
+
+
+def is_limited() -> bool:
+    """Return whether there is a limit: a thread of a request waits for the write."""
+    return _ends.get() < float("inf")
+
+
 def seconds_left() -> float:
     """Return the seconds that are left; infinity without a limit."""
     ends = _ends.get()

@@ -30,6 +30,9 @@ DATABASE = ""
 ANSWER_SECONDS = 1.0
 """The time within which a reachable storage has answered."""
 
+SLOW_SECONDS = 1.0
+"""A write that takes longer must not be repeated by the thread of a request."""
+
 # The names that `key_of` makes, also as Django's storages change a name that exists.
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _FILE = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}((_[A-Za-z0-9]{7})?\.[a-z0-9]+)+")
@@ -58,10 +61,13 @@ class Content(Protocol):
 class Store(Protocol):
     """A place for the bytes of contents."""
 
-    def check(self) -> None:
-        """Raise the error of a store that keeps failing, to save the time of a call."""
+    def check(self, *, is_awaited: bool = False) -> None:
+        """Raise the error of a store that keeps failing, to save the time of a call.
 
-    def put(self, content: Content, data: bytes) -> None:
+        If the thread of a request waits for it, also that of a store that is slow.
+        """
+
+    def put(self, content: Content, data: bytes, *, is_awaited: bool = False) -> None:
         """Store ``data``, and set on the unsaved row where it is."""
 
     def read(self, content: Content) -> bytes:
@@ -80,10 +86,10 @@ class Store(Protocol):
 class DatabaseStore:
     """The database: the bytes are in the row itself, and are deleted with it."""
 
-    def check(self) -> None:
+    def check(self, *, is_awaited: bool = False) -> None:
         """Do nothing: a failing database also fails to write the row."""
 
-    def put(self, content: Content, data: bytes) -> None:
+    def put(self, content: Content, data: bytes, *, is_awaited: bool = False) -> None:
         """Store ``data`` in the row itself."""
         content.storage = DATABASE
         content.name = ""
@@ -117,12 +123,15 @@ class StorageStore:
 
     Errors of the storage become a `StorageError`. A storage that keeps failing is not
     called for a while. Reading and writing have separate circuit breakers, because a
-    full disk can still be read. The alias is resolved at each use.
+    full disk can still be read. A third one counts slow writes for which the thread of
+    a request has waited, and refuses only those: others have the time. The alias is
+    resolved at each use.
     """
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.breaker = Breaker()
+        self.slow_breaker = Breaker(failures=2)
         self.read_breaker = Breaker()
         self._last: dict[Breaker, tuple[str, bool]] = {}
 
@@ -131,23 +140,26 @@ class StorageStore:
         """The Django storage that the settings have for the alias now."""
         return storages[self.alias]
 
-    def check(self) -> None:
+    def check(self, *, is_awaited: bool = False) -> None:
         """Raise the error of a storage that keeps failing, to save the time of a call.
 
         Raises:
-            StorageError: Writing has just failed several times, or the storage does
-                not exist.
+            StorageError: Writing has just failed several times, or was slow while a
+                request waits, or the storage does not exist.
         """
         with self._wrapping():
             _ = self.storage
+        if is_awaited:
+            self._require(self.slow_breaker)
         self._require(self.breaker)
 
-    def put(self, content: Content, data: bytes) -> None:
+    def put(self, content: Content, data: bytes, *, is_awaited: bool = False) -> None:
         """Write an object under the content's name, or a similar one.
 
         Raises:
             StorageError: It was not written, as far as is known.
         """
+        began = monotonic()
         try:
             name = self.storage.save(content.name, ContentFile(data))
             _sync_to_disk(self.storage, name)
@@ -155,11 +167,21 @@ class StorageStore:
             failure = self._wrapped(error)
             self._failed(self.breaker, failure)
             raise failure from error
+        finally:
+            if is_awaited:
+                self._time(monotonic() - began)
         self.breaker.succeeded()
         content.storage = self.alias
         content.name = name
         content.data = None
         content.stored_size = len(data)
+
+    def _time(self, seconds: float) -> None:
+        if seconds > SLOW_SECONDS:
+            slow = StorageError(f"{self.alias}: a write took {seconds:.1f} s")
+            self._failed(self.slow_breaker, slow)
+        else:
+            self.slow_breaker.succeeded()
 
     def read(self, content: Content) -> bytes:
         """Return the bytes that were put.
@@ -249,7 +271,7 @@ class StorageStore:
 
     def _require(self, breaker: Breaker) -> None:
         if not breaker.allows():
-            text = f"{self.alias} was not called: it has just failed several times"
+            text = f"{self.alias} was not called: it has just failed or been slow"
             last, passes = self._last.get(breaker, ("", True))
             raise StorageError(f"{text} ({last})", is_passing=passes)
 

@@ -67,7 +67,9 @@ def write_mode(*, is_last_use: bool) -> Mode:
     mode = conf.WRITE_MODE
     if mode == "auto":
         # Under ASGI each request has a thread, and would open a connection of its own.
-        mode = "background" if is_last_use else "after_response"
+        # A storage may take seconds, and nobody can end that.
+        is_slow = is_last_use or conf.STORAGE is not None
+        mode = "background" if is_slow else "after_response"
     return cast("Mode", mode)
 
 
