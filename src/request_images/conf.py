@@ -298,7 +298,8 @@ class Conf:
         "`auto` it is the request's own thread under WSGI, where it keeps its database "
         "connection, and the background thread under ASGI, where each request would "
         "open one, and wherever `REQUEST_IMAGES_STORAGE` is set. With `spool` each "
-        "request goes into `REQUEST_IMAGES_SPOOL_DIR`, and `write_spooled_requests --follow` writes it.",
+        "request goes into `REQUEST_IMAGES_SPOOL_DIR`, and `write_spooled_requests "
+        "--follow` writes it.",
     )
     AFTER_RESPONSE_SECONDS = Setting[float](
         0.2,
