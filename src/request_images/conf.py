@@ -54,6 +54,7 @@ class Setting(Generic[T]):
         self.accepts: Callable[[Any], bool] = kind.accepts
         self.check_id: str = f"request_images.{check_id}"
         self.meaning = meaning
+        self._accepted: object = object()
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -66,9 +67,12 @@ class Setting(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
-        value: T = self.given()
-        if problem := self.problem(value):
-            raise ImproperlyConfigured(problem)
+        value: T = getattr(settings, self.full_name, self.default)
+        if value is not self._accepted:
+            if problem := self.problem(value):
+                raise ImproperlyConfigured(problem)
+            # The same object is not tested again: a request reads ten settings.
+            self._accepted = value
         return value
 
     def given(self) -> Any:

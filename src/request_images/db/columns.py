@@ -24,6 +24,8 @@ def clean_text(value: object, max_length: int) -> str:
     NUL characters are removed, which PostgreSQL refuses, and half surrogate pairs
     replaced, which no database takes. A value whose ``str`` raises becomes its type.
     """
+    if type(value) is str and len(value) <= max_length and value.isascii():
+        return value.replace("\x00", "")
     try:
         text = str(value).replace("\x00", "")
     except Exception as error:  # noqa: BLE001  # the project's code

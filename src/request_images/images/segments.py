@@ -67,12 +67,14 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     Raises:
         ValueError: A segment is truncated, or there are too many.
     """
-    offset = 2
+    offset, end = 2, len(data)
     for _ in range(MAX_SEGMENTS):
         offset = data.find(b"\xff", offset)  # what stands between is skipped by all
         if offset < 0:
             return
-        (marker,) = unpack("B", data, offset + 1)
+        if offset + 1 == end:
+            raise ValueError("is cut off")
+        marker = data[offset + 1]
         if marker == 0xFF:
             offset += 1  # a fill byte
         elif marker == 0 or marker in _NO_LENGTH:
@@ -81,7 +83,9 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
             return
         else:
             yield marker, offset + 2
-            (length,) = unpack(">H", data, offset + 2)
+            if offset + 4 > end:
+                raise ValueError("is cut off")
+            length = (data[offset + 2] << 8) + data[offset + 3]
             offset += 2 + max(length, 2)
     raise ValueError("takes too long to read")
 
