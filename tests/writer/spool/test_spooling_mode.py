@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -423,16 +424,20 @@ class TestThread:
         assert statuses() == ["stored"] * 3
         health.reset()
 
-    def test_success_wakes_the_thread(self, folder, settings, monkeypatch):
-        """However long it would have waited."""
-        monkeypatch.setattr(spooling.Rounds, "pause_after", lambda *_, **__: 600)
+    def test_success_ends_a_pause(self, folder, settings, monkeypatch):
+        """Once something is written, the others need not wait for half a minute."""
+        monkeypatch.setattr(spooling, "FIRST_PAUSE_SECONDS", 600)
+        place_and_insert = rows._place_and_insert
+        monkeypatch.setattr(rows, "_place_and_insert", _raise(OperationalError("gone")))
         serve(seed=1)
-        wait_for(lambda: folder.is_empty)
-        serve(seed=2)
+        wait_for(lambda: "spool:OperationalError" in health.faults())
+        monkeypatch.setattr(rows, "_place_and_insert", place_and_insert)
+        monkeypatch.setattr(spooling, "FIRST_PAUSE_SECONDS", 0)
         settings.REQUEST_IMAGES_WRITE_MODE = "after_response"
-        serve(seed=3)
+        serve(seed=2)
         wait_for(lambda: folder.is_empty)
-        assert RequestLog.objects.count() == 3
+        assert RequestLog.objects.count() == 2
+        health.reset()
 
     def test_fresh_process_finds_what_waits(self, folder, settings):
         """What a process left that has ended is written after the first request."""
@@ -456,7 +461,8 @@ class TestThread:
             wait_for(lambda: "spool:OSError" in health.faults())
         wait_for(lambda: folder.is_empty)
         settings.REQUEST_IMAGES_SPOOL_DIR = None
-        assert spooling._drainer._round(spooling.Rounds(lambda: False)) == 1.0
+        rounds = spooling.Rounds(lambda: False)
+        assert spooling._drainer._round(rounds) == drain.SpoolResult()
         health.reset()
 
     def test_no_thread_to_be_had(self, folder):
@@ -553,7 +559,7 @@ class TestFollow:
 
         monkeypatch.setattr(rows, "save_many", away)
         monkeypatch.setattr(drain, "try_write", lambda: OperationalError("gone"))
-        monkeypatch.setattr(spooling, "LONGEST_PAUSE_SECONDS", 1)
+        monkeypatch.setattr(spooling, "FIRST_PAUSE_SECONDS", 0.01)
         out = following(lambda: wait_for(lambda: len(tries) >= 3 and folder.is_empty))
         assert out.splitlines()[1:3] == [spooling._WAITS, spooling._GOES_ON]
         assert statuses() == ["stored"]
@@ -571,6 +577,32 @@ class TestFollow:
             following(beside)
         assert health.faults().keys() == {"spool:OSError"}
         health.reset()
+
+    def test_pauses_are_longer_and_longer(self, folder, monkeypatch):
+        """For each destination by itself: one that is down holds up no other."""
+        clock = SimpleNamespace(now=1000.0)
+        monkeypatch.setattr(
+            spooling, "time", SimpleNamespace(monotonic=lambda: clock.now)
+        )
+        serve()
+        tried = []
+
+        def write_waiting(spool, refused, **_):
+            groups = {"down", "up"} - refused
+            tried.extend([clock.now - 1000] * ("down" in groups))
+            return {
+                group: drain.SpoolResult(failed=group == "down", written=group == "up")
+                for group in groups
+            }
+
+        monkeypatch.setattr(spooling, "write_waiting", write_waiting)
+        rounds = spooling.Rounds(lambda: False)
+        for _ in range(150):
+            assert rounds.run(folder).written == 1
+            assert rounds.is_pausing
+            clock.now += 1
+        assert tried == [0, 1, 3, 7, 15, 31, 61, 91, 121]
+        assert rounds.run(folder, is_back=True).failed == 1
 
     def test_second_drainer_does_nothing(self, folder, capsys):
         """Each request is written by one process."""

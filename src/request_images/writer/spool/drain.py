@@ -6,13 +6,13 @@ all of them, the request is quarantined. Requests wait while the database accept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.db import close_old_connections, connections
 
 from request_images import signals
 from request_images.conf import conf
@@ -53,10 +53,10 @@ class SpoolResult:
     failed: int = 0
     bad: int = 0
 
-    def add(self, other: SpoolResult) -> None:
-        """Add what another result counted."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+    @classmethod
+    def sum(cls, results: Iterable[SpoolResult]) -> SpoolResult:
+        """Return what several results count together."""
+        return cls(*map(sum, zip((0,) * 4, *map(astuple, results), strict=True)))
 
     @property
     def done(self) -> int:
@@ -75,31 +75,37 @@ _load: Loader | None = None
 
 def write_waiting(
     spool: Spool,
+    refused: set[str],
     *,
     is_last_use: bool,
     is_stopping: Callable[[], bool] = lambda: False,
-) -> SpoolResult:
+) -> dict[str, SpoolResult]:
     """Write what waits in a folder, the oldest first. The caller reads it alone.
 
     Args:
         spool: The folder.
+        refused: Groups to leave out; those that are refused now are added.
         is_last_use: Whether to close the connections that were opened.
         is_stopping: Tells before each batch whether to leave the others.
+
+    Returns:
+        The result of each group that was tried.
 
     Raises:
         OSError: The folder cannot be read.
     """
     if _load is None:  # nothing must be set aside as bad for this
         raise RuntimeError("request_images.capture.examine is not imported.")
-    result = SpoolResult()
-    refused: set[str] = set()  # a database that is down must not stop the others
+    results: dict[str, SpoolResult] = {}
     with _Places(is_last_use) as places:
         for batch in _batches(spool.take(refused)):
             if is_stopping():
                 break
+            group = batch[0].group
+            result = results.setdefault(group, SpoolResult())
             if not _Batch(spool, places, result, _load).write(batch):
-                refused.add(batch[0].group)
-    return result
+                refused.add(group)  # it must not hold up the others
+    return results
 
 
 def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
@@ -163,7 +169,7 @@ class _Batch:
         for entry in entries:
             if (job := self._job_of(entry)) is not None:
                 where = job.destination or Destination()
-                by_destination.setdefault(where, []).append((entry, job))
+                by_destination.setdefault(where, []).append((entry.emptied(), job))
         are_written = [self._write_to(*given) for given in by_destination.items()]
         return all(are_written)
 
@@ -173,6 +179,7 @@ class _Batch:
                 stack.enter_context(self.places.entered(where))
             except Exception as error:  # noqa: BLE001  # it may be back later
                 report("spool", error)
+                close_old_connections()  # one that is lost would fail again
                 self.result.failed += len(jobs)
                 return False
             return self._write_together(jobs) or all(

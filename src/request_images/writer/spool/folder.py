@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +84,10 @@ class Entry:
     def group(self) -> str:
         """The group that it was put into."""
         return Name.parse(self.path.stem).group
+
+    def emptied(self) -> Entry:
+        """Return it without what it holds in memory."""
+        return replace(self, document={}, data=b"")
 
 
 class Spool:

@@ -21,7 +21,7 @@ from request_images.conf import conf
 from request_images.db.columns import clean_json
 from request_images.db.destination import Destination
 from request_images.exceptions import WorkTaken
-from request_images.health import count, report
+from request_images.health import count, report, report_faults
 from request_images.writer.background import run_at_exit
 from request_images.writer.record import Job
 from request_images.writer.task_queue import tasks_put_off
@@ -31,8 +31,9 @@ from .folder import Contents, Spool
 
 POLL_SECONDS = 0.25
 """Interval between two looks into the folder while requests may come."""
+FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-"""Longest interval between two tries while the database does not accept requests."""
+"""Intervals between two tries while a database does not accept requests."""
 LOOK_SECONDS = 10.0
 """Interval between two looks of a process that has put nothing into the folder."""
 IDLE_SECONDS = 5.0
@@ -87,7 +88,7 @@ def write_spooled() -> SpoolResult:
         if not is_ours:
             raise WorkTaken("Another process writes the requests of the spool folder.")
         sweep(spool)
-        return write_waiting(spool, is_last_use=True)
+        return SpoolResult.sum(write_waiting(spool, set(), is_last_use=True).values())
 
 
 def drain_soon(*, is_healthy: bool = False) -> None:
@@ -116,6 +117,53 @@ def spool_contents() -> Contents:
     return Contents() if spool is None else spool.contents()
 
 
+class Rounds:
+    """Rounds of writing what waits. What fails is tried again after longer and longer.
+
+    Requests of a database that is down do not hold up those of others.
+    """
+
+    def __init__(self, is_stopping: Callable[[], bool]) -> None:
+        self._is_stopping = is_stopping
+        self._swept_at = float("-inf")
+        self._pauses: dict[str, tuple[float, float]] = {}  # of groups: since, seconds
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether requests wait that could not be written."""
+        return bool(self._pauses)
+
+    def run(self, spool: Spool, *, is_back: bool = False) -> SpoolResult:
+        """Write what waits and is not to pause, as the only reader.
+
+        Args:
+            spool: The folder.
+            is_back: Whether a database may be back, so that nothing pauses for long.
+
+        Raises:
+            OSError: The folder cannot be read or written.
+        """
+        now = time.monotonic()
+        if now - self._swept_at > SWEEP_SECONDS:
+            self._swept_at = now
+            sweep(spool)
+        pausing = {
+            group: (since, pause)
+            for group, (since, pause) in self._pauses.items()
+            if now - since < (FIRST_PAUSE_SECONDS if is_back else pause)
+        }
+        results = write_waiting(
+            spool, set(pausing), is_last_use=False, is_stopping=self._is_stopping
+        )
+        for group, result in results.items():
+            if result.failed:
+                before = self._pauses.get(group, (0, FIRST_PAUSE_SECONDS / 2))[1]
+                longer = min(2 * before, LONGEST_PAUSE_SECONDS)
+                pausing[group] = (now, FIRST_PAUSE_SECONDS if result.done else longer)
+        self._pauses = pausing
+        return SpoolResult.sum(results.values())
+
+
 @tasks_put_off()
 def follow(stopping: threading.Event, tell: Callable[[str], None]) -> SpoolResult:
     """Write what comes into the spool folder until an event is set.
@@ -137,16 +185,12 @@ def follow(stopping: threading.Event, tell: Callable[[str], None]) -> SpoolResul
     is_waiting = False
     with _as_only_reader(stopping) as spool:
         while not stopping.is_set():
-            try:
-                pause = rounds.run(spool)
-            except OSError as error:
-                report("spool", error)
-                pause = rounds.pause_after(is_good=False)
-            total.add(rounds.last)
-            if is_waiting != bool(rounds.last.failed):
-                is_waiting = not is_waiting
+            with report_faults("spool"):
+                total = SpoolResult.sum([total, rounds.run(spool)])
+            if is_waiting != rounds.is_pausing:
+                is_waiting = rounds.is_pausing
                 tell(_WAITS if is_waiting else _GOES_ON)
-            stopping.wait(pause)
+            stopping.wait(POLL_SECONDS)
     connections.close_all()
     return total
 
@@ -169,36 +213,6 @@ _WAITS = "The database does not accept requests now; they wait in the folder."
 _GOES_ON = "The database accepts requests again."
 
 
-class Rounds:
-    """Rounds of writing what waits, and the pauses between them."""
-
-    def __init__(self, is_stopping: Callable[[], bool]) -> None:
-        self._is_stopping = is_stopping
-        self._swept_at = float("-inf")
-        self._failed_pause = 1.0
-        self.last = SpoolResult()
-
-    def run(self, spool: Spool) -> float:
-        """Write what waits, as the only reader; return the seconds to pause.
-
-        Raises:
-            OSError: The folder cannot be read or written.
-        """
-        if time.monotonic() - self._swept_at > SWEEP_SECONDS:
-            self._swept_at = time.monotonic()
-            sweep(spool)
-        self.last = write_waiting(
-            spool, is_last_use=False, is_stopping=self._is_stopping
-        )
-        return self.pause_after(is_good=self.last.done > 0 or not self.last.failed)
-
-    def pause_after(self, *, is_good: bool) -> float:
-        """Return the seconds to pause: twice as long after each failure."""
-        pause = self._failed_pause
-        self._failed_pause = 1.0 if is_good else min(2 * pause, LONGEST_PAUSE_SECONDS)
-        return POLL_SECONDS if is_good else pause
-
-
 class _Drainer:
     """The thread of a web process that writes while no other process does.
 
@@ -216,7 +230,8 @@ class _Drainer:
         """Forget the state of this process, as a new process does."""
         # In the child of a fork, a thread of the parent may hold the lock.
         self._lock = threading.Lock()
-        self._is_back, self._is_stopping = threading.Event(), threading.Event()
+        self._is_stopping = threading.Event()
+        self._is_back = False  # a database, perhaps
         self._next_look = 0.0
         self.is_wanted = False
         self.thread: threading.Thread | None = None
@@ -229,8 +244,7 @@ class _Drainer:
             RuntimeError: The system starts no thread.
         """
         if self.thread is not None:
-            if is_healthy:
-                self._is_back.set()
+            self._is_back = self._is_back or is_healthy
         elif not self.is_wanted:
             now = time.monotonic()
             if now < self._next_look:
@@ -253,12 +267,9 @@ class _Drainer:
         idle_since = time.monotonic()
         try:
             while not self._is_over(idle_since):
-                self._is_back.clear()
-                pause = self._round(rounds)
-                if rounds.last.done or rounds.last.failed:
+                if self._round(rounds).done or rounds.is_pausing:
                     idle_since = time.monotonic()
-                if not self._is_stopping.wait(min(pause, 1.0)):
-                    self._is_back.wait(pause - 1.0)
+                self._is_stopping.wait(POLL_SECONDS)
         finally:
             connections.close_all()
 
@@ -271,22 +282,19 @@ class _Drainer:
             self.is_wanted = False
         return is_over
 
-    def _round(self, rounds: Rounds) -> float:
-        rounds.last = SpoolResult()
-        try:
+    def _round(self, rounds: Rounds) -> SpoolResult:
+        is_back, self._is_back = self._is_back, False
+        with report_faults("spool"):
             spool = _spool()
             if spool is not None:
                 with spool.reading() as is_ours:
                     if is_ours:
-                        return rounds.run(spool)
-        except Exception as error:  # noqa: BLE001  # nobody would see it
-            report("spool", error)
-        return rounds.pause_after(is_good=False)
+                        return rounds.run(spool, is_back=is_back)
+        return SpoolResult()
 
     def stop(self) -> None:
         """Let the thread finish its batch, and start no other."""
         self._is_stopping.set()
-        self._is_back.set()
         if (thread := self.thread) is not None:
             thread.join(conf.SHUTDOWN_SECONDS)
 
