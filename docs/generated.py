@@ -95,12 +95,16 @@ def checks() -> str:
         for setting in Conf.declarations()
     ]
     others = [(f"`{name}`", _provoked(name)) for name in PROVOCATIONS]
-    others.append(
+    others += [
+        (
+            "`request_images.I001`",
+            "Who writes the requests (only with `manage.py check --deploy`).",
+        ),
         (
             "`request_images.W012`",
             "A view is decorated with `capture_images` more than once.",
-        )
-    )
+        ),
+    ]
     return _table(("Id", "Message"), rows + sorted(others))
 
 

@@ -479,3 +479,42 @@ class TestNestedDecorators:
             Solve.as_view()(rf.post("/", b"{}", content_type="application/json"))
         [record] = caplog.records
         assert "TestNestedDecorators" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"WRITE_MODE": "auto"},
+            (
+                "Under WSGI, requests are written by the thread of each request, after "
+                "its response; under ASGI, by one background thread of each process."
+            ),
+        ),
+        (
+            {"WRITE_MODE": "auto", "STORAGE": "default"},
+            "Requests are written by one background thread of each process.",
+        ),
+        (
+            {"WRITE_MODE": "after_response"},
+            "Requests are written by the thread of each request, after its response.",
+        ),
+    ],
+)
+def test_I001_tells_who_writes(settings, values, sentence):
+    """Before a deployment, what `auto` means is a question."""
+    for name, value in values.items():
+        setattr(settings, PREFIX + name, value)
+    messages = run_checks(include_deployment_checks=True)
+    [message] = [m for m in messages if m.id == "request_images.I001"]
+    assert message.msg == sentence
+    assert f"{values['WRITE_MODE']!r}" in message.hint
+
+
+@pytest.mark.parametrize("values", [{"ENABLED": False}, {"WRITE_MODE": "now"}])
+def test_I001_is_silent_without_a_mode(settings, values):
+    """Nothing is written, or the setting's own check speaks."""
+    for name, value in values.items():
+        setattr(settings, PREFIX + name, value)
+    messages = run_checks(include_deployment_checks=True)
+    assert "request_images.I001" not in [message.id for message in messages]

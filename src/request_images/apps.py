@@ -30,6 +30,7 @@ class RequestImagesAppConfig(AppConfig):
         from . import conf  # noqa: F401  # to load
 
         register(_check_settings, Tags.compatibility)
+        register(_check_deployment, Tags.compatibility, deploy=True)
 
 
 def _check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -37,3 +38,9 @@ def _check_settings(**kwargs: Any) -> list[CheckMessage]:
     from .checks import check_settings
 
     return check_settings(**kwargs)
+
+
+def _check_deployment(**kwargs: Any) -> list[CheckMessage]:
+    from .checks import check_deployment
+
+    return check_deployment(**kwargs)

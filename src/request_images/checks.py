@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Info
 from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
@@ -19,10 +19,11 @@ from request_images.capture.before_view import nested_views
 from request_images.contents.task_backend import why_no_worker
 from request_images.images.formats import FORMATS
 from request_images.storage.encodings import ENCODINGS
+from request_images.writer.modes import mode_in_words
 
 from .conf import PREFIX, Conf, Setting
 
-__all__ = ("check_settings",)
+__all__ = ("check_deployment", "check_settings")
 
 _PREFIXES = ("REQUESTIMAGES", "IMAGESREQUEST", "CAPTUREIMAGES")
 """What people take for the prefix, the decorator's name included."""
@@ -48,6 +49,15 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_unavailable_encodings(),
         *_half_a_tenant(),
     ]
+
+
+def check_deployment(**kwargs: Any) -> list[CheckMessage]:
+    """Tell who writes the requests, for ``manage.py check --deploy``."""
+    chosen = (Conf.WRITE_MODE, Conf.STORAGE, Conf.ENABLED)
+    if not _valid(*chosen) or not Conf.ENABLED.given():
+        return []
+    hint = f"{Conf.WRITE_MODE.full_name} is {Conf.WRITE_MODE.given()!r}."
+    return [Info(mode_in_words(), hint=hint, id="request_images.I001")]
 
 
 def _error(setting: Setting[Any], problem: str) -> Error:

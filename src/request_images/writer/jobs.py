@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Literal, cast
+from typing import cast
 
 from django.db import Error, close_old_connections, connections
 
@@ -26,13 +26,13 @@ from .background import WriteQueue
 from .connection import usable_connection
 from .degrade import lacks_bytes, smaller_copies
 from .fallback import Step, steps_after
+from .modes import write_mode
 from .notify import send, send_signals
 from .probe import try_write
 from .record import Job, Record
 from .spool.spooling import drain_soon, save_to_spool
 from .task_queue import tasks_put_off
 
-Mode = Literal["after_response", "background", "spool"]
 Wait = Callable[[Job], bool]
 """Keeps a job, to be written again later; returns False if it cannot."""
 
@@ -60,17 +60,6 @@ def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
         else:  # without room in the folder, the queue is the next best
             _enqueue(job, is_last_use=is_last_use)
         drain_soon()
-
-
-def write_mode(*, is_last_use: bool) -> Mode:
-    """Return who writes the requests of a server; `is_last_use` is as for `write`."""
-    mode = conf.WRITE_MODE
-    if mode == "auto":
-        # Under ASGI each request has a thread, and would open a connection of its own.
-        # A storage may take seconds, and nobody can end that.
-        is_slow = is_last_use or conf.STORAGE is not None
-        mode = "background" if is_slow else "after_response"
-    return cast("Mode", mode)
 
 
 def _enqueue(job: Job, *, is_last_use: bool) -> None:
