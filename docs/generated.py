@@ -55,6 +55,7 @@ from request_images.query.fields import CRITERIA, Criterion
 from request_images.statistics.summary import Summary
 from request_images.views import flat, lists_of
 from request_images.writer.fallback import STEPS
+from request_images.writer.spool import survey
 
 # Settings that provoke the checks beyond the value of a single setting.
 PROVOCATIONS: dict[str, dict[str, Any]] = {
@@ -73,6 +74,13 @@ PROVOCATIONS: dict[str, dict[str, Any]] = {
     },
     "request_images.W011": {f"{PREFIX}STORAGE": "default"},
     "request_images.W013": {f"{PREFIX}WRITE_MODE": "spool"},
+    "request_images.W014": {f"{PREFIX}SPOOL_DIR": "/dev/null/spool"},
+    "request_images.W015": {
+        f"{PREFIX}SPOOL_DIR": "/var/spool/mysite",
+        f"{PREFIX}SPOOL_MAX_MB": 10**12,
+    },
+    "request_images.W016": {f"{PREFIX}SPOOL_DIR": "/mnt/spool"},
+    "request_images.W017": {f"{PREFIX}SPOOL_DIR": "/"},
 }
 
 
@@ -110,7 +118,11 @@ def checks() -> str:
 
 def _provoked(check_id: str) -> str:
     uwsgi = mock.patch("sys.executable", "/usr/bin/uwsgi")
-    with override_settings(**PROVOCATIONS[check_id]), uwsgi:
+    user = mock.patch.object(survey, "own_user", return_value=1000)
+    network = mock.patch.object(survey, "_MOUNTS", mock.Mock())
+    mounts = "host:/spool /mnt nfs4 rw 0 0"
+    with override_settings(**PROVOCATIONS[check_id]), uwsgi, user, network as path:
+        path.read_text = lambda **options: mounts
         [message] = [m for m in check_settings() if m.id == check_id]
     given = ", ".join(f"`{k} = {v!r}`" for k, v in PROVOCATIONS[check_id].items())
     return f"{message.msg} *{message.hint}* (Example: {given}.)"

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from request_images import health
 from request_images.storage import stores
 from request_images.writer import jobs, task_queue
+from request_images.writer.losses import ledger
 from request_images.writer.spool import spooling
 from tests.image_files import draw
 
@@ -164,6 +165,7 @@ def _no_faults():
     health.reset()
     jobs.breakers.reset()
     task_queue.breakers.reset()
+    ledger.reset()
     stores.forget()
     yield
     faults = health.faults()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from request_images.conf import PREFIX
 from request_images.decorators import capture_images
 from request_images.mixins import CaptureImagesMixin
 from request_images.storage import encodings
+from request_images.writer.spool import survey
+from request_images.writer.spool.folder import Spool
 from tests.storage.test_encodings import needs_lepton
 
 pytestmark = pytest.mark.django_db  # some checks ask what the database can do
@@ -330,6 +333,109 @@ class TestSpoolFolder:
         """It is created with the first entry, for its owner alone."""
         path = tmp_path / folder if folder == "none/there" else folder
         assert "request_images.W010" not in found(SPOOL_DIR=path)
+
+
+class TestUnusableSpoolFolder:
+    """Kind: what is wrong with the folder is known before it is needed."""
+
+    def of(self, found, folder, **values):
+        """Return the message about a folder; its hint says what to do."""
+        folder.parent.chmod(0o700)
+        [(check_id, message)] = found(SPOOL_DIR=folder, **values).items()
+        assert message.hint
+        return check_id.removeprefix("request_images."), message.msg
+
+    def test_usable_folder(self, found, tmp_path):
+        """It is written to, and nothing is left; one that is not there stays so."""
+        tmp_path.chmod(0o700)
+        assert found(SPOOL_DIR=tmp_path) == {}
+        assert found(SPOOL_DIR=tmp_path / "a" / "b") == {}
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["file", "file/spool"])
+    def test_W014_file_in_its_place(self, found, tmp_path, name):
+        (tmp_path / "file").touch(mode=0o600)
+        check_id, text = self.of(found, tmp_path / name)
+        assert check_id == "W014"
+        assert text.endswith(f": {tmp_path / 'file'} is no folder.")
+
+    @pytest.mark.parametrize(
+        ("name", "does"), [("spool", "write to it"), ("spool/a/b", "create it in ")]
+    )
+    def test_W014_folder_of_others(self, found, tmp_path, monkeypatch, name, does):
+        """Root may write anywhere, so the system is asked."""
+        (tmp_path / "spool").mkdir(mode=0o700)
+        tmp_path.chmod(0o700)
+        monkeypatch.setattr(survey.os, "access", lambda path, mode: False)
+        folder = tmp_path / name
+        [message] = found(SPOOL_DIR=folder).values()
+        assert message.id == "request_images.W014"
+        text = message.msg
+        assert f"this process may not {does}" in text
+
+    @pytest.mark.parametrize("name", ["open_file", "spool_contents"])
+    def test_W014_folder_that_fails(self, found, tmp_path, monkeypatch, name):
+        """A read-only disk, say, or one that has failed."""
+
+        def fail(*args):
+            raise OSError("input/output error")
+
+        (tmp_path / "spool").mkdir(mode=0o700)
+        monkeypatch.setattr(survey, name, fail)
+        check_id, text = self.of(found, tmp_path / "spool")
+        assert check_id == "W014"
+        assert text.endswith(": it cannot be used: input/output error.")
+
+    def test_W015_nearly_full(self, found, tmp_path):
+        folder = tmp_path / "spool"
+        Spool(folder, 2000).put({}, bytes(950))
+        check_id, text = self.of(found, folder, SPOOL_MAX_MB=0.001)
+        assert check_id == "W015"
+        assert re.search(r": 9\d % of REQUEST_IMAGES_SPOOL_MAX_MB are used\.$", text)
+        assert found(SPOOL_MAX_MB=0.002) == {}
+
+    def test_W015_small_disk(self, found, tmp_path):
+        check_id, text = self.of(found, tmp_path / "spool", SPOOL_MAX_MB=10**12)
+        assert check_id == "W015"
+        assert "its disk has less room than" in text
+
+    @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+    def test_W016_network(self, found, tmp_path, monkeypatch, kind):
+        """The innermost mount counts; the system writes a space in octal digits."""
+        folder = tmp_path / "a b" / "spool"
+        mounts = tmp_path / "mounts"
+        place = str(tmp_path / "a b").replace(" ", "\\040")
+        mounts.write_text(
+            f"host:/x {place} {kind} rw 0 0\n"
+            f"/dev/sda {tmp_path} ext4 rw 0 0\n"
+            "host:/y /elsewhere nfs rw 0 0\n"
+        )
+        monkeypatch.setattr(survey, "_MOUNTS", mounts)
+        folder.parent.mkdir(mode=0o700)
+        check_id, text = self.of(found, folder)
+        assert check_id == "W016"
+        assert f"it is on a network ({kind}), where locks may not hold" in text
+        assert found(SPOOL_DIR=tmp_path / "spool") == {}
+
+    def test_system_that_lists_no_mounts(self, found, tmp_path, monkeypatch):
+        monkeypatch.setattr(survey, "_MOUNTS", tmp_path / "none")
+        assert found(SPOOL_DIR=tmp_path / "spool") == {}
+
+    def test_W017_another_owner(self, found, tmp_path, monkeypatch):
+        """Its owner's processes would refuse our files. Root may write for it."""
+        folder = tmp_path / "spool"
+        folder.mkdir(mode=0o700)
+        owner = folder.stat().st_uid
+        monkeypatch.setattr(survey, "own_user", lambda: owner + 1)
+        check_id, text = self.of(found, folder)
+        assert check_id == "W017"
+        assert f"it belongs to user {owner}, and this process runs as" in text
+        monkeypatch.setattr(survey, "own_user", lambda: 0)
+        assert found() == {}
+
+    def test_wrong_limit_is_its_own_message(self, found, tmp_path):
+        messages = found(SPOOL_DIR=tmp_path / "spool", SPOOL_MAX_MB="much")
+        assert list(messages) == ["request_images.E019"]
 
 
 @pytest.mark.parametrize("images", [31, None])

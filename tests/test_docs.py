@@ -92,7 +92,7 @@ class TestGenerated:
         )
         ids = [f"request_images.{name}" for name in declared]
         source = (PACKAGE / "checks.py").read_text()
-        ids += sorted(re.findall(r"request_images\.[EW]\d{3}", source))
+        ids += sorted(re.findall(r"request_images\.[EIW]\d{3}", source))
         assert re.findall(r"^\| `(.*?)`", GENERATED["checks"](), re.MULTILINE) == ids
 
     def test_every_generator_has_its_place(self):
@@ -195,8 +195,8 @@ class TestNames:
         ]
         page = PAGES["docs/reference/models.md"]
         headings = re.findall(
-            r"^## ((?:Request|Further|Image|Original|Pending|Lease|Statistics|Stale|"
-            r"Gone|Dashboard|Gallery)\w*)$",
+            r"^## ((?:Request|Further|Image|Original|Pending|Lease|Loss|Statistics|"
+            r"Stale|Gone|Dashboard|Gallery)\w*)$",
             page,
             re.MULTILINE,
         )

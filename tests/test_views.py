@@ -265,6 +265,8 @@ class TestHealth:
             "pending": 0,
             "pending_since": None,
             "pending_tries": 0,
+            "losses": [],
+            "spool_problems": [],
         }
 
     def test_health_has_the_counters_of_the_process(self, ask):

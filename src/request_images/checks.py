@@ -20,6 +20,13 @@ from request_images.contents.task_backend import why_no_worker
 from request_images.images.formats import FORMATS
 from request_images.storage.encodings import ENCODINGS
 from request_images.writer.modes import mode_in_words
+from request_images.writer.spool.survey import (
+    NO_ROOM,
+    OF_NETWORK,
+    OF_OTHER,
+    UNWRITABLE,
+    spool_problems,
+)
 
 from .conf import PREFIX, Conf, Setting
 
@@ -27,6 +34,23 @@ __all__ = ("check_deployment", "check_settings")
 
 _PREFIXES = ("REQUESTIMAGES", "IMAGESREQUEST", "CAPTUREIMAGES")
 """What people take for the prefix, the decorator's name included."""
+
+_SPOOL = {
+    UNWRITABLE: (
+        "request_images.W014",
+        "Let the server's user write there, or name another folder.",
+    ),
+    NO_ROOM: (
+        "request_images.W015",
+        f"Make room there, or change {PREFIX}SPOOL_MAX_MB.",
+    ),
+    OF_NETWORK: ("request_images.W016", "Name a folder on a disk of this machine."),
+    OF_OTHER: (
+        "request_images.W017",
+        "Give the folder to the server's user, or name another one.",
+    ),
+}
+"""The id and the hint of each kind of problem of the spool folder."""
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -45,6 +69,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_misplaced_storage(),
         *_no_spool(),
         *_open_spool(),
+        *_unusable_spool(),
         *_nested_views(),
         *_unavailable_encodings(),
         *_half_a_tenant(),
@@ -367,6 +392,18 @@ def _open_spool() -> Iterator[CheckMessage]:
             hint="Name a folder elsewhere, which only the server's user may open "
             "(mode 0700).",
             id="request_images.W010",
+        )
+
+
+def _unusable_spool() -> Iterator[CheckMessage]:
+    if not _valid(Conf.SPOOL_DIR, Conf.SPOOL_MAX_MB):
+        return
+    for kind, problem in spool_problems():
+        check_id, hint = _SPOOL[kind]
+        yield CheckWarning(
+            f"{PREFIX}SPOOL_DIR names {str(Conf.SPOOL_DIR.given())!r}: {problem}.",
+            hint=hint,
+            id=check_id,
         )
 
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -75,9 +75,13 @@ def report(kind: str, exception: BaseException) -> None:
         _faults[key] += 1
         count = _faults[key]
         logged_at, logged_count = _last_logged.get(key, (None, 0))
-        if logged_at is not None and now - logged_at < LOG_INTERVAL:
-            return
-        _last_logged[key] = (now, count)
+        is_due = logged_at is None or now - logged_at >= LOG_INTERVAL
+        if is_due:
+            _last_logged[key] = (now, count)
+    if not is_due:
+        for callback in _unlogged_callbacks:
+            callback()
+        return
     with suppress(Exception):  # from the project's own handlers and filters
         logger.error(
             "Capture fault in %s: %s: %s (%d since the last line, %d in total). "
@@ -88,6 +92,60 @@ def report(kind: str, exception: BaseException) -> None:
             count - logged_count,
             count,
             exc_info=exception,
+        )
+
+
+def call_when_unlogged(callback: Callable[[], None]) -> None:
+    """Call back after a fault that is not logged yet; `log_rest` is then to be called.
+
+    The callback must not raise.
+    """
+    _unlogged_callbacks.append(callback)
+
+
+def has_unlogged() -> bool:
+    """Tell whether faults were counted since their last line."""
+    with _lock:
+        return any(_faults[key] > logged for key, (_, logged) in _last_logged.items())
+
+
+def log_rest(*, is_last: bool = False) -> None:
+    """Log the numbers of faults since their last lines, if a minute is over."""
+    now = time.monotonic()
+    lines = []
+    with _lock:
+        for key, (logged_at, logged) in _last_logged.items():
+            is_due = is_last or now - logged_at >= LOG_INTERVAL
+            if is_due and _faults[key] > logged:
+                lines.append((key, _faults[key] - logged, _faults[key]))
+        for key, _, count in lines:
+            _last_logged[key] = (now, count)
+    for line in lines:
+        text = "Capture fault %s: %d more since the last line, %d in total."
+        with suppress(Exception):  # as above
+            logger.error(text, *line)
+
+
+def log_loss(
+    reason: str, since: float, total: tuple[int, int], logged: tuple[int, int]
+) -> None:
+    """Log losses of one reason since the last line about it.
+
+    Args:
+        reason: The reason.
+        since: Time of the first one, in seconds since 1970.
+        total: Number of requests, and of images.
+        logged: Both numbers in the last line.
+    """
+    start = datetime.fromtimestamp(since, timezone.utc)
+    with suppress(Exception):  # as above
+        logger.error(
+            "Lost since %s: %d requests and %d images (%d and %d since the last line): "
+            "%s.",
+            f"{start:%Y-%m-%d %H:%M:%S} UTC",
+            *total,
+            *(now - before for now, before in zip(total, logged, strict=True)),
+            _on_one_line(reason),
         )
 
 
@@ -133,6 +191,7 @@ _since: datetime
 _counts: Counter[str]
 _faults: Counter[str]
 _last_logged: dict[str, tuple[float, int]]
+_unlogged_callbacks: list[Callable[[], None]] = []
 reset()
 # A server may load the app before it forks; its counts are not those of the children.
 os.register_at_fork(after_in_child=reset)

@@ -250,7 +250,7 @@ class TestThePage:
         assert " style=" not in page
         assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
 
-    @pytest.mark.parametrize(("budget", "count"), [(None, 14), (50, 25)])
+    @pytest.mark.parametrize(("budget", "count"), [(None, 15), (50, 26)])
     def test_few_queries_and_none_loads_bytes(
         self, show, busy, settings, budget, count
     ):

@@ -139,10 +139,10 @@ class TestLook:
         [problem] = vitals.problems(Limits())
         assert problem.startswith("The spool folder cannot be read: NotADirectory")
 
-    def test_costs_three_queries(self, django_assert_num_queries):
+    def test_costs_four_queries(self, django_assert_num_queries):
         """The number of rows does not matter."""
         make_logs(stored=3, no_image=2)
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(4):
             look()
 
 
@@ -242,6 +242,17 @@ class TestProblems:
         [problem] = vitals.problems(Limits())
         assert problem == "The spool folder was full and refused a request."
         assert replace(vitals, hours=22).problems(Limits()) == []
+
+    def test_folder_that_will_not_do(self, settings, tmp_path):
+        """It is tried where a write is tried, and only there."""
+        settings.REQUEST_IMAGES_SPOOL_DIR = tmp_path / "spool"
+        settings.REQUEST_IMAGES_SPOOL_MAX_MB = 10**12
+        assert look().spool_problems == []
+        vitals = look(tries_to_write=True)
+        [problem] = vitals.problems(Limits())
+        assert problem == (
+            "The spool folder: its disk has less room than REQUEST_IMAGES_SPOOL_MAX_MB"
+        )
 
     def test_each_problem_is_a_sentence(self):
         """Several problems are several sentences."""
@@ -415,6 +426,8 @@ class TestCommand:
             "pending": 0,
             "pending_since": None,
             "pending_tries": 0,
+            "losses": [],
+            "spool_problems": [],
         }
         RequestLog.objects.all().delete()
         told = json.loads(Ran("--json").out)

@@ -18,6 +18,7 @@ from request_images.charts import Chart
 from request_images.conf import conf
 from request_images.dashboard.figures import Figures
 from request_images.dashboard.findings import findings
+from request_images.dashboard.health import recent_losses
 from request_images.dashboard.notation import reader_notation
 from request_images.dashboard.overview import Overview
 from request_images.dashboard.panels import PANELS, PanelInput
@@ -62,6 +63,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         criteria = self._criteria(request)
         asked = self._asked(request, criteria)
         context = self._context(request, asked, gettext("Dashboard"))
+        context["problems"] = [*recent_losses(), *criteria.problems]
         try:
             now, before = summaries(criteria, [asked.period, asked.period.before])
         except TooManyRequests:

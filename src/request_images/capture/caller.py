@@ -86,13 +86,6 @@ def shares_connections() -> bool:
     )
 
 
-def is_in_tests() -> bool:
-    """Tell whether a test runner has set this process up."""
-    # Not imported: a server need not load it.
-    module = sys.modules.get("django.test.utils")
-    return hasattr(getattr(module, "_TestState", None), "saved_data")
-
-
 def call_when_answered(
     request: HttpRequest, callback: Callable[[object], None]
 ) -> None:

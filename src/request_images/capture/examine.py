@@ -55,6 +55,7 @@ class CapturedRequest:
         destination: Where its rows go; None if that is unknown.
         payload: The bytes seen of the request's body.
         failure: Our own fault because of which an image is not kept, if any.
+        refusal: Why the spool folder did not take it; empty if it was not asked.
         record: The record to write, once the images are examined.
     """
 
@@ -65,6 +66,7 @@ class CapturedRequest:
     destination: Destination | None = None
     payload: Payload = field(default_factory=Payload)
     failure: Exception | None = None
+    refusal: str = ""
     record: Record | None = None
 
     @property

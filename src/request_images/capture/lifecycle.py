@@ -26,7 +26,8 @@ from django.core.handlers.wsgi import LimitedStream, WSGIRequest
 from django.http import HttpRequest
 
 from request_images.health import count, report
-from request_images.writer.background import run_at_exit
+from request_images.writer.background import is_in_tests, run_at_exit
+from request_images.writer.losses import lost
 
 from .caller import (
     call_when_answered,
@@ -35,7 +36,6 @@ from .caller import (
     is_called_with_test_request,
     is_from_test_client,
     is_in_test_transaction,
-    is_in_tests,
     shares_connections,
 )
 from .watchdog import Watchdog
@@ -278,8 +278,9 @@ def _drain() -> None:
     while waiting and time.monotonic() < deadline:
         waiting.pop().expire()
     if waiting:
-        count("lost", len(waiting))
-        report("exit", TimeoutError(f"{len(waiting)} requests were not written"))
+        error = TimeoutError(f"{len(waiting)} requests were not written")
+        lost("exit", error, requests=len(waiting))
+        report("exit", error)
     # Other threads may be writing, too, and would die with the process.
     wait_until_idle(_EXIT_SECONDS)
 

@@ -31,13 +31,14 @@ from request_images.db.destination import (
     is_of_another_thread,
 )
 from request_images.db.insert import new_row
-from request_images.health import count, logger, report
+from request_images.health import logger, report
 from request_images.models import RequestLog
 from request_images.models.access import username_of
 from request_images.models.project import has_users
 from request_images.outcome import CaptureStatus, Decision, attach_outcome, http_request
 from request_images.writer.degrade import store_failed
 from request_images.writer.jobs import write
+from request_images.writer.losses import lost
 
 from . import policy
 from .before_view import Options, nested_views, start_capture
@@ -218,7 +219,7 @@ class Recording:
             is_direct, is_last_use = self._end.is_direct, is_last_in_thread(request)
             write(self._captured(), is_handled=not is_direct, is_last_use=is_last_use)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
-            count("lost")
+            lost("recording", exception, where=self._destination)
             report("recording", exception)
         finally:
             # Its traceback refers to frames that refer to this recording: in such a
@@ -361,7 +362,7 @@ def begin(
         recording.compare(options)
         recording.enter()
     except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        count("lost")
+        lost("begin", exception)
         report("begin", exception)
         return None
     return recording

@@ -6,12 +6,11 @@ all processes, those of the folder for all processes of one machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from datetime import timezone as tz
 
-from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 from django.utils.formats import number_format
@@ -20,12 +19,15 @@ from django.utils.translation import gettext, ngettext
 from request_images.conf import Conf
 from request_images.db.destination import database_of
 from request_images.models import RequestLog
+from request_images.models.losses import LossReport, moment
 from request_images.models.pending_deletions import Pending, pending_deletions
 from request_images.outcome import CaptureStatus
 from request_images.statistics import groups
+from request_images.writer.losses import known_losses
 from request_images.writer.probe import try_write
 from request_images.writer.spool.folder import Contents
 from request_images.writer.spool.spooling import spool_contents
+from request_images.writer.spool.survey import spool_problems
 
 DEFAULT_HOURS = 24
 MAX_HOURS = 24 * 366
@@ -81,6 +83,8 @@ class Vitals:
         pending: Number of objects in storages that wait to be deleted.
         pending_since: Time since the oldest of them waits; None if there is none.
         pending_tries: Largest number of attempts to delete one of them.
+        losses: What was lost in these hours, and in the last day at least.
+        spool_problems: Why the spool folder will not do when it is needed, in English.
     """
 
     enabled: bool
@@ -97,6 +101,8 @@ class Vitals:
     pending: int = 0
     pending_since: datetime | None = None
     pending_tries: int = 0
+    losses: Sequence[LossReport] = ()
+    spool_problems: Sequence[str] = ()
 
     @property
     def failed_percent(self) -> float:
@@ -107,7 +113,11 @@ class Vitals:
 
     def problems(self, limits: Limits) -> list[str]:
         """Return a sentence for each exceeded limit; an empty list is healthy."""
-        return [*self._of_folder(limits), *self._of_database(limits)]
+        return [
+            *sentences_of(self.losses),
+            *self._of_folder(limits),
+            *self._of_database(limits),
+        ]
 
     def _of_folder(self, limits: Limits) -> Iterator[str]:
         if self.spool_error:
@@ -138,6 +148,8 @@ class Vitals:
             yield text % {"count": self.spool_bad}
         if self.spool_full_at and not _is_before(self.spool_full_at, self.hours):
             yield gettext("The spool folder was full and refused a request.")
+        for problem in self.spool_problems:
+            yield gettext("The spool folder: %(problem)s") % {"problem": problem}
 
     def _of_database(self, limits: Limits) -> Iterator[str]:
         if self.database_error:
@@ -178,7 +190,8 @@ def look(
 
     Args:
         hours: Number of hours to look back.
-        tries_to_write: Whether to write a row as well, and roll it back.
+        tries_to_write: Whether to write a row as well, and roll it back, and to write
+            to the spool folder.
         counted: Number of requests by capture status, if known.
     """
     # The database for writing: a replica that can be read proves nothing.
@@ -188,15 +201,20 @@ def look(
     statuses: Mapping[str, int] = counted or {}
     problem = write_problem = spool_problem = ""
     contents, pending = Contents(), Pending()
+    losses: list[LossReport] = []
     try:
         if counted is None:
             statuses = groups.by_status(logs.filter(created_at__gte=since))
         last = logs.order_by("-created_at").values_list("created_at", flat=True).first()
         pending = pending_deletions(logs.db)
+        losses = known_losses(min(since, _a_day_ago()))
     except Error as error:
         problem = _in_a_line(error)
+    except OSError as error:
+        spool_problem = _in_a_line(error)
     if tries_to_write and not problem and (failure := try_write()):
         write_problem = _in_a_line(failure)
+    clauses = [text for _, text in spool_problems()] if tries_to_write else []
     try:
         contents = spool_contents()
     except OSError as error:
@@ -217,7 +235,54 @@ def look(
         pending=pending.number,
         pending_since=pending.since,
         pending_tries=pending.tries,
+        losses=losses,
+        spool_problems=clauses,
     )
+
+
+def recent_losses() -> list[str]:
+    """Return a sentence for each loss of the last day that nobody has acknowledged."""
+    with suppress(Error, OSError):  # the page of health says so
+        return list(sentences_of(known_losses(_a_day_ago())))
+    return []
+
+
+def sentences_of(losses: Sequence[LossReport]) -> Iterator[str]:
+    """Yield a sentence for each loss of the last day that nobody has acknowledged."""
+    for loss in losses:
+        if loss.acknowledged or loss.until < _a_day_ago():
+            continue
+        if loss.requests:
+            text = ngettext(
+                "%(count)s request was lost from %(since)s to %(until)s: %(reason)s",
+                "%(count)s requests were lost from %(since)s to %(until)s: %(reason)s",
+                loss.requests,
+            )
+        else:
+            text = ngettext(
+                "%(count)s image was lost from %(since)s to %(until)s: %(reason)s",
+                "%(count)s images were lost from %(since)s to %(until)s: %(reason)s",
+                loss.images,
+            )
+        yield text % {
+            "count": _grouped(loss.requests or loss.images),
+            "since": _clock(loss.since),
+            "until": _clock(loss.until),
+            "reason": loss.reason,
+        }
+
+
+def _a_day_ago() -> datetime:
+    return timezone.now() - timedelta(days=1)
+
+
+def _clock(value: datetime) -> str:
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def _grouped(number: int) -> str:
+    return number_format(number, use_l10n=True, force_grouping=True)
 
 
 def _is_before(moment: datetime | None, hours: int) -> bool:
@@ -225,10 +290,7 @@ def _is_before(moment: datetime | None, hours: int) -> bool:
 
 
 def _moment(seconds: float | None) -> datetime | None:
-    if seconds is None:
-        return None
-    moment = datetime.fromtimestamp(seconds, tz=tz.utc)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
+    return None if seconds is None else moment(seconds)
 
 
 def _in_a_line(error: Exception) -> str:

@@ -70,6 +70,39 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Loss",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "key",
+                    models.CharField(max_length=32, unique=True, verbose_name="key"),
+                ),
+                ("since", models.DateTimeField(verbose_name="since")),
+                ("until", models.DateTimeField(verbose_name="until")),
+                ("requests", models.PositiveBigIntegerField(verbose_name="requests")),
+                ("images", models.PositiveBigIntegerField(verbose_name="images")),
+                ("reason", models.CharField(max_length=300, verbose_name="reason")),
+                (
+                    "acknowledged_at",
+                    models.DateTimeField(
+                        blank=True, null=True, verbose_name="acknowledged"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "loss",
+                "verbose_name_plural": "losses",
+            },
+        ),
+        migrations.CreateModel(
             name="StaleHour",
             fields=[
                 (

@@ -3,6 +3,7 @@
 from .access import OriginalAccess
 from .content import HASH_LENGTH, ImageContent
 from .job_locks import Lease
+from .losses import Loss
 from .pending_deletions import PendingDeletion
 from .requests import (
     Dashboard,
@@ -22,6 +23,7 @@ __all__ = (
     "GoneRequests",
     "ImageContent",
     "Lease",
+    "Loss",
     "OriginalAccess",
     "PendingDeletion",
     "ReceivedImage",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -28,16 +29,17 @@ LINGER_SECONDS = 0.05
 a fraction, and interrupts requests less often."""
 
 _exit_callbacks: list[Callable[[], None]] = []
+_last_callbacks: list[Callable[[], None]] = []
 _exited_process: int | None = None
 
 
-def run_at_exit(callback: Callable[[], None]) -> None:
+def run_at_exit(callback: Callable[[], None], *, is_last: bool = False) -> None:
     """Call back once when this process exits in an ordinary way.
 
     The first one registered is the first one called: requests end before the queue that
-    takes them is closed.
+    takes them is closed. One that is last comes after all others.
     """
-    _exit_callbacks.append(callback)
+    (_last_callbacks if is_last else _exit_callbacks).append(callback)
 
 
 def _run_exit_callbacks() -> None:
@@ -46,7 +48,7 @@ def _run_exit_callbacks() -> None:
     if _exited_process == os.getpid():
         return
     _exited_process = os.getpid()
-    for callback in _exit_callbacks:
+    for callback in (*_exit_callbacks, *_last_callbacks):
         callback()
 
 
@@ -54,6 +56,13 @@ atexit.register(_run_exit_callbacks)
 # The workers of servers that fork by multiprocessing (granian) exit without the
 # callbacks of ``atexit``.
 util.Finalize(None, _run_exit_callbacks, exitpriority=10)
+
+
+def is_in_tests() -> bool:
+    """Tell whether a test runner has set this process up."""
+    # Not imported: a server need not load it.
+    module = sys.modules.get("django.test.utils")
+    return hasattr(getattr(module, "_TestState", None), "saved_data")
 
 
 class WriteQueue(Generic[T]):

@@ -26,6 +26,7 @@ from .background import WriteQueue
 from .connection import usable_connection
 from .degrade import lacks_bytes, smaller_copies
 from .fallback import Step, steps_after
+from .losses import ledger, lost
 from .modes import write_mode
 from .notify import send, send_signals
 from .probe import try_write
@@ -48,7 +49,7 @@ def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
     """
     if job.destination is None:
         # In any other place than the view's, another tenant might see it.
-        _lose(job, job.failure)
+        _lose(job, job.failure, "destination")
     elif not is_handled:
         _write_to(job.destination, [job], is_handled=False, is_last_use=is_last_use)
     else:
@@ -71,9 +72,13 @@ def _enqueue(job: Job, *, is_last_use: bool) -> None:
         job.free()
     else:
         count("dropped")
+        images = len(job.examine().with_bytes)
         job.drop_images()
-        if not _put(job):
-            _lose(job, StoreUnavailable("there was no room in the queue"))
+        failure = StoreUnavailable("there was no room in the queue")
+        if _put(job):
+            _count_lost(job, failure, "queue", requests=0, images=images)
+        else:
+            _lose(job, failure, "queue", images)
 
 
 def _put(job: Job, seconds: float = 0.0) -> bool:
@@ -115,7 +120,7 @@ def _write_to(
                 if save_to_spool(job):
                     job.free()
                 elif wait is None or not wait(job):
-                    _lose(job, exception)
+                    _lose(job, exception, "destination")
         else:
             is_written = write_jobs(jobs, wait)
             if is_handled:
@@ -134,10 +139,21 @@ def _enter(where: Destination, stack: ExitStack, *, is_handled: bool) -> None:
         stack.enter_context(entered(where))
 
 
-def _lose(job: Job, failure: Exception | None) -> None:
-    count("lost")
+def _lose(
+    job: Job, failure: Exception | None, place: str = "store", dropped: int = 0
+) -> None:
+    images = dropped + len(job.examine().with_bytes)
+    _count_lost(job, failure, place, images=images)
     send(signals.capture_failed, log=None, exception=failure)
     job.free()
+
+
+def _count_lost(
+    job: Job, failure: Exception | None, place: str, *, requests: int = 1, images: int
+) -> None:
+    why = job.refusal or failure or "Unknown"
+    place = "spool" if job.refusal else place
+    lost(place, why, requests=requests, images=images, where=job.destination)
 
 
 def write_jobs(jobs: Sequence[Job], wait: Wait | None = None) -> bool:
@@ -163,7 +179,7 @@ def write_jobs(jobs: Sequence[Job], wait: Wait | None = None) -> bool:
             is_over = _finish(job, record, own_failure, wait)
         except Exception as exception:  # noqa: BLE001  # ours, never the request's
             is_over = True
-            count("lost")
+            lost("finish", exception, where=record.destination)
             report("finish", exception)
         if is_over:
             # A failure's traceback refers to the frames that refer to these.
@@ -187,10 +203,12 @@ def _save(records: Sequence[Record]) -> Exception | None:
         # may be on a whole table; if it is on one content, another row ends the count.
         if fault_of(exception) in (Fault.AWAY, Fault.BUSY):
             breakers.failed(where)
+            ledger.failed(where, exception)
         else:
             breakers.succeeded(where)
         return exception
     breakers.succeeded(where)
+    ledger.succeeded(where)
     return None
 
 
@@ -261,19 +279,19 @@ def _write_batch(jobs: Sequence[Job]) -> Sequence[Job]:
         try:
             _write_to(where, group, wait, is_handled=True, is_last_use=False)
         except BaseException as exception:  # noqa: BLE001  # nobody would see it
-            count("lost", len(group))
+            lost("backlog", exception, requests=len(group), where=where)
             report("backlog", exception)
     return again
 
 
 def _give_up(jobs: Sequence[Job]) -> None:
     """Spool the requests that are left at the exit of the process."""
-    lost = 0
-    for job in jobs:
-        lost += not save_to_spool(job)
-    if lost:
-        count("lost", lost)
-        report("exit", StoreUnavailable(f"{lost} requests were not written in time"))
+    left = [job for job in jobs if not save_to_spool(job)]
+    failure = StoreUnavailable(f"{len(left)} requests were not written in time")
+    for job in left:
+        _lose(job, failure, "exit")
+    if left:
+        report("exit", failure)
 
 
 breakers = Breakers()

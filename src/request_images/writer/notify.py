@@ -17,6 +17,7 @@ from request_images.models import FurtherImage, RequestImage, RequestLog
 from request_images.outcome import CaptureStatus
 from request_images.storage.encodings import encodings_of
 
+from .losses import lost
 from .record import Record
 from .task_queue import Call, enqueue_all
 
@@ -35,6 +36,11 @@ def send_signals(record: Record, *, failure: BaseException | None = None) -> Non
     """
     log, image, is_kept = record.log, record.image, record.data is not None
     count(str(log.capture_status))
+    rows: list[RequestLog | FurtherImage] = [log, *record.further]
+    for row in rows:
+        if row.capture_status == CaptureStatus.STORE_FAILED:
+            where = record.destination
+            lost("", row.capture_detail, requests=0, images=1, where=where)
     if failure is not None:
         send(signals.capture_failed, log=log, exception=failure)
     if is_kept:

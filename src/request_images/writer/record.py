@@ -97,10 +97,12 @@ class Job(Protocol):
     Attributes:
         destination: Where its rows go; None if that is unknown.
         failure: Our own fault because of which an image is not kept, if any.
+        refusal: Why the spool folder did not take it; empty if it was not asked.
     """
 
     destination: Destination | None
     failure: Exception | None
+    refusal: str
 
     @property
     def size(self) -> int:

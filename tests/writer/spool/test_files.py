@@ -170,7 +170,7 @@ class TestOwner:
 
     def test_own_user_of_a_system_without_users_is_root(self, monkeypatch):
         monkeypatch.delattr(os, "geteuid")
-        assert files._own_user() == ROOT
+        assert files.own_user() == ROOT
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
 
 from request_images.cleanup.report import Reason, Report
 from request_images.cleanup.retention import clean, preview
@@ -22,8 +24,11 @@ from request_images.models.cutoffs import Retention
 from request_images.models.job_locks import HeldLease, lease
 from request_images.statistics.reader import kept_since, outlived
 from request_images.statistics.rollups import forget, refresh
+from request_images.writer import losses
 
 T = TypeVar("T")
+_LOSS_DAYS = 365
+"""How long losses are known where logs are kept for ever."""
 _WENT = {
     Reason.SUCCESS: "{images} images of successful requests",
     Reason.FAILURE: "{images} images of failed requests",
@@ -122,6 +127,7 @@ class Command(ImagesCommand):
             finally:  # also report what a run did that was stopped, or that failed
                 self._report(self._went, "Deleted")
             self._delete_objects(options["max_objects"], held)
+            self._forget_losses()
             done = refresh(beat=lambda _: held.renew())
             if done.hours:
                 self.say(f"Updated the statistics of {done.hours} hours.")
@@ -154,6 +160,12 @@ class Command(ImagesCommand):
                 f"Deleted {done.deleted} objects from storages; {done.failed} failed; "
                 f"{done.pending} are still to be deleted."
             )
+
+    def _forget_losses(self) -> None:
+        days = conf.LOG_RETENTION_DAYS or _LOSS_DAYS
+        count = losses.forget(timezone.now() - timedelta(days=days))
+        if count:
+            self.say(f"Deleted {count} records of losses.")
 
 
 def _or(given: int | None, setting: T) -> int | T:

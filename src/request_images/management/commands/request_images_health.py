@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import CommandParser, no_translations
+from django.core.management.base import CommandError, CommandParser, no_translations
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import Error
 from django.utils.timesince import timesince
 
 from request_images.dashboard.health import (
@@ -21,6 +22,7 @@ from request_images.dashboard.health import (
     look,
 )
 from request_images.management.base import ImagesCommand, whole_number
+from request_images.writer import losses
 
 
 def _percent(text: str) -> float:
@@ -99,11 +101,17 @@ class Command(ImagesCommand):
                 metavar=metavar,
                 help=f"{sentence} The default is {shown}.",
             )
+        parser.add_argument(
+            "--acknowledge",
+            action="store_true",
+            help="Acknowledge all losses so far: they are no problem any more.",
+        )
         parser.add_argument("--json", action="store_true", help="Report as JSON.")
 
     @no_translations
     def work(self, **options: Any) -> None:
         """Check, report, and exit with 1 if there are problems."""
+        acknowledged = self._take_in_losses(acknowledges=options["acknowledge"])
         vitals = look(options["hours"], tries_to_write=True)
         limits = {
             field: options[f"max_{name.replace('-', '_')}"]
@@ -113,6 +121,8 @@ class Command(ImagesCommand):
         if options["json"]:
             self.say(_as_json(vitals, problems))
         elif self.is_verbose:
+            if options["acknowledge"]:
+                self.say(f"Acknowledged {acknowledged} losses.")
             self.say("\n".join(_in_words(vitals)))
             for problem in problems:
                 self.stderr.write(f"Unhealthy: {problem}")
@@ -121,6 +131,16 @@ class Command(ImagesCommand):
         if problems:
             # Not a CommandError, which would write a message even at verbosity 0.
             sys.exit(1)
+
+    def _take_in_losses(self, *, acknowledges: bool) -> int:
+        try:
+            if acknowledges:
+                return losses.acknowledge()
+            losses.take_in()
+        except (OSError, Error) as error:
+            if acknowledges:
+                raise CommandError(f"Nothing is acknowledged: {error}") from error
+        return 0  # the check that follows tells of an error
 
 
 def _in_words(vitals: Vitals) -> list[str]:

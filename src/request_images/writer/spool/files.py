@@ -80,7 +80,7 @@ def _opened(folder: Path) -> Iterator[int | None]:
         link = folder.lstat()
         if not stat.S_ISLNK(link.st_mode):
             raise
-        if link.st_uid not in (_ROOT, _own_user()):
+        if link.st_uid not in (_ROOT, own_user()):
             raise PermissionError(f"{folder} is a link of another user") from None
         descriptor = os.open(folder, flags)
     try:
@@ -96,7 +96,7 @@ def _require_plain_file(
         raise PermissionError(f"{path} is no plain file")
     if found.st_nlink > 1:
         raise PermissionError(f"{path} has another name elsewhere")
-    if found.st_uid not in (owner.st_uid, _ROOT, _own_user()):
+    if found.st_uid not in (owner.st_uid, _ROOT, own_user()):
         raise PermissionError(f"{path} belongs to neither the folder's owner nor us")
 
 
@@ -107,5 +107,6 @@ def _hand_over(descriptor: int, owner: os.stat_result) -> None:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _own_user() -> int:
+def own_user() -> int:
+    """Return the id of the user that this process runs as; 0 on Windows."""
     return os.geteuid() if hasattr(os, "geteuid") else _ROOT

@@ -57,7 +57,10 @@ def save_to_spool(job: Job) -> bool:
         is_kept = _put(spool, job)
     except Exception as error:  # noqa: BLE001  # ours, never the request's
         report("spool", error)
+        job.refusal = f"{type(error).__name__}: {error}"
         return False
+    if not is_kept:
+        job.refusal = "No room: the folder has REQUEST_IMAGES_SPOOL_MAX_MB"
     count("spooled" if is_kept else "spool_full")
     _drainer.is_wanted = _drainer.is_wanted or is_kept
     return is_kept
