@@ -20,8 +20,12 @@ from django.utils import timezone
 UTC = tz.utc
 HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
-GRACE = timedelta(minutes=3)
-"""The time after its end in which an hour gets late rows without a mark."""
+GRACE = timedelta(minutes=20)
+"""The time after its end in which an hour gets late rows without a mark.
+
+It is more than the clocks of two hosts may differ: one that is 15 minutes ahead closes
+an hour early, and one that is behind writes rows of an hour long over, not knowing it.
+"""
 
 
 class Span(str, Enum):
