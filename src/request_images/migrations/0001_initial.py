@@ -135,7 +135,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "version",
-                    models.PositiveBigIntegerField(default=0, verbose_name="version"),
+                    models.PositiveBigIntegerField(
+                        db_default=0, default=0, verbose_name="version"
+                    ),
                 ),
                 ("since", models.DateTimeField(verbose_name="from")),
                 ("until", models.DateTimeField(verbose_name="until")),
@@ -178,13 +180,19 @@ class Migration(migrations.Migration):
                 (
                     "mime_type",
                     models.CharField(
-                        blank=True, max_length=64, verbose_name="MIME type"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=64,
+                        verbose_name="MIME type",
                     ),
                 ),
                 (
                     "storage",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Empty for the database.",
                         max_length=63,
                         verbose_name="storage alias",
@@ -194,6 +202,8 @@ class Migration(migrations.Migration):
                     "name",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Unique; never used again for another image.",
                         max_length=255,
                         verbose_name="name in the storage",
@@ -203,6 +213,8 @@ class Migration(migrations.Migration):
                     "encoding",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="How the stored form is compressed; empty for bytes as received.",
                         max_length=32,
                         verbose_name="encoding",
@@ -223,42 +235,56 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "encoding_tries",
-                    models.PositiveSmallIntegerField(default=0, editable=False),
+                    models.PositiveSmallIntegerField(
+                        db_default=0, default=0, editable=False
+                    ),
                 ),
                 (
                     "encoding_error",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         max_length=200,
                         verbose_name="compression error",
                     ),
                 ),
                 (
                     "thumbnail_tries",
-                    models.PositiveSmallIntegerField(default=0, editable=False),
+                    models.PositiveSmallIntegerField(
+                        db_default=0, default=0, editable=False
+                    ),
                 ),
                 ("thumbnail_tried_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "thumbnail_error",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         max_length=200,
                         verbose_name="thumbnail error",
                     ),
                 ),
                 (
                     "analysis_version",
-                    models.PositiveSmallIntegerField(default=0, editable=False),
+                    models.PositiveSmallIntegerField(
+                        db_default=0, default=0, editable=False
+                    ),
                 ),
                 (
                     "analysis_tries",
-                    models.PositiveSmallIntegerField(default=0, editable=False),
+                    models.PositiveSmallIntegerField(
+                        db_default=0, default=0, editable=False
+                    ),
                 ),
                 ("analysis_tried_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "analysis_error",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         max_length=200,
                         verbose_name="analysis error",
                     ),
@@ -290,7 +316,11 @@ class Migration(migrations.Migration):
                 (
                     "layout",
                     models.CharField(
-                        blank=True, max_length=64, verbose_name="perceptual hash"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=64,
+                        verbose_name="perceptual hash",
                     ),
                 ),
                 ("thumbnail", models.BinaryField(null=True, verbose_name="thumbnail")),
@@ -332,6 +362,8 @@ class Migration(migrations.Migration):
                     "username",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         db_index=True,
                         max_length=254,
                         verbose_name="username",
@@ -348,7 +380,12 @@ class Migration(migrations.Migration):
                 (
                     "image_hash",
                     models.CharField(
-                        blank=True, db_index=True, max_length=64, verbose_name="SHA-256"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        db_index=True,
+                        max_length=64,
+                        verbose_name="SHA-256",
                     ),
                 ),
                 (
@@ -411,12 +448,18 @@ class Migration(migrations.Migration):
                 ("due_at", models.DateTimeField(db_index=True, verbose_name="due")),
                 (
                     "tries",
-                    models.PositiveIntegerField(default=0, verbose_name="attempts"),
+                    models.PositiveIntegerField(
+                        db_default=0, default=0, verbose_name="attempts"
+                    ),
                 ),
                 (
                     "error",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="last error"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=200,
+                        verbose_name="last error",
                     ),
                 ),
             ],
@@ -481,6 +524,8 @@ class Migration(migrations.Migration):
                     "error_type",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         db_index=True,
                         max_length=200,
                         verbose_name="error type",
@@ -488,12 +533,19 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "error_message",
-                    models.TextField(blank=True, verbose_name="error message"),
+                    models.TextField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        verbose_name="error message",
+                    ),
                 ),
                 (
                     "release",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="The release of the project that handled the request.",
                         max_length=100,
                         verbose_name="release",
@@ -502,13 +554,18 @@ class Migration(migrations.Migration):
                 (
                     "username",
                     models.CharField(
-                        blank=True, max_length=254, verbose_name="username"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=254,
+                        verbose_name="username",
                     ),
                 ),
                 (
                     "metadata",
                     models.JSONField(
                         blank=True,
+                        db_default={},
                         default=dict,
                         encoder=django.core.serializers.json.DjangoJSONEncoder,
                         verbose_name="metadata",
@@ -517,6 +574,7 @@ class Migration(migrations.Migration):
                 (
                     "image_count",
                     models.PositiveIntegerField(
+                        db_default=0,
                         default=0,
                         help_text="The number of images in the request.",
                         verbose_name="images",
@@ -550,12 +608,17 @@ class Migration(migrations.Migration):
                 (
                     "capture_detail",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="capture detail"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=200,
+                        verbose_name="capture detail",
                     ),
                 ),
                 (
                     "sample_probability",
                     models.FloatField(
+                        db_default=1.0,
                         default=1.0,
                         help_text="Each sampled image stands for 1 / this number of images.",
                         verbose_name="sampling probability",
@@ -564,6 +627,7 @@ class Migration(migrations.Migration):
                 (
                     "is_pinned",
                     models.BooleanField(
+                        db_default=False,
                         default=False,
                         help_text="Cleanup never deletes a pinned request.",
                         verbose_name="pinned",
@@ -572,13 +636,21 @@ class Migration(migrations.Migration):
                 (
                     "link_model",
                     models.CharField(
-                        blank=True, max_length=100, verbose_name="linked model"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=100,
+                        verbose_name="linked model",
                     ),
                 ),
                 (
                     "link_pk",
                     models.CharField(
-                        blank=True, max_length=100, verbose_name="linked row"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=100,
+                        verbose_name="linked row",
                     ),
                 ),
                 (
@@ -617,6 +689,8 @@ class Migration(migrations.Migration):
                     "image_hash",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         db_index=True,
                         help_text="Of the bytes as received; empty if not read completely.",
                         max_length=64,
@@ -627,6 +701,8 @@ class Migration(migrations.Migration):
                     "mime_type",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Detected from the bytes; empty for an unknown format.",
                         max_length=64,
                         verbose_name="MIME type",
@@ -654,6 +730,8 @@ class Migration(migrations.Migration):
                     "color_mode",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Pillow's name for it, such as RGB or CMYK.",
                         max_length=8,
                         verbose_name="colour mode",
@@ -681,6 +759,8 @@ class Migration(migrations.Migration):
                     "declared_type",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="The type that the client declared; empty if it declared none.",
                         max_length=64,
                         verbose_name="declared type",
@@ -699,6 +779,8 @@ class Migration(migrations.Migration):
                     "source",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Where in the request the image was found.",
                         max_length=200,
                         verbose_name="source",
@@ -764,7 +846,11 @@ class Migration(migrations.Migration):
                 (
                     "endpoint",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="endpoint"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=200,
+                        verbose_name="endpoint",
                     ),
                 ),
                 ("facet", models.CharField(max_length=16, verbose_name="facet")),
@@ -800,6 +886,8 @@ class Migration(migrations.Migration):
                     "image_hash",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         db_index=True,
                         help_text="Of the bytes as received; empty if not read completely.",
                         max_length=64,
@@ -810,6 +898,8 @@ class Migration(migrations.Migration):
                     "mime_type",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Detected from the bytes; empty for an unknown format.",
                         max_length=64,
                         verbose_name="MIME type",
@@ -837,6 +927,8 @@ class Migration(migrations.Migration):
                     "color_mode",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Pillow's name for it, such as RGB or CMYK.",
                         max_length=8,
                         verbose_name="colour mode",
@@ -864,6 +956,8 @@ class Migration(migrations.Migration):
                     "declared_type",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="The type that the client declared; empty if it declared none.",
                         max_length=64,
                         verbose_name="declared type",
@@ -882,6 +976,8 @@ class Migration(migrations.Migration):
                     "source",
                     models.CharField(
                         blank=True,
+                        db_default="",
+                        default="",
                         help_text="Where in the request the image was found.",
                         max_length=200,
                         verbose_name="source",
@@ -921,7 +1017,11 @@ class Migration(migrations.Migration):
                 (
                     "capture_detail",
                     models.CharField(
-                        blank=True, max_length=200, verbose_name="capture detail"
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=200,
+                        verbose_name="capture detail",
                     ),
                 ),
                 (

@@ -31,11 +31,21 @@ class OriginalAccess(models.Model):
     )
     user: models.ForeignKey[Any, Any] = user_reference()
     username: Text = models.CharField(
-        _("username"), max_length=254, blank=True, db_index=True
+        _("username"),
+        max_length=254,
+        blank=True,
+        default="",
+        db_default="",
+        db_index=True,
     )
     action: Text = models.CharField(_("action"), max_length=16, choices=Action.choices)
     image_hash: Text = models.CharField(
-        _("SHA-256"), max_length=64, blank=True, db_index=True
+        _("SHA-256"),
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        db_index=True,
     )
     request_id: Text = models.CharField(_("request id"), max_length=64, db_index=True)
 

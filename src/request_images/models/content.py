@@ -38,23 +38,31 @@ class ImageContent(models.Model):
     created_at: Time = models.DateTimeField(
         _("time"), default=timezone.now, editable=False, db_index=True
     )
-    mime_type: Text = models.CharField(_("MIME type"), max_length=64, blank=True)
+    mime_type: Text = models.CharField(
+        _("MIME type"), max_length=64, blank=True, default="", db_default=""
+    )
     storage: Text = models.CharField(
         _("storage alias"),
         max_length=63,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("Empty for the database."),
     )
     name: Text = models.CharField(
         _("name in the storage"),
         max_length=255,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("Unique; never used again for another image."),
     )
     encoding: Text = models.CharField(
         _("encoding"),
         max_length=32,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("How the stored form is compressed; empty for bytes as received."),
     )
     stored_size: Number = models.PositiveBigIntegerField(_("stored size (bytes)"))
@@ -64,25 +72,29 @@ class ImageContent(models.Model):
         blank=True,
         help_text=_("Empty if the bytes are stored as received."),
     )
-    encoding_tries: Number = models.PositiveSmallIntegerField(default=0, editable=False)
+    encoding_tries: Number = models.PositiveSmallIntegerField(
+        default=0, db_default=0, editable=False
+    )
     encoding_error: Text = models.CharField(
-        _("compression error"), max_length=200, blank=True
+        _("compression error"), max_length=200, blank=True, default="", db_default=""
     )
     thumbnail_tries: Number = models.PositiveSmallIntegerField(
-        default=0, editable=False
+        default=0, db_default=0, editable=False
     )
     thumbnail_tried_at: TimeOrNone = models.DateTimeField(null=True, editable=False)
     thumbnail_error: Text = models.CharField(
-        _("thumbnail error"), max_length=200, blank=True
+        _("thumbnail error"), max_length=200, blank=True, default="", db_default=""
     )
     # See `images.measures.Measures`.
     analysis_version: Number = models.PositiveSmallIntegerField(
-        default=0, editable=False
+        default=0, db_default=0, editable=False
     )
-    analysis_tries: Number = models.PositiveSmallIntegerField(default=0, editable=False)
+    analysis_tries: Number = models.PositiveSmallIntegerField(
+        default=0, db_default=0, editable=False
+    )
     analysis_tried_at: TimeOrNone = models.DateTimeField(null=True, editable=False)
     analysis_error: Text = models.CharField(
-        _("analysis error"), max_length=200, blank=True
+        _("analysis error"), max_length=200, blank=True, default="", db_default=""
     )
     brightness: FloatOrNone = models.FloatField(
         _("brightness"), null=True, db_index=True
@@ -93,7 +105,11 @@ class ImageContent(models.Model):
     )
     sharpness: FloatOrNone = models.FloatField(_("sharpness"), null=True, db_index=True)
     layout: Text = models.CharField(
-        _("perceptual hash"), max_length=HASH_DIGITS, blank=True
+        _("perceptual hash"),
+        max_length=HASH_DIGITS,
+        blank=True,
+        default="",
+        db_default="",
     )
     # The last columns: SQLite would read through the bytes to reach later ones.
     thumbnail: BytesOrNone = models.BinaryField(_("thumbnail"), null=True)

@@ -29,8 +29,10 @@ class PendingDeletion(models.Model):
         _("time"), default=timezone.now, editable=False
     )
     due_at: Time = models.DateTimeField(_("due"), db_index=True)
-    tries: Number = models.PositiveIntegerField(_("attempts"), default=0)
-    error: Text = models.CharField(_("last error"), max_length=200, blank=True)
+    tries: Number = models.PositiveIntegerField(_("attempts"), default=0, db_default=0)
+    error: Text = models.CharField(
+        _("last error"), max_length=200, blank=True, default="", db_default=""
+    )
 
     objects = PrimaryQuerySet.as_manager()
 

@@ -53,43 +53,65 @@ class RequestLog(Counted):
         help_text=_("Time that the view waited for the upload."),
     )
     error_type: Text = models.CharField(
-        _("error type"), max_length=200, blank=True, db_index=True
+        _("error type"),
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        db_index=True,
     )
     error_message: models.TextField[str, str] = models.TextField(
-        _("error message"), blank=True
+        _("error message"), blank=True, default="", db_default=""
     )
     release: Text = models.CharField(
         _("release"),
         max_length=100,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("The release of the project that handled the request."),
     )
     user: models.ForeignKey[Any, Any] = user_reference()
-    username: Text = models.CharField(_("username"), max_length=254, blank=True)
+    username: Text = models.CharField(
+        _("username"), max_length=254, blank=True, default="", db_default=""
+    )
     metadata: models.JSONField[Any, Any] = models.JSONField(
-        _("metadata"), default=dict, blank=True, encoder=DjangoJSONEncoder
+        _("metadata"),
+        default=dict,
+        db_default={},
+        blank=True,
+        encoder=DjangoJSONEncoder,
     )
     image_count: Number = models.PositiveIntegerField(
-        _("images"), default=0, help_text=_("The number of images in the request.")
+        _("images"),
+        default=0,
+        db_default=0,
+        help_text=_("The number of images in the request."),
     )
     capture_status: Text = models.CharField(
         _("capture status"), max_length=16, choices=CaptureStatus.choices, db_index=True
     )
     capture_detail: Text = models.CharField(
-        _("capture detail"), max_length=200, blank=True
+        _("capture detail"), max_length=200, blank=True, default="", db_default=""
     )
     sample_probability: Float = models.FloatField(
         _("sampling probability"),
         default=1.0,
+        db_default=1.0,
         help_text=_("Each sampled image stands for 1 / this number of images."),
     )
     is_pinned: Flag = models.BooleanField(
         _("pinned"),
         default=False,
+        db_default=False,
         help_text=_("Cleanup never deletes a pinned request."),
     )
-    link_model: Text = models.CharField(_("linked model"), max_length=100, blank=True)
-    link_pk: Text = models.CharField(_("linked row"), max_length=100, blank=True)
+    link_model: Text = models.CharField(
+        _("linked model"), max_length=100, blank=True, default="", db_default=""
+    )
+    link_pk: Text = models.CharField(
+        _("linked row"), max_length=100, blank=True, default="", db_default=""
+    )
 
     objects = RequestLogQuerySet.as_manager()
 
@@ -133,6 +155,8 @@ class ReceivedImage(models.Model):
         _("SHA-256"),
         max_length=HASH_LENGTH,
         blank=True,
+        default="",
+        db_default="",
         db_index=True,
         help_text=_("Of the bytes as received; empty if not read completely."),
     )
@@ -140,6 +164,8 @@ class ReceivedImage(models.Model):
         _("MIME type"),
         max_length=64,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("Detected from the bytes; empty for an unknown format."),
     )
     file_size: NumberOrNone = models.PositiveBigIntegerField(
@@ -155,6 +181,8 @@ class ReceivedImage(models.Model):
         _("colour mode"),
         max_length=8,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("Pillow's name for it, such as RGB or CMYK."),
     )
     is_animated: FlagOrNone = models.BooleanField(
@@ -173,6 +201,8 @@ class ReceivedImage(models.Model):
         _("declared type"),
         max_length=64,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("The type that the client declared; empty if it declared none."),
     )
     is_repeated: FlagOrNone = models.BooleanField(
@@ -185,6 +215,8 @@ class ReceivedImage(models.Model):
         _("source"),
         max_length=200,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("Where in the request the image was found."),
     )
     content_id: int | None
@@ -303,7 +335,7 @@ class FurtherImage(ReceivedImage):
         _("capture status"), max_length=16, choices=CaptureStatus.choices
     )
     capture_detail: Text = models.CharField(
-        _("capture detail"), max_length=200, blank=True
+        _("capture detail"), max_length=200, blank=True, default="", db_default=""
     )
 
     objects = PrimaryQuerySet.as_manager()

@@ -38,7 +38,9 @@ class StatisticsRollup(models.Model):
     )
     start: Time = models.DateTimeField(_("start"))
     is_total: Flag = models.BooleanField(_("all endpoints"))
-    endpoint: Text = models.CharField(_("endpoint"), max_length=200, blank=True)
+    endpoint: Text = models.CharField(
+        _("endpoint"), max_length=200, blank=True, default="", db_default=""
+    )
     facet: Text = models.CharField(_("facet"), max_length=16)
     tallies: Bytes = models.BinaryField(_("tallies"))
 
@@ -63,7 +65,9 @@ class StatisticsState(models.Model):
     one changes nothing.
     """
 
-    version: Number = models.PositiveBigIntegerField(_("version"), default=0)
+    version: Number = models.PositiveBigIntegerField(
+        _("version"), default=0, db_default=0
+    )
     since: Time = models.DateTimeField(_("from"))
     until: Time = models.DateTimeField(_("until"))
 
