@@ -415,6 +415,7 @@ class TestOtherWork:
             patch.object(tasks, "make_thumbnail") as task,
         ):
             post(OTHER)
+            flush()  # a thread enqueues it
         [call] = task.enqueue.call_args_list
         assert call.args[1:] == (OTHER, "")
         assert tasks.make_thumbnail.func(*call.args) == "made"
