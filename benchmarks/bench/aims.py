@@ -180,11 +180,16 @@ def _micro_aims(micro: dict[str, Any]) -> Iterator[Aim]:
         {
             f"{where} {handler}": each["extra_less_a_copy_ms"]
             for where, parts in found.items()
-            for handler, each in parts["handover"].items()
+            for handler, each in parts.get("handover", {}).items()
         },
         0.1,
         "{:.3f} ms".format,
     )
+    starts = {k: p["start_up"] for k, p in found.items() if "start_up" in p}
+    for figure, limit, show in (("cpu_ms", 50, "{:.0f} ms"), ("mb", 3, "{:.1f} MB")):
+        values = {where: start[f"extra_{figure}"] for where, start in starts.items()}
+        what = "start-up with the app switched off, more than without it"
+        yield from _judge(what, values, limit, show.format)
 
 
 def _statistics(rows: list[dict[str, Any]]) -> Iterator[Aim]:

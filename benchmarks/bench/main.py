@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -31,6 +32,15 @@ PARTS = (
     "statistics",
 )
 _PATIENCE = 3600.0
+_STARTS = 7
+_START_UP = """
+import json, resource, time, django
+before = time.process_time()
+django.setup()
+took = time.process_time() - before
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"cpu_ms": 1000 * took, "mb": peak}))
+"""
 MEASURED = (
     "Django",
     "django-silk",
@@ -207,6 +217,20 @@ class Run:
             for part in parts if variant in self._wanted else ():
                 output = self._python(variant, "-m", "bench.micro", part)
                 found.setdefault(variant, {})[part] = json.loads(output)
+        starts = {
+            variant: [
+                json.loads(self._python(variant, "-c", _START_UP, clear=False))
+                for _time in range(_STARTS)
+            ]
+            for variant in ("bare", "disabled")
+        }
+        found["disabled"] = {
+            "start_up": {
+                f"extra_{figure}": median(s[figure] for s in starts["disabled"])
+                - median(s[figure] for s in starts["bare"])
+                for figure in ("cpu_ms", "mb")
+            }
+        }
 
     def _memory(self) -> None:
         if self.database.name != self.options.databases[-1]:
