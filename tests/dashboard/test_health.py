@@ -284,6 +284,7 @@ class TestCommand:
         assert ran.err == ""
         assert ran.out == (
             "Recording is on.\n"
+            "Requests are written by the thread of each request, after its response.\n"
             "The last request was recorded 0 minutes ago.\n"
             "Requests of the last 24 hours: 3.\n"
             "  stored: 2\n"
@@ -326,7 +327,10 @@ class TestCommand:
         """Nothing is reported that could not be read."""
         ran = Ran()
         assert ran.status == 1
-        assert ran.out == "Recording is on.\n"
+        assert ran.out == (
+            "Recording is on.\n"
+            "Requests are written by the thread of each request, after its response.\n"
+        )
         assert ran.err.endswith("cannot be read: OperationalError: no such table\n")
 
     @pytest.mark.django_db(transaction=True)
@@ -413,6 +417,10 @@ class TestCommand:
             "healthy": False,
             "problems": ["50.0 % of the images could not be stored."],
             "failed_percent": 50.0,
+            "write_mode": (
+                "Requests are written by the thread of each request, after its "
+                "response."
+            ),
             "enabled": True,
             "hours": 24,
             "capture_status": {"store_failed": 1, "stored": 1},

@@ -23,6 +23,7 @@ from request_images.dashboard.health import (
 )
 from request_images.management.base import ImagesCommand, whole_number
 from request_images.writer import losses
+from request_images.writer.modes import mode_in_words
 
 
 def _percent(text: str) -> float:
@@ -145,6 +146,8 @@ class Command(ImagesCommand):
 
 def _in_words(vitals: Vitals) -> list[str]:
     lines = [f"Recording is {'on' if vitals.enabled else 'off'}."]
+    if vitals.enabled:
+        lines.append(mode_in_words())
     if vitals.spooled:
         lines.append(f"Requests in the spool folder: {vitals.spooled}.")
     if vitals.spool_bad:
@@ -175,6 +178,7 @@ def _as_json(vitals: Vitals, problems: list[str]) -> str:
     answer = {
         "healthy": not problems,
         "problems": problems,
+        "write_mode": mode_in_words(),
         "failed_percent": vitals.failed_percent,
         **asdict(vitals),
     }
