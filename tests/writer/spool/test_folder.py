@@ -121,8 +121,10 @@ class TestLimit:
         assert contents.entries == 1
         assert before <= contents.oldest <= contents.refused_at <= time.time()
 
-    def test_is_bounded_for_threads(self, tmp_path):
+    def test_is_bounded_for_threads(self, tmp_path, monkeypatch):
         """However many put something at once."""
+        monkeypatch.setattr(spool_folder, "_LOCK_SECONDS", 60)
+        monkeypatch.setattr(quota, "LOCK_SECONDS", 60)
         spools = [Spool(tmp_path, 20_000_000) for _ in range(4)]
         barrier, kept = threading.Barrier(16), []
 

@@ -560,10 +560,11 @@ class TestCommand:
         with pytest.raises(CommandError, match="NotADirectoryError"):
             call_command("write_spooled_requests")
 
-    def test_without_a_folder_the_request_is_lost(self):
-        """Without a folder there is nothing to do, and that is an error."""
+    @pytest.mark.parametrize("follow", [False, True])
+    def test_command_without_a_folder(self, follow):
+        """There is nothing to do, and that is an error."""
         with pytest.raises(CommandError, match="SPOOL_DIR"):
-            call_command("write_spooled_requests")
+            call_command("write_spooled_requests", follow=follow)
 
 
 @pytest.mark.processes

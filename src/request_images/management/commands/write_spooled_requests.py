@@ -16,7 +16,12 @@ from request_images.conf import conf
 from request_images.management.base import ImagesCommand
 from request_images.models import RequestLog
 from request_images.writer.spool.drain import SpoolResult
-from request_images.writer.spool.spooling import follow, spool_contents, write_spooled
+from request_images.writer.spool.spooling import (
+    NO_FOLDER,
+    follow,
+    spool_contents,
+    write_spooled,
+)
 
 
 class Command(ImagesCommand):
@@ -43,8 +48,6 @@ class Command(ImagesCommand):
 
     def work(self, **options: Any) -> None:
         """Write everything that waits, or what comes."""
-        if conf.SPOOL_DIR is None:
-            raise CommandError("The setting REQUEST_IMAGES_SPOOL_DIR is not set.")
         try:
             if options["follow"]:
                 self._follow()
@@ -67,6 +70,8 @@ class Command(ImagesCommand):
         self.stdout.flush()
 
     def _write_all(self) -> None:
+        if conf.SPOOL_DIR is None:
+            raise CommandError(NO_FOLDER)
         if not router.routers:
             # Each request would fail by itself, with a traceback in the log.
             RequestLog.objects.filter(pk=0).exists()

@@ -203,7 +203,7 @@ def _as_only_reader(stopping: threading.Event) -> Iterator[Spool]:
     while True:
         spool = _spool()
         if spool is None:
-            raise ImproperlyConfigured("REQUEST_IMAGES_SPOOL_DIR is not set.")
+            raise ImproperlyConfigured(NO_FOLDER)
         with spool.reading() as is_ours:
             if is_ours or stopping.is_set():
                 yield spool
@@ -212,6 +212,7 @@ def _as_only_reader(stopping: threading.Event) -> Iterator[Spool]:
         stopping.wait(POLL_SECONDS)
 
 
+NO_FOLDER = "The setting REQUEST_IMAGES_SPOOL_DIR is not set."
 _WAITS = "The database does not accept requests now; they wait in the folder."
 _GOES_ON = "The database accepts requests again."
 
