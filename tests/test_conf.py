@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from request_images.conf import PREFIX, Conf, _Defaults, conf
@@ -159,6 +160,17 @@ def test_wrong_value_is_refused_by_name(settings, name, value):
     setattr(settings, PREFIX + name, value)
     with pytest.raises(ImproperlyConfigured, match=f"^{PREFIX}{name} must be "):
         getattr(conf, name)
+
+
+def test_value_is_checked_whenever_it_has_changed(monkeypatch):
+    """Also if it is assigned without Django's signal, and to one that was read."""
+    for _ in range(2):
+        monkeypatch.setattr(django_settings, "REQUEST_IMAGES_SAMPLE_RATE", 0.5)
+        assert (conf.SAMPLE_RATE, conf.SAMPLE_RATE) == (0.5, 0.5)
+        monkeypatch.setattr(django_settings, "REQUEST_IMAGES_SAMPLE_RATE", 5)
+        for _again in range(2):
+            with pytest.raises(ImproperlyConfigured, match="SAMPLE_RATE"):
+                _ = conf.SAMPLE_RATE
 
 
 def test_class_attribute_is_the_declaration():

@@ -12,8 +12,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ContextDecorator, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -149,13 +149,26 @@ def log_loss(
         )
 
 
-@contextmanager
-def report_faults(kind: str) -> Iterator[None]:
+class _ReportedFaults(ContextDecorator):
+    # Not a generator: each read of a body enters it, in a fifth of the time.
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: object, exception: BaseException | None, traceback: object
+    ) -> bool:
+        if not isinstance(exception, Exception):
+            return False
+        report(self._kind, exception)
+        return True
+
+
+def report_faults(kind: str) -> _ReportedFaults:
     """Report an exception of the context instead of raising it."""
-    try:
-        yield
-    except Exception as exception:  # noqa: BLE001  # ours, never the request's
-        report(kind, exception)
+    return _ReportedFaults(kind)
 
 
 def _on_one_line(text: str) -> str:

@@ -272,3 +272,64 @@ def test_number_of_parts_is_limited():
     parts.feed(part("X: y", b"x") * MAX_PARTS + part("X: y", PNG), is_end=True)
     assert found == []
     assert parts.has_begun
+
+
+FILE = named('; filename="x.png"')
+FILE_IN_BASE64 = FILE + "\r\nContent-Transfer-Encoding: base64"
+SIZES = [100, 65_300, 65_400, 65_450, 65_500, 65_600, 131_000, 131_072, 200_000]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("handlers", ["memory", "disk"])
+def test_images_between_files_are_found(settings, size, handlers):
+    """The search passes over what the parser takes, wherever a piece of it ends."""
+    if handlers == "disk":
+        settings.FILE_UPLOAD_HANDLERS = settings.FILE_UPLOAD_HANDLERS[1:]
+    data = [PNG + b"%d" % n + b"\r\n--" * (size // 4) for n in range(6)]
+    parts = [
+        part(named(), data[0][:500]),
+        part(FILE, data[1]),
+        NOTE,
+        part(named(), data[2]),
+        part(FILE, b""),
+        part(FILE_IN_BASE64, base64.encodebytes(data[3])),
+        part(FILE, data[4]),
+        part(named(), data[5]),
+    ]
+    request = RequestFactory().generic("POST", "/", b"".join(parts) + END, TYPE)
+    capture_images(images="all")(lambda r: HttpResponse(len(r.FILES)))(request)
+    request.close()  # with its files
+    [log] = RequestLog.objects.all()
+    first = RequestImage.objects.get()
+    found = [each.image_data for each in (first, *FurtherImage.objects.order_by("pk"))]
+    assert sorted(filter(None, found)) == sorted((data[0][:500], *data[1:]))
+    assert log.image_count == 6
+
+
+def test_bytes_that_a_parser_hands_on_in_other_pieces_are_searched():
+    """Such as one that decodes them, or that hands on something else."""
+    found: list[bytes] = []
+    parts = FormParts(b"b", lambda upload, data: found.append(data))
+    parts.feed(part(FILE, PNG * 2000))
+    parts.take_file(PNG)
+    parts.take_file(b"something else")
+    parts.feed(part(FILE, PNG) + part(named(), PNG) + END)
+    parts.take_file(b"something else")
+    parts.end_file()
+    parts.end_file()
+    parts.feed(b"", is_end=True)
+    parts.end_file()
+    assert b"".join(found) == PNG
+
+
+def test_file_that_a_parser_leaves_is_not_kept():
+    """Its bytes are searched when the next ones come, and dropped."""
+    parts = FormParts(b"b", lambda upload, data: None)
+    parts.feed(part(FILE, PNG))
+    tracemalloc.start()
+    for _ in range(200):
+        parts.take_file(b"")
+        parts.feed(b"x" * 10_000)
+    now, _peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert now < 100_000

@@ -612,17 +612,60 @@ class TestEventLoop:
         flush()
         assert (rows_of("default"), rows_of(OTHER)) == ([], ["stored"])
 
-    def test_busy_thread_of_the_orm_delays_the_client_only_a_moment(self, monkeypatch):
-        """After that moment the tenant is unknown, and the request is lost."""
-        monkeypatch.setattr(recording, "_DESTINATION_SECONDS", 0.01)
-        monkeypatch.setattr(
-            Recording, "_note_destination", lambda self: threading.Event().wait(0.2)
-        )
+    def test_busy_thread_of_the_orm_does_not_delay_the_client(self):
+        """The thread answers when the client has its response, and before the close."""
+        has_response = threading.Event()
 
         async def view(request):
             return HttpResponse(request.body)
 
-        assert async_to_sync(self.handle)(view).content == draw()
+        async def call():
+            await sync_to_async(setattr)(of_thread, "alias", OTHER)
+            request = received_async(draw())
+            request.scope["client"] = ("192.0.2.1", 5000)
+            busy = asyncio.ensure_future(sync_to_async(has_response.wait)(30))
+            await asyncio.sleep(0)
+            response = await capture_images(view)(request)
+            has_response.set()
+            assert await busy
+            await sync_to_async(setattr)(of_thread, "alias", "default")
+            await sync_to_async(request.close)()
+            return response
+
+        assert async_to_sync(call)().content == draw()
+        flush()
+        assert (rows_of("default"), rows_of(OTHER)) == ([], ["stored"])
+
+    async def close_while_busy(self, *, is_freed):
+        async def view(request):
+            return HttpResponse(request.body)
+
+        await sync_to_async(setattr)(of_thread, "alias", OTHER)
+        free, request = threading.Event(), received_async(draw())
+        request.scope["client"] = ("192.0.2.1", 5000)
+        busy = asyncio.ensure_future(sync_to_async(free.wait)(30))
+        await asyncio.sleep(0)
+        await capture_images(view)(request)
+        closing = asyncio.ensure_future(asyncio.to_thread(request.close))
+        if is_freed:
+            await asyncio.sleep(0.1)
+            free.set()
+        await closing
+        free.set()
+        assert await busy
+        await sync_to_async(setattr)(of_thread, "alias", "default")
+
+    def test_another_thread_that_closes_waits_for_the_answer(self, monkeypatch):
+        """The watchdog's, for example."""
+        monkeypatch.setattr(recording, "_DESTINATION_SECONDS", 30)
+        async_to_sync(self.close_while_busy)(is_freed=True)
+        flush()
+        assert (rows_of("default"), rows_of(OTHER)) == ([], ["stored"])
+
+    def test_thread_of_the_orm_that_never_answers_costs_the_request(self, monkeypatch):
+        """Its tenant is unknown, so its row is written nowhere."""
+        monkeypatch.setattr(recording, "_DESTINATION_SECONDS", 0.01)
+        async_to_sync(self.close_while_busy)(is_freed=False)
         flush()
         assert (rows_of("default"), rows_of(OTHER)) == ([], [])
         assert health.counts() == {"lost": 1}

@@ -163,11 +163,13 @@ def new_request_id() -> str:
 
 def _given_id(request: HttpRequest) -> str:
     header = conf.REQUEST_ID_HEADER
+    if not header:
+        return ""
     try:
         # ``request.headers`` keeps all of them, and the view may still change some.
-        name = HttpHeaders.to_wsgi_name(header) if header else ""
-        given = str(request.META.get(name, ""))  # a middleware may set a UUID
-        return given if _REQUEST_ID.fullmatch(given) else ""
+        given = request.META.get(HttpHeaders.to_wsgi_name(header))
+        text = str(given or "")  # a middleware may set a UUID
+        return text if _REQUEST_ID.fullmatch(text) else ""
     except Exception as exception:  # noqa: BLE001  # a middleware's own META
         report("request id", exception)
         return ""

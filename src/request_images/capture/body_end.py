@@ -58,8 +58,10 @@ class BodyEnd:
 
     def note_read(self, data: bytes, *, is_end: bool) -> None:
         """Note bytes that the view has read."""
-        self.size += len(data)
         self.has_ended = self.has_ended or is_end
+        if not data:  # a parser reads on until it gets nothing
+            return
+        self.size += len(data)
         self._tail += data[-_TAIL:]
         if len(self._tail) > 2 * _TAIL:  # seldom, as a line may be short
             del self._tail[:-_TAIL]

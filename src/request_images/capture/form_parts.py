@@ -68,7 +68,10 @@ class FormParts:
         self._receive = receive
         self._takes_files = takes_files
         self._takes_texts = takes_texts
-        self._rest = b""
+        self._rest = b""  # not searched yet
+        self._at = 0  # where the search goes on in it
+        self._is_in_file = False  # the rest begins with a file, for a parser to take
+        self._was_taken = False  # and it has taken some of it
         self._upload: Upload | None = None  # the image whose bytes follow
         self._is_base64 = False
         self._digits = b""
@@ -80,16 +83,43 @@ class FormParts:
         return self._count > 0
 
     def feed(self, data: bytes, *, is_end: bool = False) -> None:
-        """Search the next bytes."""
-        data, at = self._rest + data, 0
+        """Search the next bytes; those of a file only if no parser takes them."""
+        is_taken = self._was_taken and len(self._rest) - self._at < _MAX_HEADERS
+        rest = self._rest[self._at :] + data
+        if is_taken and not is_end:
+            self._rest, self._at, self._was_taken = rest, 0, False
+            return
+        waits_for_parser = not self._is_in_file
+        self._search(rest, 0, is_end, waits_for_parser and not is_end)
+
+    def take_file(self, data: bytes) -> None:
+        """Pass over bytes that a parser has found to be a file's.
+
+        To search a body for its boundary takes several times as long as to copy it.
+        """
+        if self._is_in_file and self._rest.startswith(data, self._at):
+            self._at += len(data)
+            self._was_taken = True
+
+    def end_file(self) -> None:
+        """Go on behind a file that a parser has taken."""
+        if self._is_in_file:
+            self._search(self._rest, self._at, is_end=False, waits_for_parser=True)
+
+    def _search(
+        self, data: bytes, at: int, is_end: bool, waits_for_parser: bool
+    ) -> None:
+        self._is_in_file = self._was_taken = False
         is_waiting = False
-        while not is_waiting:
+        while not (is_waiting or (self._is_in_file and waits_for_parser)):
+            self._is_in_file = False
             upload = self._upload
             if upload is None:
                 at, is_waiting = self._find_image(data, at, is_end)
             else:
                 at, is_waiting = self._take_image(upload, data, at, is_end)
-        self._rest = data[at:]
+        # Without a copy of what the parser takes next.
+        self._rest, self._at = (data, at) if self._is_in_file else (data[at:], 0)
 
     def _find_image(self, data: bytes, at: int, is_end: bool) -> tuple[int, bool]:
         """Return where to go on, and whether more bytes are needed there."""
@@ -144,6 +174,7 @@ class FormParts:
         disposition = _DISPOSITION.search(headers)
         name = b"" if disposition is None else disposition[0]
         if _has_file_name(name) and not self._takes_files:
+            self._is_in_file = True
             return None
         self._is_base64 = _IS_BASE64.search(headers) is not None
         try:

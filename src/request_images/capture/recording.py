@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Iterable, Mapping
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -29,6 +30,7 @@ from request_images.db.destination import (
     Destination,
     destination_of,
     is_of_another_thread,
+    may_vary,
 )
 from request_images.db.insert import new_row
 from request_images.health import logger, report
@@ -54,7 +56,8 @@ CLIENT_CLOSED_REQUEST = 499
 _ATTRIBUTE = "_request_images_recording"
 _MB = 1024 * 1024
 _DESTINATION_SECONDS = 1.0
-"""How long an async view waits for the thread of its ORM, which may be busy."""
+"""How long after the view the thread of its ORM, which may be busy, may answer."""
+_asking: set[asyncio.Task[None]] = set()  # asyncio itself holds tasks only weakly
 
 
 class Recording:
@@ -76,6 +79,8 @@ class Recording:
         self._upload_seconds: float | None = None
         self._destination: Destination | None = None
         self._destination_failure: Exception | None = None
+        self._answers: list[threading.Event] = []
+        self._answers_until = 0.0
         self._created_at = timezone.now()
         self._outcome = attach_outcome(request)
         self._start = start_capture(request, options)
@@ -126,18 +131,37 @@ class Recording:
             report("leave", exception)
 
     async def note_destination_in_thread(self) -> None:
-        """Note where the rows of an async view go, in the thread of its ORM."""
+        """Have the thread of an async view's ORM note where the rows of the view go.
+
+        Nobody waits for it here, as it may be busy. It does one thing after the other:
+        this before what the view has it do next, and before the request is closed.
+        """
         if not is_of_another_thread():
             return
-        try:
-            asking = sync_to_async(self._note_destination)()
-            await asyncio.wait_for(asking, _DESTINATION_SECONDS)
-        except asyncio.TimeoutError as exception:  # the builtin one since Python 3.11
-            report("destination", exception)
-            self._destination_failure = exception
+        answered = threading.Event()
+        self._answers.append(answered)
+        self._answers_until = monotonic() + _DESTINATION_SECONDS
+
+        def answer() -> None:
+            self._note_destination()
+            answered.set()
+
+        asking = asyncio.ensure_future(sync_to_async(answer)())
+        _asking.add(asking)
+        asking.add_done_callback(_asking.discard)
+        await asyncio.sleep(0)  # until it waits in the queue of that thread
+
+    def _wait_for_answers(self) -> None:
+        for answered in self._answers:
+            if not answered.wait(max(0.0, self._answers_until - monotonic())):
+                failure = TimeoutError("the thread of the ORM has not answered")
+                report("destination", failure)
+                self._destination_failure = failure
 
     def _note_destination(self) -> None:
         """Note where the view's rows go now: after the middleware this is unknown."""
+        if self._destination is not None and not may_vary():
+            return
         if is_of_another_thread():
             return
         try:
@@ -228,6 +252,7 @@ class Recording:
             self._start.remove_tap(self._request)
 
     def _captured(self) -> CapturedRequest:
+        self._wait_for_answers()
         skipped = self._start.skipped or policy.decide_opted_out(self._request)
         captured = CapturedRequest(
             self._log(),

@@ -89,7 +89,8 @@ class Tap:
                 size = -1 if not args or args[0] is None else args[0]
                 is_short = name == "read" and (size < 0 or len(data) < size)
                 self._end.note_read(data, is_end=is_short or not data)
-                self._feed(data)
+                if data or self._chunks.size:
+                    self._feed(data)
             return data
 
         setattr(request, name, watched)
@@ -118,9 +119,10 @@ class Tap:
         uploads = self.payload.uploads
         if self._has_handler and self.payload.shows_form:
             if not (uploads and uploads[0].is_body):
-                # What came before its first file, if it does not begin as a form.
-                self._parts.feed(self._chunks.join())
-                self._drop_chunks()
+                if self._chunks.size:
+                    # What came before its first file, if it does not begin as a form.
+                    self._parts.feed(self._chunks.join())
+                    self._drop_chunks()
                 self._parts.feed(data)
             return
         # A view may read in lines, so a line must cost little.
@@ -140,8 +142,9 @@ class Tap:
         return limits.text_size if is_text(head) else limits.size
 
     def _drop_chunks(self) -> None:
-        self._held.give_back(self._chunks.size)
-        self._chunks.clear()
+        if self._chunks.size:
+            self._held.give_back(self._chunks.size)
+            self._chunks.clear()
 
     def expect_files(self) -> None:
         """Keep files from now on, and no raw body."""
@@ -154,6 +157,15 @@ class Tap:
 
     def receive(self, upload: Upload, data: bytes) -> None:
         """Take one chunk of an uploaded file."""
+        self._parts.take_file(data)
+        self._receive(upload, data)
+
+    def end_file(self, upload: Upload) -> None:
+        """Note that an uploaded file is complete."""
+        upload.complete = True
+        self._parts.end_file()
+
+    def _receive(self, upload: Upload, data: bytes) -> None:
         before = upload.head
         if len(before) < HEAD_SIZE:  # then it is all that came before
             upload.head = _extended(before, data)
@@ -165,7 +177,7 @@ class Tap:
     def _receive_part(self, upload: Upload, data: bytes) -> None:
         if not upload.size:
             self.payload.uploads.append(upload)
-        self.receive(upload, data)
+        self._receive(upload, data)
 
     def _copy_parsed_files(self, request: HttpRequest) -> None:
         # The client is waiting, so read only the heads of all files but the best.

@@ -30,6 +30,9 @@ class Receiver(Protocol):
     def receive(self, upload: Upload, data: bytes) -> None:
         """Take some bytes of a file."""
 
+    def end_file(self, upload: Upload) -> None:
+        """Note that a file is complete."""
+
 
 class TapUploadHandler(FileUploadHandler):
     """Passes every chunk on, with a copy to the tap."""
@@ -67,7 +70,7 @@ class TapUploadHandler(FileUploadHandler):
 
     def file_complete(self, file_size: int) -> None:
         """Note that the file is complete; the handlers after this one make the file."""
-        self._upload.complete = True
+        self._receiver.end_file(self._upload)
 
 
 class WatchedHandlers:

@@ -43,8 +43,12 @@ class Destination(NamedTuple):
 
         This is also the answer before a tenant is known, and after it was reset.
         """
-        public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
-        return self.alias == DEFAULT_DB_ALIAS and self.tenant in ("", public)
+        if self.alias != DEFAULT_DB_ALIAS:
+            return False
+        # Asked second: to look for a setting that does not exist takes long.
+        return not self.tenant or self.tenant == getattr(
+            settings, "PUBLIC_SCHEMA_NAME", "public"
+        )
 
     @property
     def folder(self) -> str:
@@ -112,11 +116,15 @@ def is_of_another_thread() -> bool:
     and the function TENANT may read variables of that thread or use the ORM, and the
     connection belongs to it.
     """
-    may_differ = bool(router.routers or conf.TENANT) or any(
+    return is_in_event_loop() and may_vary()
+
+
+def may_vary() -> bool:
+    """Tell whether requests of this project may have different destinations."""
+    return bool(router.routers or conf.TENANT) or any(
         hasattr(load_backend(given["ENGINE"]).DatabaseWrapper, "set_schema")
         for given in connections.settings.values()
     )
-    return may_differ and is_in_event_loop()
 
 
 def is_in_event_loop() -> bool:
