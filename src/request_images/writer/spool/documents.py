@@ -15,6 +15,7 @@ from request_images.outcome import UNUSABLE, CaptureStatus
 from request_images.writer.record import Record
 
 M = TypeVar("M", bound=models.Model)
+_PLAIN = (str, int, float, dict, list, type(None))
 
 
 def dump_record(record: Record) -> tuple[dict[str, Any], list[bytes]]:
@@ -61,7 +62,7 @@ def dump_row(row: models.Model) -> dict[str, Any]:
         value = getattr(row, name)
         if isinstance(value, datetime):
             value = value.isoformat()
-        elif not isinstance(value, str | int | float | bool | dict | list | None):
+        elif not isinstance(value, _PLAIN):
             value = str(value)  # a user's UUID, say
         values[name] = value
     return values

@@ -23,6 +23,7 @@ from .files import open_file
 LOCK_SECONDS = 5.0
 """How long to wait for the lock, which is held for the time of a count at most."""
 _POLL_SECONDS = 0.002
+_LENGTH = 256
 _MAX_BYTES = 4096
 _MOST = 2**63
 
@@ -57,11 +58,14 @@ def open_account(path: Path) -> Iterator[Account]:
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         _wait_for_lock(descriptor)
         try:
-            account = _parse(file.read(_MAX_BYTES))
+            found = file.read(_MAX_BYTES)
+            account = _parse(found)
             yield account
             file.seek(0)
-            file.truncate()
-            file.write(json.dumps(asdict(account)).encode())
+            text = json.dumps(asdict(account)).encode().ljust(_LENGTH)
+            if len(found) > len(text):
+                file.truncate()  # not always: ext4 writes such a file to the disk
+            file.write(text)
         finally:
             # Explicitly: a child that was forked meanwhile has the file open, too.
             locks.unlock(descriptor)
