@@ -6,7 +6,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,7 +126,7 @@ class Deployment:
             self.cell.server, self._environment, beside, workers=WORKERS, log=log
         )
         self.server.wait()
-        time.sleep(1)  # until the second worker serves
+        self.server.wait_for_workers(WORKERS)
         if self.server.beside_ended:
             raise RuntimeError(log.read_text())
         return Scene(self.cluster, self.server, self._folder / "fault")

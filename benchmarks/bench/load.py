@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -196,6 +197,7 @@ class Client:
         self._watched: dict[int, int] = {}
         self._number = 0
         self.outcome = Outcome()
+        self.is_ending = False
 
     def run(self) -> Outcome:
         """Put the server under load, and return the measurements."""
@@ -224,7 +226,7 @@ class Client:
         job, due = self._job, now
         if job.rate:
             due = self._started + self._number / job.rate
-        is_over = due - self._started >= job.seconds
+        is_over = self.is_ending or due - self._started >= job.seconds
         return None if is_over or 0 < job.limit <= self._number else due
 
     def _begin(self, due: float) -> None:
@@ -303,6 +305,15 @@ class Client:
         self._idle.append(own)
 
 
+def _main() -> None:
+    client = Client(Job(**json.loads(sys.argv[1])))
+
+    def end(*_signal: object) -> None:
+        client.is_ending = True  # what is sent is still answered
+
+    signal.signal(signal.SIGTERM, end)
+    sys.stdout.write(json.dumps(asdict(client.run())))
+
+
 if __name__ == "__main__":
-    job = Job(**json.loads(sys.argv[1]))
-    sys.stdout.write(json.dumps(asdict(Client(job).run())))
+    _main()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import tempfile
 import time
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .deployments import TIMEOUT, Cell, Deployment, Template
+from .deployments import TIMEOUT, WORKERS, Cell, Deployment, Template
 from .fates import Fates, fates_of, wrong_of
 from .faults import Fault, kill_one
 from .load import Trace
@@ -25,8 +26,10 @@ _PEACE_SECONDS = 5.0
 _AFTER_SECONDS = 35.0
 _RECOVERY_SECONDS = 60.0
 _KILL_RATE = 60.0
-_KILL_SECONDS = 3.0
-"""Longer than a worker takes to start, so that another one always serves."""
+_KILL_SECONDS = 1.0
+_PATIENCE = 3600.0
+_SLACK = 0.5
+"""A client may read an answer after the kill of the worker that gave it."""
 
 
 @dataclass
@@ -185,13 +188,17 @@ def kill(template: Template, cell: Cell, kills: int) -> Kills:
 
 def _kill(deployment: Deployment, found: Kills) -> None:
     scene = deployment.start()
-    client = deployment.send(_KILL_RATE, (found.kills + 2) * _KILL_SECONDS)
+    client = deployment.send(_KILL_RATE, _PATIENCE)
     times = []
     try:
         for _time in range(found.kills):
+            # All workers serve again: another one always does.
+            scene.server.wait_for_workers(WORKERS)
             time.sleep(_KILL_SECONDS)
             times.append(time.time())
             kill_one(scene.server)
+        scene.server.wait_for_workers(WORKERS)
+        client.send_signal(signal.SIGTERM)
         trace = deployment.trace(client)
     finally:
         client.kill()
@@ -203,7 +210,9 @@ def _kill(deployment: Deployment, found: Kills) -> None:
     missing = set(found.fates.missing)
     for one in trace:
         answered = one.begun + one.milliseconds / 1000
-        ages = [1000 * (killed - answered) for killed in times if killed > answered]
+        ages = [
+            1000 * (killed - answered) for killed in times if killed > answered - _SLACK
+        ]
         if one.request_id in missing:
             found.oldest_ms = max(found.oldest_ms, min(ages, default=1e6))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +124,19 @@ class Server:
                 if "resource_tracker" not in " ".join(process.cmdline()):
                     found.append(process)
         return found
+
+    def wait_for_workers(self, number: int) -> None:
+        """Wait for a limited time until all workers have answered a request."""
+        deadline, seen = time.monotonic() + _START_SECONDS, set[int]()
+        while time.monotonic() < deadline:
+            alive = {process.pid for process in self.workers}
+            if len(alive & seen) >= number:
+                return
+            with contextlib.suppress(OSError, ValueError):
+                url = f"http://127.0.0.1:{self.port}/pid/"
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    seen.add(json.load(answer)["pid"])
+            time.sleep(0.05)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process that started the workers."""

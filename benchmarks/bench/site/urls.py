@@ -13,6 +13,7 @@ urlpatterns = [
     path("bare/", views.bare, name="bare"),
     path("bare/work/", views.work, name="bare-work"),
     path("bare/fault/", views.fault, name="bare-fault"),
+    path("pid/", views.pid, name="pid"),
     path("naive/", views.naive, name="naive"),
 ]
 if apps.is_installed("request_images"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 
@@ -36,6 +37,11 @@ def fault(request: HttpRequest) -> JsonResponse:
     answer = bare(request)
     answer.status_code = 422 if is_failed(request) else 200
     return answer
+
+
+def pid(_request: HttpRequest) -> JsonResponse:
+    """Answer with the process, so that a client knows which ones serve."""
+    return JsonResponse({"pid": os.getpid()})
 
 
 def naive(request: HttpRequest) -> JsonResponse:
