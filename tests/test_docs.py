@@ -608,6 +608,7 @@ class TestCommandsInTheGuides:
     )
     def test_output(self, page, command, lines, settings):
         settings.REQUEST_IMAGES_ENABLED = True
+        settings.REQUEST_IMAGES_WRITE_MODE = "auto"
         make_image()
         out = io.StringIO()
         call_command(command, stdout=out)

@@ -10,6 +10,7 @@ from django.db import DataError, OperationalError
 from django.http import HttpResponse
 
 from request_images import health
+from request_images.db.destination import Destination
 from request_images.db.errors import Fault
 from request_images.db.limits import seconds_left, time_limit
 from request_images.decorators import capture_images
@@ -17,7 +18,7 @@ from request_images.exceptions import StorageError
 from request_images.models import RequestImage, RequestLog
 from request_images.outcome import annotate
 from request_images.testing import flush
-from request_images.writer import fallback, jobs, rows
+from request_images.writer import background, fallback, jobs, rows
 from tests.db.databases import received, received_async
 from tests.image_files import draw
 from tests.storages import use_bucket
@@ -179,6 +180,21 @@ def test_row_that_breaks_the_connection_does_not_wait(monkeypatch, settings):
     serve()
     flush()
     assert RequestLog.objects.get().capture_status == "store_failed"
+
+
+def test_exit_tries_a_database_that_is_back(failing, settings):
+    """The breaker may be open for some seconds more; a process that ends has none."""
+    settings.REQUEST_IMAGES_WRITE_MODE = "background"
+    failing.append(FAULTS[Fault.AWAY])
+    for seed in range(8):
+        serve(seed=seed)
+        jobs.queue.wait_until_empty(0.01)
+    assert not jobs.breakers.allows(Destination())
+    failing.clear()
+    for callback in background._exit_callbacks:
+        if getattr(callback, "__self__", None) in (jobs.breakers, jobs.queue):
+            callback()
+    assert sorted(stored()) == sorted(draw(seed=seed) for seed in range(8))
 
 
 def test_exit_loses_nothing_silently(failing, settings):

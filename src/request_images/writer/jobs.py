@@ -22,7 +22,7 @@ from request_images.health import count, report
 from request_images.storage.breaker import Breakers
 
 from . import rows
-from .background import WriteQueue
+from .background import WriteQueue, run_at_exit
 from .connection import usable_connection
 from .degrade import lacks_bytes, smaller_copies
 from .fallback import Step, steps_after
@@ -295,6 +295,8 @@ def _give_up(jobs: Sequence[Job]) -> None:
 
 
 breakers = Breakers()
+# What waits for a database has one more try at the exit, before the queue is closed.
+run_at_exit(breakers.reset)
 queue: WriteQueue[Job] = WriteQueue(
     _write_batch,
     give_up=_give_up,
