@@ -89,6 +89,9 @@ def deadline(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
         if _watcher.remove(watch):
             raise NoAnswer(watch.message) from error
         raise
+    else:
+        if _watcher.remove(watch):  # the block has suppressed an error
+            raise NoAnswer(watch.message)
     finally:
         del attributes["get_new_connection"]
         if outer is not None:

@@ -81,7 +81,7 @@ def has_lost(driver_connection: object) -> bool:
     if connection.connection is driver_connection:
         with write_deadline(connection.alias):
             is_usable = connection.is_usable()
-        if is_usable and connection.connection is not None:
+        if is_usable:
             return False
         with suppress(Exception):  # to close what is closed is an error to some
             connection.close()  # to a pool it must be given back

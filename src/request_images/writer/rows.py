@@ -13,7 +13,7 @@ from request_images.aggregation.periods import floor
 from request_images.conf import conf
 from request_images.contents.place import place, release, take_over
 from request_images.db import postgres
-from request_images.db.deadline import write_deadline
+from request_images.db.deadline import NoAnswer, write_deadline
 from request_images.db.destination import database_of, destination_of
 from request_images.db.errors import Fault, fault_of
 from request_images.db.insert import insert
@@ -47,6 +47,8 @@ def save_once(records: Sequence[Record]) -> Sequence[Record]:
     try:
         new = _unwritten(records)
         save_many(new)
+    except NoAnswer:
+        raise  # a new connection would wait as long
     except Exception:
         if not has_lost(before) or not seconds_left():
             raise
