@@ -435,6 +435,7 @@ class TestThread:
         monkeypatch.setattr(spooling, "FIRST_PAUSE_SECONDS", 0)
         settings.REQUEST_IMAGES_WRITE_MODE = "after_response"
         serve(seed=2)
+        assert jobs.queue.wait_until_empty(60)  # the thread may hold a lock meanwhile
         wait_for(lambda: folder.is_empty)
         assert RequestLog.objects.count() == 2
         health.reset()
