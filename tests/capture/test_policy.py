@@ -62,7 +62,8 @@ class TestSamplePoint:
     def test_point_is_the_same_in_every_process(self):
         """The digest decides; Python's own hash differs from process to process."""
         code = (
-            "import django; from django.conf import settings; settings.configure();"
+            "import django; from django.conf import settings;"
+            "settings.configure(INSTALLED_APPS=['request_images']); django.setup();"
             "from request_images.capture.policy import sample_point;"
             "print(sample_point('abc'))"
         )
