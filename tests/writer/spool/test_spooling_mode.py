@@ -69,6 +69,21 @@ def serve(request=None, view=None, seed=0, **options):
     request.close()
 
 
+@pytest.fixture
+def away(monkeypatch):
+    """The database takes nothing while there is an error in this list."""
+    errors, place_and_insert = [], rows._place_and_insert
+
+    def fail(records, using):
+        if errors:
+            raise errors[0]
+        place_and_insert(records, using)
+
+    monkeypatch.setattr(rows, "_place_and_insert", fail)
+    monkeypatch.setattr(drain, "try_write", lambda: errors[0] if errors else None)
+    return errors
+
+
 def wait_for(condition):
     """Wait until something is true, but of a table: SQLite would be locked by that."""
     deadline = time.monotonic() + 60
@@ -408,30 +423,26 @@ class TestThread:
         spooling.drain_soon(is_healthy=True)
         wait_for(lambda: folder.is_empty)
 
-    def test_outage_ends_without_another_request(self, folder, settings, monkeypatch):
+    def test_outage_ends_without_another_request(self, folder, settings, away):
         """Kind: whatever waits is written as soon as the database is back."""
         settings.REQUEST_IMAGES_WRITE_MODE = "after_response"
-        place_and_insert = rows._place_and_insert
-        monkeypatch.setattr(
-            rows, "_place_and_insert", _raise(OperationalError("server is gone"))
-        )
+        away.append(OperationalError("server is gone"))
         for seed in range(3):
             serve(seed=seed)
         assert folder.contents().entries == 3
-        monkeypatch.setattr(rows, "_place_and_insert", place_and_insert)
+        away.clear()
         wait_for(lambda: folder.is_empty)
         assert RequestLog.objects.count() == 3
         assert statuses() == ["stored"] * 3
         health.reset()
 
-    def test_success_ends_a_pause(self, folder, settings, monkeypatch):
+    def test_success_ends_a_pause(self, folder, settings, monkeypatch, away):
         """Once something is written, the others need not wait for half a minute."""
         monkeypatch.setattr(spooling, "FIRST_PAUSE_SECONDS", 600)
-        place_and_insert = rows._place_and_insert
-        monkeypatch.setattr(rows, "_place_and_insert", _raise(OperationalError("gone")))
+        away.append(OperationalError("server is gone"))
         serve(seed=1)
         wait_for(lambda: "spool:OperationalError" in health.faults())
-        monkeypatch.setattr(rows, "_place_and_insert", place_and_insert)
+        away.clear()
         monkeypatch.setattr(spooling, "FIRST_PAUSE_SECONDS", 0)
         settings.REQUEST_IMAGES_WRITE_MODE = "after_response"
         serve(seed=2)

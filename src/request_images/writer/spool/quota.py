@@ -20,7 +20,7 @@ from django.core.files import locks
 
 from .files import open_file
 
-LOCK_SECONDS = 5.0
+LOCK_SECONDS = 1.0
 """How long to wait for the lock, which is held for the time of a count at most."""
 _POLL_SECONDS = 0.002
 _LENGTH = 256
