@@ -34,6 +34,18 @@ def test_opens_after_consecutive_failures(clock):
     assert not tested.allows()
 
 
+def test_opens_at_once_if_told(clock):
+    """A service that says nothing costs its time at each call."""
+    tested = Breaker(failures=5, pause=30)
+    assert tested.is_closed
+    tested.failed(opens=True)
+    assert not tested.is_closed
+    assert not tested.allows()
+    clock.now += 31
+    assert tested.allows()
+    assert not tested.is_closed  # it is tested
+
+
 def test_one_attempt_after_the_pause_decides(clock):
     """All other threads wait for its result."""
     tested = Breaker(failures=1, pause=30)

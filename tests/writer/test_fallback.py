@@ -166,6 +166,30 @@ def test_lasting_fault_is_written_with_less(monkeypatch, fault):
     assert "spooled" not in health.counts()
 
 
+def test_failing_database_is_tested_by_the_background_thread(failing):
+    """A request's own thread has no time to find out whether it is back."""
+    failing.append(FAULTS[Fault.AWAY])
+    for seed in range(5):
+        serve(seed=seed)
+    assert not jobs.breakers.is_closed(Destination())
+    tried = []
+    write_to = jobs._write_to
+
+    def watched(*args, **kwargs):
+        tried.append(threading.current_thread().name)
+        write_to(*args, **kwargs)
+
+    jobs._write_to = watched
+    try:
+        serve(seed=5)
+        failing.clear()
+        jobs.breakers.reset()
+        assert len(stored()) == 6
+    finally:
+        jobs._write_to = write_to
+    assert set(tried) == {"request_images-writer"}
+
+
 def test_row_that_breaks_the_connection_does_not_wait(monkeypatch, settings):
     """MySQL closes the connection over a packet that is too large."""
     settings.REQUEST_IMAGES_WRITE_MODE = "background"

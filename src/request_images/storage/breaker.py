@@ -52,12 +52,18 @@ class Breaker:
             self._pause = self._first_pause
             self._is_trying = False
 
-    def failed(self) -> None:
-        """Record a failed call."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether all callers may call the service."""
+        return self._failed < self._failures
+
+    def failed(self, *, opens: bool = False) -> None:
+        """Record a failed call, which opens the breaker at once if it `opens` it."""
         with self._lock:
-            self._failed += 1
+            was_closed = self.is_closed
+            self._failed = max(self._failed + 1, self._failures if opens else 0)
             # Calls that began before it opened may fail later: they tell nothing new.
-            if self._failed == self._failures or self._is_trying:
+            if was_closed is not self.is_closed or self._is_trying:
                 self._open_until = time.monotonic() + self._pause
                 self._pause = min(2 * self._pause, self._longest)
                 self._is_trying = False
@@ -88,7 +94,12 @@ class Breakers:
         """Record a successful call of a service."""
         self._failing.pop(service, None)
 
-    def failed(self, service: Hashable) -> None:
-        """Record a failed call of a service."""
+    def is_closed(self, service: Hashable) -> bool:
+        """Return whether all callers may call a service."""
+        breaker = self._failing.get(service)
+        return breaker is None or breaker.is_closed
+
+    def failed(self, service: Hashable, *, opens: bool = False) -> None:
+        """Record a failed call of a service; see `Breaker.failed`."""
         breaker = Breaker(failures=self._failures)
-        self._failing.setdefault(service, breaker).failed()
+        self._failing.setdefault(service, breaker).failed(opens=opens)

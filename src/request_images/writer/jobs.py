@@ -14,6 +14,7 @@ from django.db import Error, close_old_connections, connections
 
 from request_images import signals
 from request_images.conf import conf
+from request_images.db.deadline import NoAnswer
 from request_images.db.destination import Destination, entered
 from request_images.db.errors import Fault, fault_of
 from request_images.db.limits import time_limit
@@ -53,14 +54,20 @@ def write(job: Job, *, is_handled: bool, is_last_use: bool) -> None:
     elif not is_handled:
         _write_to(job.destination, [job], is_handled=False, is_last_use=is_last_use)
     else:
-        mode = write_mode(is_last_use=is_last_use)
-        if mode == "after_response":
-            _write_now(job, job.destination, is_last_use=is_last_use)
-        elif mode == "spool" and save_to_spool(job):
-            job.free()
-        else:  # without room in the folder, the queue is the next best
-            _enqueue(job, is_last_use=is_last_use)
+        _write_handled(job, job.destination, is_last_use=is_last_use)
         drain_soon()
+
+
+def _write_handled(job: Job, where: Destination, *, is_last_use: bool) -> None:
+    mode = write_mode(is_last_use=is_last_use)
+    if mode == "spool" and save_to_spool(job):
+        job.free()
+    elif mode != "after_response":  # a full folder, too
+        _enqueue(job, is_last_use=is_last_use)
+    # While a database fails, the background thread tests whether it is back: that may
+    # take a while.
+    elif breakers.is_closed(where) or not _put(job):
+        _write_now(job, where, is_last_use=is_last_use)
 
 
 def _enqueue(job: Job, *, is_last_use: bool) -> None:
@@ -202,7 +209,8 @@ def _save(records: Sequence[Record]) -> Exception | None:
         # A refused row says nothing about other rows. A lock counts as a failure, as it
         # may be on a whole table; if it is on one content, another row ends the count.
         if fault_of(exception) in (Fault.AWAY, Fault.BUSY):
-            breakers.failed(where)
+            # A silent database would cost each of five threads its time.
+            breakers.failed(where, opens=isinstance(exception, NoAnswer))
             ledger.failed(where, exception)
         else:
             breakers.succeeded(where)
