@@ -288,9 +288,11 @@ class Spool:
             path.rename(path.with_suffix(_BAD))
 
     def _delete_if_done(self, segment: Segment) -> None:
-        size = segment.size
-        if segment.delete_if_done():
-            with self._account() as account:
+        if segment.has_waiting:
+            return
+        with self._account() as account:  # or a count might miss the file
+            size = segment.size
+            if segment.delete_if_done():
                 account.size -= size
 
     def sweep(self, bad_seconds: float | None) -> None:

@@ -1,9 +1,8 @@
 """The size of a folder in bytes, in a file that all its processes share and lock.
 
-To measure a folder of fifty thousand files takes a fifth of a second; to read one
-number takes none. A process adds or removes a file and changes the number under one
-lock. If it is killed in between, the number is too large, never too small; the next
-count corrects it.
+A process takes the lock once for each segment: it adds the room that it reserves, and
+whoever deletes a segment subtracts its size. So the number may be too large, by rooms
+that were not filled, but never too small; the next count corrects it.
 """
 
 from __future__ import annotations

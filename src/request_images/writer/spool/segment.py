@@ -282,10 +282,10 @@ class Segment:
 
     def delete_if_done(self) -> bool:
         """Delete the file, unless a record waits or is being written."""
-        if self._has_waiting() or not _lock(self._file):
+        if not _lock(self._file):
             return False
         try:
-            if self._has_waiting():
+            if self.has_waiting:
                 return False
             # Nothing is being written under the lock: what is at the end is torn.
             self.path.unlink(missing_ok=True)
@@ -293,7 +293,9 @@ class Segment:
             locks.unlock(self._file)
         return True
 
-    def _has_waiting(self) -> bool:
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a record waits; one that is being written does not count."""
         return any(not span.is_done for span in self.spans())
 
 
