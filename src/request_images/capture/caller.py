@@ -69,9 +69,14 @@ def is_called_with_test_request(request: HttpRequest) -> bool:
     return frame is None
 
 
+def has_test_cases() -> bool:
+    """Tell whether Django's test cases are loaded, which a server need not load."""
+    return "django.test.testcases" in sys.modules
+
+
 def is_in_test_transaction() -> bool:
     """Tell whether a ``TestCase`` has a transaction open in this thread."""
-    return any(
+    return has_test_cases() and any(
         getattr(block, "_from_testcase", False)
         for connection in connections.all(initialized_only=True)
         for block in connection.atomic_blocks
@@ -80,7 +85,7 @@ def is_in_test_transaction() -> bool:
 
 def shares_connections() -> bool:
     """Tell whether threads share a connection, as in tests with a live server."""
-    return any(
+    return has_test_cases() and any(
         connection.allow_thread_sharing
         for connection in connections.all(initialized_only=True)
     )

@@ -140,7 +140,8 @@ def _count(
     fields: Mapping[str, Sequence[str]],
     names: Sequence[tuple[str, str]] = _COUNTS,
 ) -> str:
-    for index_name, count_name in names:
+    # Most forms with an image have no other field.
+    for index_name, count_name in names if fields else ():
         index, count = (
             (fields.get(name) or [""])[0] for name in (index_name, count_name)
         )

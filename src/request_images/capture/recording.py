@@ -267,11 +267,11 @@ class Recording:
         if self._destination is None:
             captured.failure = self._destination_failure
             return captured
-        if self._start.tap is not None and skipped is None:
+        tap = self._start.tap
+        if tap is not None and skipped is None:
             try:
-                captured.payload = self._start.tap.collect(
-                    self._request, self._error_text()
-                )
+                captured.payload = tap.collect(self._request, self._error_text())
+                self._start.tap = None  # it is removed
             except Exception as exception:  # noqa: BLE001  # ours, never the request's
                 report("tap", exception)
                 captured.failure = exception
