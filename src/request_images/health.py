@@ -158,7 +158,7 @@ class _ReportedFaults(ContextDecorator):
         pass
 
     def __exit__(
-        self, kind: object, exception: BaseException | None, traceback: object
+        self, _kind: object, exception: BaseException | None, _traceback: object
     ) -> bool:
         if not isinstance(exception, Exception):
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error
@@ -140,9 +141,7 @@ def copy(
 
 def literal(value: object) -> str:
     """Return a value as a part of a statement."""
-    from psycopg import sql  # only where it is the driver
-
-    return sql.quote(value)
+    return str(import_module("psycopg.sql").quote(value))  # not every project has it
 
 
 @contextmanager
