@@ -9,13 +9,15 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.test import RequestFactory
 
-from request_images.capture import lifecycle, watchdog
-from request_images.signals import image_saved
-from tests.servers import signs
-
-watchdog.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
 asgi = get_asgi_application()
 django_wsgi = get_wsgi_application()
+
+# Django must be set up before.
+from request_images.capture import lifecycle, watchdog  # noqa: E402
+from request_images.signals import image_saved  # noqa: E402
+from tests.servers import signs  # noqa: E402
+
+watchdog.GRACE_SECONDS = float(os.environ["SERVERS_GRACE_SECONDS"])
 watch = lifecycle.RequestEnd.__init__
 
 
