@@ -109,6 +109,14 @@ def test_batch_with_a_refused_image_keeps_the_others(monkeypatch):
     assert not RequestLog.objects.exists()
 
 
+def test_one_statement_inserts_all_that_a_new_content_has():
+    """What is not a parameter of the statement has the default of its column."""
+    made, empty = ImageContent.holding("0" * 64, b"1", "image/png"), ImageContent()
+    names = {field.attname for field in ImageContent._meta.concrete_fields}
+    for name in names - {"id", *single._OF_NEW_CONTENT}:
+        assert getattr(made, name) == getattr(empty, name)
+
+
 @only_postgresql
 @pytest.mark.django_db(transaction=True)
 class TestSingle:  # pragma: no cover  # see skipif
