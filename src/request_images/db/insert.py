@@ -190,10 +190,8 @@ def _insert_some(
 def _marks(table: Table, values: list[Any], connection: BaseDatabaseWrapper) -> str:
     marks = ["%s"] * len(values)
     for number in table.binary:
-        # Django would wrap the bytes, and psycopg send them as text, twice as long.
-        is_sent_as_is = postgres.driver_of(connection)
-        ops: Any = connection.ops
-        marks[number] = (
-            "%b" if is_sent_as_is else ops.binary_placeholder_sql(values[number])
-        )
+        if postgres.driver_of(connection) is not None:
+            marks[number] = "%b"  # Django would send text, twice as long
+        elif connection.vendor == "mysql" and values[number] is not None:
+            marks[number] = "_binary %s"  # or it would warn of invalid characters
     return f"({', '.join(marks)})"
