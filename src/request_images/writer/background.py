@@ -130,7 +130,10 @@ class WriteQueue(Generic[T]):
             if not has_room():
                 self._is_urgent = True
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._is_closed or has_room(), seconds)
+                if seconds:  # even to wait for no time lets others in between
+                    self._changed.wait_for(
+                        lambda: self._is_closed or has_room(), seconds
+                    )
             if self._is_exiting or not has_room() or not self._has_thread():
                 return False
             self._waiting.append((item, size))
