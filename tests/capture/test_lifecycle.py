@@ -36,6 +36,7 @@ from request_images.decorators import capture_images
 from request_images.models import RequestLog
 from request_images.testing import flush
 from request_images.writer import background, rows
+from request_images.writer.background import ExitPhase
 from request_images.writer.connection import usable_connection
 from tests import views
 from tests.host.models import Note
@@ -243,7 +244,8 @@ def test_close_still_closes_the_files():
 def test_exit_callbacks_run_once(monkeypatch):
     """W11: ``atexit`` and multiprocessing both call; what is done is done once."""
     calls = []
-    monkeypatch.setattr(background, "_exit_callbacks", [lambda: calls.append(1)])
+    monkeypatch.setattr(background, "_exit_callbacks", [])
+    background.run_at_exit(lambda: calls.append(1), ExitPhase.QUEUES)
     monkeypatch.setattr(background, "_exited_process", None)
     background._run_exit_callbacks()
     background._run_exit_callbacks()
@@ -693,13 +695,13 @@ class TestWatchdog:
 
     @trap("W11")
     def test_requests_end_before_the_queue_is_closed(self, monkeypatch):
-        """W11: at the exit, what is registered first is called first."""
+        """W11: in whatever order modules are imported, and losses come last."""
         called = []
         monkeypatch.setattr(background, "_exit_callbacks", [])
-        background.run_at_exit(lambda: called.append("requests"))
-        background.run_at_exit(lambda: called.append("queue"))
+        for phase in (ExitPhase.LOSSES, ExitPhase.QUEUES, ExitPhase.REQUESTS):
+            background.run_at_exit(partial(called.append, phase), phase)
         background._run_exit_callbacks()
-        assert called == ["requests", "queue"]
+        assert called == [ExitPhase.REQUESTS, ExitPhase.QUEUES, ExitPhase.LOSSES]
 
     @trap("W11")
     def test_exit_waits_for_a_limited_time(self, monkeypatch):

@@ -181,17 +181,24 @@ def test_thread_is_not_inherited(watcher):
 
 
 @needs_server
-def test_system_without_threads(monkeypatch, watcher):
+@pytest.mark.parametrize(
+    ("reason", "faults"),
+    [
+        ("can't start new thread", {"deadline:RuntimeError": 1}),
+        ("can't create new thread at interpreter shutdown", {}),
+    ],
+)
+def test_system_without_threads(monkeypatch, watcher, reason, faults):
     """The block runs, and the next one tries again."""
 
     def refused(thread):
-        raise RuntimeError("can't start new thread")
+        raise RuntimeError(reason)
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
         with deadline(connection, LONG):
             assert ask() == (1,)
-    assert health.faults() == {"deadline:RuntimeError": 1}
+    assert health.faults() == faults
     health.reset()
     with deadline(connection, LONG):
         assert watcher.thread.is_alive()

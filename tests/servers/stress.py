@@ -44,6 +44,7 @@ def record(until: float, storage: str | None) -> Counter[str]:
     from django.core.wsgi import get_wsgi_application
 
     from request_images import health
+    from request_images.writer.jobs import queue
     from tests.image_files import draw
 
     settings.REQUEST_IMAGES_STORAGE = storage
@@ -59,6 +60,8 @@ def record(until: float, storage: str | None) -> Counter[str]:
             tally["answered"] += 1
         # On a slow machine cleanup must keep up, otherwise it would delete nothing.
         time.sleep(random.uniform(0, 0.04) + (time.monotonic() - started) / 2)
+    # A request that took too long in its own thread is written by another.
+    assert queue.wait_until_empty(60)
     for name, number in health.counts().items():
         tally[f"captured_{name}"] += number
     return tally

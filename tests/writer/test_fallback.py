@@ -215,7 +215,7 @@ def test_exit_tries_a_database_that_is_back(failing, settings):
         jobs.queue.wait_until_empty(0.01)
     assert not jobs.breakers.allows(Destination())
     failing.clear()
-    for callback in background._exit_callbacks:
+    for _, callback in background._exit_callbacks:
         if getattr(callback, "__self__", None) in (jobs.breakers, jobs.queue):
             callback()
     assert sorted(stored()) == sorted(draw(seed=seed) for seed in range(8))

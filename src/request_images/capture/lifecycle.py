@@ -26,7 +26,7 @@ from django.core.handlers.wsgi import LimitedStream, WSGIRequest
 from django.http import HttpRequest
 
 from request_images.health import count, report
-from request_images.writer.background import is_in_tests, run_at_exit
+from request_images.writer.background import ExitPhase, is_in_tests, run_at_exit
 from request_images.writer.losses import lost
 
 from .caller import (
@@ -289,4 +289,4 @@ _watchdog = Watchdog()
 # A child of a fork has neither its parent's thread nor its requests.
 os.register_at_fork(after_in_child=_watchdog.reset)
 os.register_at_fork(after_in_child=_in_progress.clear)
-run_at_exit(_drain)
+run_at_exit(_drain, ExitPhase.REQUESTS)

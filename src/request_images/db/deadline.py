@@ -192,7 +192,10 @@ class _Watcher:
         try:
             thread.start()
         except RuntimeError as exception:
-            report("deadline", exception)  # the system starts none; the next use tries
+            # The system starts none; the next use tries. An exiting process starts none
+            # since Python 3.12.
+            if "shutdown" not in str(exception):
+                report("deadline", exception)
         else:
             self.thread = thread
 

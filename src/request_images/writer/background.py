@@ -13,7 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from multiprocessing import util
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -28,18 +30,28 @@ LINGER_SECONDS = 0.05
 """How long an item waits for others of its batch: one transaction for many items costs
 a fraction, and interrupts requests less often."""
 
-_exit_callbacks: list[Callable[[], None]] = []
-_last_callbacks: list[Callable[[], None]] = []
+
+class ExitPhase(IntEnum):
+    """When a callback is called at the exit of the process."""
+
+    REQUESTS = 1
+    """Open requests end: they may go into a queue."""
+    QUEUES = 2
+    """Queues are closed: what they cannot write may be lost."""
+    LOSSES = 3
+    """Losses are written."""
+
+
+_exit_callbacks: list[tuple[ExitPhase, Callable[[], None]]] = []
 _exited_process: int | None = None
 
 
-def run_at_exit(callback: Callable[[], None], *, is_last: bool = False) -> None:
+def run_at_exit(callback: Callable[[], None], phase: ExitPhase) -> None:
     """Call back once when this process exits in an ordinary way.
 
-    The first one registered is the first one called: requests end before the queue that
-    takes them is closed. One that is last comes after all others.
+    Within a phase, the first one registered is the first one called.
     """
-    (_last_callbacks if is_last else _exit_callbacks).append(callback)
+    _exit_callbacks.append((phase, callback))
 
 
 def _run_exit_callbacks() -> None:
@@ -48,7 +60,7 @@ def _run_exit_callbacks() -> None:
     if _exited_process == os.getpid():
         return
     _exited_process = os.getpid()
-    for callback in (*_exit_callbacks, *_last_callbacks):
+    for _, callback in sorted(_exit_callbacks, key=itemgetter(0)):
         callback()
 
 
@@ -93,7 +105,7 @@ class WriteQueue(Generic[T]):
         self._thread_name = thread_name
         self.reset()
         os.register_at_fork(after_in_child=self.reset)
-        run_at_exit(self._close_at_exit)
+        run_at_exit(self._close_at_exit, ExitPhase.QUEUES)
 
     def reset(self) -> None:
         """Forget everything, as a new process does."""

@@ -23,7 +23,7 @@ from request_images.health import count, report
 from request_images.storage.breaker import Breakers
 
 from . import rows
-from .background import WriteQueue, run_at_exit
+from .background import ExitPhase, WriteQueue, run_at_exit
 from .connection import usable_connection
 from .degrade import lacks_bytes, smaller_copies
 from .fallback import Step, steps_after
@@ -304,7 +304,7 @@ def _give_up(jobs: Sequence[Job]) -> None:
 
 breakers = Breakers()
 # What waits for a database has one more try at the exit, before the queue is closed.
-run_at_exit(breakers.reset)
+run_at_exit(breakers.reset, ExitPhase.QUEUES)
 queue: WriteQueue[Job] = WriteQueue(
     _write_batch,
     give_up=_give_up,

@@ -37,7 +37,7 @@ from request_images.models.losses import (
 )
 
 from . import loss_file
-from .background import is_in_tests, run_at_exit
+from .background import ExitPhase, is_in_tests, run_at_exit
 from .connection import usable_connection
 from .loss_file import Placed
 
@@ -356,4 +356,4 @@ def _reason(place: str, failure: BaseException | str) -> tuple[str, str]:
 
 ledger = Ledger()
 health.call_when_unlogged(ledger.start)
-run_at_exit(ledger.close, is_last=True)
+run_at_exit(ledger.close, ExitPhase.LOSSES)

@@ -22,7 +22,7 @@ from request_images.db.columns import clean_json
 from request_images.db.destination import Destination
 from request_images.exceptions import WorkTaken
 from request_images.health import count, report, report_faults
-from request_images.writer.background import run_at_exit
+from request_images.writer.background import ExitPhase, run_at_exit
 from request_images.writer.record import Job
 from request_images.writer.task_queue import tasks_put_off
 
@@ -325,4 +325,4 @@ def _reset() -> None:
 _current: tuple[str | os.PathLike[str], float, Spool] | None = None
 _drainer = _Drainer()
 os.register_at_fork(after_in_child=_reset)
-run_at_exit(_drainer.stop)
+run_at_exit(_drainer.stop, ExitPhase.QUEUES)
