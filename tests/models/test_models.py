@@ -489,7 +489,9 @@ class TestSave:
                 left.pop(0)()
             return transaction.atomic(using=using)
 
-        def begin(image_hash, using, begin=single.begin):
+        def begin(
+            image_hash, using, begin=single.begin
+        ):  # pragma: no cover  # on PostgreSQL
             if left:
                 left.pop(0)()
             return begin(image_hash, using)

@@ -6,8 +6,9 @@ import threading
 import time
 
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DataError, OperationalError, connection
 from django.http import HttpResponse
+from django.test import Client
 
 from request_images import health
 from request_images.db.destination import Destination
@@ -246,6 +247,21 @@ def test_unknown_place_waits_too(settings):
     assert jobs.queue.size
     may_enter.set()
     assert stored() == [draw()]
+
+
+def test_direct_call_keeps_its_connection(settings):
+    """Whoever calls a view goes on using it, whatever a function of ours meets."""
+
+    def enter(tenant):
+        raise OperationalError("no connection to the list of tenants")
+
+    settings.REQUEST_IMAGES_TENANT = lambda request: "acme"
+    settings.REQUEST_IMAGES_TENANT_CONTEXT = enter
+    connection.ensure_connection()
+    driver = connection.connection
+    assert Client().post("/body/", draw(), "image/png").status_code == 200
+    assert connection.connection is driver
+    assert health.counts() == {"lost": 1}
 
 
 class TestTimeLimit:

@@ -423,6 +423,7 @@ def test_lost_connection_is_returned_to_its_pool(monkeypatch):
     monkeypatch.setattr(connection, "close", lambda: (closed.append(1), close()))
     driver.close()
     assert has_lost(driver)
+    assert has_lost(object()), "another one has taken its place"
     assert closed == [1]
 
 

@@ -55,9 +55,8 @@ def write_deadline(using: str, size: int = 0) -> AbstractContextManager[None]:
         return nullcontext()
     # MariaDB waits for a lock for a second at least.
     seconds = 1 + 2 * max(1, conf.LOCK_TIMEOUT_SECONDS) + size / _BYTES_A_SECOND
-    if left := seconds_left():
-        left += _GRACE_SECONDS
-    return deadline(connection, min(seconds, left))
+    left = seconds_left()
+    return deadline(connection, min(seconds, left and left + _GRACE_SECONDS))
 
 
 @contextmanager

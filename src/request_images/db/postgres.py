@@ -105,11 +105,10 @@ def fetch_and_commit(
 
 
 def rollback(connection: BaseDatabaseWrapper) -> None:
-    """Roll back what is open, if the connection still works."""
+    """Roll back what is open, if there is a connection that still works."""
     driver: Any = connection.connection
-    if driver is not None:
-        with suppress(_module(connection).Error):
-            driver.rollback()
+    with suppress(AttributeError, _module(connection).Error):
+        driver.rollback()
 
 
 def copy(

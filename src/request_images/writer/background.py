@@ -198,16 +198,14 @@ class WriteQueue(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._changed:
-                rest = self._again_at - time.monotonic() if self._put_off else None
-                self._changed.wait_for(self._has_work, rest)
+                while not self._has_work():
+                    self._changed.wait(self._seconds_until_due())
                 if self._is_due():
                     self._waiting.extendleft(reversed(self._put_off))
                     self._put_off.clear()
                     self._again_at = 0.0
                 if not self._waiting:
-                    if self._is_exiting:
-                        break
-                    continue
+                    break  # at the exit
                 self._changed.wait_for(self._is_time, LINGER_SECONDS)
                 self._is_urgent = False
                 batch = self._take()
@@ -220,6 +218,10 @@ class WriteQueue(Generic[T]):
 
     def _is_due(self) -> bool:
         return bool(self._put_off) and time.monotonic() >= self._again_at
+
+    def _seconds_until_due(self) -> float | None:
+        rest = max(0.0, self._again_at - time.monotonic())
+        return rest if self._put_off else None
 
     def _write_batch(self, batch: Sequence[tuple[T, int]]) -> None:
         again: set[int] = set()

@@ -70,13 +70,11 @@ def tasks_put_off() -> Iterator[None]:
 
 
 def enqueue_all(calls: Sequence[Call]) -> None:
-    """Enqueue tasks of one destination, or put them off.
+    """Enqueue tasks of one destination, at least one, or put them off.
 
     Raises:
         Exception: They are enqueued at once, and the backend does not take one.
     """
-    if not calls:
-        return
     if _is_put_off.get():
         for call in calls:
             if not queue().put(call, 0, max_bytes=0, max_items=MAX_TASKS):

@@ -9,7 +9,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 import uuid
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -622,15 +621,6 @@ def test_kill_9_writes_each_entry_exactly_once(tmp_path):
     assert len(rows) == 40
     for data, image_hash in rows:
         assert hashlib.sha256(data).hexdigest() == image_hash
-
-
-def _bad_file(folder, *, days):
-    folder.folder.mkdir(exist_ok=True)
-    path = folder.folder / "1.bad"
-    path.write_bytes(b"")
-    moment = time.time() - days * 86_400
-    os.utime(path, (moment, moment))
-    return path
 
 
 def _raise(exception):
