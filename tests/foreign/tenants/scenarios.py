@@ -29,8 +29,8 @@ from request_images.models import ImageContent, RequestImage, RequestLog
 from request_images.models.pending_deletions import PendingDeletion
 from request_images.models.statistics import StaleHour
 from request_images.testing import flush
-from request_images.writer import jobs, notify, rows
-from request_images.writer.spool import spooling
+from request_images.writer import jobs, notify, rows, task_queue
+from request_images.writer.spool import drain, spooling
 from tests.foreign.tenants.customers.models import Customer, Domain
 
 PNG = (
@@ -78,8 +78,11 @@ def _clean(monkeypatch):
     connection.set_schema_to_public()
     yield
     flush()
-    jobs.queue.close(10)
-    jobs.queue.reset()
+    for queue in (jobs.queue, task_queue.queue()):
+        queue.close(10)
+        queue.reset()
+    spooling._drainer.stop()
+    spooling._drainer.reset()
     for name in SCHEMAS:
         with schema_context(name):
             RequestLog.objects.all().delete()
@@ -224,8 +227,14 @@ def test_signals_are_sent_within_the_schema(mode):
 @contextmanager
 def is_down():
     error = OperationalError("no such host")
-    with patch.object(rows, "_place_and_insert", side_effect=error):
+    with (
+        patch.object(rows, "_place_and_insert", side_effect=error),
+        patch.object(drain, "try_write", lambda: error),
+    ):
         yield
+        flush()
+        # The process's own thread would write what the tests want to.
+        spooling._drainer.stop()
 
 
 def test_spooled_requests_return_to_their_schemas(spool, mode):
@@ -272,6 +281,7 @@ def test_task_knows_its_schema(settings):
         patch.object(tasks, "make_thumbnail") as task,
     ):
         post("red")
+        assert task_queue.queue().wait_until_empty(10)
     [call] = task.enqueue.call_args_list
     assert call.args[1:] == ("default", "red")
     connection.set_schema_to_public()
@@ -312,6 +322,7 @@ def test_customers_share_a_bucket(settings):
     settings.REQUEST_IMAGES_STORAGE = "bucket"
     for schema in SCHEMAS:
         post(schema)
+    flush()
     options = {"repair": True, "force": True, "storage": ["bucket"], "verbosity": 0}
     names = set()
     for schema in SCHEMAS:
