@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection
 from django.db.models.signals import post_init
@@ -73,6 +75,20 @@ def test_inserted_rows_have_their_keys(count):
         kept = RequestLog.objects.get(pk=log.pk)
         for field in RequestLog._meta.concrete_fields:
             assert getattr(kept, field.attname) == getattr(log, field.attname)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("count", [1, 3])
+def test_numbers_become_those_of_their_columns(count):
+    """A function of the project may set what is only like a number."""
+    logs = [unsaved_record(seed).log for seed in range(count)]
+    for log in logs:
+        log.is_pinned, log.status_code, log.duration_ms = 1, HTTPStatus.CREATED, "2.5"
+    insert(logs, "default")
+    found = set(
+        RequestLog.objects.values_list("is_pinned", "status_code", "duration_ms")
+    )
+    assert found == {(True, 201, 2.5)}
 
 
 @pytest.mark.django_db

@@ -148,14 +148,32 @@ def table_of(model: type[models.Model], using: str) -> Table:
 
 
 def _converter(field: models.Field[Any, Any], vendor: str) -> Convert | None:
+    for kind, convert in _NUMBERS.items():
+        if isinstance(field, kind):
+            return convert
     kinds: tuple[type[models.Field[Any, Any]], ...] = (models.JSONField,)
     target = field.remote_field and field.remote_field.model
     if vendor != "postgresql":
         kinds = models.JSONField, models.DateTimeField, models.ForeignKey
     elif target and target._meta.app_label != field.model._meta.app_label:
         kinds = (models.ForeignKey,)
-    # Texts, numbers and bytes are sent as they are, and so are keys of our own rows.
+    # Texts and bytes are sent as they are, and so are keys of our own rows.
     return field.get_db_prep_save if isinstance(field, kinds) else None
+
+
+def _exactly(kind: type) -> Convert:
+    # PostgreSQL takes no 1 for True, and a function of the project may set anything.
+    def convert(value: Any, connection: BaseDatabaseWrapper) -> Any:
+        return value if value is None or type(value) is kind else kind(value)
+
+    return convert
+
+
+_NUMBERS: dict[type[models.Field[Any, Any]], Convert] = {
+    models.BooleanField: _exactly(bool),
+    models.IntegerField: _exactly(int),
+    models.FloatField: _exactly(float),
+}
 
 
 def _parts(
