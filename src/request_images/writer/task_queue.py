@@ -1,7 +1,7 @@
 """The queue of a server's process for tasks, and the thread that enqueues them.
 
-A broker that is down or silent may hold whoever enqueues a task for a minute. So no
-thread that serves or writes requests does it, and no transaction is open meanwhile.
+A broker that is down or silent may block the thread that enqueues a task for a minute.
+So threads that serve or write requests enqueue none, and no transaction is open then.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The size of a folder in bytes, in a file that all its processes share and lock.
 
-A process takes the lock once for each segment: it adds the room that it reserves, and
-whoever deletes a segment subtracts its size. So the number may be too large, by rooms
-that were not filled, but never too small; the next count corrects it.
+A process takes the lock once for each segment: it adds the room that it reserves. The
+process that deletes a segment subtracts its size. So the number may be too large, by
+room that was not filled, but never too small; the next count corrects it.
 """
 
 from __future__ import annotations

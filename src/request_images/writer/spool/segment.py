@@ -2,8 +2,8 @@
 
 A process appends to a segment of its own, with one write a record and no fsync. Killed
 at any moment, it leaves whole records, and at most one torn record at the end. A record
-that is dealt with is marked by one byte in place, so whoever is killed while reading is
-followed by a reader that goes on exactly there.
+that was written or quarantined is marked by one byte in place: when a reader is killed,
+the next one continues behind the marked records.
 
 Appending, and deleting the file, hold its lock: nothing is appended to a file that is
 deleted. Each segment has a marker before each record, by which the next record is found

@@ -241,7 +241,7 @@ class _Drainer:
         self.thread: threading.Thread | None = None
 
     def look(self, *, is_healthy: bool) -> None:
-        """Start the thread if something waits; it is looked for from time to time.
+        """Start the thread if something waits, and look for that from time to time.
 
         Raises:
             OSError: The folder cannot be read.
